@@ -1,0 +1,150 @@
+"""Every choice that shapes a network, its losses and its training, with its default, written once.
+
+The classes are frozen and strict: a name that is not a setting is refused, with the nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from mttsg_core.errors import ConfigError
+
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and switches of the network (method, sections 1 and 6).
+
+    Attributes:
+        clip_dim: width of a clip vector of the features.
+        word_dim: width of a word vector.
+        region_dim: width of a region vector; 0 if the features have no regions.
+        regions: regions a clip; 0 if there are none.
+        width: D, the width of clips, words and sentences inside the network.
+        region_width: the width of regions inside the network.
+        region_heads: independent looks of a query at the regions of a clip.
+        local_layers: convolution blocks over neighbouring clips.
+        kernel: clips that a convolution sees.
+        max_clips: longer videos are averaged into so many clips.
+        dropout: share of hidden channels dropped, constant over time.
+        input_dropout: share of feature and word-vector entries dropped.
+        offsets: refine boundaries to real numbers (the paper's float boundary).
+    """
+
+    clip_dim: int
+    word_dim: int
+    region_dim: int = 0
+    regions: int = 0
+    width: int = 192
+    region_width: int = 96
+    region_heads: int = 4
+    local_layers: int = 2
+    kernel: int = 5
+    max_clips: int = 256
+    dropout: float = 0.2
+    input_dropout: float = 0.3
+    offsets: bool = True
+
+    SWITCHES: ClassVar[tuple[str, ...]] = ("offsets",)
+
+    @classmethod
+    def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:
+        """The settings that build a network without the parts named.
+
+        Raises:
+            ConfigError: if there is no such part.
+        """
+        names = list(names)
+        refuse_unknown(names, cls.SWITCHES, "part")
+        return dict.fromkeys(names, False)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms (method, section 6).
+
+    Attributes:
+        boundary: divergence of the start and end distributions.
+        inside: cross-entropy of each clip being inside the moment.
+        offset: smooth L1 of the offsets of the boundary clips.
+        iou: one minus the expected overlap with the true moment.
+    """
+
+    boundary: float = 1.0
+    inside: float = 1.0
+    offset: float = 1.0
+    iou: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained (method, section 8).
+
+    Attributes:
+        epochs: passes over the training videos.
+        batch_videos: videos a step.
+        queries_per_video: sentences of one video in a step, at most; each epoch draws them anew.
+        lr: largest learning rate, after warm-up.
+        weight_decay: of AdamW.
+        warmup: share of all steps in which the learning rate grows.
+        clip_norm: largest norm of the gradient.
+        average: decay of the running average of the weights that is validated and kept.
+        patience: epochs without a better validation before training stops.
+        seed: of the weights, the order of the videos and the dropout.
+    """
+
+    epochs: int = 40
+    batch_videos: int = 16
+    queries_per_video: int = 8
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    clip_norm: float = 1.0
+    average: float = 0.99
+    patience: int = 15
+    seed: int = 0
+
+
+def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """A config from a mapping of its settings; those not named keep their defaults.
+
+    Raises:
+        ConfigError: for a name that is no setting (naming the nearest that is), a missing one, or a value of
+            another type.
+    """
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    refuse_unknown(values, known, f"setting of {kind.__name__}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        wanted = str(known[name].type)
+        fits = {
+            "bool": isinstance(value, bool),
+            "int": isinstance(value, int) and not isinstance(value, bool),
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+            "str": isinstance(value, str),
+        }
+        if not fits[wanted]:
+            raise ConfigError(f"{name} = {value!r}: must be {wanted}")
+        checked[name] = float(value) if wanted == "float" else value
+    try:
+        return kind(**checked)
+    except TypeError as error:
+        raise ConfigError(f"{kind.__name__}: {error}") from error
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ConfigError for the first name given that is not known, with the nearest one that is."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown {what}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The inverse of `from_mapping`."""
+    return asdict(config)

@@ -1,0 +1,67 @@
+"""Where things lie for this user: the feature cache, the numbered training runs, and the newest of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_data_path
+
+from mttsg_core.errors import ModelError
+
+_APP = "mttsg"
+
+
+def default_cache() -> Path:
+    """The folder of cached features."""
+    return user_cache_path(_APP, appauthor=False) / "features"
+
+
+def runs_folder() -> Path:
+    """The folder of numbered training runs."""
+    return user_data_path(_APP, appauthor=False) / "runs"
+
+
+def numbered_runs() -> list[Path]:
+    """The numbered runs, oldest first."""
+    folder = runs_folder()
+    return sorted(run for run in folder.glob("[0-9]*") if run.is_dir()) if folder.is_dir() else []
+
+
+def new_run() -> Path:
+    """A new numbered run, made so that no other process gets the same."""
+    runs = numbered_runs()
+    number = int(runs[-1].name) + 1 if runs else 1
+    while True:
+        run = runs_folder() / f"{number:04d}"
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return run
+
+
+def find_model(folder: str | Path | None) -> Path:
+    """The folder named, or the newest finished run when none is.
+
+    Raises:
+        ModelError: if no run is finished yet.
+    """
+    if folder is not None:
+        return Path(folder)
+    for run in reversed(numbered_runs()):
+        if (run / "report.json").is_file():
+            return run
+    raise ModelError("no model yet: train one with 'mttsg train DATA', or name one with --model DIR")
+
+
+def unfinished_run() -> Path:
+    """The newest numbered run, if it was stopped.
+
+    Raises:
+        ModelError: if there is none, or it is finished.
+    """
+    runs = numbered_runs()
+    if not runs or (runs[-1] / "report.json").is_file():
+        raise ModelError("no stopped run to resume: name its folder with --out DIR")
+    return runs[-1]
