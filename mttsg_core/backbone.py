@@ -1,0 +1,148 @@
+"""Encoders of clips, regions and sentences (method, section 1): from features to a common width."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mttsg_core.config import NetworkConfig
+from mttsg_core.layers import AttentionPool, BiGRU, ChannelDropout, LocalBlock, masked_mean
+
+_TIME_FEATURES = 10
+
+
+class EncodedVideos(NamedTuple):
+    """V videos, encoded once, whatever the number of their queries.
+
+    Attributes:
+        clips: F (V, T, D).
+        regions: O (V, T, R, D_o), or None.
+        mask: (V, T).
+    """
+
+    clips: Tensor
+    regions: Tensor | None
+    mask: Tensor
+
+
+class EncodedQueries(NamedTuple):
+    """N sentences. Attributes: words W (N, L, D), sentence s (N, D), mask (N, L)."""
+
+    words: Tensor
+    sentence: Tensor
+    mask: Tensor
+
+
+class Standardise(nn.Module):
+    """Subtracts the mean and divides by the spread that each entry has over the training set."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the statistics, both (width,). An entry that never varies is only centred."""
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(deviation > 1e-4, 1 / deviation.clamp_min(1e-4), torch.ones_like(deviation)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.scale
+
+
+class VideoEncoder(nn.Module):
+    """Clip vectors and region vectors with their place in time and in the picture."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.standardise = Standardise(config.clip_dim)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.project = nn.Linear(3 * config.clip_dim, width)
+        self.time = nn.Linear(_TIME_FEATURES, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = ChannelDropout(config.dropout)
+        self.local = nn.ModuleList(LocalBlock(width, config.kernel, config.dropout) for _ in range(config.local_layers))
+        self.gru = BiGRU(width, width)
+        self.out_norm = nn.LayerNorm(width)
+        self.regions = RegionEncoder(config) if config.regions else None
+
+    def forward(self, clips: Tensor, mask: Tensor, durations: Tensor, regions: Tensor | None) -> EncodedVideos:
+        """clips (V, T, D_c), mask (V, T), durations (V,) in seconds, regions (V, T, R, D_r) or None."""
+        there = mask[..., None]
+        x = self.standardise(clips)
+        over_time = masked_mean(x, there, dim=1)[:, None]  # (V, 1, D_c)
+        before = torch.cat([x[:, :1], x[:, :-1]], dim=1)
+        last = mask & ~torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+        after = torch.where(last[..., None], x, torch.cat([x[:, 1:], x[:, -1:]], dim=1))
+        x = self.project(self.input_dropout(torch.cat([x, x - over_time, after - before], dim=-1)))  # (V, T, D)
+        x = self.dropout(self.norm(x + self.time(time_features(mask, durations)))) * there
+        for block in self.local:
+            x = block(x, mask) * there
+        x = self.out_norm(x + self.dropout(self.gru(x, mask))) * there
+        return EncodedVideos(x, None if self.regions is None or regions is None else self.regions(regions), mask)
+
+
+class RegionEncoder(nn.Module):
+    """(V, T, R, D_r) to O (V, T, R, D_o): an MLP over each region and its learned place in the picture."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.region_width
+        self.standardise = Standardise(config.region_dim)
+        self.first = nn.Linear(config.region_dim, width)
+        self.place = nn.Parameter(torch.randn(config.regions, width) * 0.02)
+        self.rest = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width))
+
+    def forward(self, regions: Tensor) -> Tensor:
+        out: Tensor = self.rest(self.first(self.standardise(regions)) + self.place)
+        return out
+
+
+class QueryEncoder(nn.Module):
+    """Word vectors to words in context and a sentence vector."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.project = nn.Linear(config.word_dim, config.width)
+        self.gru = BiGRU(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width)
+        self.pool = AttentionPool(config.width)
+        self.sentence_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, words: Tensor, mask: Tensor) -> EncodedQueries:
+        """words (N, L, D_w) and mask (N, L)."""
+        x = self.project(self.input_dropout(words))
+        x = self.norm(x + self.gru(x, mask)) * mask[..., None]
+        return EncodedQueries(self.dropout(x), self.dropout(self.sentence_norm(self.pool(x, mask))), mask)
+
+
+def time_features(mask: Tensor, durations: Tensor) -> Tensor:
+    """Where each clip lies in its video, relative and in seconds: (V, T) and (V,) to (V, T, 10)."""
+    clips = mask.sum(1, keepdim=True)
+    place = ((torch.arange(mask.shape[1], device=mask.device) + 0.5) / clips).clamp_max(1.0)  # (V, T)
+    length = durations[:, None].expand_as(place)
+    since, left = place * length, (1 - place) * length
+    return torch.stack(
+        [
+            place,
+            (math.pi * place).sin(),
+            (2 * math.pi * place).sin(),
+            (2 * math.pi * place).cos(),
+            (-since / 4).exp(),
+            (-since / 12).exp(),
+            (-left / 4).exp(),
+            (-left / 12).exp(),
+            length.log() / 3 - 1,
+            10 / (10 + length),
+        ],
+        dim=-1,
+    )

@@ -1,0 +1,116 @@
+"""The model folder: `config.json`, `model.safetensors`, `words.safetensors` for word vectors, `report.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+
+from mttsg_core import __version__
+from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
+from mttsg_core.encoders import TextEncoder, build_text_encoder
+from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders.text import WordVectors
+from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.features import write_atomically
+from mttsg_core.network import Network, build_network
+
+FORMAT = 1
+CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and what its inputs must be.
+
+    Attributes:
+        network: with trained weights.
+        text_encoder: that its sentences go through.
+        fingerprint: of the features that it expects.
+    """
+
+    network: Network
+    text_encoder: TextEncoder
+    fingerprint: Settings
+
+
+def save_description(folder: Path, model: Model, training: Mapping[str, Any]) -> None:
+    """Write all of a model folder but its weights.
+
+    Args:
+        folder: made if missing.
+        model: to describe.
+        training: the settings it is trained with, for the record.
+    """
+    described = {
+        "format": FORMAT,
+        "mttsg": __version__,
+        "features": dict(model.fingerprint),
+        "text_encoder": model.text_encoder.id,
+        "network": to_mapping(model.network.config),
+        "training": dict(training),
+    }
+    arrays = model.text_encoder.tensors()
+    if arrays:
+        write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part))
+    write_json(folder / CONFIG, described)
+
+
+def save_weights(folder: Path, network: Network) -> None:
+    """Write the weights of a network in one step."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(folder / WEIGHTS, lambda part: save_file(weights, part))
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder, on the CPU.
+
+    Raises:
+        ModelError: if it is missing, incomplete, damaged, or of a later format.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
+    described = read_json(folder / CONFIG)
+    if described.get("format") != FORMAT:
+        raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
+    try:
+        network = build_network(from_mapping(NetworkConfig, described["network"]))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        return Model(network.eval(), _load_text_encoder(folder, described["text_encoder"]), described["features"])
+    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
+        raise ModelError(f"{folder}: damaged model folder ({' '.join(str(error).split())[:200]})") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as readable JSON, in one step."""
+    write_atomically(path, lambda part: part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object.
+
+    Raises:
+        ModelError: if it cannot be read or is no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: not a JSON object")
+    return content
+
+
+def _load_text_encoder(folder: Path, text_id: str) -> TextEncoder:
+    if (folder / WORDS).is_file():
+        return WordVectors.from_tensors(load_arrays(folder / WORDS), text_id.partition(":")[2])
+    return build_text_encoder(text_id)

@@ -1,0 +1,107 @@
+"""Building blocks over ragged axes. A mask is True where there is something; padding never changes a result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over the entries where `mask` (broadcast to `logits`) is True; zero elsewhere."""
+    weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim)
+    return weights * mask
+
+
+def masked_log_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Logarithm of `masked_softmax`; a large negative number where the mask is False."""
+    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 2).log_softmax(dim)
+
+
+def masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Mean over the entries of `dim` where `mask`, of as many axes as `values`, is True."""
+    return (values * mask).sum(dim) / mask.sum(dim).clamp_min(1)
+
+
+class ChannelDropout(nn.Module):
+    """Drops whole channels of (B, T, D): a channel is there for all of the T steps, or for none."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return x
+        kept = x.new_empty(x.shape[0], 1, x.shape[-1]).bernoulli_(1 - self.share)
+        return x * kept / (1 - self.share)
+
+
+class LocalBlock(nn.Module):
+    """A residual convolution over neighbouring steps of (B, T, D)."""
+
+    def __init__(self, width: int, kernel: int, dropout: float, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=width)
+        self.mix = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.dropout = ChannelDropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, D) and mask (B, T) to (B, T, D)."""
+        hidden = self.norm(x) * mask[..., None]
+        hidden = self.conv(hidden.transpose(1, 2)).transpose(1, 2)
+        return x + self.dropout(self.mix(hidden))
+
+
+class BiGRU(nn.Module):
+    """A bidirectional GRU over ragged sequences: (B, T, D_in) to (B, T, width), zero where the mask is False."""
+
+    def __init__(self, input_width: int, width: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(input_width, width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, D_in) and mask (B, T), True at the first steps of each row and at least at one."""
+        lengths = mask.sum(1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+        return hidden
+
+
+class AttentionPool(nn.Module):
+    """A learned weighted mean over the steps of (B, L, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, L, D) and mask (B, L) to (B, D)."""
+        weights = masked_softmax(self.score(x).squeeze(-1), mask)  # (B, L)
+        return torch.einsum("bl,bld->bd", weights, x)
+
+
+class QueryGroups:
+    """The queries of each video side by side, so that they meet its features in one product without a copy.
+
+    Args:
+        video_index: (N,) the video of each query.
+        videos: V, how many there are.
+    """
+
+    def __init__(self, video_index: Tensor, videos: int) -> None:
+        same = torch.nn.functional.one_hot(video_index, videos).cumsum(0)  # (N, V)
+        self.video_index = video_index
+        self.videos = videos
+        self.slot = same.gather(1, video_index[:, None]).squeeze(1) - 1  # (N,) its place among its video's queries
+        self.size = int(self.slot.max()) + 1 if len(video_index) else 0
+
+    def group(self, values: Tensor) -> Tensor:
+        """(N, ...) to (V, Q, ...), zeros in the places that no query has."""
+        grouped = values.new_zeros(self.videos, self.size, *values.shape[1:])
+        return grouped.index_put((self.video_index, self.slot), values)
+
+    def ungroup(self, grouped: Tensor) -> Tensor:
+        """(V, Q, ...) to (N, ...), the inverse of `group`."""
+        return grouped[self.video_index, self.slot]

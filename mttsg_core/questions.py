@@ -1,0 +1,72 @@
+"""Which sentences to ask of which videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mttsg_core.errors import DataError
+from mttsg_core.textfiles import Problem, read_json_lines
+from mttsg_core.videofiles import VideoFile
+
+
+@dataclass(frozen=True)
+class Question:
+    """A sentence, and the video it is asked of; None asks it of every video."""
+
+    query: str
+    video: str | None = None
+
+
+def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Problem]]:
+    """Questions of a file: JSON objects with `query` and maybe `video`, one a line, or else plain lines.
+
+    Args:
+        path: named in the problems.
+        content: of the file, or of standard input.
+
+    Returns:
+        The questions, and the lines that are none. Blank lines are neither.
+
+    Raises:
+        DataError: if there is no question at all.
+    """
+    questions: list[Question] = []
+    problems: list[Problem] = []
+    if content.lstrip().startswith(b"{"):
+        for entry in read_json_lines(path, content):
+            if isinstance(entry, Problem):
+                problems.append(entry)
+                continue
+            line, record = entry
+            query, video = record.get("query"), record.get("video")
+            if not isinstance(query, str) or not query.strip():
+                problems.append(Problem(path, line, "no query"))
+            elif video is not None and not isinstance(video, str):
+                problems.append(Problem(path, line, "the video is not a string"))
+            else:
+                questions.append(Question(query.strip(), video))
+    else:
+        lines = content.decode("utf-8-sig", "replace").splitlines()
+        questions = [Question(line.strip()) for line in lines if line.strip()]
+    if not questions:
+        raise DataError(f"{path}: no sentence in it" + "".join(f" ({problem})" for problem in problems[:1]))
+    return questions, problems
+
+
+def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
+    """The sentences of each video, in order, and the names of videos that are asked about but not there.
+
+    A question names its video by its path, its path below the folder, its file name, or that without suffix.
+    """
+    asked: dict[VideoFile, list[str]] = {}
+    known: set[str] = set()
+    for video in videos:
+        names = {str(video.path), video.name.as_posix(), video.name.name, video.name.stem}
+        known |= names
+        sentences = [question.query for question in questions if question.video is None or question.video in names]
+        if sentences:
+            asked[video] = sentences
+    missing = [question.video for question in questions if question.video is not None and question.video not in known]
+    return asked, list(dict.fromkeys(missing))

@@ -1,0 +1,129 @@
+"""Where the features of a data folder's videos come from: files made elsewhere, or the videos through the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mttsg_core.encoders.base import Settings
+from mttsg_core.errors import DataError, FeatureError, VideoError
+from mttsg_core.evaluation import Dataset
+from mttsg_core.extraction import ExtractionSettings, Job
+from mttsg_core.features import ELSEWHERE, FeatureCache, FeatureStore, read_features
+from mttsg_core.pairs import DataFolder, Pair, Problem
+from mttsg_core.video import probe
+
+
+@dataclass
+class Sources:
+    """The pairs of some splits and where the features of their videos are or will be.
+
+    Attributes:
+        splits: the good rows of each split; `Pair.video` is the video's key, one for each video.
+        problems: the bad rows, which are in no split.
+        files: feature file of each video; those of `jobs` are yet to be written.
+        jobs: videos to extract.
+        durations: seconds of videos whose features may not tell them.
+    """
+
+    splits: dict[str, list[Pair]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    durations: dict[str, float] = field(default_factory=dict)
+
+    def dataset(self, split: str, max_clips: int) -> Dataset:
+        """A split with the features that exist by now; a pair of a video whose extraction failed has none."""
+        there = {key: path for key, path in self.files.items() if path.is_file()}
+        return Dataset(split, self.splits[split], FeatureStore(there, self.durations, max_clips=max_clips))
+
+
+def find_sources(
+    folder: DataFolder,
+    splits: Sequence[str],
+    cache: FeatureCache,
+    wanted: Settings,
+    *,
+    strict: bool = False,
+) -> Sources:
+    """Read splits of a data folder and find the features of their videos.
+
+    Features in the folder (or named when it was opened) are taken where they have the fingerprint that is wanted; other
+    videos are to be extracted into the cache, unless features made elsewhere are wanted.
+
+    Args:
+        folder: the data folder.
+        splits: their names.
+        cache: for features of videos.
+        wanted: the fingerprint; its encoder is `ELSEWHERE` for any features that lie in the folder.
+        strict: raise on the first bad row.
+
+    Raises:
+        DataError: if a split is missing, or has not one good row, or a row is bad and `strict`.
+    """
+    sources = Sources()
+    for name in splits:
+        split = folder.split(name, require_moment=True, strict=strict)
+        if not split.pairs:
+            raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
+        sources.problems += split.problems
+        sources.splits[name] = list(_located(folder, split.pairs, cache, wanted, sources))
+    return sources
+
+
+def features_at_hand(folder: DataFolder, splits: Sequence[str]) -> Settings | None:
+    """The fingerprint of the first features that lie in the folder for a video of the splits; None if there are none.
+
+    Raises:
+        DataError: if a split is missing.
+        FeatureError: if the features cannot be read.
+    """
+    for name in splits:
+        for pair in folder.split(name).pairs:
+            path = folder.find_features(pair.video)
+            if path is not None:
+                return read_features(path, folder.video_key(pair.video)).fingerprint
+    return None
+
+
+def _located(
+    folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, wanted: Settings, sources: Sources
+) -> Iterator[Pair]:
+    for pair in pairs:
+        key = folder.video_key(pair.video)
+        if key not in sources.files:
+            _locate(folder, pair, key, cache, wanted, sources)
+        if pair.duration is not None:
+            sources.durations.setdefault(key, pair.duration)
+        yield replace(pair, video=key)
+
+
+def _locate(folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wanted: Settings, sources: Sources) -> None:
+    """Add the features of a pair's video to `files`, and to `jobs` if they must be made."""
+    features, video = folder.find_features(pair.video), folder.find_video(pair.video)
+    if wanted["encoder"] == ELSEWHERE:
+        if features is None:
+            return
+        sources.files[key] = features
+        if pair.duration is None and video is not None:
+            with suppress(VideoError):  # the features may tell it; if not, reading them says that it is not known
+                sources.durations[key] = probe(video).duration
+    elif features is not None and _is_made_as(features, key, wanted):
+        sources.files[key] = features
+    elif video is not None:
+        sources.files[key] = cache.path(video, wanted)
+        sources.jobs.append(Job(video, sources.files[key]))
+
+
+def _is_made_as(path: Path, key: str, wanted: Settings) -> bool:
+    try:
+        return dict(read_features(path, key).fingerprint) == dict(wanted)
+    except FeatureError:
+        return False
+
+
+def settings_of(wanted: Settings) -> ExtractionSettings | None:
+    """How features of a fingerprint are extracted; None for features made elsewhere."""
+    return None if wanted["encoder"] == ELSEWHERE else ExtractionSettings.from_fingerprint(wanted)

@@ -1,0 +1,346 @@
+"""The training loop: yields an event an epoch, keeps the best model, and can go on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
+from mttsg_core.checkpoint import REPORT, Model, save_description, save_weights, write_json
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
+from mttsg_core.encoders import TextEncoder
+from mttsg_core.encoders.base import Array
+from mttsg_core.errors import ConfigError, DataError, ModelError
+from mttsg_core.evaluation import Dataset, evaluate
+from mttsg_core.features import same_fingerprint, write_atomically
+from mttsg_core.grounding import Grounder
+from mttsg_core.network import Network, build_network
+from mttsg_core.objective import objective
+
+STATE = Path("state") / "training.safetensors"
+LOG = "log.jsonl"
+_STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """Training is about to begin, or to go on after `epoch` epochs."""
+
+    epoch: int
+    epochs: int
+    videos: int
+    pairs: int
+    parameters: int
+    clipped: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over. `metrics` are of the validation split, in percent; empty without one."""
+
+    epoch: int
+    losses: Mapping[str, float]
+    metrics: Mapping[str, float]
+    best: bool
+    lr: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """The model folder is complete. `metrics` are those of the epoch that was kept."""
+
+    folder: Path
+    best_epoch: int
+    metrics: Mapping[str, float]
+    stopped_early: bool
+    seconds: float
+
+
+TrainingEvent = TrainingStarted | EpochDone | TrainingFinished
+
+
+@dataclass
+class _Progress:
+    """What a stopped run must remember beside its tensors."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def train(
+    training: Dataset,
+    validation: Dataset | None,
+    folder: Path,
+    text_encoder: TextEncoder,
+    *,
+    network: Mapping[str, Any] | None = None,
+    loss: LossConfig | None = None,
+    config: TrainingConfig | None = None,
+    device: torch.device | None = None,
+    resume: bool = False,
+) -> Iterator[TrainingEvent]:
+    """Train a network and write a model folder.
+
+    Args:
+        training: pairs to learn from; each needs a moment and features.
+        validation: pairs that decide which epoch is kept and when to stop; None keeps the last epoch.
+        folder: of the model; made if missing.
+        text_encoder: for the sentences.
+        network: settings of `NetworkConfig` other than the widths, which the features decide.
+        loss: weights of the loss terms.
+        config: how to train.
+        device: where.
+        resume: go on with the run in `folder`, to the very weights of an unbroken run (on the CPU).
+
+    Raises:
+        DataError: if there is nothing to learn from.
+        ConfigError: if `resume` is asked with other settings than the run was started with.
+        ModelError: if `resume` is asked and there is nothing to go on with.
+    """
+    config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
+    examples = _Examples(training, text_encoder)
+    sizes = examples.feature_sizes()
+    torch.manual_seed(config.seed)
+    net = build_network(NetworkConfig(**{**(network or {}), **sizes, "word_dim": text_encoder.dim})).to(device)
+    examples.fit_statistics(net)
+    run = _Run(net, config, examples.steps(config.batch_videos) * config.epochs, device)
+    about = {**to_mapping(config), "loss": to_mapping(loss)}
+    if resume:
+        run.restore(folder, about)
+    else:
+        save_description(folder, Model(net, text_encoder, training.fingerprint), about)
+        (folder / LOG).unlink(missing_ok=True)
+    progress = run.progress
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    yield TrainingStarted(
+        progress.epoch, config.epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
+    )
+    grounder = Grounder(Model(run.averaged, text_encoder, training.fingerprint), device)
+    for epoch in range(progress.epoch + 1, config.epochs + 1):
+        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience:
+            break
+        began = time.monotonic()
+        losses, norm = run.epoch(examples, epoch, loss)
+        metrics = evaluate(grounder, validation).metrics if validation else {}
+        score = (metrics["R@1,IoU=0.5"] + metrics["R@1,IoU=0.7"] + metrics["mIoU"]) / 3 if metrics else float(epoch)
+        best = bool(score > progress.best_score)
+        if best:
+            progress.best_epoch, progress.best_score, progress.best_metrics = epoch, score, dict(metrics)
+            save_weights(folder, run.averaged)
+        progress.epoch = epoch
+        progress.seconds += time.monotonic() - began
+        event = EpochDone(epoch, losses, metrics, best, run.rate(), norm, time.monotonic() - began)
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(asdict(event)) + "\n")
+        run.save(folder, about)
+        yield event
+    finished = TrainingFinished(
+        folder, progress.best_epoch, progress.best_metrics, progress.epoch < config.epochs, progress.seconds
+    )
+    report = {
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "seconds": progress.seconds,
+        "videos": len(examples.videos),
+        "pairs": len(training.pairs),
+        "parameters": parameters,
+        "validation": progress.best_metrics,
+    }
+    write_json(folder / REPORT, report)
+    yield finished
+
+
+class _Examples:
+    """The training pairs, ready to be drawn: by video, with word vectors and true bounds in clip units."""
+
+    def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
+        self.store = dataset.store
+        self.clipped = 0
+        self.videos: list[str] = []
+        self.words: list[list[Array]] = []
+        self.bounds: list[Array] = []
+        expected = dataset.fingerprint
+        for video, positions in dataset.by_video().items():
+            features = self.store.load(video)
+            same_fingerprint(features.fingerprint, expected, video)
+            timeline = features.timeline
+            pairs = [dataset.pairs[position] for position in positions if dataset.pairs[position].moments]
+            spans = [
+                (pair, moment) for pair in pairs for moment in pair.moments if moment[0] < timeline.duration
+            ]  # a pair with several true moments teaches each of them
+            if not spans:
+                continue
+            bounds = timeline.to_clips([moment for _, moment in spans])
+            self.clipped += int((bounds[:, 1] > timeline.clips).sum())
+            self.videos.append(video)
+            self.words.append(text_encoder.encode([pair.query for pair, _ in spans]))
+            self.bounds.append(bounds.clip(0, timeline.clips).astype(np.float32))
+        if not self.videos:
+            raise DataError(f"{dataset.name}: no pair to learn from")
+
+    def feature_sizes(self) -> dict[str, int]:
+        """The settings of the network that the features decide."""
+        features = self.store.load(self.videos[0])
+        regions, region_dim = (0, 0) if features.regions is None else features.regions.shape[1:]
+        return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
+
+    def fit_statistics(self, network: Network) -> None:
+        """Give the network the mean and spread of the features, from videos spread over the whole set."""
+        step = max(1, len(self.videos) // _STATISTICS_VIDEOS)
+        sample = [self.store.load(video) for video in self.videos[::step]]
+        encoder = network.video_encoder
+        encoder.standardise.fit(*_mean_and_deviation([features.clips for features in sample]))
+        if encoder.regions is not None:
+            encoder.regions.standardise.fit(
+                *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
+            )
+
+    def steps(self, batch_videos: int) -> int:
+        """Batches an epoch."""
+        return math.ceil(len(self.videos) / batch_videos)
+
+    def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
+        generator = np.random.default_rng([config.seed, epoch])
+        for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
+            yield collate([self._item(video, config.queries_per_video, generator) for video in drawn])
+
+    def _item(self, video: int, queries: int, generator: np.random.Generator) -> VideoItem:
+        count = len(self.words[video])
+        chosen = generator.permutation(count)[:queries]
+        words = [self.words[video][i] for i in chosen]
+        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+
+
+class _Run:
+    """A network in training: weights, their running average, optimiser, schedule and progress."""
+
+    def __init__(self, network: Network, config: TrainingConfig, steps: int, device: torch.device) -> None:
+        self.network = network
+        self.config = config
+        self.device = device
+        self.progress = _Progress()
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr)
+        warmup = max(1, round(config.warmup * steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min(
+                (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
+            ),
+        )
+        half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+        self.autocast = torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
+
+    @property
+    def averaged(self) -> Network:
+        """The network with the running average of the weights: the one that is validated and kept."""
+        return cast(Network, self.average.module)
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def epoch(self, examples: _Examples, epoch: int, loss: LossConfig) -> tuple[dict[str, float], float]:
+        """Train on every video once; returns the mean of each loss term and of the gradient's norm."""
+        torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
+        self.network.train()
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        for batch in examples.batches(self.config, epoch):
+            moved = batch.to(self.device)
+            if moved.bounds is None:
+                raise DataError("a training batch needs true moments")
+            with self.autocast:
+                output = self.network(moved)
+            total, terms = objective(output, moved.bounds, loss)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total).backward()
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            self.average.update_parameters(self.network)
+            steps += 1
+            for name, value in {**terms, "total": total.detach(), "norm": norm.detach()}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        means = {name: float(value) / steps for name, value in sums.items()}
+        return means, means.pop("norm")
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write all that `restore` needs, in one step."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        state = self.optimizer.state_dict()["state"]
+        tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
+        held = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        notes = {
+            "progress": asdict(self.progress),
+            "about": dict(about),
+            "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
+            "scaler": self.scaler.state_dict(),
+        }
+        write_atomically(folder / STATE, lambda part: save_file(held, part, {"mttsg": json.dumps(notes)}))
+
+    def restore(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Take up a stopped run."""
+        path = folder / STATE
+        if not path.is_file():
+            raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
+        try:
+            with safe_open(path, framework="pt") as file:
+                notes = json.loads(file.metadata()["mttsg"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: damaged ({error})") from error
+        for name, value in about.items():
+            if notes["about"].get(name) != value:
+                raise ConfigError(f"the run was started with {name} = {notes['about'].get(name)!r}, not {value!r}")
+        self.network.load_state_dict(_part(tensors, "network."))
+        self.average.load_state_dict(_part(tensors, "average."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, "adam.").items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.schedule.load_state_dict({**self.schedule.state_dict(), **notes["schedule"]})
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        self.scaler.load_state_dict(notes["scaler"])
+        self.progress = _Progress(**notes["progress"])
+
+
+def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices only, not for biases and norms."""
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Over all axes but the last."""
+    values = np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]).astype(np.float32)
+    return torch.from_numpy(values.mean(axis=0)), torch.from_numpy(values.std(axis=0))
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
