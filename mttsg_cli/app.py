@@ -1,0 +1,44 @@
+"""The `mttsg` program: five commands over `mttsg_core`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mttsg_cli.evaluate import evaluate
+from mttsg_cli.extract import extract
+from mttsg_cli.ground import ground
+from mttsg_cli.train import train
+from mttsg_core import __version__
+
+app = typer.Typer(
+    name="mttsg",
+    help="Find the moment that a sentence describes in your videos.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    rich_markup_mode="rich",
+)
+for command in (ground, train, evaluate, extract):
+    app.command(no_args_is_help=True)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mttsg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `mttsg` script."""
+    app()

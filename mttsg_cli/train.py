@@ -1,0 +1,191 @@
+"""`mttsg train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mttsg_cli import options
+from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
+from mttsg_cli.extract import run_extraction
+from mttsg_cli.output import print_json
+from mttsg_core.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from mttsg_core.encoders.base import Settings
+    from mttsg_core.pairs import DataFolder
+    from mttsg_core.training import EpochDone
+
+_DEFAULT = TrainingConfig()
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data folder: train.jsonl and videos/ or features/.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Model folder. Default: a new numbered run.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help=f"Passes over the videos. Default: {_DEFAULT.epochs}.")
+    ] = None,
+    batch_videos: Annotated[
+        int | None, typer.Option("--batch-videos", min=1, help=f"Videos a step. Default: {_DEFAULT.batch_videos}.")
+    ] = None,
+    queries_per_video: Annotated[
+        int | None,
+        typer.Option(
+            "--queries-per-video",
+            min=1,
+            help=f"Sentences of one video in a step, at most. Default: {_DEFAULT.queries_per_video}.",
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help=f"Largest learning rate. Default: {_DEFAULT.lr:g}.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="NAME", help="Switch a part off (repeatable): offsets."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the stopped run in --out.")] = False,
+    overwrite: options.Overwrite = False,
+    encoder: options.Encoder = None,
+    text_encoder: options.TextEncoder = None,
+    fps: options.Fps = None,
+    reader: options.Reader = None,
+    features: options.Features = None,
+    device: options.Device = "auto",
+    cache: options.Cache = None,
+    seed: Annotated[int | None, typer.Option("--seed", help=f"Of everything random. Default: {_DEFAULT.seed}.")] = None,
+    workers: options.Workers = None,
+    strict: options.Strict = False,
+    config: options.Config = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a model on a data folder. The newest finished run is the default model of the other commands.
+
+    Examples:
+
+        mttsg train data/
+
+        mttsg train data/ --out model --epochs 60 --seed 1
+
+        mttsg train data/ --out model --resume
+    """
+    with exit_codes():
+        from mttsg_core import sources as data_sources
+        from mttsg_core import training
+        from mttsg_core.config import LossConfig, NetworkConfig, from_mapping
+        from mttsg_core.encoders import build_text_encoder
+        from mttsg_core.errors import ConfigError, DataError
+        from mttsg_core.features import FeatureCache
+        from mttsg_core.grounding import choose_device
+        from mttsg_core.pairs import DataFolder
+        from mttsg_core.paths import default_cache, new_run, unfinished_run
+
+        reporter = Reporter(quiet=quiet, verbose=verbose)
+        tables = options.config_tables(context)
+        chosen = options.given(
+            epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
+        )
+        recipe = from_mapping(TrainingConfig, {**tables["training"], **chosen})
+        weights = from_mapping(LossConfig, tables["loss"])
+        switches = NetworkConfig.switched_off(without or [])
+        run_device = choose_device(device)
+        folder = DataFolder.open(data, features)
+        splits = [name for name in ("train", "val") if name in folder.splits]
+        if "train" not in splits:
+            raise DataError(f"{data}: no train split; there is {', '.join(sorted(folder.splits))}")
+        text = build_text_encoder(text_encoder or _text_encoder_beside(data))
+        wanted = _wanted_features(
+            folder, splits, use_features=features is not None, encoder=encoder, fps=fps, reader=reader
+        )
+        sources = data_sources.find_sources(
+            folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
+        )
+        options.report_problems(reporter, sources.problems)
+        model_folder = out or (unfinished_run() if resume else None)
+        if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
+            raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
+        failures = 0
+        settings = data_sources.settings_of(wanted)
+        if settings is not None and sources.jobs:
+            failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
+        network = {**tables["network"], **switches}
+        max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
+        validation = sources.dataset("val", max_clips) if "val" in splits else None
+        model_folder = model_folder or new_run()
+        events = training.train(
+            sources.dataset("train", max_clips),
+            validation,
+            model_folder,
+            text,
+            network=network,
+            loss=weights,
+            config=recipe,
+            device=run_device,
+            resume=resume,
+        )
+        with reporter.progress(recipe.epochs, "Training") as bar:
+            for event in events:
+                if isinstance(event, training.TrainingStarted):
+                    reporter.say(
+                        f"training on {event.videos} videos with {event.pairs} sentences, "
+                        f"{event.parameters / 1e6:.2f} M parameters, {run_device}, into {model_folder}"
+                    )
+                    if event.clipped:
+                        reporter.say(f"{event.clipped} moments end after their video and are clipped")
+                    bar.advance(event.epoch)
+                elif isinstance(event, training.EpochDone):
+                    bar.advance()
+                    reporter.say(_epoch_line(event))
+                else:
+                    finished = event
+        stopped = ", stopped early" if finished.stopped_early else ""
+        reporter.say(f"kept epoch {finished.best_epoch}{stopped}, {finished.seconds:.0f} s of training: {model_folder}")
+        if as_json:
+            print_json({"model": str(model_folder), "best_epoch": finished.best_epoch, **finished.metrics})
+        if failures:
+            raise typer.Exit(SOME_FAILED)
+
+
+def _wanted_features(
+    folder: DataFolder,
+    splits: Sequence[str],
+    *,
+    use_features: bool,
+    encoder: str | None,
+    fps: float | None,
+    reader: str | None,
+) -> Settings:
+    """Features that lie in the folder are used unless a way of making them is asked for."""
+    from mttsg_core.errors import DataError
+    from mttsg_core.extraction import ExtractionSettings
+    from mttsg_core.sources import features_at_hand
+
+    asked = options.given(encoder=encoder, fps=fps, reader=reader)
+    if use_features or not asked:
+        at_hand = features_at_hand(folder, splits)
+        if at_hand is not None:
+            return at_hand
+        if use_features:
+            raise DataError(f"{folder.features}: no features of any video of {folder.path}")
+    return ExtractionSettings(**asked).fingerprint()
+
+
+def _text_encoder_beside(data: Path) -> str:
+    """A single file of GloVe vectors beside the annotations is meant to be used; else the built-in encoder."""
+    from mttsg_core.encoders import DEFAULT_TEXT_ENCODER
+
+    files = sorted(data.glob("glove*.txt"))
+    return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
+
+
+def _epoch_line(event: EpochDone) -> str:
+    """epoch 3: loss 2.10 | R@1,IoU=0.5 61.2 | ... *"""
+    parts = [f"epoch {event.epoch}: loss {event.losses['total']:.3f}"]
+    shown = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
+    parts += [f"{name} {event.metrics[name]:.1f}" for name in shown if name in event.metrics]
+    return " | ".join(parts) + (" *" if event.best else "") + f" ({event.seconds:.1f} s)"
