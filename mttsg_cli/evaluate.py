@@ -109,10 +109,12 @@ def _ground_split(
     """The model's evaluation, then those of the baselines; and how many videos failed."""
     from mttsg_core import baselines as plain
     from mttsg_core import evaluation
+    from mttsg_core.devices import limit_threads
     from mttsg_core.grounding import Grounder
     from mttsg_core.sources import find_sources, settings_of
 
     grounder = Grounder.load(model, device=device, cache=cache)
+    limit_threads(grounder.device)
     with_train = baselines and "train" in folder.splits
     splits = [split, *(["train"] if with_train and split != "train" else [])]
     sources = find_sources(folder, splits[:1], grounder.cache, grounder.fingerprint, strict=strict)

@@ -64,6 +64,7 @@ def ground(
         mttsg ground videos/ --queries sentences.txt --format jsonl --out moments.jsonl
     """
     with exit_codes():
+        from mttsg_core.devices import limit_threads
         from mttsg_core.errors import ConfigError
         from mttsg_core.grounding import Grounder
         from mttsg_core.questions import assign
@@ -83,6 +84,7 @@ def ground(
         if not asked:
             raise ConfigError("no sentence is asked of any video")
         grounder = Grounder.load(model, device=device, cache=cache)
+        limit_threads(grounder.device)
         answers = (
             _ground_videos(grounder, asked, top, workers, reporter, failed)
             if features is None

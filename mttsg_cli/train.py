@@ -78,10 +78,10 @@ def train(
         from mttsg_core import sources as data_sources
         from mttsg_core import training
         from mttsg_core.config import LossConfig, NetworkConfig, from_mapping
+        from mttsg_core.devices import choose_device, limit_threads
         from mttsg_core.encoders import build_text_encoder
         from mttsg_core.errors import ConfigError, DataError
         from mttsg_core.features import FeatureCache
-        from mttsg_core.grounding import choose_device
         from mttsg_core.pairs import DataFolder
         from mttsg_core.paths import default_cache, new_run, unfinished_run
 
@@ -94,6 +94,7 @@ def train(
         weights = from_mapping(LossConfig, tables["loss"])
         switches = NetworkConfig.switched_off(without or [])
         run_device = choose_device(device)
+        limit_threads(run_device)
         folder = DataFolder.open(data, features)
         splits = [name for name in ("train", "val") if name in folder.splits]
         if "train" not in splits:

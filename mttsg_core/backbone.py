@@ -12,6 +12,7 @@ from mttsg_core.config import NetworkConfig
 from mttsg_core.layers import AttentionPool, BiGRU, ChannelDropout, LocalBlock, masked_mean
 
 _TIME_FEATURES = 10
+_DEVIATION = 2.0  # deviations within a video are smaller than between videos
 
 
 class EncodedVideos(NamedTuple):
@@ -21,11 +22,13 @@ class EncodedVideos(NamedTuple):
         clips: F (V, T, D).
         regions: O (V, T, R, D_o), or None.
         mask: (V, T).
+        durations: (V,) seconds.
     """
 
     clips: Tensor
     regions: Tensor | None
     mask: Tensor
+    durations: Tensor
 
 
 class EncodedQueries(NamedTuple):
@@ -57,36 +60,32 @@ class Standardise(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Clip vectors and region vectors with their place in time and in the picture."""
+    """Clip vectors, and how they differ from their video's mean, with their place in time, in local context."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
         self.standardise = Standardise(config.clip_dim)
-        self.input_dropout = nn.Dropout(config.input_dropout)
-        self.project = nn.Linear(3 * config.clip_dim, width)
+        self.input_dropout = ChannelDropout(config.input_dropout)
+        self.project = nn.Linear(2 * config.clip_dim, width)
         self.time = nn.Linear(_TIME_FEATURES, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
         self.local = nn.ModuleList(LocalBlock(width, config.kernel, config.dropout) for _ in range(config.local_layers))
-        self.gru = BiGRU(width, width)
         self.out_norm = nn.LayerNorm(width)
         self.regions = RegionEncoder(config) if config.regions else None
 
     def forward(self, clips: Tensor, mask: Tensor, durations: Tensor, regions: Tensor | None) -> EncodedVideos:
         """clips (V, T, D_c), mask (V, T), durations (V,) in seconds, regions (V, T, R, D_r) or None."""
         there = mask[..., None]
-        x = self.standardise(clips)
-        over_time = masked_mean(x, there, dim=1)[:, None]  # (V, 1, D_c)
-        before = torch.cat([x[:, :1], x[:, :-1]], dim=1)
-        last = mask & ~torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
-        after = torch.where(last[..., None], x, torch.cat([x[:, 1:], x[:, -1:]], dim=1))
-        x = self.project(self.input_dropout(torch.cat([x, x - over_time, after - before], dim=-1)))  # (V, T, D)
+        x = self.standardise(clips) * there
+        deviation = x - masked_mean(x, there, dim=1)[:, None]  # (V, T, D_c)
+        x = self.project(self.input_dropout(torch.cat([x, _DEVIATION * deviation], dim=-1)))  # (V, T, D)
         x = self.dropout(self.norm(x + self.time(time_features(mask, durations)))) * there
         for block in self.local:
-            x = block(x, mask) * there
-        x = self.out_norm(x + self.dropout(self.gru(x, mask))) * there
-        return EncodedVideos(x, None if self.regions is None or regions is None else self.regions(regions), mask)
+            x = block(x, mask)
+        encoded = None if self.regions is None or regions is None else self.regions(regions)
+        return EncodedVideos(self.out_norm(x) * there, encoded, mask, durations)
 
 
 class RegionEncoder(nn.Module):
@@ -110,19 +109,22 @@ class QueryEncoder(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.word_dropout = config.word_dropout
+        self.input_dropout = nn.Dropout(config.word_input_dropout)
         self.project = nn.Linear(config.word_dim, config.width)
         self.gru = BiGRU(config.width, config.width)
-        self.norm = nn.LayerNorm(config.width)
         self.pool = AttentionPool(config.width)
-        self.sentence_norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = ChannelDropout(config.dropout)
 
     def forward(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """words (N, L, D_w) and mask (N, L)."""
+        if self.training:
+            words = words * mask.new_empty(mask.shape, dtype=words.dtype).bernoulli_(1 - self.word_dropout)[..., None]
         x = self.project(self.input_dropout(words))
-        x = self.norm(x + self.gru(x, mask)) * mask[..., None]
-        return EncodedQueries(self.dropout(x), self.dropout(self.sentence_norm(self.pool(x, mask))), mask)
+        x = x + self.gru(x, mask)
+        sentence = self.norm(self.pool(x, mask))
+        return EncodedQueries(self.dropout(x) * mask[..., None], self.dropout(sentence), mask)
 
 
 def time_features(mask: Tensor, durations: Tensor) -> Tensor:

@@ -29,9 +29,12 @@ class NetworkConfig:
         region_heads: independent looks of a query at the regions of a clip.
         local_layers: convolution blocks over neighbouring clips.
         kernel: clips that a convolution sees.
+        span_width: the width in which candidate spans are scored.
         max_clips: longer videos are averaged into so many clips.
         dropout: share of hidden channels dropped, constant over time.
-        input_dropout: share of feature and word-vector entries dropped.
+        input_dropout: share of the features' channels dropped.
+        word_input_dropout: share of the entries of word vectors dropped.
+        word_dropout: share of words dropped.
         offsets: refine boundaries to real numbers (the paper's float boundary).
     """
 
@@ -39,14 +42,17 @@ class NetworkConfig:
     word_dim: int
     region_dim: int = 0
     regions: int = 0
-    width: int = 192
+    width: int = 256
     region_width: int = 96
     region_heads: int = 4
     local_layers: int = 2
-    kernel: int = 5
+    kernel: int = 3
     max_clips: int = 256
+    span_width: int = 32
     dropout: float = 0.2
-    input_dropout: float = 0.3
+    input_dropout: float = 0.5
+    word_input_dropout: float = 0.3
+    word_dropout: float = 0.1
     offsets: bool = True
 
     SWITCHES: ClassVar[tuple[str, ...]] = ("offsets",)
@@ -68,16 +74,16 @@ class LossConfig:
     """Weights of the loss terms (method, section 6).
 
     Attributes:
-        boundary: divergence of the start and end distributions.
+        span: cross-entropy of the candidate spans, with their overlap with the true moment as soft label.
+        boundary: cross-entropy of the start and end distributions.
         inside: cross-entropy of each clip being inside the moment.
-        offset: smooth L1 of the offsets of the boundary clips.
-        iou: one minus the expected overlap with the true moment.
+        offset: smooth L1 of the offsets of clips near the boundaries.
     """
 
-    boundary: float = 1.0
-    inside: float = 1.0
-    offset: float = 1.0
-    iou: float = 1.0
+    span: float = 1.0
+    boundary: float = 0.3
+    inside: float = 0.5
+    offset: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,15 @@ class TrainingConfig:
         seed: of the weights, the order of the videos and the dropout.
     """
 
-    epochs: int = 40
-    batch_videos: int = 16
+    epochs: int = 20
+    batch_videos: int = 24
     queries_per_video: int = 8
-    lr: float = 1e-3
+    lr: float = 6e-4
     weight_decay: float = 0.05
     warmup: float = 0.1
     clip_norm: float = 1.0
     average: float = 0.99
-    patience: int = 15
+    patience: int = 8
     seed: int = 0
 
 

@@ -10,11 +10,12 @@ import torch
 
 from mttsg_core.batch import Batch, VideoItem, collate
 from mttsg_core.checkpoint import Model, load_model
+from mttsg_core.devices import choose_device
 from mttsg_core.encoders import build_encoder
-from mttsg_core.errors import ConfigError, DataError, FeatureError
+from mttsg_core.errors import DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
-from mttsg_core.head import HeadOutput, candidate_spans, select
+from mttsg_core.head import decode
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.paths import default_cache, find_model
 
@@ -129,14 +130,14 @@ class Grounder:
             part = _queries(batch, slice(first, first + _QUERIES_AT_ONCE))
             queries = self.network.query_encoder(part.words, part.word_mask)
             head = self.network.ground(videos, queries, part.video_index)
-            moments += decode(head, timelines[first : first + _QUERIES_AT_ONCE], top)
+            bounds, scores = decode(head, top)
+            moments += to_moments(bounds, scores, timelines[first : first + _QUERIES_AT_ONCE])
         rest = iter(moments)
         return [[next(rest) for _ in item.words] for item in items]
 
 
-def decode(head: HeadOutput, timelines: Sequence[Timeline], top: int) -> list[list[Moment]]:
-    """Moments in seconds, best first, at most `top` a query, none overlapping a better one by more than NMS_IOU."""
-    bounds, scores = select(candidate_spans(head), top)
+def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
+    """Bounds (N, K, 2) in clip units and scores (N, K) to moments in seconds inside their video."""
     answers: list[list[Moment]] = []
     for spans, values, timeline in zip(bounds.cpu().double(), scores.cpu().double(), timelines, strict=True):
         seconds = timeline.to_seconds(spans.numpy()).clip(timeline.start, timeline.start + timeline.duration)
@@ -148,30 +149,6 @@ def decode(head: HeadOutput, timelines: Sequence[Timeline], top: int) -> list[li
             ]
         )
     return answers
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA, else MPS, else the CPU.
-
-    Raises:
-        ConfigError: if the device is unknown or not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from error
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(device.type, False):
-        raise ConfigError(f"device {name!r} is not there")
-    return device
 
 
 def _queries(batch: Batch, part: slice) -> Batch:

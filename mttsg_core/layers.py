@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
@@ -24,7 +23,7 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
 
 
 class ChannelDropout(nn.Module):
-    """Drops whole channels of (B, T, D): a channel is there for all of the T steps, or for none."""
+    """Drops channels of (B, D), or of (B, T, D) for all of the T steps at once."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -33,40 +32,49 @@ class ChannelDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.share == 0:
             return x
-        kept = x.new_empty(x.shape[0], 1, x.shape[-1]).bernoulli_(1 - self.share)
+        shape = (x.shape[0], 1, x.shape[-1]) if x.ndim == 3 else x.shape
+        kept = x.new_empty(shape).bernoulli_(1 - self.share)
         return x * kept / (1 - self.share)
 
 
 class LocalBlock(nn.Module):
     """A residual convolution over neighbouring steps of (B, T, D)."""
 
-    def __init__(self, width: int, kernel: int, dropout: float, dilation: int = 1) -> None:
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=width)
-        self.mix = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.mix = nn.Linear(width, width)
         self.dropout = ChannelDropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D) and mask (B, T) to (B, T, D)."""
-        hidden = self.norm(x) * mask[..., None]
-        hidden = self.conv(hidden.transpose(1, 2)).transpose(1, 2)
-        return x + self.dropout(self.mix(hidden))
+        """x (B, T, D) and mask (B, T) to (B, T, D), zero where the mask is False."""
+        there = mask[..., None]
+        hidden = self.conv((self.norm(x) * there).transpose(1, 2)).transpose(1, 2)
+        return (x + self.dropout(self.mix(nn.functional.gelu(hidden)))) * there
 
 
 class BiGRU(nn.Module):
-    """A bidirectional GRU over ragged sequences: (B, T, D_in) to (B, T, width), zero where the mask is False."""
+    """A bidirectional GRU over ragged sequences: (B, T, D_in) to (B, T, width), zero where the mask is False.
+
+    Each row is turned around by itself for the backward direction. Packed sequences would do the same, but their
+    gradient takes time in the square of T on the CPU.
+    """
 
     def __init__(self, input_width: int, width: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(input_width, width // 2, batch_first=True, bidirectional=True)
+        self.ahead = nn.GRU(input_width, width // 2, batch_first=True)
+        self.back = nn.GRU(input_width, width // 2, batch_first=True)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D_in) and mask (B, T), True at the first steps of each row and at least at one."""
-        lengths = mask.sum(1).cpu()
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
-        return hidden
+        """x (B, T, D_in) and mask (B, T), True at the first steps of each row."""
+        lengths = mask.sum(1, keepdim=True)
+        step = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(step < lengths, lengths - 1 - step, step)[..., None]  # (B, T, 1) its own inverse
+        backward, _ = self.back(x.gather(1, turned.expand_as(x)))
+        forward, _ = self.ahead(x)
+        both = torch.cat([forward, backward.gather(1, turned.expand_as(backward))], dim=-1)
+        return both * mask[..., None]
 
 
 class AttentionPool(nn.Module):

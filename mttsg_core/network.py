@@ -12,7 +12,7 @@ from mttsg_core.backbone import EncodedQueries, EncodedVideos, QueryEncoder, Vid
 from mttsg_core.batch import Batch
 from mttsg_core.config import NetworkConfig
 from mttsg_core.head import GroundingHead, HeadOutput
-from mttsg_core.layers import QueryGroups, masked_softmax
+from mttsg_core.layers import ChannelDropout, QueryGroups, masked_softmax
 
 
 class NetworkOutput(NamedTuple):
@@ -32,7 +32,7 @@ class Network(nn.Module):
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
         self.fusion = Fusion(config)
-        self.head = GroundingHead(config.width, config.dropout, offsets=config.offsets)
+        self.head = GroundingHead(config.width, config.span_width, config.dropout, offsets=config.offsets)
 
     def forward(self, batch: Batch) -> NetworkOutput:
         """See `Batch` for the shapes."""
@@ -48,7 +48,7 @@ class Network(nn.Module):
     def ground(self, videos: EncodedVideos, queries: EncodedQueries, video_index: Tensor) -> HeadOutput:
         """Boundaries of N queries, each in the video that `video_index` (N,) names."""
         fused = self.fusion(videos, queries, QueryGroups(video_index, len(videos.clips)))  # (N, T, D)
-        output: HeadOutput = self.head(fused, videos.mask[video_index])
+        output: HeadOutput = self.head(fused, videos.mask[video_index], videos.durations[video_index])
         return output
 
 
@@ -65,6 +65,7 @@ class Fusion(nn.Module):
         self.mix = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
+        self.out_dropout = ChannelDropout(config.dropout)
 
     def forward(self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups) -> Tensor:
         """Returns (N, T, D)."""
@@ -73,41 +74,38 @@ class Fusion(nn.Module):
         words, word_mask = groups.group(queries.words), groups.group(queries.mask)  # (V, Q, L, D), (V, Q, L)
         score = torch.einsum("vtd,vqld->vqtl", self.word_key(videos.clips), words) / math.sqrt(words.shape[-1])
         weights = masked_softmax(score, word_mask[:, :, None])
-        attended = torch.einsum("vqtl,vqld->vqtd", weights, self.word_value(words))
-        x = clips * (1 + gate) + shift + clips * attended  # (V, Q, T, D)
+        x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D)
         if self.look is not None and videos.regions is not None:
             x = x + self.look(videos.regions, groups.group(queries.sentence))
-        x = self.norm(clips + self.dropout(self.mix(nn.functional.gelu(x))))
-        return groups.ungroup(x) * videos.mask[groups.video_index][..., None]
+        fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D)
+        return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
 
 
 class RegionLook(nn.Module):
-    """Each query looks at the regions of every clip, with several heads, and brings back what it sees there."""
+    """Each query looks at the regions of every clip, with several heads, and brings back what it sees there.
+
+    Keys and values are the regions themselves: each head has a query of its own, so that all the work on regions
+    is done once a video.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.heads = config.region_heads
         width = config.region_width
-        self.query = nn.Linear(config.width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Sequential(nn.Linear(width + self.heads, config.width), nn.GELU())
+        self.query = nn.Linear(config.width, self.heads * width)
+        self.out = nn.Sequential(nn.Linear(self.heads * (width + 1), config.width), nn.GELU())
         self.gate = nn.Linear(config.width, config.width)
 
     def forward(self, regions: Tensor, sentence: Tensor) -> Tensor:
         """regions (V, T, R, D_o) and sentence (V, Q, D) to (V, Q, T, D)."""
-        key = self._split(self.key(regions))  # (V, T, H, R, d)
-        value = self._split(self.value(regions))
-        query = self._split(self.query(sentence)[:, None])  # (V, 1, H, Q, d)
-        score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (V, T, H, Q, R)
-        seen = (score.softmax(-1) @ value).permute(0, 3, 1, 2, 4).flatten(3)  # (V, Q, T, D_o)
-        strength = score.logsumexp(-1).permute(0, 3, 1, 2)  # (V, Q, T, H)
-        out: Tensor = self.out(torch.cat([seen, strength], dim=-1))
+        videos, clips, _, width = regions.shape
+        query = self.query(sentence).reshape(videos, 1, -1, width)  # (V, 1, Q * H, D_o)
+        score = query @ regions.transpose(-1, -2) / math.sqrt(width)  # (V, T, Q * H, R)
+        seen = score.softmax(-1) @ regions  # (V, T, Q * H, D_o)
+        strength = score.logsumexp(-1, keepdim=True)  # (V, T, Q * H, 1)
+        looks = torch.cat([seen, strength], dim=-1).reshape(videos, clips, sentence.shape[1], -1)
+        out: Tensor = self.out(looks.transpose(1, 2))  # (V, Q, T, D)
         return out * (1 + self.gate(sentence)[:, :, None])
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(V, T, R, H * d) to (V, T, H, R, d)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
 
 def build_network(config: NetworkConfig) -> Network:

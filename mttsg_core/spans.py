@@ -1,0 +1,139 @@
+"""Candidate spans over clips, and the choice among them.
+
+Clip t covers [t, t + 1] in clip units. Candidates of up to 8 clips lie everywhere; longer ones grow by an eighth and
+step by an eighth of their length, so there are about 14 candidates a clip, however long the video.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_DENSE, _GROWTH = 8, 1.12
+_CONSIDERED = 256  # the best candidates, among which answers are chosen
+_SHARPEN = 1.4  # trained distributions are a little too flat; found by cross-validation
+NMS_IOU = 0.5  # two answers to one query overlap at most so much
+
+Layout = list[tuple[int, int]]
+
+
+class Choice(NamedTuple):
+    """The best candidates of N queries, the best first.
+
+    Attributes:
+        candidate: (N, K) its place among the candidates.
+        score: (N, K) the chance that the true moment overlaps it by half, 0..1; 0 where no candidate is left.
+    """
+
+    candidate: Tensor
+    score: Tensor
+
+
+def span_layout(clips: int) -> Layout:
+    """(length, step) of each group of candidates, in clips. A longer video has the groups of a shorter one first."""
+    layout: Layout = []
+    length = 1
+    while length <= clips:
+        layout.append((length, max(1, length // _DENSE)))
+        length = length + 1 if length < _DENSE else max(length + 1, round(length * _GROWTH))
+    return layout
+
+
+def span_edges(clips: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """First clip and one past the last clip of every candidate, (P,) each, in the order of `span_layout`."""
+    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in span_layout(clips)]
+    lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, span_layout(clips), strict=True)]
+    first = torch.cat(firsts)
+    return first, first + torch.cat(lengths)
+
+
+def span_sum(parts: Tensor, mask: Tensor) -> Tensor:
+    """For every candidate: what its first clip says, what its last clip says, and the mean of what all its clips say.
+
+    Args:
+        parts: (N, T, 3 * D), what each clip says as the first, as the last, and as one inside.
+        mask: (N, T).
+
+    Returns:
+        (N, P, D).
+    """
+    there = mask[..., None].to(parts.dtype)
+    at_start, at_end, inside = (parts * there).chunk(3, dim=-1)
+    total = functional.pad(inside.cumsum(1), (0, 0, 1, 0))  # (N, T + 1, D)
+    result: Tensor = _SpanSum.apply(at_start, at_end, total, span_layout(mask.shape[1]))  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SpanSum(torch.autograd.Function):
+    """By slices, forward and backward: gathering the same entries takes several times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, at_start: Tensor, at_end: Tensor, total: Tensor, layout: Layout) -> Tensor:
+        clips = at_start.shape[1]
+        ctx.layout, ctx.shape = layout, at_start.shape
+        groups = []
+        for length, step in layout:
+            ends = at_start[:, 0 : clips - length + 1 : step] + at_end[:, length - 1 : clips : step]
+            whole = total[:, length::step] - total[:, 0 : clips - length + 1 : step]
+            groups.append(torch.add(ends, whole, alpha=1 / length))
+        return torch.cat(groups, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        [gradient] = gradients
+        queries, clips, width = ctx.shape
+        at_start, at_end = gradient.new_zeros(2, queries, clips, width)
+        total = gradient.new_zeros(queries, clips + 1, width)
+        done = 0
+        for length, step in ctx.layout:
+            count = (clips - length) // step + 1
+            part = gradient[:, done : done + count]
+            done += count
+            at_start[:, 0 : clips - length + 1 : step] += part
+            at_end[:, length - 1 : clips : step] += part
+            share = part / length
+            total[:, length::step] += share
+            total[:, 0 : clips - length + 1 : step] -= share
+        return at_start, at_end, total, None
+
+
+def choose_spans(logits: Tensor, first: Tensor, last: Tensor, top: int) -> Choice:
+    """The candidates of largest expected utility under the distribution over all, none overlapping a better one.
+
+    The utility of an answer is 1/2 IoU + 1/4 [IoU >= 0.5] + 1/4 [IoU >= 0.7]: taking its expectation instead of the
+    likeliest candidate answers for the whole distribution (minimum Bayes risk).
+
+    Args:
+        logits: (N, P), very low for candidates past the end of a video.
+        first, last: (P,) see `span_edges`.
+        top: K, answers a query.
+    """
+    considered = min(_CONSIDERED, logits.shape[1])
+    best, index = (logits.float() * _SHARPEN).topk(considered, dim=-1)  # (N, C)
+    weight = best.softmax(-1)
+    bounds = torch.stack([first[index], last[index]], dim=-1).to(weight.dtype)  # (N, C, 2)
+    overlap = span_iou(bounds[:, :, None], bounds[:, None])  # (N, C, C)
+    half = (overlap >= 0.5).to(weight.dtype)
+    utility = 0.5 * overlap + 0.25 * half + 0.25 * (overlap >= 0.7)
+    expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)
+    chance = (half @ weight[..., None]).squeeze(-1)
+    free = best > torch.finfo(best.dtype).min / 16
+    chosen, scores = [], []
+    for _ in range(top):
+        place = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
+        scores.append((chance * free).gather(1, place))
+        chosen.append(index.gather(1, place))
+        near = overlap.gather(1, place[..., None].expand(-1, -1, considered)).squeeze(1) > NMS_IOU
+        free = free & ~near
+    return Choice(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1))
+
+
+def span_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of spans (..., 2) and (..., 2), broadcast."""
+    overlap = torch.minimum(first[..., 1], second[..., 1]) - torch.maximum(first[..., 0], second[..., 0])
+    overlap = overlap.clamp_min(0)
+    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
+    return overlap / union.clamp_min(1e-6)
