@@ -29,6 +29,10 @@ class Bar:
         """So many steps more are done, at that rate."""
         self.bar.update(self.task, advance=steps, rate=rate)
 
+    def expect(self, total: int) -> None:
+        """There are so many steps in all."""
+        self.bar.update(self.task, total=total)
+
     @property
     def elapsed(self) -> float:
         """Seconds since it began."""
@@ -68,7 +72,7 @@ class Reporter:
         self.console.print(f"error: {escape(_one_line(text))}", style="red")
 
     @contextmanager
-    def progress(self, total: int, what: str) -> Iterator[Bar]:
+    def progress(self, total: int | None, what: str) -> Iterator[Bar]:
         """A bar with rate and time left, on a terminal only."""
         bar = Progress(
             TextColumn("{task.description}"),

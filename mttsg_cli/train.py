@@ -29,7 +29,7 @@ def train(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Model folder. Default: a new numbered run.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help=f"Passes over the videos. Default: {_DEFAULT.epochs}.")
+        int | None, typer.Option("--epochs", min=1, help="Passes over the videos. Default: enough for them.")
     ] = None,
     batch_videos: Annotated[
         int | None, typer.Option("--batch-videos", min=1, help=f"Videos a step. Default: {_DEFAULT.batch_videos}.")
@@ -129,9 +129,10 @@ def train(
             device=run_device,
             resume=resume,
         )
-        with reporter.progress(recipe.epochs, "Training") as bar:
+        with reporter.progress(None, "Training") as bar:
             for event in events:
                 if isinstance(event, training.TrainingStarted):
+                    bar.expect(event.epochs)
                     reporter.say(
                         f"training on {event.videos} videos with {event.pairs} sentences, "
                         f"{event.parameters / 1e6:.2f} M parameters, {run_device}, into {model_folder}"

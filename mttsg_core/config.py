@@ -6,6 +6,7 @@ The classes are frozen and strict: a name that is not a setting is refused, with
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from mttsg_core.errors import ConfigError
 
 _Config = TypeVar("_Config")
+_FEWEST_EPOCHS = 16
 
 
 @dataclass(frozen=True)
@@ -91,28 +93,42 @@ class TrainingConfig:
     """How a network is trained (method, section 8).
 
     Attributes:
-        epochs: passes over the training videos.
+        epochs: passes over the training videos; 0 takes as many as make `steps` steps, and at least 16.
+        steps: see `epochs`.
         batch_videos: videos a step.
         queries_per_video: sentences of one video in a step, at most; each epoch draws them anew.
+        cut: share of videos that are cut to a window around a moment.
+        join: share of videos that are cut and joined to a piece of another video.
         lr: largest learning rate, after warm-up.
         weight_decay: of AdamW.
         warmup: share of all steps in which the learning rate grows.
         clip_norm: largest norm of the gradient.
         average: decay of the running average of the weights that is validated and kept.
-        patience: epochs without a better validation before training stops.
+        patience: share of the epochs without a better validation after which training stops.
         seed: of the weights, the order of the videos and the dropout.
     """
 
-    epochs: int = 20
+    epochs: int = 0
+    steps: int = 600
     batch_videos: int = 24
     queries_per_video: int = 8
+    cut: float = 0.4
+    join: float = 0.3
     lr: float = 6e-4
     weight_decay: float = 0.05
     warmup: float = 0.1
     clip_norm: float = 1.0
     average: float = 0.99
-    patience: int = 8
+    patience: float = 0.4
     seed: int = 0
+
+    def epochs_for(self, videos: int) -> int:
+        """Passes over so many videos."""
+        return self.epochs or max(_FEWEST_EPOCHS, math.ceil(self.steps / self.steps_per_epoch(videos)))
+
+    def steps_per_epoch(self, videos: int) -> int:
+        """Batches that so many videos make."""
+        return math.ceil(videos / self.batch_videos)
 
 
 def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mttsg_core.augment import cut_window, join_piece
 from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
 from mttsg_core.checkpoint import REPORT, Model, save_description, save_weights, write_json
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
@@ -120,7 +121,8 @@ def train(
     torch.manual_seed(config.seed)
     net = build_network(NetworkConfig(**{**(network or {}), **sizes, "word_dim": text_encoder.dim})).to(device)
     examples.fit_statistics(net)
-    run = _Run(net, config, examples.steps(config.batch_videos) * config.epochs, device)
+    epochs = config.epochs_for(len(examples.videos))
+    run = _Run(net, config, config.steps_per_epoch(len(examples.videos)) * epochs, device)
     about = {**to_mapping(config), "loss": to_mapping(loss)}
     if resume:
         run.restore(folder, about)
@@ -130,11 +132,11 @@ def train(
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
     yield TrainingStarted(
-        progress.epoch, config.epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
+        progress.epoch, epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
     )
     grounder = Grounder(Model(run.averaged, text_encoder, training.fingerprint), device)
-    for epoch in range(progress.epoch + 1, config.epochs + 1):
-        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience:
+    for epoch in range(progress.epoch + 1, epochs + 1):
+        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience * epochs:
             break
         began = time.monotonic()
         losses, norm = run.epoch(examples, epoch, loss)
@@ -152,7 +154,7 @@ def train(
         run.save(folder, about)
         yield event
     finished = TrainingFinished(
-        folder, progress.best_epoch, progress.best_metrics, progress.epoch < config.epochs, progress.seconds
+        folder, progress.best_epoch, progress.best_metrics, progress.epoch < epochs, progress.seconds
     )
     report = {
         "best_epoch": progress.best_epoch,
@@ -212,21 +214,24 @@ class _Examples:
                 *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
             )
 
-    def steps(self, batch_videos: int) -> int:
-        """Batches an epoch."""
-        return math.ceil(len(self.videos) / batch_videos)
-
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
         generator = np.random.default_rng([config.seed, epoch])
         for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
-            yield collate([self._item(video, config.queries_per_video, generator) for video in drawn])
+            yield collate([self._item(video, drawn, config, generator) for video in drawn])
 
-    def _item(self, video: int, queries: int, generator: np.random.Generator) -> VideoItem:
-        count = len(self.words[video])
-        chosen = generator.permutation(count)[:queries]
+    def _item(
+        self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
+    ) -> VideoItem:
+        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
         words = [self.words[video][i] for i in chosen]
-        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        item = VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        change = generator.random()
+        if change < config.cut + config.join:
+            item = cut_window(item, generator)
+        if config.cut <= change < config.cut + config.join:
+            item = join_piece(item, self.store.load(self.videos[generator.choice(others)]), generator)
+        return item
 
 
 class _Run:
