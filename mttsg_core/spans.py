@@ -1,7 +1,7 @@
 """Candidate spans over clips, and the choice among them.
 
-Clip t covers [t, t + 1] in clip units. Candidates of up to 8 clips lie everywhere; longer ones grow by an eighth and
-step by an eighth of their length, so there are about 14 candidates a clip, however long the video.
+Clip t covers [t, t + 1] in clip units. Candidates of up to 6 clips lie everywhere; longer ones grow by a fifth and step by
+a sixth of their length, so there are about 12 candidates a clip, however long the video.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_DENSE, _GROWTH = 8, 1.12
+_DENSE, _GROWTH = 6, 1.2
 _CONSIDERED = 256  # the best candidates, among which answers are chosen
 _SHARPEN = 1.4  # trained distributions are a little too flat; found by cross-validation
 NMS_IOU = 0.5  # two answers to one query overlap at most so much
