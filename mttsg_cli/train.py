@@ -111,8 +111,8 @@ def train(
         if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
             raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
         failures = 0
-        settings = data_sources.settings_of(wanted)
-        if settings is not None and sources.jobs:
+        settings = data_sources.settings_of(wanted) if sources.jobs else None
+        if settings is not None:
             failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
