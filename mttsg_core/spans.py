@@ -128,7 +128,8 @@ def choose_spans(logits: Tensor, first: Tensor, last: Tensor, top: int) -> Choic
         chosen.append(index.gather(1, place))
         near = overlap.gather(1, place[..., None].expand(-1, -1, considered)).squeeze(1) > NMS_IOU
         free = free & ~near
-    return Choice(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1))
+    # The first has the largest utility but need not have the largest chance; ranks and scores must not disagree.
+    return Choice(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
 
 
 def span_iou(first: Tensor, second: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mttsg_core.augment import cut_window, join_piece
 from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
-from mttsg_core.checkpoint import REPORT, Model, save_description, save_weights, write_json
+from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, save_description, save_weights, write_json
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Array
@@ -124,11 +124,20 @@ def train(
     epochs = config.epochs_for(len(examples.videos))
     run = _Run(net, config, config.steps_per_epoch(len(examples.videos)) * epochs, device)
     about = {**to_mapping(config), "loss": to_mapping(loss)}
+    started = {
+        **about,
+        "network": to_mapping(net.config),
+        "features": dict(training.fingerprint),
+        "text_encoder": text_encoder.id,
+        "pairs": len(training.pairs),
+    }
     if resume:
-        run.restore(folder, about)
+        run.restore(folder, started)
+        _keep_log(folder / LOG, run.progress.epoch)
     else:
+        for old in (REPORT, WEIGHTS, STATE, LOG):  # of an earlier run in the same folder
+            (folder / old).unlink(missing_ok=True)
         save_description(folder, Model(net, text_encoder, training.fingerprint), about)
-        (folder / LOG).unlink(missing_ok=True)
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
     yield TrainingStarted(
@@ -151,7 +160,7 @@ def train(
         event = EpochDone(epoch, losses, metrics, best, run.rate(), norm, time.monotonic() - began)
         with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(event)) + "\n")
-        run.save(folder, about)
+        run.save(folder, started)
         yield event
     finished = TrainingFinished(
         folder, progress.best_epoch, progress.best_metrics, progress.epoch < epochs, progress.seconds
@@ -185,7 +194,10 @@ class _Examples:
             timeline = features.timeline
             pairs = [dataset.pairs[position] for position in positions if dataset.pairs[position].moments]
             spans = [
-                (pair, moment) for pair in pairs for moment in pair.moments if moment[0] < timeline.duration
+                (pair, moment)
+                for pair in pairs
+                for moment in pair.moments
+                if moment[0] < timeline.start + timeline.duration and moment[1] > timeline.start
             ]  # a pair with several true moments teaches each of them
             if not spans:
                 continue
@@ -315,11 +327,12 @@ class _Run:
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()["mttsg"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            started = dict(notes["about"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: damaged ({error})") from error
         for name, value in about.items():
-            if notes["about"].get(name) != value:
-                raise ConfigError(f"the run was started with {name} = {notes['about'].get(name)!r}, not {value!r}")
+            if started.get(name) != value:
+                raise ConfigError(f"the run was started with {name} = {started.get(name)!r}, not {value!r}")
         self.network.load_state_dict(_part(tensors, "network."))
         self.average.load_state_dict(_part(tensors, "average."))
         state: dict[int, dict[str, Tensor]] = {}
@@ -332,6 +345,13 @@ class _Run:
             group["lr"] = rate
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = _Progress(**notes["progress"])
+
+
+def _keep_log(path: Path, epochs: int) -> None:
+    """Drop what a stopped run logged after the last state that it saved: those epochs come again."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:epochs]
+        write_atomically(path, lambda part: part.write_text("".join(lines), encoding="utf-8"))
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
