@@ -137,3 +137,10 @@ def span_iou(first: Tensor, second: Tensor) -> Tensor:
     overlap = overlap.clamp_min(0)
     union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
     return overlap / union.clamp_min(1e-6)
+
+
+def coverage(bounds: Tensor, clips: int) -> Tensor:
+    """How much of each clip lies in the spans (..., 2) in clip units: (..., T) between 0 and 1."""
+    clip = torch.arange(clips, device=bounds.device)
+    covered = torch.minimum(clip + 1, bounds[..., 1:]) - torch.maximum(clip, bounds[..., :1])
+    return covered.clamp(0, 1)
