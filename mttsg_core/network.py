@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mttsg_core.activities import Activities, VideoActivities
 from mttsg_core.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.batch import Batch
 from mttsg_core.config import NetworkConfig
+from mttsg_core.contrast import Contrast
 from mttsg_core.head import GroundingHead, HeadOutput
 from mttsg_core.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.mining import Mining
+from mttsg_core.negatives import Negatives
+from mttsg_core.objects import Objects
+
+
+class PreparedVideos(NamedTuple):
+    """All that is known of V videos before any query.
+
+    Attributes:
+        encoded: by the video encoder.
+        contrast: (V, T, C) clips in the space of the contrast, or None.
+        objects: (V, T, K_o, C) object prototypes, or None.
+        activities: of the videos, or None.
+    """
+
+    encoded: EncodedVideos
+    contrast: Tensor | None
+    objects: Tensor | None
+    activities: VideoActivities | None
 
 
 class NetworkOutput(NamedTuple):
-    """The head's answer for N queries, and the encodings that it was made of."""
+    """The head's answer for N queries, and what it was made of.
+
+    Attributes:
+        head: the answer.
+        videos: without any query.
+        queries: after mining.
+        phrases: (N, K_w, C) phrase prototypes, or None.
+        gate: (N, D) how far mining was let in, or None.
+    """
 
     head: HeadOutput
-    videos: EncodedVideos
+    videos: PreparedVideos
     queries: EncodedQueries
+    phrases: Tensor | None
+    gate: Tensor | None
 
 
 class Network(nn.Module):
-    """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only."""
+    """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only.
+
+    Each of the paper's modules is None where it is switched off.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -33,23 +68,60 @@ class Network(nn.Module):
         self.query_encoder = QueryEncoder(config)
         self.fusion = Fusion(config)
         self.head = GroundingHead(config.width, config.span_width, config.dropout, offsets=config.offsets)
+        self.contrast = Contrast(config) if config.contrast else None
+        self.mining = Mining(config) if config.mining else None
+        self.objects = Objects(config) if config.objects else None
+        self.activities = Activities(config) if config.activities else None
+        contrasts = {"moment": config.contrast, "video": config.contrast, "objects": config.objects}
+        kinds = [kind for kind, on in {**contrasts, "activities": config.activities}.items() if on]
+        self.negatives = Negatives(kinds) if config.negatives and kinds else None
 
-    def forward(self, batch: Batch) -> NetworkOutput:
-        """See `Batch` for the shapes."""
-        videos = self.encode_videos(batch)
+    def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
+        """See `Batch` for the shapes, and `ground` for `joint`."""
         queries = self.query_encoder(batch.words, batch.word_mask)
-        return NetworkOutput(self.ground(videos, queries, batch.video_index), videos, queries)
+        return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
 
-    def encode_videos(self, batch: Batch) -> EncodedVideos:
+    def encode_videos(self, batch: Batch) -> PreparedVideos:
         """What of the work does not depend on any query."""
         encoded: EncodedVideos = self.video_encoder(batch.clips, batch.clip_mask, batch.durations, batch.regions)
-        return encoded
+        return PreparedVideos(
+            encoded,
+            None if self.contrast is None else self.contrast(encoded.clips),
+            None if self.objects is None else self.objects(encoded.clips, encoded.regions),
+            None if self.activities is None else self.activities(encoded.clips, encoded.mask),
+        )
 
-    def ground(self, videos: EncodedVideos, queries: EncodedQueries, video_index: Tensor) -> HeadOutput:
-        """Boundaries of N queries, each in the video that `video_index` (N,) names."""
-        fused = self.fusion(videos, queries, QueryGroups(video_index, len(videos.clips)))  # (N, T, D)
-        output: HeadOutput = self.head(fused, videos.mask[video_index], videos.durations[video_index])
-        return output
+    def ground(
+        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
+    ) -> NetworkOutput:
+        """Boundaries of N queries, each in the video that `video_index` (N,) names.
+
+        Args:
+            videos: see `encode_videos`.
+            queries: see `QueryEncoder`.
+            video_index: (N,).
+            joint: let the queries of a video help each other; their order makes no difference.
+        """
+        encoded = videos.encoded
+        groups = QueryGroups(video_index, len(encoded.clips))
+        gate = phrases = None
+        if self.mining is not None:
+            mined = self.mining(
+                queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint
+            )  # words come back with s' added
+            queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
+        sentence = groups.group(queries.sentence)  # (V, Q, D)
+        evidence: list[Tensor] = []  # (V, Q, T, D) each
+        if self.contrast is not None and videos.contrast is not None:
+            evidence.append(self.contrast.evidence(videos.contrast, encoded.mask, sentence))
+        if self.objects is not None and videos.objects is not None:
+            phrases = self.objects.phrases(queries.words, queries.mask)
+            evidence.append(self.objects.evidence(videos.objects, groups.group(phrases)))
+        if self.activities is not None and videos.activities is not None:
+            evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
+        fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D)
+        head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
+        return NetworkOutput(head, videos, queries, phrases, gate)
 
 
 class Fusion(nn.Module):
@@ -67,8 +139,10 @@ class Fusion(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.out_dropout = ChannelDropout(config.dropout)
 
-    def forward(self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups) -> Tensor:
-        """Returns (N, T, D)."""
+    def forward(
+        self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Returns (N, T, D). `evidence`: what the other modules say of each clip and query, (V, Q, T, D) each."""
         clips = videos.clips[:, None]  # (V, 1, T, D)
         gate, shift = self.gate(groups.group(queries.sentence))[:, :, None].chunk(2, dim=-1)  # (V, Q, 1, D) each
         words, word_mask = groups.group(queries.words), groups.group(queries.mask)  # (V, Q, L, D), (V, Q, L)
@@ -77,6 +151,8 @@ class Fusion(nn.Module):
         x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D)
         if self.look is not None and videos.regions is not None:
             x = x + self.look(videos.regions, groups.group(queries.sentence))
+        for said in evidence:
+            x = x + said
         fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D)
         return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
 
