@@ -29,6 +29,7 @@ class NetworkConfig:
         region_heads: independent looks of a query at the regions of a clip.
         local_layers: convolution blocks over neighbouring clips.
         kernel: clips that a convolution sees.
+        head_width: the width of the Bi-GRU of the head, the only one that runs once a query over all clips.
         span_width: the width in which candidate spans are scored.
         max_clips: longer videos are averaged into so many clips.
         dropout: share of hidden channels dropped, constant over time.
@@ -63,6 +64,7 @@ class NetworkConfig:
     local_layers: int = 2
     kernel: int = 3
     max_clips: int = 256
+    head_width: int = 128
     span_width: int = 32
     dropout: float = 0.2
     input_dropout: float = 0.5

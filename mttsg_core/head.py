@@ -41,19 +41,21 @@ class HeadOutput(NamedTuple):
 class GroundingHead(nn.Module):
     """Clips fused with a query to scores of clips and spans."""
 
-    def __init__(self, width: int, span_width: int, dropout: float, *, offsets: bool) -> None:
+    def __init__(self, width: int, head_width: int, span_width: int, dropout: float, *, offsets: bool) -> None:
         super().__init__()
-        self.gru = BiGRU(width, width)
+        self.narrow = nn.Linear(width, head_width)
+        self.gru = BiGRU(head_width, head_width)
         self.dropout = ChannelDropout(dropout)
-        self.clip_scores = nn.Linear(width, 3)
-        self.offsets = nn.Linear(width, 2) if offsets else None
-        self.span_parts = nn.Linear(width, 3 * span_width)
+        self.clip_scores = nn.Linear(head_width, 3)
+        self.offsets = nn.Linear(head_width, 2) if offsets else None
+        self.span_parts = nn.Linear(head_width, 3 * span_width)
         self.geometry = nn.Linear(_GEOMETRY, span_width)
         self.span_score = nn.Linear(span_width, 1)
 
     def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
         """fused (N, T, D), mask (N, T), durations (N,) of the videos in seconds."""
-        hidden = fused + self.dropout(self.gru(fused, mask))
+        narrow = self.narrow(fused)  # (N, T, D_h): most of the work for a query is done here
+        hidden = narrow + self.dropout(self.gru(narrow, mask))
         scores = self.clip_scores(hidden)  # (N, T, 3)
         first, last = span_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)

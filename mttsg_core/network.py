@@ -67,7 +67,9 @@ class Network(nn.Module):
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
         self.fusion = Fusion(config)
-        self.head = GroundingHead(config.width, config.span_width, config.dropout, offsets=config.offsets)
+        self.head = GroundingHead(
+            config.width, config.head_width, config.span_width, config.dropout, offsets=config.offsets
+        )
         self.contrast = Contrast(config) if config.contrast else None
         self.mining = Mining(config) if config.mining else None
         self.objects = Objects(config) if config.objects else None

@@ -19,6 +19,7 @@ SMALL: dict[str, Any] = {
     "width": 16,
     "region_width": 8,
     "region_heads": 2,
+    "head_width": 8,
     "span_width": 4,
     "contrast_width": 8,
     "prototype_width": 8,
