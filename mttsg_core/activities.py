@@ -10,7 +10,7 @@ so it is made once a video; scoring a query against it is a dot product. The hea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,8 +22,6 @@ from mttsg_core.layers import masked_softmax, own_columns, symmetric_contrastive
 from mttsg_core.spans import coverage
 
 _TEMPERATURE = 0.1
-
-Select = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 
 
 class VideoActivities(NamedTuple):
@@ -76,7 +74,7 @@ class Activities(nn.Module):
         sentence: Tensor,
         video_index: Tensor,
         bounds: Tensor,
-        select: Select,
+        false_videos: Tensor,
     ) -> Tensor:
         """L_2 of a batch.
 
@@ -86,15 +84,14 @@ class Activities(nn.Module):
             sentence: s' (N, D).
             video_index: (N,).
             bounds: (N, 2) true moments in clip units.
-            select: which negatives stay.
+            false_videos: (N, V) other videos that are no negatives of a sentence.
         """
         text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
         vectors, places = activities.vectors.float(), activities.places.float()
         match = torch.einsum("nc,vkc->nvk", text, vectors)  # (N, V, K_e)
         scores = match.amax(-1)  # (N, V)
         positives = own_columns(video_index, len(vectors))
-        kept = select("activities", scores, positives, ~positives)
-        loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
+        loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
 
         own = match[torch.arange(len(text), device=text.device), video_index]  # (N, K_e)
         inside = coverage(bounds, mask.shape[1]) * mask[video_index]  # (N, T)

@@ -6,13 +6,12 @@ Sentences and clips are projected into one space. There, with positives and nega
   - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
     other moments, and its sentence against other stretches of its own video;
   - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
-A pair that is no known positive may still match: `select` says which negatives stay. The cosine of each clip with the
+A pair that is no known positive may still match: `negatives` says which. The cosine of each clip with the
 sentence is also given to the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,17 +26,13 @@ _TEMPERATURE = 0.1
 _SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
 _STRETCHES = 8  # random stretches of its own video that a sentence is told from
 
-Select = Callable[[str, Tensor, Tensor, Tensor], Tensor]
-"""Kind, scores, mask of positives, mask of negatives, each (N, M): the mask of the negatives that stay."""
-
 
 class ContrastTerms(NamedTuple):
-    """The terms of L_CL, scalars, and the scores (N, N) of sentences with true moments."""
+    """The terms of L_CL, scalars."""
 
     moment: Tensor
     video: Tensor
     intra: Tensor
-    scores: Tensor
 
 
 class Contrast(nn.Module):
@@ -63,6 +58,25 @@ class Contrast(nn.Module):
         evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return evidence
 
+    @torch.no_grad()
+    def scores(
+        self, clips: Tensor, mask: Tensor, sentence: Tensor, clean: Tensor, video_index: Tensor, bounds: Tensor
+    ) -> Tensor:
+        """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
+
+        Args:
+            clips: (V, T, C), see `forward`.
+            mask: (V, T).
+            sentence: s (N, D).
+            clean: (N, D) the same sentences, encoded without dropout.
+            video_index: (N,).
+            bounds: (N, 2).
+        """
+        text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
+        inside = coverage(bounds, clips.shape[1]) * mask[video_index]  # (N, T)
+        pairs = _pooled(inside, clips.float()[video_index]) + normalize(self.text_side(clean).float(), dim=-1)  # (N, C)
+        return 0.5 * text @ pairs.T
+
     def terms(
         self,
         clips: Tensor,
@@ -72,7 +86,8 @@ class Contrast(nn.Module):
         sentence: Tensor,
         video_index: Tensor,
         bounds: Tensor,
-        select: Select,
+        false_pairs: Tensor,
+        false_videos: Tensor,
     ) -> ContrastTerms:
         """The losses of a batch.
 
@@ -83,7 +98,8 @@ class Contrast(nn.Module):
             sentence: s' (N, D).
             video_index: (N,).
             bounds: (N, 2) true moments in clip units.
-            select: which negatives stay.
+            false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
+            false_videos: (N, V) other videos that are none.
         """
         text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
         clips = clips.float()
@@ -95,14 +111,13 @@ class Contrast(nn.Module):
         itself = torch.eye(len(text), dtype=torch.bool, device=text.device)
         positives = itself | (same_video & (overlap >= _SAME))
         negatives = ~itself & ~(same_video & (overlap >= _OTHER))
-        kept = select("moment", scores, positives, negatives & ~same_video) | (negatives & same_video)
+        kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
         moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
         return ContrastTerms(
             moment,
-            self._videos(text, clips, mask, video_index, select),
+            self._videos(text, clips, mask, video_index, false_videos),
             self._views(words, word_mask, own, inside, itself, kept),
-            scores.detach(),
         )
 
     def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor) -> Tensor:
@@ -115,15 +130,14 @@ class Contrast(nn.Module):
         rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
         return softplus(rest - true / _TEMPERATURE).mean()
 
-    def _videos(self, text: Tensor, clips: Tensor, mask: Tensor, video_index: Tensor, select: Select) -> Tensor:
+    def _videos(self, text: Tensor, clips: Tensor, mask: Tensor, video_index: Tensor, false: Tensor) -> Tensor:
         """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
         match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1))  # (N, V, T)
         weights = masked_softmax(match / _TEMPERATURE, mask)  # (N, V, T)
         pooled = torch.einsum("nvt,vtc->nvc", weights, clips)  # (N, V, C)
         scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
         positives = own_columns(video_index, len(clips))
-        kept = select("video", scores, positives, ~positives)
-        return symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
+        return symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false)
 
     def _views(
         self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, itself: Tensor, kept: Tensor

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from mttsg_core.activities import Activities, VideoActivities
 from mttsg_core.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
@@ -17,7 +18,7 @@ from mttsg_core.contrast import Contrast
 from mttsg_core.head import GroundingHead, HeadOutput
 from mttsg_core.layers import ChannelDropout, QueryGroups, masked_softmax
 from mttsg_core.mining import Mining
-from mttsg_core.negatives import Negatives
+from mttsg_core.negatives import FalseNegatives, Negatives, no_false_negatives
 from mttsg_core.objects import Objects
 
 
@@ -44,6 +45,7 @@ class NetworkOutput(NamedTuple):
         head: the answer.
         videos: without any query.
         queries: after mining.
+        sentence: s (N, D) before mining.
         phrases: (N, K_w, C) phrase prototypes, or None.
         gate: (N, D) how far mining was let in, or None.
     """
@@ -51,6 +53,7 @@ class NetworkOutput(NamedTuple):
     head: HeadOutput
     videos: PreparedVideos
     queries: EncodedQueries
+    sentence: Tensor
     phrases: Tensor | None
     gate: Tensor | None
 
@@ -74,9 +77,8 @@ class Network(nn.Module):
         self.mining = Mining(config) if config.mining else None
         self.objects = Objects(config) if config.objects else None
         self.activities = Activities(config) if config.activities else None
-        contrasts = {"moment": config.contrast, "video": config.contrast, "objects": config.objects}
-        kinds = [kind for kind, on in {**contrasts, "activities": config.activities}.items() if on]
-        self.negatives = Negatives(kinds) if config.negatives and kinds else None
+        contrasts = config.contrast or config.objects or config.activities
+        self.negatives = Negatives() if config.negatives and contrasts else None
 
     def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
         """See `Batch` for the shapes, and `ground` for `joint`."""
@@ -107,6 +109,7 @@ class Network(nn.Module):
         encoded = videos.encoded
         groups = QueryGroups(video_index, len(encoded.clips))
         gate = phrases = None
+        plain = queries.sentence
         if self.mining is not None:
             mined = self.mining(
                 queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint
@@ -123,7 +126,22 @@ class Network(nn.Module):
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
         fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D)
         head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
-        return NetworkOutput(head, videos, queries, phrases, gate)
+        return NetworkOutput(head, videos, queries, plain, phrases, gate)
+
+    def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
+        """Sentences of a batch that likely fit other videos' pairs; none where `negatives` is switched off."""
+        videos = output.videos
+        if self.negatives is None or batch.bounds is None:
+            return no_false_negatives(batch.video_index, len(batch.clips))
+        clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
+        if self.contrast is not None and videos.contrast is not None:
+            scores = self.contrast.scores(
+                videos.contrast, videos.encoded.mask, output.sentence, clean, batch.video_index, batch.bounds
+            )
+        else:
+            scores = normalize(output.sentence.detach().float(), dim=-1) @ normalize(clean.float(), dim=-1).T
+        found: FalseNegatives = self.negatives(scores, batch.video_index, len(batch.clips))
+        return found
 
 
 class Fusion(nn.Module):

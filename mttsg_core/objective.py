@@ -57,36 +57,24 @@ def module_terms(network: Network, output: NetworkOutput, batch: Batch, config: 
     """The terms of the modules that are on."""
     if batch.bounds is None:
         return {}
-    select = keep_all if network.negatives is None else network.negatives
-    videos, queries = output.videos, output.queries
+    videos, queries, index = output.videos, output.queries, batch.video_index
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
+    if all(part is None for part in (network.contrast, network.objects, network.activities)):
+        return terms
+    false = network.false_negatives(output, batch)
     if network.contrast is not None and videos.contrast is not None and config.contrast + config.intra > 0:
         found = network.contrast.terms(
-            videos.contrast,
-            mask,
-            queries.words,
-            queries.mask,
-            queries.sentence,
-            batch.video_index,
-            batch.bounds,
-            select,
+            videos.contrast, mask, queries.words, queries.mask, queries.sentence, index, batch.bounds, *false
         )
         terms |= {"contrast": found.moment + found.video, "intra": found.intra}
     if network.objects is not None and videos.objects is not None and output.phrases is not None and config.objects > 0:
-        terms["objects"] = network.objects.loss(
-            videos.objects, mask, output.phrases, batch.video_index, batch.bounds, select
-        )
+        terms["objects"] = network.objects.loss(videos.objects, mask, output.phrases, index, batch.bounds, false.videos)
     if network.activities is not None and videos.activities is not None and config.activities > 0:
         terms["activities"] = network.activities.loss(
-            videos.activities, mask, queries.sentence, batch.video_index, batch.bounds, select
+            videos.activities, mask, queries.sentence, index, batch.bounds, false.videos
         )
     return terms
-
-
-def keep_all(kind: str, scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Every negative stays: adaptive selection switched off."""
-    return negatives
 
 
 def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:

@@ -3,14 +3,12 @@
     A_o = relu(W2 relu(W1 O)) -> object prototypes p_o (V, T, K_o, C), weighted means of the regions of a clip
     A_w likewise over phrases H (1-, 2-, 3-gram convolutions of the words) -> phrase prototypes p_w (N, K_w, C)
     S_op[p, i] = mean_j max_t max_k cos(p_w[p, j], p_o[i, t, k])
-    L_1 = symmetric, multi-positive cross-entropy of S_op / tau, with the negatives that `select` leaves
+    L_1 = symmetric, multi-positive cross-entropy of S_op / tau; false negatives take no part
 After ProST (ICCV 2023). Features without regions get learned pseudo-regions, projections of [F_{t-1} ; F_t ; F_{t+1}].
 The head sees how well each phrase matches each clip.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +22,6 @@ _TEMPERATURE = 0.1
 _WIDEST = 3  # words of a phrase
 _APART = 0.1  # weight of the term that keeps prototypes apart
 _CHUNK = 8  # videos whose scores with all sentences are held at once
-
-Select = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 
 
 class Prototypes(nn.Module):
@@ -87,7 +83,7 @@ class Objects(nn.Module):
         return evidence
 
     def loss(
-        self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, bounds: Tensor, select: Select
+        self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, bounds: Tensor, false_videos: Tensor
     ) -> Tensor:
         """L_1 of a batch.
 
@@ -97,7 +93,7 @@ class Objects(nn.Module):
             phrases: (N, K_w, C).
             video_index: (N,).
             bounds: (N, 2) true moments: the own video's clips outside are no place to find the phrases.
-            select: which negatives stay.
+            false_videos: (N, V) other videos that are no negatives of a sentence.
         """
         objects, phrases = objects.float(), phrases.float()
         inside = (coverage(bounds, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
@@ -110,8 +106,7 @@ class Objects(nn.Module):
             columns.append(best.masked_fill(~there, lowest).amax(-1).mean(-1).T)  # (N, V')
         scores = torch.cat(columns, dim=1)  # (N, V)
         positives = own_columns(video_index, len(objects))
-        kept = select("objects", scores, positives, ~positives)
-        loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
+        loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
         return loss + self._when(objects, mask, phrases, video_index, inside) + _APART * self._closeness(phrases)
 
     def _when(self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, inside: Tensor) -> Tensor:

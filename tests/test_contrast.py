@@ -7,12 +7,8 @@ from mttsg_core.contrast import Contrast, ContrastTerms
 from mttsg_core.layers import contrastive_loss
 
 
-def _keep(kind: str, scores: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    assert not (positives & negatives).any()
-    return negatives
-
-
-def _terms(contrast: Contrast, bounds: torch.Tensor, select=_keep) -> ContrastTerms:  # type: ignore[no-untyped-def]
+def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
+    """Clips, mask, words, word mask, sentences and videos of a batch."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
     mask[1, 5:] = False
@@ -21,7 +17,13 @@ def _terms(contrast: Contrast, bounds: torch.Tensor, select=_keep) -> ContrastTe
     word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
-    return contrast.terms(clips, mask, words, word_mask, sentence, index, bounds, select)
+    return clips, mask, words, word_mask, sentence, index
+
+
+def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
+    parts = _parts(contrast)
+    false = torch.zeros(5, 5, dtype=torch.bool) if false is None else false
+    return contrast.terms(*parts, bounds, false, torch.zeros(5, 3, dtype=torch.bool))
 
 
 BOUNDS = torch.tensor([[0.0, 3.0], [4.0, 7.5], [1.0, 4.0], [2.0, 6.0], [2.1, 6.0]])
@@ -47,7 +49,7 @@ def test_without_negatives_there_is_nothing_to_learn() -> None:
     eye = torch.eye(3, dtype=torch.bool)
     loss = contrastive_loss(logits, eye, torch.zeros_like(eye))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
 
@@ -71,26 +73,37 @@ def test_learning_brings_sentences_to_their_moments() -> None:
         optimizer.zero_grad()
         (terms.moment + terms.video).backward()
         optimizer.step()
-    scores = _terms(contrast, BOUNDS).scores
+    clips, mask, _, _, sentence, index = _parts(contrast)
+    scores = contrast.scores(clips, mask, sentence, sentence * 0, index, BOUNDS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
     assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
 
 
-def test_known_pairs_never_go_through_the_selection() -> None:
-    asked = {}
-
-    def select(kind: str, scores: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-        asked[kind] = (positives, negatives)
-        return negatives
-
+def test_false_negatives_take_no_part() -> None:
     torch.manual_seed(0)
-    _terms(Contrast(small_config()), BOUNDS, select)
-    positives, negatives = asked["moment"]
-    assert positives[3, 4]
-    assert positives.sum() == 7
-    assert not negatives[:2, :2].any()
-    positives, _ = asked["video"]
-    assert positives.sum(0).tolist() == [2, 1, 2]
+    contrast = Contrast(small_config())
+    false = torch.zeros(5, 5, dtype=torch.bool)
+    false[2, 3:] = True
+    parts = list(_parts(contrast))
+
+    def moment(false: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        found: ContrastTerms = contrast.terms(*parts, BOUNDS, false, torch.zeros(5, 3, dtype=torch.bool))
+        return found.moment
+
+    assert moment(false) < moment(torch.zeros_like(false))
+    assert moment(torch.ones_like(false)) < moment(false)
+
+
+def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    clips, mask, _, _, sentence, index = _parts(contrast)
+    scores = contrast.scores(clips, mask, sentence, sentence, index, BOUNDS)
+    text = torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1)
+    moment = torch.nn.functional.normalize(clips[0, :3].mean(0), dim=-1)
+    torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
+    assert not scores.requires_grad
 
 
 def test_a_moment_without_length_or_past_the_end_is_finite() -> None:

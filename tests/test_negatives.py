@@ -1,15 +1,16 @@
 """phi against a numeric root, its degenerate cases, and which negatives it drops."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mttsg_core.negatives import ALPHA, AdaptiveThreshold, Negatives, solve_threshold
+from mttsg_core.negatives import ALPHA, AdaptiveThreshold, Negatives, no_false_negatives, solve_threshold
 
 
-def _log_ratio(x: float, plus: float, plus_deviation: float, minus: float, minus_deviation: float) -> float:
+def _log_ratio(x: Any, plus: float, plus_deviation: float, minus: float, minus_deviation: float) -> Any:
     """ln f+ - ln (alpha f-)."""
     above = -math.log(plus_deviation) - 0.5 * ((x - plus) / plus_deviation) ** 2
     return above + math.log(minus_deviation) + 0.5 * ((x - minus) / minus_deviation) ** 2 - math.log(ALPHA)
@@ -18,7 +19,7 @@ def _log_ratio(x: float, plus: float, plus_deviation: float, minus: float, minus
 def _rising_root(values: tuple[float, float, float, float]) -> float | None:
     """Where the sign of the log ratio goes from - to + within (-1, 1), by bisection."""
     grid = np.linspace(-1, 1, 20001)
-    signs = np.array([_log_ratio(float(x), *values) for x in grid])
+    signs = _log_ratio(grid, *values)
     found = np.flatnonzero((signs[:-1] < 0) & (signs[1:] >= 0))
     if len(found) == 0:
         return None
@@ -77,25 +78,46 @@ def _scores(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_false_negatives_leave_and_others_stay() -> None:
-    negatives = Negatives(["moment"]).train()
+    negatives = Negatives().train()
+    twins = torch.zeros(40, 40, dtype=torch.bool)
+    twins[torch.arange(0, 40, 2), torch.arange(1, 40, 2)] = True
+    video_index = torch.arange(40)
     for seed in range(20):
         scores, positives = _scores(seed)
-        twins = torch.zeros_like(positives)
-        twins[torch.arange(0, 40, 2), torch.arange(1, 40, 2)] = True
         scores[twins] = 0.6
-        kept = negatives("moment", scores, positives, ~positives)
-    dropped = ~positives & ~kept
-    assert dropped[twins].all()
-    assert dropped[~twins & ~positives].float().mean() < 0.05
-    assert not kept[positives].any()
+        found = negatives(scores, video_index, 40)
+    assert found.pairs[twins].all()
+    assert found.pairs[~twins].float().mean() < 0.05
+    assert not found.pairs[positives].any()
+    assert torch.equal(found.pairs, found.videos)
     report = negatives.statistics()
-    assert 0.1 < float(report["phi moment"]) < 0.6
-    assert float(report["dropped moment"]) == pytest.approx(float(dropped.sum()) / (40 * 39))
+    assert 0.1 < float(report["phi"]) < 0.6
+    assert float(report["dropped"]) == pytest.approx(float(found.pairs.sum()) / (40 * 39))
+
+
+def test_pairs_of_the_same_video_are_left_to_the_annotation() -> None:
+    negatives = Negatives().eval()
+    negatives.threshold.phi.fill_(0.5)
+    video_index = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
+    scores = torch.full((8, 8), 0.1)
+    scores[0, 1] = scores[0, 3] = scores[2, 0] = 0.9
+    found = negatives(scores, video_index, 7)
+    assert found.pairs.nonzero().tolist() == [[0, 3], [2, 0]]
+    assert found.videos.nonzero().tolist() == [[0, 2], [2, 0]]
+
+
+def test_nothing_is_dropped_where_selection_is_off() -> None:
+    found = no_false_negatives(torch.tensor([0, 0, 1]), 2)
+    assert found.pairs.shape == (3, 3)
+    assert found.videos.shape == (3, 2)
+    assert not found.pairs.any()
+    assert not found.videos.any()
 
 
 def test_the_four_least_similar_always_stay() -> None:
     threshold = AdaptiveThreshold()
     threshold.phi.fill_(-1.0)
+    threshold.moments[1] = torch.tensor([-1.0, 1.0])
     scores, positives = _scores(0)
     dropped = threshold.dropped(scores, ~positives)
     assert ((~positives & ~dropped).sum(1) == 4).all()
@@ -121,7 +143,7 @@ def test_nan_never_enters(bad: float) -> None:
 
 
 def test_evaluation_leaves_phi_alone() -> None:
-    negatives = Negatives(["moment"]).eval()
-    scores, positives = _scores(0)
-    assert torch.equal(negatives("moment", scores, positives, ~positives), ~positives)
-    assert float(negatives.state_dict()["thresholds.moment.phi"]) == 1
+    negatives = Negatives().eval()
+    scores, _ = _scores(0)
+    assert not negatives(scores, torch.arange(40), 40).pairs.any()
+    assert float(negatives.threshold.phi) == 1
