@@ -128,6 +128,15 @@ class QueryEncoder(nn.Module):
         sentence = self.norm(self.pool(x, mask))
         return EncodedQueries(self.dropout(x) * mask[..., None], self.dropout(sentence), mask)
 
+    @torch.no_grad()
+    def without_dropout(self, words: Tensor, mask: Tensor) -> Tensor:
+        """The sentence vectors (N, D) as they are outside training."""
+        training = self.training
+        self.eval()
+        sentence = self(words, mask).sentence
+        self.train(training)
+        return sentence
+
 
 def time_features(mask: Tensor, durations: Tensor) -> Tensor:
     """Where each clip lies in its video, relative and in seconds: (V, T) and (V,) to (V, T, 10)."""

@@ -46,7 +46,22 @@ class NetworkConfig:
         input_dropout: share of the features' channels dropped.
         word_input_dropout: share of the entries of word vectors dropped.
         word_dropout: share of words dropped.
+        contrast_width: of the common space of clips and sentences.
+        memory_slots: learned entries of the memory.
+        memory_queue: entries of past pairs that the memory holds.
+        memory_top: entries that a query mines at once, at most.
+        co_query_dropout: share of the queries that mine no other query of their batch, so that a query does well alone.
+        prototype_width: of objects, phrases and activities.
+        object_prototypes: a clip.
+        phrase_prototypes: a sentence.
+        activity_prototypes: a video.
+        pseudo_regions: learned regions a clip, where the features have none.
         offsets: refine boundaries to real numbers (the paper's float boundary).
+        contrast: learn and use a common space of clips and sentences (method, section 3).
+        mining: mine other pairs through a memory (section 2).
+        objects: match phrases with objects (section 4).
+        activities: match sentences with activities (section 5).
+        negatives: take likely false negatives out of the contrasts (section 3).
     """
 
     clip_dim: int
@@ -65,9 +80,24 @@ class NetworkConfig:
     input_dropout: float = 0.5
     word_input_dropout: float = 0.3
     word_dropout: float = 0.1
+    contrast_width: int = 128
+    memory_slots: int = 32
+    memory_queue: int = 512
+    memory_top: int = 8
+    co_query_dropout: float = 0.5
+    prototype_width: int = 64
+    object_prototypes: int = 4
+    phrase_prototypes: int = 8
+    activity_prototypes: int = 8
+    pseudo_regions: int = 4
     offsets: bool = True
+    contrast: bool = True
+    mining: bool = True
+    objects: bool = True
+    activities: bool = True
+    negatives: bool = True
 
-    SWITCHES: ClassVar[tuple[str, ...]] = ("offsets",)
+    SWITCHES: ClassVar[tuple[str, ...]] = ("contrast", "mining", "objects", "activities", "negatives", "offsets")
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:
@@ -90,12 +120,20 @@ class LossConfig:
         boundary: cross-entropy of the start and end distributions.
         inside: cross-entropy of each clip being inside the moment.
         offset: smooth L1 of the offsets of clips near the boundaries.
+        contrast: L_CL between sentences and moments, and sentences and videos.
+        intra: the part of L_CL within sentences and within moments.
+        objects: L_1, phrases and objects.
+        activities: L_2, sentences and activities.
     """
 
     span: float = 1.0
     boundary: float = 0.3
     inside: float = 0.5
     offset: float = 0.1
+    contrast: float = 0.1
+    intra: float = 0.05
+    objects: float = 0.1
+    activities: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mttsg_core.errors import DataError
 from mttsg_core.features import VideoFeatures
 from mttsg_core.grounding import Grounder
 from mttsg_core.measures import DEFAULT, Measures, figure_intervals, figure_values, mean_figures
+from mttsg_core.modes import Mode
 from mttsg_core.moments import FloatArray, Moment
 from mttsg_core.pairs import Pair
 
@@ -140,7 +141,9 @@ class Evaluation:
         }
 
 
-def predict(grounder: Grounder, dataset: Dataset, top: int = TOP) -> Iterator[tuple[int, list[Moment]]]:
+def predict(
+    grounder: Grounder, dataset: Dataset, top: int = TOP, *, mode: Mode = "independent"
+) -> Iterator[tuple[int, list[Moment]]]:
     """Position in `dataset.pairs` and moments of each pair whose video has features, video by video."""
     groups = list(dataset.by_video().items())
 
@@ -148,12 +151,19 @@ def predict(grounder: Grounder, dataset: Dataset, top: int = TOP) -> Iterator[tu
         for video, positions in groups:
             yield dataset.store.load(video), [dataset.pairs[position].query for position in positions]
 
-    for (_, positions), answers in zip(groups, grounder.ground_many(asked(), top), strict=True):
+    for (_, positions), answers in zip(groups, grounder.ground_many(asked(), top, mode=mode), strict=True):
         yield from zip(positions, answers, strict=True)
 
 
-def evaluate(grounder: Grounder, dataset: Dataset, top: int = TOP) -> Evaluation:
-    """Ground every pair of a split, each by itself, and score the answers. A pair without an answer is a miss.
+def evaluate(grounder: Grounder, dataset: Dataset, top: int = TOP, *, mode: Mode = "independent") -> Evaluation:
+    """Ground every pair of a split and score the answers. A pair without an answer is a miss.
+
+    Args:
+        grounder: of a model.
+        dataset: the split.
+        top: answers a pair, at most.
+        mode: `independent` asks each pair by itself; `joint` all sentences of a video together, in no order and
+            without their times.
 
     Raises:
         DataError: if the split has no pairs.
@@ -161,10 +171,10 @@ def evaluate(grounder: Grounder, dataset: Dataset, top: int = TOP) -> Evaluation
     """
     predictions: list[list[Moment]] = [[] for _ in dataset.pairs]
     answered = 0
-    for position, moments in predict(grounder, dataset, top):
+    for position, moments in predict(grounder, dataset, top, mode=mode):
         predictions[position] = moments
         answered += 1
-    return score(dataset.name, dataset.pairs, predictions, "independent", missed=len(predictions) - answered)
+    return score(dataset.name, dataset.pairs, predictions, mode, missed=len(predictions) - answered)
 
 
 def score(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -12,14 +13,18 @@ from mttsg_core.batch import Batch, VideoItem, collate
 from mttsg_core.checkpoint import Model, load_model
 from mttsg_core.devices import choose_device
 from mttsg_core.encoders import build_encoder
-from mttsg_core.errors import DataError, FeatureError
+from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
 from mttsg_core.head import decode
+from mttsg_core.modes import Mode
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.paths import default_cache, find_model
 
 _QUERIES_AT_ONCE = 256
+
+"""Each sentence by itself, or the sentences of a video together."""
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Grounder:
@@ -56,13 +61,16 @@ class Grounder:
         model = load_model(find_model(folder))
         return cls(model, choose_device(device), FeatureCache(Path(cache) if cache else default_cache()))
 
-    def ground(self, video: str | Path, queries: Sequence[str], top: int = 5) -> list[list[Moment]]:
+    def ground(
+        self, video: str | Path, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
+    ) -> list[list[Moment]]:
         """The moments of a video file that sentences describe.
 
         Args:
             video: a video file; its features are cached.
             queries: any number of sentences; the answer to one does not depend on the others.
             top: answers a sentence, at most.
+            mode: `joint` lets the sentences help each other, in no order; then an answer does depend on the others.
 
         Returns:
             For each sentence its moments, the best first.
@@ -72,7 +80,7 @@ class Grounder:
             FeatureError: if the model was trained on features made elsewhere.
             DataError: for an empty sentence.
         """
-        return self.ground_features(self.features_of(Path(video)), queries, top)
+        return self.ground_features(self.features_of(Path(video)), queries, top, mode=mode)
 
     def features_of(self, video: Path) -> VideoFeatures:
         """Features of a video file as the model expects them, from the cache or made now. Raises as `ground`."""
@@ -90,19 +98,28 @@ class Grounder:
         same_fingerprint(settings.fingerprint(build_encoder(settings.encoder)), self.fingerprint, "this version")
         return settings
 
-    def ground_features(self, features: VideoFeatures, queries: Sequence[str], top: int = 5) -> list[list[Moment]]:
+    def ground_features(
+        self, features: VideoFeatures, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
+    ) -> list[list[Moment]]:
         """`ground`, on features at hand.
 
         Raises:
             FeatureError: if they are not of the kind that the model expects, or their duration is not known.
         """
-        [answers] = self.ground_many([(features, queries)], top)
+        [answers] = self.ground_many([(features, queries)], top, mode=mode)
         return answers
 
     def ground_many(
-        self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int = 5, *, at_once: int = 16
+        self,
+        videos: Iterable[tuple[VideoFeatures, Sequence[str]]],
+        top: int = 5,
+        *,
+        at_once: int = 16,
+        mode: Mode = "independent",
     ) -> Iterator[list[list[Moment]]]:
         """`ground_features` for many videos, in batches of `at_once`; yields the answers video by video."""
+        if mode not in MODES:
+            raise ConfigError(f"mode {mode!r}: must be {' or '.join(MODES)}")
         waiting: list[VideoItem] = []
         for features, queries in videos:
             same_fingerprint(features.fingerprint, self.fingerprint, "the features")
@@ -111,13 +128,13 @@ class Grounder:
             features = features.at_most(self.network.config.max_clips)
             waiting.append(VideoItem(features, self.text_encoder.encode(queries)))
             if len(waiting) == at_once:
-                yield from self._ground_batch(waiting, top)
+                yield from self._ground_batch(waiting, top, mode)
                 waiting = []
         if waiting:
-            yield from self._ground_batch(waiting, top)
+            yield from self._ground_batch(waiting, top, mode)
 
     @torch.inference_mode()
-    def _ground_batch(self, items: Sequence[VideoItem], top: int) -> list[list[list[Moment]]]:
+    def _ground_batch(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
         answers: list[list[list[Moment]]] = [[] for _ in items]
         asked = [item for item in items if item.words]
         if not asked:
@@ -126,12 +143,12 @@ class Grounder:
         videos = self.network.encode_videos(batch)
         moments: list[list[Moment]] = []
         timelines = [item.features.timeline for item in asked for _ in item.words]
-        for first in range(0, len(timelines), _QUERIES_AT_ONCE):
-            part = _queries(batch, slice(first, first + _QUERIES_AT_ONCE))
+        joint = mode == "joint"
+        for chunk in _chunks([len(item.words) for item in asked], whole=joint):
+            part = _queries(batch, chunk)
             queries = self.network.query_encoder(part.words, part.word_mask)
-            head = self.network.ground(videos, queries, part.video_index)
-            bounds, scores = decode(head, top)
-            moments += to_moments(bounds, scores, timelines[first : first + _QUERIES_AT_ONCE])
+            bounds, scores = decode(self.network.ground(videos, queries, part.video_index, joint=joint).head, top)
+            moments += to_moments(bounds, scores, timelines[chunk])
         rest = iter(moments)
         return [[next(rest) for _ in item.words] for item in items]
 
@@ -149,6 +166,21 @@ def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[T
             ]
         )
     return answers
+
+
+def _chunks(queries_per_video: Sequence[int], *, whole: bool) -> Iterator[slice]:
+    """Queries to be asked at once: at most `_QUERIES_AT_ONCE`, or more where a video must be kept `whole`."""
+    if not whole:
+        total = sum(queries_per_video)
+        yield from (slice(i, min(i + _QUERIES_AT_ONCE, total)) for i in range(0, total, _QUERIES_AT_ONCE))
+        return
+    first = last = 0
+    for count in queries_per_video:
+        if last > first and last + count - first > _QUERIES_AT_ONCE:
+            yield slice(first, last)
+            first = last
+        last += count
+    yield slice(first, last)
 
 
 def _queries(batch: Batch, part: slice) -> Batch:

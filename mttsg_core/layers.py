@@ -113,3 +113,31 @@ class QueryGroups:
     def ungroup(self, grouped: Tensor) -> Tensor:
         """(V, Q, ...) to (N, ...), the inverse of `group`."""
         return grouped[self.video_index, self.slot]
+
+
+def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """InfoNCE of rows with several positives, each against the row's negatives alone; the mean over rows with both.
+
+    Args:
+        logits: (N, M).
+        positives, negatives: (N, M) masks; a pair in neither takes no part.
+    """
+    lowest = torch.finfo(logits.dtype).min / 4
+    rest = logits.masked_fill(~negatives, lowest).logsumexp(1, keepdim=True)  # (N, 1)
+    each = torch.nn.functional.softplus(rest - logits)  # (N, M) -log of a positive's share
+    usable = positives & negatives.any(1, keepdim=True)
+    rows = usable.any(1)
+    loss = masked_mean(each.masked_fill(~usable, 0), usable, dim=1)  # (N,)
+    return loss.sum() / rows.sum().clamp_min(1)
+
+
+def symmetric_contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """`contrastive_loss` from rows to columns and from columns to rows."""
+    ahead = contrastive_loss(logits, positives, negatives)
+    back = contrastive_loss(logits.T, positives.T, negatives.T)
+    return 0.5 * (ahead + back)
+
+
+def own_columns(video_index: Tensor, videos: int) -> Tensor:
+    """(N, V) True at each query's own video."""
+    return video_index[:, None] == torch.arange(videos, device=video_index.device)

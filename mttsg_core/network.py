@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from mttsg_core.activities import Activities, VideoActivities
 from mttsg_core.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.batch import Batch
 from mttsg_core.config import NetworkConfig
+from mttsg_core.contrast import Contrast
 from mttsg_core.head import GroundingHead, HeadOutput
 from mttsg_core.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.mining import Mining
+from mttsg_core.negatives import FalseNegatives, Negatives, no_false_negatives
+from mttsg_core.objects import Objects
+
+
+class PreparedVideos(NamedTuple):
+    """All that is known of V videos before any query.
+
+    Attributes:
+        encoded: by the video encoder.
+        contrast: (V, T, C) clips in the space of the contrast, or None.
+        objects: (V, T, K_o, C) object prototypes, or None.
+        activities: of the videos, or None.
+    """
+
+    encoded: EncodedVideos
+    contrast: Tensor | None
+    objects: Tensor | None
+    activities: VideoActivities | None
 
 
 class NetworkOutput(NamedTuple):
-    """The head's answer for N queries, and the encodings that it was made of."""
+    """The head's answer for N queries, and what it was made of.
+
+    Attributes:
+        head: the answer.
+        videos: without any query.
+        queries: after mining.
+        sentence: s (N, D) before mining.
+        phrases: (N, K_w, C) phrase prototypes, or None.
+        gate: (N, D) how far mining was let in, or None.
+    """
 
     head: HeadOutput
-    videos: EncodedVideos
+    videos: PreparedVideos
     queries: EncodedQueries
+    sentence: Tensor
+    phrases: Tensor | None
+    gate: Tensor | None
 
 
 class Network(nn.Module):
-    """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only."""
+    """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only.
+
+    Each of the paper's modules is None where it is switched off.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -33,23 +71,75 @@ class Network(nn.Module):
         self.query_encoder = QueryEncoder(config)
         self.fusion = Fusion(config)
         self.head = GroundingHead(config)
+        self.contrast = Contrast(config) if config.contrast else None
+        self.mining = Mining(config) if config.mining else None
+        self.objects = Objects(config) if config.objects else None
+        self.activities = Activities(config) if config.activities else None
+        contrasts = config.contrast or config.objects or config.activities
+        self.negatives = Negatives() if config.negatives and contrasts else None
 
-    def forward(self, batch: Batch) -> NetworkOutput:
-        """See `Batch` for the shapes."""
-        videos = self.encode_videos(batch)
+    def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
+        """See `Batch` for the shapes, and `ground` for `joint`."""
         queries = self.query_encoder(batch.words, batch.word_mask)
-        return NetworkOutput(self.ground(videos, queries, batch.video_index), videos, queries)
+        return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
 
-    def encode_videos(self, batch: Batch) -> EncodedVideos:
+    def encode_videos(self, batch: Batch) -> PreparedVideos:
         """What of the work does not depend on any query."""
         encoded: EncodedVideos = self.video_encoder(batch.clips, batch.clip_mask, batch.durations, batch.regions)
-        return encoded
+        return PreparedVideos(
+            encoded,
+            None if self.contrast is None else self.contrast(encoded.clips),
+            None if self.objects is None else self.objects(encoded.clips, encoded.regions),
+            None if self.activities is None else self.activities(encoded.clips, encoded.mask),
+        )
 
-    def ground(self, videos: EncodedVideos, queries: EncodedQueries, video_index: Tensor) -> HeadOutput:
-        """Boundaries of N queries, each in the video that `video_index` (N,) names."""
-        fused = self.fusion(videos, queries, QueryGroups(video_index, len(videos.clips)))  # (N, T, D_h)
-        output: HeadOutput = self.head(fused, videos.mask[video_index], videos.durations[video_index])
-        return output
+    def ground(
+        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
+    ) -> NetworkOutput:
+        """Boundaries of N queries, each in the video that `video_index` (N,) names.
+
+        Args:
+            videos: see `encode_videos`.
+            queries: see `QueryEncoder`.
+            video_index: (N,).
+            joint: let the queries of a video help each other; their order makes no difference.
+        """
+        encoded = videos.encoded
+        groups = QueryGroups(video_index, len(encoded.clips))
+        gate = phrases = None
+        plain = queries.sentence
+        if self.mining is not None:
+            mined = self.mining(
+                queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint
+            )  # words come back with s' added
+            queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
+        sentence = groups.group(queries.sentence)  # (V, Q, D)
+        evidence: list[Tensor] = []  # (V, Q, T, D_h) each
+        if self.contrast is not None and videos.contrast is not None:
+            evidence.append(self.contrast.evidence(videos.contrast, encoded.mask, sentence))
+        if self.objects is not None and videos.objects is not None:
+            phrases = self.objects.phrases(queries.words, queries.mask)
+            evidence.append(self.objects.evidence(videos.objects, groups.group(phrases)))
+        if self.activities is not None and videos.activities is not None:
+            evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
+        fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D_h)
+        head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
+        return NetworkOutput(head, videos, queries, plain, phrases, gate)
+
+    def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
+        """Sentences of a batch that likely fit other videos' pairs; none where `negatives` is switched off."""
+        videos = output.videos
+        if self.negatives is None or batch.bounds is None:
+            return no_false_negatives(batch.video_index, len(batch.clips))
+        clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
+        if self.contrast is not None and videos.contrast is not None:
+            scores = self.contrast.scores(
+                videos.contrast, videos.encoded.mask, output.sentence, clean, batch.video_index, batch.bounds
+            )
+        else:
+            scores = normalize(output.sentence.detach().float(), dim=-1) @ normalize(clean.float(), dim=-1).T
+        found: FalseNegatives = self.negatives(scores, batch.video_index, len(batch.clips))
+        return found
 
 
 class Fusion(nn.Module):
@@ -71,8 +161,10 @@ class Fusion(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.out_dropout = ChannelDropout(config.dropout)
 
-    def forward(self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups) -> Tensor:
-        """Returns (N, T, D_h)."""
+    def forward(
+        self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (V, Q, T, D_h) each."""
         clips = self.clip(videos.clips)[:, None]  # (V, 1, T, D_h)
         gate, shift = self.gate(groups.group(queries.sentence))[:, :, None].chunk(2, dim=-1)  # (V, Q, 1, D_h) each
         words, word_mask = groups.group(queries.words), groups.group(queries.mask)  # (V, Q, L, D), (V, Q, L)
@@ -81,6 +173,8 @@ class Fusion(nn.Module):
         x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D_h)
         if self.look is not None and videos.regions is not None:
             x = x + self.look(videos.regions, groups.group(queries.sentence))
+        for said in evidence:
+            x = x + said
         fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D_h)
         return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
 

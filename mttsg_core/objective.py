@@ -1,33 +1,80 @@
-"""The loss of the grounding head, L_3 (method, section 6)."""
+"""The whole loss, and that of the grounding head, L_3 (method, section 6)."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mttsg_core.batch import Batch
 from mttsg_core.config import LossConfig
 from mttsg_core.head import HeadOutput
 from mttsg_core.layers import masked_log_softmax, masked_mean, masked_softmax
-from mttsg_core.network import NetworkOutput
-from mttsg_core.spans import span_edges, span_iou
+from mttsg_core.network import Network, NetworkOutput
+from mttsg_core.spans import coverage, span_edges, span_iou
 
 _SHARPNESS = 10.0  # of the target over spans: softmax of the overlap times this
 _SPREAD = 0.1  # of the soft boundary labels, in lengths of the moment
 _REACH = 0.06  # offsets are learned within one clip and so many lengths of the moment from the boundary
 
 
-def objective(output: NetworkOutput, bounds: Tensor, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """The whole loss and its unweighted terms, each a scalar.
+class Losses(NamedTuple):
+    """Of one batch.
+
+    Attributes:
+        total: the weighted sum, to be minimised.
+        terms: unweighted, each a scalar.
+        statistics: what else is worth a look: thresholds, shares of negatives dropped, the mean gate of mining.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    statistics: dict[str, Tensor]
+
+
+def objective(network: Network, output: NetworkOutput, batch: Batch, config: LossConfig) -> Losses:
+    """L = L_CL + lambda L_1 + gamma L_2 + mu L_3, with the weights of `config`.
 
     Args:
-        output: of the network for N queries.
-        bounds: (N, 2) true start and end in clip units, inside the video.
-        config: the weights.
+        network: whose modules hold the losses of their own parts.
+        output: of the network for the batch.
+        batch: with true moments.
+        config: the weights; a term without weight is not computed.
     """
-    terms = grounding_terms(output.head, bounds)
+    if batch.bounds is None:
+        raise ValueError("a training batch needs true moments")
+    terms = {**grounding_terms(output.head, batch.bounds), **module_terms(network, output, batch, config)}
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
-    return total, {name: term.detach() for name, term in terms.items()}
+    statistics = {} if network.negatives is None else network.negatives.statistics()
+    if output.gate is not None:
+        statistics["gate"] = output.gate.detach().mean()
+    return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
+
+
+def module_terms(network: Network, output: NetworkOutput, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """The terms of the modules that are on."""
+    if batch.bounds is None:
+        return {}
+    videos, queries, index = output.videos, output.queries, batch.video_index
+    mask = videos.encoded.mask
+    terms: dict[str, Tensor] = {}
+    if all(part is None for part in (network.contrast, network.objects, network.activities)):
+        return terms
+    false = network.false_negatives(output, batch)
+    if network.contrast is not None and videos.contrast is not None and config.contrast + config.intra > 0:
+        found = network.contrast.terms(
+            videos.contrast, mask, queries.words, queries.mask, queries.sentence, index, batch.bounds, *false
+        )
+        terms |= {"contrast": found.moment + found.video, "intra": found.intra}
+    if network.objects is not None and videos.objects is not None and output.phrases is not None and config.objects > 0:
+        terms["objects"] = network.objects.loss(videos.objects, mask, output.phrases, index, batch.bounds, false.videos)
+    if network.activities is not None and videos.activities is not None and config.activities > 0:
+        terms["activities"] = network.activities.loss(
+            videos.activities, mask, queries.sentence, index, batch.bounds, false.videos
+        )
+    return terms
 
 
 def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
@@ -40,9 +87,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
     log_spans = masked_log_softmax(head.spans.float(), valid)
 
     clip = torch.arange(mask.shape[1], device=mask.device)
-    edges = torch.stack(
-        [clip, clip + 1], dim=-1
-    )  # (T, 2) where a moment that has the clip first, or last, has its edge
+    edges = torch.stack([clip, clip + 1], dim=-1)  # (T, 2) where each clip begins and ends
     distance = bounds[:, None] - edges  # (N, T, 2)
     length = (bounds[:, 1] - bounds[:, 0])[:, None, None]
     there = mask[..., None]
@@ -50,7 +95,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
     log_edges = masked_log_softmax(head.boundaries.float(), there, dim=1)
     near = (distance.abs() <= 1 + _REACH * length) & there
     error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
-    covered = (torch.minimum(clip + 1, bounds[:, 1:]) - torch.maximum(clip, bounds[:, :1])).clamp(0, 1)  # (N, T)
+    covered = coverage(bounds, mask.shape[1])  # (N, T)
     inside = functional.binary_cross_entropy_with_logits(head.inside.float(), covered, reduction="none")
     return {
         "span": -(target * log_spans).sum(-1).mean(),

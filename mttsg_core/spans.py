@@ -1,7 +1,7 @@
 """Candidate spans over clips, and the choice among them.
 
-Clip t covers [t, t + 1] in clip units. Candidates of up to 6 clips lie everywhere; longer ones grow by a fifth and step by
-a sixth of their length, so there are about 12 candidates a clip, however long the video.
+Clip t covers [t, t + 1] in clip units. Candidates of up to 6 clips lie everywhere; longer ones grow by a fifth and step
+by a sixth of their length, so there are about 12 candidates a clip, however long the video.
 """
 
 from __future__ import annotations
@@ -138,3 +138,10 @@ def span_iou(first: Tensor, second: Tensor) -> Tensor:
     overlap = overlap.clamp_min(0)
     union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
     return overlap / union.clamp_min(1e-6)
+
+
+def coverage(bounds: Tensor, clips: int) -> Tensor:
+    """How much of each clip lies in the spans (..., 2) in clip units: (..., T) between 0 and 1."""
+    clip = torch.arange(clips, device=bounds.device)
+    covered = torch.minimum(clip + 1, bounds[..., 1:]) - torch.maximum(clip, bounds[..., :1])
+    return covered.clamp(0, 1)

@@ -49,7 +49,11 @@ class TrainingStarted:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over. `metrics` are of the validation split, in percent; empty without one."""
+    """An epoch is over.
+
+    `losses` holds the mean of every term, of phi and of the share of negatives dropped (method, section 3).
+    `metrics` are of the validation split, in percent; empty without one.
+    """
 
     epoch: int
     losses: Mapping[str, float]
@@ -284,11 +288,9 @@ class _Run:
         steps = 0
         for batch in examples.batches(self.config, epoch):
             moved = batch.to(self.device)
-            if moved.bounds is None:
-                raise DataError("a training batch needs true moments")
             with self.autocast:
                 output = self.network(moved)
-            total, terms = objective(output, moved.bounds, loss)
+            total, terms, statistics = objective(self.network, output, moved, loss)
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
             self.scaler.unscale_(self.optimizer)
@@ -298,7 +300,7 @@ class _Run:
             self.schedule.step()
             self.average.update_parameters(self.network)
             steps += 1
-            for name, value in {**terms, "total": total.detach(), "norm": norm.detach()}.items():
+            for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
         means = {name: float(value) / steps for name, value in sums.items()}
         return means, means.pop("norm")

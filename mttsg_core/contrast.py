@@ -1,0 +1,159 @@
+"""Cross-modal contrast (the paper's module 3; method, section 3), L_CL.
+
+Sentences and clips are projected into one space. There, with positives and negatives of the whole batch, InfoNCE
+  - between modalities, of videos: v_ip = attention pooling of F_i by s'_p, S_pi = cos(v_ip, s'_p); every query of a
+    video is its positive;
+  - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
+    other moments, and its sentence against other stretches of its own video;
+  - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
+A pair that is no known positive may still match: `negatives` says which. The cosine of each clip with the
+sentence is also given to the head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, softplus
+
+from mttsg_core.config import NetworkConfig
+from mttsg_core.layers import contrastive_loss, masked_softmax, own_columns, symmetric_contrastive_loss
+from mttsg_core.spans import coverage, span_iou
+
+_TEMPERATURE = 0.1
+_SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
+_STRETCHES = 8  # random stretches of its own video that a sentence is told from
+
+
+class ContrastTerms(NamedTuple):
+    """The terms of L_CL, scalars."""
+
+    moment: Tensor
+    video: Tensor
+    intra: Tensor
+
+
+class Contrast(nn.Module):
+    """The common space of clips and sentences."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.clip_side = nn.Linear(config.width, config.contrast_width)
+        self.text_side = nn.Linear(config.width, config.contrast_width)
+        self.out = nn.Linear(2, config.head_width, bias=False)
+        nn.init.zeros_(self.out.weight)  # the network starts as one without
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips F (V, T, D) in the common space, (V, T, C), once a video."""
+        projected: Tensor = self.clip_side(clips)
+        return projected
+
+    def evidence(self, clips: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
+        """How well each clip matches: clips (V, T, C), mask (V, T) and sentences s' (V, Q, D) to (V, Q, T, D_h)."""
+        text = normalize(self.text_side(sentence), dim=-1)  # (V, Q, C)
+        match = text @ normalize(clips, dim=-1).transpose(1, 2)  # (V, Q, T)
+        share = masked_softmax(match / _TEMPERATURE, mask[:, None]) * mask.sum(1)[:, None, None]  # (V, Q, T)
+        evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
+        return evidence
+
+    @torch.no_grad()
+    def scores(
+        self, clips: Tensor, mask: Tensor, sentence: Tensor, clean: Tensor, video_index: Tensor, bounds: Tensor
+    ) -> Tensor:
+        """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
+
+        Args:
+            clips: (V, T, C), see `forward`.
+            mask: (V, T).
+            sentence: s (N, D).
+            clean: (N, D) the same sentences, encoded without dropout.
+            video_index: (N,).
+            bounds: (N, 2).
+        """
+        text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
+        inside = coverage(bounds, clips.shape[1]) * mask[video_index]  # (N, T)
+        pairs = _pooled(inside, clips.float()[video_index]) + normalize(self.text_side(clean).float(), dim=-1)  # (N, C)
+        return 0.5 * text @ pairs.T
+
+    def terms(
+        self,
+        clips: Tensor,
+        mask: Tensor,
+        words: Tensor,
+        word_mask: Tensor,
+        sentence: Tensor,
+        video_index: Tensor,
+        bounds: Tensor,
+        false_pairs: Tensor,
+        false_videos: Tensor,
+    ) -> ContrastTerms:
+        """The losses of a batch.
+
+        Args:
+            clips: (V, T, C), see `forward`.
+            mask: (V, T).
+            words: (N, L, D), with word_mask (N, L).
+            sentence: s' (N, D).
+            video_index: (N,).
+            bounds: (N, 2) true moments in clip units.
+            false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
+            false_videos: (N, V) other videos that are none.
+        """
+        text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
+        clips = clips.float()
+        own, own_mask = clips[video_index], mask[video_index]  # (N, T, C), (N, T)
+        inside = coverage(bounds, clips.shape[1]) * own_mask  # (N, T)
+        scores = text @ _pooled(inside, own).T  # (N, N)
+        same_video = video_index[:, None] == video_index
+        overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
+        itself = torch.eye(len(text), dtype=torch.bool, device=text.device)
+        positives = itself | (same_video & (overlap >= _SAME))
+        negatives = ~itself & ~(same_video & (overlap >= _OTHER))
+        kept = negatives & ~false_pairs
+        moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
+        moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
+        return ContrastTerms(
+            moment,
+            self._videos(text, clips, mask, video_index, false_videos),
+            self._views(words, word_mask, own, inside, itself, kept),
+        )
+
+    def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor) -> Tensor:
+        """A sentence with its moment against random stretches of the same video."""
+        clips = mask.sum(1)[:, None, None]
+        drawn = torch.rand(len(text), _STRETCHES, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
+        weights = coverage(drawn, own.shape[1]) * mask[:, None]  # (N, S, T)
+        scores = torch.einsum("nsc,nc->ns", normalize(weights @ own, dim=-1), text)  # (N, S)
+        other = span_iou(drawn, bounds[:, None]) < _OTHER
+        rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
+        return softplus(rest - true / _TEMPERATURE).mean()
+
+    def _videos(self, text: Tensor, clips: Tensor, mask: Tensor, video_index: Tensor, false: Tensor) -> Tensor:
+        """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
+        match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1))  # (N, V, T)
+        weights = masked_softmax(match / _TEMPERATURE, mask)  # (N, V, T)
+        pooled = torch.einsum("nvt,vtc->nvc", weights, clips)  # (N, V, C)
+        scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
+        positives = own_columns(video_index, len(clips))
+        return symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false)
+
+    def _views(
+        self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, itself: Tensor, kept: Tensor
+    ) -> Tensor:
+        """Two halves of each sentence, and of each moment, know each other."""
+        spoken = self.text_side(words).float()  # (N, L, C)
+        loss = spoken.new_zeros(())
+        for weights, tokens in ((word_mask.to(spoken.dtype), spoken), (inside, own)):
+            half = torch.rand_like(weights) < 0.5
+            first, second = _pooled(weights * half, tokens), _pooled(weights * ~half, tokens)  # (N, C) each
+            both = (first.detach().abs().sum(1) > 0) & (second.detach().abs().sum(1) > 0)
+            logits = first @ second.T / _TEMPERATURE  # (N, N)
+            loss = loss + contrastive_loss(logits, itself & both[:, None], (kept | kept.T) & both)
+        return 0.5 * loss
+
+
+def _pooled(weights: Tensor, tokens: Tensor) -> Tensor:
+    """Direction (N, C) of the sum of tokens (N, T, C) with weights (N, T); zero without any."""
+    return normalize(torch.einsum("nt,ntc->nc", weights, tokens), dim=-1)

@@ -1,0 +1,128 @@
+"""InfoNCE with several positives, and the three contrasts built on it."""
+
+import torch
+from small_networks import small_config
+
+from mttsg_core.contrast import Contrast, ContrastTerms
+from mttsg_core.layers import contrastive_loss
+
+
+def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
+    """Clips, mask, words, word mask, sentences and videos of a batch."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(3, 8, dtype=torch.bool)
+    mask[1, 5:] = False
+    clips = contrast(torch.randn(3, 8, 16, generator=generator) * mask[..., None])
+    words = torch.randn(5, 4, 16, generator=generator)
+    word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
+    sentence = torch.randn(5, 16, generator=generator)
+    index = torch.tensor([0, 0, 1, 2, 2])
+    return clips, mask, words, word_mask, sentence, index
+
+
+def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
+    parts = _parts(contrast)
+    false = torch.zeros(5, 5, dtype=torch.bool) if false is None else false
+    return contrast.terms(*parts, bounds, false, torch.zeros(5, 3, dtype=torch.bool))
+
+
+BOUNDS = torch.tensor([[0.0, 3.0], [4.0, 7.5], [1.0, 4.0], [2.0, 6.0], [2.1, 6.0]])
+
+
+def test_one_positive_is_plain_cross_entropy() -> None:
+    logits = torch.randn(6, 6)
+    eye = torch.eye(6, dtype=torch.bool)
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(6))
+    torch.testing.assert_close(contrastive_loss(logits, eye, ~eye), expected)
+
+
+def test_positives_do_not_compete_and_ignored_pairs_take_no_part() -> None:
+    logits = torch.tensor([[5.0, -1.0, 0.0, 9.0]])
+    positives = torch.tensor([[True, True, False, False]])
+    negatives = torch.tensor([[False, False, True, False]])
+    expected = 0.5 * ((1 + (-torch.tensor(5.0)).exp()).log() + (1 + torch.tensor(1.0).exp()).log())
+    torch.testing.assert_close(contrastive_loss(logits, positives, negatives), expected)
+
+
+def test_without_negatives_there_is_nothing_to_learn() -> None:
+    logits = torch.randn(3, 3, requires_grad=True)
+    eye = torch.eye(3, dtype=torch.bool)
+    loss = contrastive_loss(logits, eye, torch.zeros_like(eye))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_every_term_reaches_both_sides() -> None:
+    torch.manual_seed(0)
+    for name in ("moment", "video", "intra"):
+        contrast = Contrast(small_config())
+        getattr(_terms(contrast, BOUNDS), name).backward()
+        for side in (contrast.clip_side, contrast.text_side):
+            assert side.weight.grad is not None
+            assert side.weight.grad.abs().sum() > 0
+
+
+def test_learning_brings_sentences_to_their_moments() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    optimizer = torch.optim.Adam(contrast.parameters(), lr=0.02)
+    for _ in range(80):
+        terms = _terms(contrast, BOUNDS)
+        optimizer.zero_grad()
+        (terms.moment + terms.video).backward()
+        optimizer.step()
+    clips, mask, _, _, sentence, index = _parts(contrast)
+    scores = contrast.scores(clips, mask, sentence, sentence * 0, index, BOUNDS)
+    assert scores[:3].argmax(1).tolist() == [0, 1, 2]
+    assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
+
+
+def test_false_negatives_take_no_part() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    false = torch.zeros(5, 5, dtype=torch.bool)
+    false[2, 3:] = True
+    parts = list(_parts(contrast))
+
+    def moment(false: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        found: ContrastTerms = contrast.terms(*parts, BOUNDS, false, torch.zeros(5, 3, dtype=torch.bool))
+        return found.moment
+
+    assert moment(false) < moment(torch.zeros_like(false))
+    assert moment(torch.ones_like(false)) < moment(false)
+
+
+def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    clips, mask, _, _, sentence, index = _parts(contrast)
+    scores = contrast.scores(clips, mask, sentence, sentence, index, BOUNDS)
+    text = torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1)
+    moment = torch.nn.functional.normalize(clips[0, :3].mean(0), dim=-1)
+    torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
+    assert not scores.requires_grad
+
+
+def test_a_moment_without_length_or_past_the_end_is_finite() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    bounds = torch.tensor([[3.0, 3.0], [8.0, 8.0], [6.0, 7.0], [0.0, 8.0], [7.99, 8.0]])
+    terms = _terms(contrast, bounds)
+    total = terms.moment + terms.video + terms.intra
+    total.backward()
+    assert total.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in contrast.parameters())
+
+
+def test_evidence_ignores_padding() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config())
+    torch.nn.init.normal_(contrast.out.weight)
+    clips, sentence = contrast(torch.randn(1, 5, 16)), torch.randn(1, 2, 16)
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    longer = torch.cat([clips, torch.randn(1, 3, 8)], dim=1)
+    padded = contrast.evidence(longer, torch.cat([mask, ~mask[:, :3]], dim=1), sentence)
+    torch.testing.assert_close(padded[:, :, :5], contrast.evidence(clips, mask, sentence))
