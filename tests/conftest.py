@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 TINY_TOML = """
 fps = 1.0
-epochs = 3
+epochs = 2
 batch_videos = 6
 [network]
 width = 16

@@ -250,13 +250,12 @@ def test_killed_and_resumed_gives_the_very_weights_of_an_unbroken_run(
 ) -> None:
     """SIGKILL at any moment, twice; then to the end."""
     (data / "val.jsonl").unlink()  # or it would stop early
-    arguments = ["train", data, "--config", quick, "--epochs", "25", "--device", "cpu"]
+    arguments = ["train", data, "--config", quick, "--epochs", "14", "--device", "cpu"]
     assert mttsg(*arguments, "--out", tmp_path / "whole").code == 0
     log, state = tmp_path / "m" / "log.jsonl", tmp_path / "m" / "state" / "training.safetensors"
-    for resume, epochs in (([], 2), (["--resume"], 9)):
+    for resume, epochs in (([], 2), (["--resume"], 6)):
         process = start_mttsg(*arguments, "--out", tmp_path / "m", *resume)
-        deadline = time.monotonic() + 60
-        while not (state.exists() and log.read_text().count("\n") >= epochs) and time.monotonic() < deadline:
+        while process.poll() is None and not (state.exists() and log.read_text().count("\n") >= epochs):
             time.sleep(0.003)
         process.kill()
         process.communicate()

@@ -38,9 +38,8 @@ def answers() -> list[list[list[float]]]:
 
 
 def losses() -> dict[str, float]:
-    made = batch(SHAPE, bounds=True)
-    assert made.bounds is not None
-    _, terms = objective(network(**ONLY_THE_HEAD)(made), made.bounds, LossConfig())
+    net, made = network(**ONLY_THE_HEAD), batch(SHAPE, bounds=True)
+    terms = objective(net, net(made), made, LossConfig()).terms
     return {name: float(terms[name]) for name in ("span", "boundary", "inside", "offset")}
 
 

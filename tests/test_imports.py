@@ -14,13 +14,13 @@ import pytest
 import mttsg_core
 
 ROOT = Path(mttsg_core.__file__).parents[1]
-PAPER = ("mining", "contrast", "negatives", "objects", "activities", "spans")
+PAPER = ("mining", "contrast", "negatives", "objects", "activities")
 LAYERS = (
     ("errors",),
-    ("config", "moments", "devices", "paths"),
+    ("config", "modes", "moments", "devices", "paths"),
     (
         *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),
-        *("video", "encoders", "metrics", "measures", "layers", "backbone", "head", *PAPER),
+        *("video", "encoders", "metrics", "measures", "layers", "spans", "backbone", "head", *PAPER),
     ),
     ("features",),
     ("batch", "extraction"),

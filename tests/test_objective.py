@@ -6,12 +6,11 @@ import math
 
 import pytest
 import torch
-from tiny import batch, network
+from tiny import ONLY_THE_HEAD, batch, network
 from torch import Tensor
 
 from mttsg_core.config import LossConfig
 from mttsg_core.head import HeadOutput
-from mttsg_core.network import NetworkOutput
 from mttsg_core.objective import grounding_terms, objective
 from mttsg_core.spans import span_edges, span_iou
 
@@ -98,21 +97,23 @@ def test_moments_at_the_edges_and_tiny_ones_give_finite_losses_and_gradients(bou
     assert all(part.grad is not None and part.grad.isfinite().all() for part in parts)
 
 
-def _full(net_settings: dict[str, bool], loss: LossConfig) -> tuple[NetworkOutput, Tensor, dict[str, Tensor]]:
-    made = batch(bounds=True)
-    assert made.bounds is not None
-    found = network(**net_settings)(made)
-    total, terms = objective(found, made.bounds, loss)
-    return found, total, terms
+@pytest.mark.parametrize("switches", [{}, ONLY_THE_HEAD], ids=["whole", "only the head"])
+@pytest.mark.parametrize("weights", [LossConfig(), LossConfig(span=2.0, boundary=0.0, inside=1.5, offset=3.0)])
+def test_the_total_is_the_weighted_sum_of_its_terms(switches: dict[str, bool], weights: LossConfig) -> None:
+    net, made = network(**switches), batch(bounds=True)
+    losses = objective(net, net(made), made, weights)
+    assert losses.terms.keys() >= TERMS
+    assert (losses.terms.keys() > TERMS) == (not switches)
+    expected = sum(getattr(weights, name) * float(value) for name, value in losses.terms.items())
+    assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert losses.total.isfinite()
+    assert not any(value.requires_grad for value in losses.terms.values())
 
 
-def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
-    for weights in (LossConfig(), LossConfig(span=2.0, boundary=0.0, inside=1.5, offset=3.0)):
-        _, total, terms = _full({}, weights)
-        assert terms.keys() >= TERMS
-        expected = sum(getattr(weights, name) * float(value) for name, value in terms.items())
-        assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
-        assert not any(value.requires_grad for value in terms.values())
+def test_without_true_moments_there_is_no_loss() -> None:
+    net, made = network(), batch()
+    with pytest.raises(ValueError, match="true moments"):
+        objective(net, net(made), made, LossConfig())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from mttsg_core.features import write_features
 from mttsg_core.grounding import Grounder
 from mttsg_core.training import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
 
-CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, seed=7)
+CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, patience=9.0, seed=7)
 HASHED = build_text_encoder("hashed")
 
 
@@ -81,7 +81,7 @@ def test_events_log_and_report_tell_the_same_story(data: Dataset, validation: Da
 
 
 def test_the_loss_falls_and_the_model_learns(data: Dataset, tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=60, lr=1e-2)
+    config = replace(CONFIG, epochs=45, lr=1e-2)
     off = {"dropout": 0.0, "input_dropout": 0.0, "word_input_dropout": 0.0, "word_dropout": 0.0}
     wide = {**SIZES, "width": 32, "head_width": 32, **off}
     events = epochs_of(fit(data, tmp_path / "m", network=wide, config=config))
