@@ -25,6 +25,10 @@ from typing import Annotated, Any
 import av
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from corpus_plan import (
     COLOURS,
     FPS,
@@ -36,9 +40,6 @@ from corpus_plan import (
     rows,
     traces,
 )
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def _polygon(shape: str) -> Array:

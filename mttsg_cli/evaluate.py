@@ -167,7 +167,10 @@ def _dataset(
     failures = []
     if settings is not None and sources.jobs:
         failures = run_extraction(sources.jobs, settings, reporter, workers=workers)
-    return sources.dataset(split, grounder.network.config.max_clips), len(failures)
+    dataset = sources.dataset(split, grounder.network.config.max_clips)
+    for reason in sources.unusable:
+        reporter.error(reason)
+    return dataset, len(failures) + len(sources.unusable)
 
 
 def _ground_split(

@@ -116,10 +116,14 @@ def train(
             failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
+        learned = sources.dataset("train", max_clips)
         validation = sources.dataset("val", max_clips) if "val" in splits else None
+        for reason in sources.unusable:
+            reporter.error(reason)
+        failures += len(sources.unusable)
         model_folder = model_folder or new_run()
         events = training.train(
-            sources.dataset("train", max_clips),
+            learned,
             validation,
             model_folder,
             text,

@@ -23,6 +23,7 @@ _AT_LEAST_1 = {
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
 _EVEN, _ODD = {"width", "head_width"}, {"kernel"}
 _FEWEST_EPOCHS = 16
+_LEAST_PATIENCE = 4
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,10 @@ class TrainingConfig:
     def epochs_for(self, videos: int) -> int:
         """Passes over so many videos."""
         return self.epochs or max(_FEWEST_EPOCHS, math.ceil(self.steps / self.steps_per_epoch(videos)))
+
+    def patience_for(self, epochs: int) -> int:
+        """Epochs without a better validation, of so many, after which training stops."""
+        return max(_LEAST_PATIENCE, round(self.patience * epochs))
 
     def steps_per_epoch(self, videos: int) -> int:
         """Batches that so many videos make."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -118,6 +118,17 @@ class FeatureStore:
             _, oldest = self._held.popitem(last=False)
             self._held_bytes -= oldest.nbytes
         return features
+
+    def drop_unusable(self, videos: Iterable[str]) -> list[str]:
+        """Load the features of these videos, forget the files that cannot be used, and say why of each."""
+        reasons = []
+        for video in videos:
+            try:
+                _ = self.load(video).timeline
+            except FeatureError as error:
+                reasons.append(str(error))
+                del self.files[video]
+        return reasons
 
 
 class FeatureCache:

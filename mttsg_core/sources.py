@@ -26,6 +26,7 @@ class Sources:
         files: feature file of each video; those of `jobs` are yet to be written.
         jobs: videos to extract.
         durations: seconds of videos whose features may not tell them.
+        unusable: why features that `dataset` came upon cannot be used.
     """
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
@@ -33,11 +34,19 @@ class Sources:
     files: dict[str, Path] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     durations: dict[str, float] = field(default_factory=dict)
+    unusable: list[str] = field(default_factory=list)
 
     def dataset(self, split: str, max_clips: int) -> Dataset:
-        """A split with the features that exist by now; a pair of a video whose extraction failed has none."""
-        there = {key: path for key, path in self.files.items() if path.is_file()}
-        return Dataset(split, self.splits[split], FeatureStore(there, self.durations, max_clips=max_clips))
+        """A split with the features that exist by now and can be used.
+
+        A pair of a video whose extraction failed, or whose features are damaged, has none; the reasons of the latter
+        are added to `unusable`.
+        """
+        videos = {pair.video for pair in self.splits[split]}
+        there = {key: path for key, path in self.files.items() if key in videos and path.is_file()}
+        store = FeatureStore(there, self.durations, max_clips=max_clips)
+        self.unusable += store.drop_unusable(sorted(there))
+        return Dataset(split, self.splits[split], store)
 
 
 def find_sources(
@@ -75,17 +84,24 @@ def find_sources(
 
 
 def features_at_hand(folder: DataFolder, splits: Sequence[str]) -> Settings | None:
-    """The fingerprint of the first features that lie in the folder for a video of the splits; None if there are none.
+    """The fingerprint of the first usable features in the folder for a video of the splits; None if there are none.
 
     Raises:
         DataError: if a split is missing.
-        FeatureError: if the features cannot be read.
+        FeatureError: if there are features, but none can be read.
     """
+    damaged: FeatureError | None = None
     for name in splits:
         for pair in folder.split(name).pairs:
             path = folder.find_features(pair.video)
-            if path is not None:
+            if path is None:
+                continue
+            try:
                 return read_features(path, folder.video_key(pair.video)).fingerprint
+            except FeatureError as error:
+                damaged = error
+    if damaged is not None:
+        raise damaged
     return None
 
 
@@ -111,20 +127,24 @@ def _locate(folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wante
         if pair.duration is None and video is not None:
             with suppress(VideoError):  # the features may tell it; if not, reading them says that it is not known
                 sources.durations[key] = probe(video).duration
-    elif features is not None and _is_made_as(features, key, wanted):
+    elif features is not None and _fingerprint(features, key) == dict(wanted):
         sources.files[key] = features
     elif video is not None:
         sources.files[key] = cache.path(video, wanted)
         sources.jobs.append(Job(video, sources.files[key]))
     elif features is not None:
-        same_fingerprint(read_features(features, key).fingerprint, wanted, str(features))
+        sources.files[key] = features  # damaged ones are named when they are loaded
+        found = _fingerprint(features, key)
+        if found is not None:
+            same_fingerprint(found, wanted, str(features))
 
 
-def _is_made_as(path: Path, key: str, wanted: Settings) -> bool:
+def _fingerprint(path: Path, key: str) -> dict[str, str | int | float] | None:
+    """How features were made; None if they cannot be read."""
     try:
-        return dict(read_features(path, key).fingerprint) == dict(wanted)
+        return dict(read_features(path, key).fingerprint)
     except FeatureError:
-        return False
+        return None
 
 
 def settings_of(wanted: Settings) -> ExtractionSettings | None:

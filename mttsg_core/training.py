@@ -149,7 +149,7 @@ def train(
     )
     grounder = Grounder(Model(run.averaged, text_encoder, training.fingerprint), device)
     for epoch in range(progress.epoch + 1, epochs + 1):
-        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience * epochs:
+        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience_for(epochs):
             break
         began = time.monotonic()
         losses, norm = run.epoch(examples, epoch, loss)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import SHARED, Mttsg
 from tests.tiny import write_rows
 

@@ -29,6 +29,11 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+def open_rows(folder: Path, split: str) -> list[str]:
+    """The lines of a split."""
+    return (folder / f"{split}.jsonl").read_text().splitlines()
+
+
 @pytest.fixture
 def quick(tmp_path: Path) -> Path:
     """Settings of a network that trains at once."""
@@ -243,6 +248,19 @@ def test_a_broken_video_does_not_stop_the_training(
     assert len(ran.errors) == 1
     assert ran.errors[0].startswith(f"error: {broken}: ")
     assert (tmp_path / "m" / "report.json").is_file()
+
+
+def test_damaged_features_cost_only_their_video(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    damaged = sorted((data / "features").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
+    assert (ran.code, len(ran.errors)) == (1, 1)
+    assert str(damaged) in ran.errors[0]
+    assert (tmp_path / "m" / "report.json").is_file()
+    for split in ("train", "val"):
+        ran = mttsg("evaluate", data, "--model", tmp_path / "m", "--split", split, "--json")
+        assert (ran.code, len(ran.errors)) in {(1, 1), (0, 0)}
+        assert json.loads(ran.out)["missed"] == sum(damaged.stem in row for row in open_rows(data, split)) * ran.code
 
 
 def test_killed_and_resumed_gives_the_very_weights_of_an_unbroken_run(

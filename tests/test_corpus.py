@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import corpus_plan
-import make_corpus as corpus
 import numpy as np
 import pytest
+
+import corpus_plan
+import make_corpus as corpus
 
 SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "make_corpus.py"
 WORLDS = ("easy", "hard")
