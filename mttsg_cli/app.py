@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mttsg_cli.check import check
 from mttsg_cli.evaluate import evaluate
 from mttsg_cli.extract import extract
 from mttsg_cli.ground import ground
@@ -20,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode="rich",
 )
-for command in (ground, train, evaluate, extract):
+for command in (ground, train, evaluate, extract, check):
     app.command(no_args_is_help=True)(command)
 
 

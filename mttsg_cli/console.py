@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mttsg_core.errors import MttsgError
@@ -29,6 +28,10 @@ class Bar:
         """So many steps more are done, at that rate."""
         self.bar.update(self.task, advance=steps, rate=rate)
 
+    def expect(self, total: int) -> None:
+        """There are so many steps in all."""
+        self.bar.update(self.task, total=total)
+
     @property
     def elapsed(self) -> float:
         """Seconds since it began."""
@@ -46,29 +49,29 @@ class Reporter:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def say(self, text: str) -> None:
         """A line for whoever is watching."""
         if not self.quiet:
-            self.console.print(escape(text))
+            self.console.print(text)
 
     def detail(self, text: str) -> None:
         """A line for whoever asked for more."""
         if self.verbose:
-            self.console.print(escape(text), style="dim")
+            self.console.print(text, style="dim")
 
     def warn(self, text: str) -> None:
         """Something to look at that stops nothing."""
         if not self.quiet:
-            self.console.print(f"warning: {escape(_one_line(text))}", style="yellow")
+            self.console.print(f"warning: {_one_line(text)}", style="yellow")
 
     def error(self, text: str) -> None:
         """An input that failed."""
-        self.console.print(f"error: {escape(_one_line(text))}", style="red")
+        self.console.print(f"error: {_one_line(text)}", style="red")
 
     @contextmanager
-    def progress(self, total: int, what: str) -> Iterator[Bar]:
+    def progress(self, total: int | None, what: str) -> Iterator[Bar]:
         """A bar with rate and time left, on a terminal only."""
         bar = Progress(
             TextColumn("{task.description}"),
@@ -101,6 +104,12 @@ def exit_codes() -> Iterator[None]:
         # The reader of our output has left. Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SOME_FAILED) from None
+    except OSError as error:
+        if os.environ.get("MTTSG_DEBUG") == "1":
+            raise
+        named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        Reporter().error(named + (error.strerror or str(error)))
+        raise typer.Exit(UNUSABLE) from None
 
 
 def _one_line(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
@@ -15,8 +16,13 @@ from mttsg_cli.extract import run_extraction
 from mttsg_cli.output import print_json
 
 if TYPE_CHECKING:
-    from mttsg_core.evaluation import Evaluation
-    from mttsg_core.pairs import DataFolder
+    from mttsg_core.comparison import Comparison
+    from mttsg_core.evaluation import Dataset, Evaluation
+    from mttsg_core.grounding import Grounder
+    from mttsg_core.measures import Measures
+    from mttsg_core.pairs import DataFolder, Pair
+
+_Number = TypeVar("_Number", int, float)
 
 
 def evaluate(
@@ -27,9 +33,26 @@ def evaluate(
         Path | None, typer.Option("--predictions", metavar="FILE", help="Score these moments; no model is needed.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the predictions.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots, the best and the worst.")
+    ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Add what needs no eyes: constant spans, shuffled sentences.")
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Add what needs no eyes or ears: spans fitted on train, the whole video, and the model with "
+            "sentences or clips shuffled.",
+        ),
     ] = False,
+    breakdown: Annotated[
+        bool, typer.Option("--breakdown", help="Add the figures by length, position, and words to the table.")
+    ] = False,
+    at: Annotated[str, typer.Option("--at", metavar="N,...", help="Answers that count, the n of R@n.")] = "1,5",
+    iou: Annotated[str, typer.Option("--iou", metavar="M,...", help="Overlaps that count.")] = "0.3,0.5,0.7",
+    strict_iou: Annotated[
+        bool, typer.Option("--strict-iou", help="Count IoU > m, as some papers do, instead of IoU >= m.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the shuffles of --baselines.")] = 0,
     features: options.Features = None,
     device: options.Device = "auto",
     cache: options.Cache = None,
@@ -47,106 +70,198 @@ def evaluate(
 
         mttsg evaluate data/
 
-        mttsg evaluate data/ --split val --model model --json
+        mttsg evaluate data/ --split val --model model --baselines --html report.html
 
-        mttsg evaluate data/ --predictions theirs.jsonl
+        mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes():
-        from mttsg_core.errors import ConfigError
+        from mttsg_cli.tables import print_comparison
+        from mttsg_core.measures import Measures
         from mttsg_core.pairs import DataFolder
         from mttsg_core.predictions import write_predictions
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
-        if out is not None and out.exists() and not overwrite:
-            raise ConfigError(f"{out}: exists already; use --overwrite")
+        measures = Measures(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
+        for path in (out, html):
+            if path is not None:
+                _make_way(path, overwrite=overwrite)
         folder = DataFolder.open(data, features)
         if predictions is not None:
-            reports = [_score_file(folder, split, predictions, reporter, strict=strict)]
             failed = 0
+            comparison = _score_file(folder, split, predictions, reporter, measures, strict=strict, baselines=baselines)
         else:
-            reports, failed = _ground_split(
-                folder, split, model, device, cache, reporter, workers=workers, strict=strict, baselines=baselines
-            )
+            from mttsg_core.grounding import Grounder
+
+            grounder = Grounder.load(model, device=device, cache=cache)
+            dataset, failed = _dataset(folder, split, grounder, reporter, workers=workers, strict=strict)
+            comparison = _ground_split(folder, dataset, grounder, reporter, measures, seed=seed if baselines else None)
         if out is not None:
-            write_predictions(out, reports[0].pairs, reports[0].predictions)
+            write_predictions(out, comparison.main.pairs, comparison.main.predictions)
+        if html is not None:
+            _write_page(html, comparison, folder, reporter)
         if as_json:
-            others = {report.mode: report.metrics for report in reports[1:]}
-            print_json({**reports[0].as_dict(), **({"baselines": others} if baselines else {})})
+            print_json(comparison.as_dict())
         else:
-            _print_table(reports)
+            print_comparison(comparison, breakdown=breakdown)
         if failed:
             raise typer.Exit(SOME_FAILED)
 
 
-def _score_file(folder: DataFolder, split: str, file: Path, reporter: Reporter, *, strict: bool) -> Evaluation:
+def _score_file(
+    folder: DataFolder,
+    split: str,
+    file: Path,
+    reporter: Reporter,
+    measures: Measures,
+    *,
+    strict: bool,
+    baselines: bool,
+) -> Comparison:
     """Score somebody's predictions."""
+    from mttsg_core.durations import known_durations
     from mttsg_core.evaluation import score
     from mttsg_core.predictions import read_predictions
 
-    pairs = folder.split(split, require_moment=True, check_videos=False, strict=strict)
+    found = folder.split(split, require_moment=True, check_videos=False, strict=strict)
     predictions = read_predictions(file)
-    options.report_problems(reporter, [*pairs.problems, *predictions.problems])
-    matched = predictions.match(pairs.pairs, folder.video_key)
+    options.report_problems(reporter, [*found.problems, *predictions.problems])
+    matched = predictions.match(found.pairs, folder.video_key)
     if matched.missing:
-        reporter.warn(f"{matched.missing} of {len(pairs.pairs)} queries have no prediction and count as misses")
+        reporter.warn(f"{matched.missing} of {len(found.pairs)} queries have no prediction and count as misses")
     if matched.unknown:
         reporter.warn(f"{matched.unknown} predictions belong to no query of {split}")
-    return score(split, pairs.pairs, matched.moments, "predictions", missed=matched.missing)
+    pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in found.pairs]
+    main = score(split, pairs, matched.moments, "predictions", missed=matched.missing)
+    main = replace(main, measures=measures, name="predictions", nms="none here, scored as given")
+    return _compare(folder, main, known_durations(folder, found.pairs), reporter, baselines=baselines)
 
 
-def _ground_split(
+def _dataset(
     folder: DataFolder,
     split: str,
-    model: Path | None,
-    device: str,
-    cache: Path | None,
+    grounder: Grounder,
     reporter: Reporter,
     *,
     workers: int | None,
     strict: bool,
-    baselines: bool,
-) -> tuple[list[Evaluation], int]:
-    """The model's evaluation, then those of the baselines; and how many videos failed."""
-    from mttsg_core import baselines as plain
-    from mttsg_core import evaluation
-    from mttsg_core.devices import limit_threads
-    from mttsg_core.grounding import Grounder
+) -> tuple[Dataset, int]:
+    """The pairs with the features that the model expects, and how many videos failed."""
     from mttsg_core.sources import find_sources, settings_of
 
-    grounder = Grounder.load(model, device=device, cache=cache)
-    limit_threads(grounder.device)
-    with_train = baselines and "train" in folder.splits
-    splits = [split, *(["train"] if with_train and split != "train" else [])]
-    sources = find_sources(folder, splits[:1], grounder.cache, grounder.fingerprint, strict=strict)
+    sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict)
     options.report_problems(reporter, sources.problems)
     settings = settings_of(grounder.fingerprint)
     failures = []
     if settings is not None and sources.jobs:
         failures = run_extraction(sources.jobs, settings, reporter, workers=workers)
-    dataset = sources.dataset(split, grounder.network.config.max_clips)
-    with reporter.progress(len(dataset.pairs), "Grounding"):
-        reports = [evaluation.evaluate(grounder, dataset)]
-    if reports[0].missed:
-        reporter.warn(f"{reports[0].missed} of {len(dataset.pairs)} queries have no features and count as misses")
-    if baselines:
-        training = folder.split("train", require_moment=True).pairs if with_train else dataset.pairs
-        lengths = [(pair, pair.duration or dataset.duration(pair)) for pair in training]
-        known = [(pair, duration) for pair, duration in lengths if duration is not None]
-        if known:
-            reports.append(plain.evaluate_constant_span("constant span", plain.constant_span(known), dataset))
-        reports.append(plain.evaluate_constant_span("whole video", (0.0, 1.0), dataset))
-        reports.append(plain.evaluate_shuffled_sentences(grounder, dataset))
-    return reports, len(failures)
+    return sources.dataset(split, grounder.network.config.max_clips), len(failures)
 
 
-def _print_table(reports: list[Evaluation]) -> None:
-    first = reports[0]
-    table = Table(
-        title=f"{first.split}: {len(first.predictions)} queries of {first.videos} videos", title_justify="left"
-    )
-    table.add_column("")
-    for name in first.metrics:
-        table.add_column(name.replace(",", "\n"), justify="right")
-    for report in reports:
-        table.add_row(report.mode, *(f"{value:.1f}" for value in report.metrics.values()))
-    Console().print(table)
+def _ground_split(
+    folder: DataFolder,
+    dataset: Dataset,
+    grounder: Grounder,
+    reporter: Reporter,
+    measures: Measures,
+    *,
+    seed: int | None,
+) -> Comparison:
+    """The model's evaluation, and with a seed the baselines."""
+    from mttsg_core import baselines as plain
+    from mttsg_core import evaluation
+    from mttsg_core.devices import limit_threads
+    from mttsg_core.spans import NMS_IOU
+
+    limit_threads(grounder.device)
+    answer = partial(evaluation.evaluate, grounder, top=max(evaluation.TOP, *measures.ns))
+    with reporter.progress(1 if seed is None else 3, "Grounding") as bar:
+        main = replace(
+            answer(dataset), measures=measures, nms=f"greedy, candidates overlap a better one by IoU <= {NMS_IOU:g}"
+        )
+        bar.advance()
+        shuffled = []
+        if seed is not None:
+            for shuffle in (plain.evaluate_shuffled_sentences, plain.evaluate_shuffled_features):
+                shuffled.append(shuffle(answer, dataset, main, seed))
+                bar.advance()
+    if main.missed:
+        reporter.warn(f"{main.missed} of {len(dataset.pairs)} queries have no features and count as misses")
+    durations = [dataset.duration(pair) for pair in dataset.pairs]
+    found = _compare(folder, main, durations, reporter, baselines=seed is not None)
+    return replace(found, baselines=[*found.baselines, *shuffled])
+
+
+def _compare(
+    folder: DataFolder,
+    main: Evaluation,
+    durations: list[float | None],
+    reporter: Reporter,
+    *,
+    baselines: bool,
+) -> Comparison:
+    """The evaluation with what the training split tells: words that were seen, and the blind baselines."""
+    from mttsg_core.breakdown import vocabulary
+    from mttsg_core.comparison import Comparison, blind_baselines
+    from mttsg_core.durations import known_durations
+
+    training: list[Pair] = []
+    if "train" in folder.splits:
+        training = folder.split("train", check_videos=False).pairs
+    seen = vocabulary(pair.query for pair in training) if training else None
+    if not baselines:
+        return Comparison(main, durations, seen_words=seen)
+    moments = [pair for pair in training if pair.moments]
+    lengths = known_durations(folder, moments)
+    fitted_on: str | None = "train"
+    if all(length is None for length in lengths):
+        fitted_on, moments, lengths = main.split, list(main.pairs), durations
+        reporter.warn(f"no training moments in videos of known length: spans are fitted on {main.split} itself")
+    if all(length is None for length in lengths):
+        fitted_on = None
+    unknown = sum(duration is None for duration in durations)
+    if unknown:
+        reporter.warn(f"{unknown} queries are misses of the blind baselines: how long their video is, is not known")
+    return Comparison(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
+
+
+def _write_page(path: Path, comparison: Comparison, folder: DataFolder, reporter: Reporter) -> None:
+    """Write the report, with pictures of the videos that are at hand."""
+    from mttsg_core.errors import DataError
+    from mttsg_core.features import write_atomically
+    from mttsg_core.report import page, pick_cases, take_pictures
+
+    cases = pick_cases(comparison)
+    with reporter.progress(len(cases), "Taking pictures") as bar:
+        pictures = {}
+        for key, found in take_pictures(cases, folder.find_video):
+            pictures[key] = found
+            bar.advance()
+    content = page(comparison, cases, pictures).encode("utf-8", "replace")
+    try:
+        write_atomically(path, lambda part: part.write_bytes(content))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _make_way(path: Path, *, overwrite: bool) -> None:
+    """See to it, before any work is done, that a file can be written."""
+    from mttsg_core.errors import ConfigError
+
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder")
+        if path.exists() and not overwrite:
+            raise ConfigError(f"{path}: exists already; use --overwrite")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:
+    """Numbers between commas, ascending and each once. Brackets may stand around them, as in a --config file."""
+    from mttsg_core.errors import ConfigError
+
+    try:
+        return tuple(sorted({number(part) for part in text.strip("[]() ").split(",")}))
+    except ValueError:
+        raise ConfigError(f"{option}: numbers with commas between them, not {text!r}") from None

@@ -40,31 +40,37 @@ def extract(
 
         mttsg extract videos/ --out data/features --workers 4
     """
-    from mttsg_core.extraction import ExtractionSettings, Job
-    from mttsg_core.features import FeatureCache
-    from mttsg_core.paths import default_cache
-    from mttsg_core.videofiles import find_videos
-
     with exit_codes():
+        from mttsg_core.extraction import ExtractionSettings, Job
+        from mttsg_core.features import FeatureCache
+        from mttsg_core.paths import default_cache
+        from mttsg_core.videofiles import find_videos
+
         reporter = Reporter(quiet=quiet, verbose=verbose)
         settings = ExtractionSettings(**options.given(encoder=encoder, fps=fps, reader=reader))
         fingerprint = settings.fingerprint()
         store = FeatureCache(cache or default_cache())
         jobs: list[Job] = []
         failures = 0
-        for video in find_videos(paths):
+        videos = find_videos(paths)
+        owners: dict[Path, Path] = {}  # of files in --out
+        for video in videos:
             try:
                 target = store.path(video.path, fingerprint) if out is None else video.named_below(out, ".safetensors")
             except OSError as error:
                 reporter.error(f"{video.path}: {(error.strerror or str(error)).lower()}")
                 failures += 1
                 continue
+            if out is not None and owners.setdefault(target, video.path) != video.path:
+                reporter.error(f"{video.path}: its features would take the place of those of {owners[target]}")
+                failures += 1
+                continue
             jobs.append(Job(video.path, target))
         failures += len(run_extraction(jobs, settings, reporter, workers=workers, overwrite=overwrite))
-        done = len(jobs) - failures
-        reporter.say(f"{done} of {len(jobs)} videos have features in {out or store.folder}")
+        done = len(videos) - failures
+        reporter.say(f"{done} of {len(videos)} videos have features in {out or store.folder}")
         if as_json:
-            print_json({"videos": len(jobs), "done": done, "failed": failures, "folder": str(out or store.folder)})
+            print_json({"videos": len(videos), "done": done, "failed": failures, "folder": str(out or store.folder)})
         if failures:
             raise typer.Exit(SOME_FAILED if done else UNUSABLE)
         raise typer.Exit(ALL_DONE)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -90,8 +91,12 @@ def ground(
             if features is None
             else _ground_features(grounder, asked, top, features)
         )
-        with _output(out) as stream:
-            written = write_rows((row for row in answers if row.score >= threshold), form, stream)
+        rows = (row for row in answers if row.score >= threshold)
+        begun = list(islice(rows, 1))  # not even a header is written where there is nothing to answer from
+        written = 0
+        if begun or len(failed) - len(missing) < len(asked):
+            with _output(out) as stream:
+                written = write_rows(chain(begun, rows), form, stream)
         reporter.say(
             f"{len(asked)} videos, {sum(map(len, asked.values()))} sentences, {written} moments, "
             f"{len(failed)} failed, {time.monotonic() - began:.1f} s"
@@ -130,24 +135,24 @@ def _ground_videos(
     from mttsg_core.extraction import Extracted, Job
     from mttsg_core.features import read_features
 
-    jobs: dict[Path, VideoFile] = {}
+    targets: dict[VideoFile, Path] = {}
     for video in asked:
         try:
-            jobs[grounder.cache.path(video.path, grounder.fingerprint)] = video
+            targets[video] = grounder.cache.path(video.path, grounder.fingerprint)
         except OSError as error:
             failed.append(str(video.path))
             reporter.error(f"{video.path}: {(error.strerror or str(error)).lower()}")
-    waiting = list(jobs)
+    waiting = list(targets)
     ready: dict[Path, bool] = {}
-    todo = [Job(video.path, target) for target, video in jobs.items()]
+    todo = [Job(video.path, target) for video, target in targets.items()]
     for event in extracting(todo, grounder.extraction_settings(), reporter, workers=workers):
-        ready[event.job.target] = isinstance(event, Extracted)
-        if not ready[event.job.target]:
+        ready[event.job.video] = isinstance(event, Extracted)
+        if not ready[event.job.video]:
             failed.append(str(event.job.video))
-        while waiting and waiting[0] in ready:
-            target = waiting.pop(0)
-            if ready[target]:
-                yield from _rows(jobs[target], asked[jobs[target]], read_features(target), grounder, top)
+        while waiting and waiting[0].path in ready:
+            video = waiting.pop(0)
+            if ready[video.path]:
+                yield from _rows(video, asked[video], read_features(targets[video]), grounder, top)
 
 
 def _ground_features(grounder: Grounder, asked: Mapping[VideoFile, list[str]], top: int, folder: Path) -> Iterator[Row]:
@@ -176,7 +181,7 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
     """Standard output, or a file that appears when it is complete. File names that are no Unicode pass through."""
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="surrogateescape")
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdout
         return
     part = path.with_name(f".{path.name}.part")

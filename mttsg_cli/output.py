@@ -33,7 +33,7 @@ class Row:
 
 def print_json(report: Mapping[str, Any]) -> None:
     """One object on standard output."""
-    print(json.dumps(dict(report), indent=2, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(dict(report), indent=2))  # noqa: T201 -- in ASCII, which every terminal and locale takes
 
 
 def write_rows(rows: Iterable[Row], form: str, stream: IO[str]) -> int:
@@ -57,14 +57,14 @@ def _write_table(rows: Iterable[Row], stream: IO[str]) -> int:
 
 def _write_json(rows: Iterable[Row], stream: IO[str]) -> int:
     found = [row.rounded() for row in rows]
-    stream.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    stream.write(_as_json(found, indent=2) + "\n")
     return len(found)
 
 
 def _write_jsonl(rows: Iterable[Row], stream: IO[str]) -> int:
     count = 0
     for row in rows:
-        stream.write(json.dumps(row.rounded(), ensure_ascii=False) + "\n")
+        stream.write(_as_json(row.rounded()) + "\n")
         stream.flush()
         count += 1
     return count
@@ -85,6 +85,20 @@ def _write_separated(delimiter: str) -> Callable[[Iterable[Row], IO[str]], int]:
     return write
 
 
+def _as_json(value: object, indent: int | None = None) -> str:
+    """JSON as it is read best; escapes where a file name is no Unicode, since JSON is UTF-8."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if _is_unicode(text) else json.dumps(value, indent=indent)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _write_subtitles(header: str, comma: str, *, numbered: bool) -> Callable[[Iterable[Row], IO[str]], int]:
     def write(rows: Iterable[Row], stream: IO[str]) -> int:
         found = sorted(rows, key=lambda row: (row.video, row.start, row.rank))
@@ -92,6 +106,7 @@ def _write_subtitles(header: str, comma: str, *, numbered: bool) -> Callable[[It
         for number, row in enumerate(found, start=1):
             times = " --> ".join(_time_code(seconds, comma) for seconds in (row.start, row.end))
             text = " ".join(row.query.split()).replace("-->", "→")
+            text = text if numbered else text.replace("&", "&amp;").replace("<", "&lt;")  # vtt has marks of its own
             stream.write((f"{number}\n" if numbered else "") + f"{times}\n{text}\n\n")
         return len(found)
 

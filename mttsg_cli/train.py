@@ -29,7 +29,7 @@ def train(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Model folder. Default: a new numbered run.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help=f"Passes over the videos. Default: {_DEFAULT.epochs}.")
+        int | None, typer.Option("--epochs", min=1, help="Passes over the videos. Default: enough for them.")
     ] = None,
     batch_videos: Annotated[
         int | None, typer.Option("--batch-videos", min=1, help=f"Videos a step. Default: {_DEFAULT.batch_videos}.")
@@ -111,8 +111,8 @@ def train(
         if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
             raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
         failures = 0
-        settings = data_sources.settings_of(wanted)
-        if settings is not None and sources.jobs:
+        settings = data_sources.settings_of(wanted) if sources.jobs else None
+        if settings is not None:
             failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
@@ -129,9 +129,10 @@ def train(
             device=run_device,
             resume=resume,
         )
-        with reporter.progress(recipe.epochs, "Training") as bar:
+        with reporter.progress(None, "Training") as bar:
             for event in events:
                 if isinstance(event, training.TrainingStarted):
+                    bar.expect(event.epochs)
                     reporter.say(
                         f"training on {event.videos} videos with {event.pairs} sentences, "
                         f"{event.parameters / 1e6:.2f} M parameters, {run_device}, into {model_folder}"

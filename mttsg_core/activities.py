@@ -42,8 +42,8 @@ class Activities(nn.Module):
         self.value = nn.Linear(width, inner)
         self.refine = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, inner))
         self.text_side = nn.Linear(width, inner)
-        self.out = nn.Linear(2, width, bias=False)
-        self.out_vector = nn.Linear(inner, width, bias=False)
+        self.out = nn.Linear(2, config.head_width, bias=False)
+        self.out_vector = nn.Linear(inner, config.head_width, bias=False)
         nn.init.zeros_(self.out.weight)  # the network starts as one without
         nn.init.zeros_(self.out_vector.weight)
 
@@ -56,13 +56,13 @@ class Activities(nn.Module):
         return VideoActivities(normalize(vectors, dim=-1), places)
 
     def evidence(self, activities: VideoActivities, mask: Tensor, sentence: Tensor) -> Tensor:
-        """The best activity and its place, for sentences s' (V, Q, D) and mask (V, T): (V, Q, T, D)."""
+        """The best activity and its place, for sentences s' (V, Q, D) and mask (V, T): (V, Q, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (V, Q, C)
         match = text @ activities.vectors.transpose(1, 2)  # (V, Q, K_e)
         chosen = (match / _TEMPERATURE).softmax(-1)
         clips = mask.sum(1)[:, None, None]
         places = (chosen @ activities.places) * clips  # (V, Q, T), 1 if anywhere is as likely
-        vector = self.out_vector(chosen @ activities.vectors)  # (V, Q, D)
+        vector = self.out_vector(chosen @ activities.vectors)  # (V, Q, D_h)
         channels = torch.stack([places.log1p(), match.amax(-1, keepdim=True).expand_as(places)], dim=-1)
         evidence: Tensor = self.out(channels) + vector[:, :, None]
         return evidence

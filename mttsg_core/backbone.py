@@ -72,6 +72,7 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
         self.local = nn.ModuleList(LocalBlock(width, config.kernel, config.dropout) for _ in range(config.local_layers))
+        self.gru = BiGRU(width, width)
         self.out_norm = nn.LayerNorm(width)
         self.regions = RegionEncoder(config) if config.regions else None
 
@@ -84,6 +85,7 @@ class VideoEncoder(nn.Module):
         x = self.dropout(self.norm(x + self.time(time_features(mask, durations)))) * there
         for block in self.local:
             x = block(x, mask)
+        x = x + self.dropout(self.gru(x, mask))
         encoded = None if self.regions is None or regions is None else self.regions(regions)
         return EncodedVideos(self.out_norm(x) * there, encoded, mask, durations)
 

@@ -82,6 +82,9 @@ def load_model(folder: Path) -> Model:
     described = read_json(folder / CONFIG)
     if described.get("format") != FORMAT:
         raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
+    for name, kind in (("network", dict), ("text_encoder", str), ("features", dict)):
+        if not isinstance(described.get(name), kind):
+            raise ModelError(f"{folder}: damaged model folder ({name!r} in {CONFIG} is not what it should be)")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))

@@ -6,6 +6,7 @@ The classes are frozen and strict: a name that is not a setting is refused, with
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,16 @@ from typing import Any, ClassVar, TypeVar
 from mttsg_core.errors import ConfigError
 
 _Config = TypeVar("_Config")
+
+# What a number must be beside not negative. Names are unique across the classes below.
+_AT_LEAST_1 = {
+    *("width", "region_width", "region_heads", "head_width", "span_width", "kernel", "max_clips"),
+    *("contrast_width", "memory_slots", "memory_top", "prototype_width", "object_prototypes", "phrase_prototypes"),
+    *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
+}
+_SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
+_EVEN, _ODD = {"width", "head_width"}, {"kernel"}
+_FEWEST_EPOCHS = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class NetworkConfig:
         region_heads: independent looks of a query at the regions of a clip.
         local_layers: convolution blocks over neighbouring clips.
         kernel: clips that a convolution sees.
-        head_width: the width of the Bi-GRU of the head, the only one that runs once a query over all clips.
+        head_width: the width of clips in the head.
         span_width: the width in which candidate spans are scored.
         max_clips: longer videos are averaged into so many clips.
         dropout: share of hidden channels dropped, constant over time.
@@ -65,7 +76,7 @@ class NetworkConfig:
     kernel: int = 3
     max_clips: int = 256
     head_width: int = 128
-    span_width: int = 32
+    span_width: int = 16
     dropout: float = 0.2
     input_dropout: float = 0.5
     word_input_dropout: float = 0.3
@@ -131,28 +142,42 @@ class TrainingConfig:
     """How a network is trained (method, section 8).
 
     Attributes:
-        epochs: passes over the training videos.
+        epochs: passes over the training videos; 0 takes as many as make `steps` steps, and at least 16.
+        steps: see `epochs`.
         batch_videos: videos a step.
         queries_per_video: sentences of one video in a step, at most; each epoch draws them anew.
+        cut: share of videos that are cut to a window around a moment.
+        join: share of videos that are cut and joined to a piece of another video.
         lr: largest learning rate, after warm-up.
         weight_decay: of AdamW.
         warmup: share of all steps in which the learning rate grows.
         clip_norm: largest norm of the gradient.
         average: decay of the running average of the weights that is validated and kept.
-        patience: epochs without a better validation before training stops.
+        patience: share of the epochs without a better validation after which training stops.
         seed: of the weights, the order of the videos and the dropout.
     """
 
-    epochs: int = 20
-    batch_videos: int = 24
+    epochs: int = 0
+    steps: int = 600
+    batch_videos: int = 12
     queries_per_video: int = 8
-    lr: float = 6e-4
+    cut: float = 0.4
+    join: float = 0.3
+    lr: float = 9e-4
     weight_decay: float = 0.05
     warmup: float = 0.1
     clip_norm: float = 1.0
     average: float = 0.99
-    patience: int = 8
+    patience: float = 0.4
     seed: int = 0
+
+    def epochs_for(self, videos: int) -> int:
+        """Passes over so many videos."""
+        return self.epochs or max(_FEWEST_EPOCHS, math.ceil(self.steps / self.steps_per_epoch(videos)))
+
+    def steps_per_epoch(self, videos: int) -> int:
+        """Batches that so many videos make."""
+        return math.ceil(videos / self.batch_videos)
 
 
 def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
@@ -160,7 +185,7 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
 
     Raises:
         ConfigError: for a name that is no setting (naming the nearest that is), a missing one, or a value of
-            another type.
+            another type or out of range.
     """
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     refuse_unknown(values, known, f"setting of {kind.__name__}")
@@ -176,10 +201,27 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         if not fits[wanted]:
             raise ConfigError(f"{name} = {value!r}: must be {wanted}")
         checked[name] = float(value) if wanted == "float" else value
+        if not isinstance(value, bool | str):
+            _check_range(name, value)
     try:
         return kind(**checked)
     except TypeError as error:
         raise ConfigError(f"{kind.__name__}: {error}") from error
+
+
+def _check_range(name: str, value: float) -> None:
+    """Raise ConfigError for a number that no network or training can have."""
+    reason = ""
+    if not (math.isfinite(value) and value >= 0):
+        reason = "a number of at least 0"
+    elif name in _AT_LEAST_1 and value < 1:
+        reason = "at least 1"
+    elif name in _SHARES and value >= 1:
+        reason = "less than 1"
+    elif (name in _EVEN and value % 2) or (name in _ODD and not value % 2):
+        reason = "even" if name in _EVEN else "odd"
+    if reason:
+        raise ConfigError(f"{name} = {value!r}: must be {reason}")
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -187,7 +229,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
             raise ConfigError(f"unknown {what}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 

@@ -42,7 +42,7 @@ class Contrast(nn.Module):
         super().__init__()
         self.clip_side = nn.Linear(config.width, config.contrast_width)
         self.text_side = nn.Linear(config.width, config.contrast_width)
-        self.out = nn.Linear(2, config.width, bias=False)
+        self.out = nn.Linear(2, config.head_width, bias=False)
         nn.init.zeros_(self.out.weight)  # the network starts as one without
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Contrast(nn.Module):
         return projected
 
     def evidence(self, clips: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
-        """How well each clip matches: clips (V, T, C), mask (V, T) and sentences s' (V, Q, D) to (V, Q, T, D)."""
+        """How well each clip matches: clips (V, T, C), mask (V, T) and sentences s' (V, Q, D) to (V, Q, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (V, Q, C)
         match = text @ normalize(clips, dim=-1).transpose(1, 2)  # (V, Q, T)
         share = masked_softmax(match / _TEMPERATURE, mask[:, None]) * mask.sum(1)[:, None, None]  # (V, Q, T)

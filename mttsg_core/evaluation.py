@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError
-from mttsg_core.features import FeatureStore, VideoFeatures
+from mttsg_core.features import VideoFeatures
 from mttsg_core.grounding import Grounder, Mode
-from mttsg_core.metrics import summarise
-from mttsg_core.moments import Moment
+from mttsg_core.measures import DEFAULT, Measures, figure_intervals, figure_values, mean_figures
+from mttsg_core.moments import FloatArray, Moment
 from mttsg_core.pairs import Pair
 
 TOP = 10  # answers a query, in predictions files
+
+
+class Store(Protocol):
+    """Where features come from, such as a `features.FeatureStore`."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The feature file of each video."""
+
+    def load(self, video: str) -> VideoFeatures:
+        """The features of a video; raises FeatureError if there are none."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,7 @@ class Dataset:
 
     name: str
     pairs: Sequence[Pair]
-    store: FeatureStore
+    store: Store
 
     def by_video(self) -> dict[str, list[int]]:
         """The positions in `pairs` of each video's pairs, videos in order of appearance; those with features only."""
@@ -63,23 +80,53 @@ class Evaluation:
     Attributes:
         split: its name.
         mode: how the predictions were made.
-        metrics: in percent, see `metrics.summarise`.
         pairs: that were asked.
         predictions: for each pair its moments, the best first; none where the video has no features (a miss).
         missed: how many pairs that are.
+        measures: which figures there are.
+        name: what made the predictions, where several evaluations stand side by side.
+        nms: how the predictions were thinned out before they came here.
     """
 
     split: str
     mode: str
-    metrics: Mapping[str, float]
     pairs: Sequence[Pair]
     predictions: Sequence[Sequence[Moment]]
-    missed: int
+    missed: int = 0
+    measures: Measures = DEFAULT
+    name: str = "model"
+    nms: str = "none"
 
     @property
     def videos(self) -> int:
         """How many different videos the pairs have."""
         return len({pair.video for pair in self.pairs})
+
+    @cached_property
+    def video_index(self) -> npt.NDArray[np.int64]:
+        """A number for the video of each pair, (queries,)."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(pair.video, len(numbers)) for pair in self.pairs], dtype=np.int64)
+
+    @cached_property
+    def values(self) -> Mapping[str, FloatArray]:
+        """What each query adds to each figure, see `measures.figure_values`."""
+        return figure_values([pair.moments for pair in self.pairs], self.predictions, self.measures)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, float]:
+        """The figures in percent, by name."""
+        return mean_figures(self.values)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        """The 95 % interval of each figure, in percent, from a bootstrap by video."""
+        return figure_intervals(self.values, self.video_index)
+
+    @cached_property
+    def first_ious(self) -> FloatArray:
+        """IoU of each query's first answer, (queries,) in 0..1."""
+        return self.values["mIoU"] / 100
 
     def as_dict(self) -> dict[str, str | int | float]:
         """The report in one flat object."""
@@ -132,8 +179,11 @@ def evaluate(grounder: Grounder, dataset: Dataset, top: int = TOP, *, mode: Mode
 def score(
     split: str, pairs: Sequence[Pair], predictions: Sequence[Sequence[Moment]], mode: str, *, missed: int = 0
 ) -> Evaluation:
-    """The figures of predictions, whoever made them."""
+    """The figures of predictions, whoever made them.
+
+    Raises:
+        DataError: if there are no pairs.
+    """
     if not pairs:
         raise DataError(f"{split}: no pairs to evaluate")
-    metrics = summarise([pair.moments for pair in pairs], predictions)
-    return Evaluation(split, mode, metrics, pairs, predictions, missed)
+    return Evaluation(split, mode, pairs, predictions, missed)

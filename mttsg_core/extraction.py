@@ -11,10 +11,11 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import get_context
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
@@ -51,7 +52,13 @@ class ExtractionSettings:
 
     @classmethod
     def from_fingerprint(cls, fingerprint: Settings) -> ExtractionSettings:
-        """The settings that give this fingerprint."""
+        """The settings that give this fingerprint.
+
+        Raises:
+            FeatureError: if such features are not made here.
+        """
+        if not {"fps", "reader"} <= fingerprint.keys():
+            raise FeatureError(f"this version cannot make features of encoder {fingerprint.get('encoder')!r}")
         return cls(str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"]))
 
 
@@ -169,18 +176,19 @@ def extract(
         overwrite: make features anew where they exist.
         time_limit: seconds that one file may take; None allows a time that grows with the file's size.
     """
-    waiting: list[Job] = []
+    waiting: dict[Path, list[Job]] = {}  # by target: copies of one file have one in the cache
     for job in jobs:
-        event = None if overwrite else _finished(job, settings)
-        if event is None:
-            waiting.append(job)
+        finished = None if overwrite else _finished(job, settings)
+        if finished is None:
+            waiting.setdefault(job.target, []).append(job)
         else:
-            yield event
-    if min(workers, len(waiting)) <= 1:
-        for job in waiting:
-            yield _extract_one(job, settings, None)
-    else:
-        yield from _extract_parallel(waiting, settings, min(workers, len(waiting)), time_limit)
+            yield finished
+    firsts = [same[0] for same in waiting.values()]
+    events: Iterable[ExtractionEvent] = (_extract_one(job, settings, None) for job in firsts)
+    if min(workers, len(firsts)) > 1:
+        events = _extract_parallel(firsts, settings, min(workers, len(firsts)), time_limit)
+    for event in events:
+        yield from (replace(event, job=job) for job in waiting[event.job.target])
 
 
 def _extract_parallel(
@@ -190,9 +198,10 @@ def _extract_parallel(
     finished = False
     try:
         pending = {}
-        for job in jobs:
-            limit = time_limit or _BASE_LIMIT + _LIMIT_PER_MEGABYTE * job.size / 1e6
-            pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
+        with _interrupts_held_back():
+            for job in jobs:
+                limit = time_limit or _BASE_LIMIT + _LIMIT_PER_MEGABYTE * job.size / 1e6
+                pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -212,8 +221,31 @@ def _extract_parallel(
         pool.join()
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Workers started in here, or by threads started in here, never see a Ctrl-C, not even while they start up."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it, as the first worker does, would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed has nobody to work for."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _extract_one(job: Job, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
@@ -224,6 +256,8 @@ def _extract_one(job: Job, settings: ExtractionSettings, threads: int | None) ->
         return ExtractionFailed(job, error.reason)
     except OSError as error:
         return ExtractionFailed(job, error.strerror or str(error))
+    except MemoryError:
+        return ExtractionFailed(job, "not enough memory for it")
     return _event(job, features, cached=False)
 
 

@@ -12,19 +12,17 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
+from mttsg_core.lookup import import_hdf5
 from mttsg_core.moments import Timeline
 
 FloatFeatures = npt.NDArray[np.floating]
@@ -194,8 +192,11 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
             arrays = {"regions" if array.ndim == 3 else "clips": array}
         else:
             raise FeatureError(f"{path}: features are .npy, .npz, .safetensors or .h5 files")
-    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
+    except FeatureError:
+        raise
+    except Exception as error:  # on a damaged file NumPy, zipfile and h5py raise almost anything
         raise FeatureError(f"{path}: cannot be read as features ({_one_line(error)})") from error
+    about = about if isinstance(about, dict) else {}  # another program's notes
     regions = arrays.get("regions")
     clips = arrays.get("clips")
     if clips is None and regions is not None and regions.ndim == 3:
@@ -262,24 +263,12 @@ def _read_hdf5(path: Path, video: str) -> FloatFeatures:
     """The data set of that name; a group is looked into for its only data set, as in ActivityNet's C3D file."""
     h5py = import_hdf5()
     with h5py.File(path, "r") as file:
-        if video not in file:
-            raise FeatureError(f"{path}: no data set {video!r}")
-        node = file[video]
+        node = file.get(video)
         if isinstance(node, h5py.Group):
-            node = next(iter(node.values()))
+            node = next(iter(node.values()), None)
+        if node is None:
+            raise FeatureError(f"{path}: no data set {video!r}")
         return np.asarray(node)
-
-
-def import_hdf5() -> Any:
-    """The module h5py.
-
-    Raises:
-        FeatureError: if it is not installed.
-    """
-    try:
-        return import_module("h5py")
-    except ImportError as error:
-        raise FeatureError("HDF5 features need h5py: pip install 'mttsg[hdf5]'") from error
 
 
 def _average_bins(rows: FloatFeatures, bins: int) -> FloatFeatures:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mttsg_core.config import NetworkConfig
 from mttsg_core.layers import BiGRU, ChannelDropout
 from mttsg_core.spans import choose_spans, span_edges, span_sum
 
@@ -41,21 +42,21 @@ class HeadOutput(NamedTuple):
 class GroundingHead(nn.Module):
     """Clips fused with a query to scores of clips and spans."""
 
-    def __init__(self, width: int, head_width: int, span_width: int, dropout: float, *, offsets: bool) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.narrow = nn.Linear(width, head_width)
-        self.gru = BiGRU(head_width, head_width)
-        self.dropout = ChannelDropout(dropout)
-        self.clip_scores = nn.Linear(head_width, 3)
-        self.offsets = nn.Linear(head_width, 2) if offsets else None
-        self.span_parts = nn.Linear(head_width, 3 * span_width)
-        self.geometry = nn.Linear(_GEOMETRY, span_width)
-        self.span_score = nn.Linear(span_width, 1)
+        width = config.head_width
+        self.gru = BiGRU(width, width)
+        self.dropout = ChannelDropout(config.dropout)
+        self.norm = nn.LayerNorm(width)
+        self.clip_scores = nn.Linear(width, 3)
+        self.offsets = nn.Linear(width, 2) if config.offsets else None
+        self.span_parts = nn.Linear(width, 3 * config.span_width)
+        self.geometry = nn.Linear(_GEOMETRY, config.span_width)
+        self.span_score = nn.Linear(config.span_width, 1)
 
     def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
-        """fused (N, T, D), mask (N, T), durations (N,) of the videos in seconds."""
-        narrow = self.narrow(fused)  # (N, T, D_h): most of the work for a query is done here
-        hidden = narrow + self.dropout(self.gru(narrow, mask))
+        """fused (N, T, D_h), mask (N, T), durations (N,) of the videos in seconds."""
+        hidden = self.dropout(self.norm(fused + self.gru(fused, mask)))  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
         first, last = span_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mttsg_core.errors import FeatureError
 
@@ -161,14 +162,24 @@ class FeatureIndex:
 
 
 def _hdf5_names(path: Path) -> list[str]:
-    from mttsg_core.features import import_hdf5  # light imports for everyone without HDF5 features
-
     h5py = import_hdf5()
     try:
         with h5py.File(path, "r") as file:
             return list(file)
     except OSError as error:
         raise FeatureError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]})") from error
+
+
+def import_hdf5() -> Any:
+    """The module h5py.
+
+    Raises:
+        FeatureError: if it is not installed.
+    """
+    try:
+        return import_module("h5py")
+    except ImportError as error:
+        raise FeatureError("HDF5 features need h5py: pip install 'mttsg[hdf5]'") from error
 
 
 def is_file(path: Path) -> bool:

@@ -70,9 +70,7 @@ class Network(nn.Module):
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
         self.fusion = Fusion(config)
-        self.head = GroundingHead(
-            config.width, config.head_width, config.span_width, config.dropout, offsets=config.offsets
-        )
+        self.head = GroundingHead(config)
         self.contrast = Contrast(config) if config.contrast else None
         self.mining = Mining(config) if config.mining else None
         self.objects = Objects(config) if config.objects else None
@@ -116,7 +114,7 @@ class Network(nn.Module):
             )  # words come back with s' added
             queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
         sentence = groups.group(queries.sentence)  # (V, Q, D)
-        evidence: list[Tensor] = []  # (V, Q, T, D) each
+        evidence: list[Tensor] = []  # (V, Q, T, D_h) each
         if self.contrast is not None and videos.contrast is not None:
             evidence.append(self.contrast.evidence(videos.contrast, encoded.mask, sentence))
         if self.objects is not None and videos.objects is not None:
@@ -124,7 +122,7 @@ class Network(nn.Module):
             evidence.append(self.objects.evidence(videos.objects, groups.group(phrases)))
         if self.activities is not None and videos.activities is not None:
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
-        fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D)
+        fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D_h)
         head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
         return NetworkOutput(head, videos, queries, plain, phrases, gate)
 
@@ -145,14 +143,18 @@ class Network(nn.Module):
 
 
 class Fusion(nn.Module):
-    """x_t of the head: the clip, gated by the sentence, with the words it attends to and the regions the query sees."""
+    """x_t of the head: the clip, gated by the sentence, with the words it attends to and the regions the query sees.
+
+    All that is done again for every query is done in the head's width, which is smaller than that of the encoders.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width = config.width
-        self.gate = nn.Linear(width, 2 * width)
-        self.word_key = nn.Linear(width, width)
-        self.word_value = nn.Linear(width, width)
+        wide, width = config.width, config.head_width
+        self.clip = nn.Linear(wide, width)
+        self.gate = nn.Linear(wide, 2 * width)
+        self.word_key = nn.Linear(wide, wide)
+        self.word_value = nn.Linear(wide, width)
         self.look = RegionLook(config) if config.regions else None
         self.mix = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
@@ -162,18 +164,18 @@ class Fusion(nn.Module):
     def forward(
         self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
     ) -> Tensor:
-        """Returns (N, T, D). `evidence`: what the other modules say of each clip and query, (V, Q, T, D) each."""
-        clips = videos.clips[:, None]  # (V, 1, T, D)
-        gate, shift = self.gate(groups.group(queries.sentence))[:, :, None].chunk(2, dim=-1)  # (V, Q, 1, D) each
+        """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (V, Q, T, D_h) each."""
+        clips = self.clip(videos.clips)[:, None]  # (V, 1, T, D_h)
+        gate, shift = self.gate(groups.group(queries.sentence))[:, :, None].chunk(2, dim=-1)  # (V, Q, 1, D_h) each
         words, word_mask = groups.group(queries.words), groups.group(queries.mask)  # (V, Q, L, D), (V, Q, L)
         score = torch.einsum("vtd,vqld->vqtl", self.word_key(videos.clips), words) / math.sqrt(words.shape[-1])
         weights = masked_softmax(score, word_mask[:, :, None])
-        x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D)
+        x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D_h)
         if self.look is not None and videos.regions is not None:
             x = x + self.look(videos.regions, groups.group(queries.sentence))
         for said in evidence:
             x = x + said
-        fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D)
+        fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D_h)
         return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
 
 
@@ -189,18 +191,18 @@ class RegionLook(nn.Module):
         self.heads = config.region_heads
         width = config.region_width
         self.query = nn.Linear(config.width, self.heads * width)
-        self.out = nn.Sequential(nn.Linear(self.heads * (width + 1), config.width), nn.GELU())
-        self.gate = nn.Linear(config.width, config.width)
+        self.out = nn.Sequential(nn.Linear(self.heads * (width + 1), config.head_width), nn.GELU())
+        self.gate = nn.Linear(config.width, config.head_width)
 
     def forward(self, regions: Tensor, sentence: Tensor) -> Tensor:
-        """regions (V, T, R, D_o) and sentence (V, Q, D) to (V, Q, T, D)."""
+        """regions (V, T, R, D_o) and sentence (V, Q, D) to (V, Q, T, D_h)."""
         videos, clips, _, width = regions.shape
         query = self.query(sentence).reshape(videos, 1, -1, width)  # (V, 1, Q * H, D_o)
         score = query @ regions.transpose(-1, -2) / math.sqrt(width)  # (V, T, Q * H, R)
         seen = score.softmax(-1) @ regions  # (V, T, Q * H, D_o)
         strength = score.logsumexp(-1, keepdim=True)  # (V, T, Q * H, 1)
         looks = torch.cat([seen, strength], dim=-1).reshape(videos, clips, sentence.shape[1], -1)
-        out: Tensor = self.out(looks.transpose(1, 2))  # (V, Q, T, D)
+        out: Tensor = self.out(looks.transpose(1, 2))  # (V, Q, T, D_h)
         return out * (1 + self.gate(sentence)[:, :, None])
 
 

@@ -54,7 +54,7 @@ class Objects(nn.Module):
         self.narrow = nn.Linear(config.width, width)
         self.grams = nn.ModuleList(nn.Conv1d(width, width, words) for words in range(1, _WIDEST + 1))
         self.phrase_prototypes = Prototypes(width, config.phrase_prototypes, width)
-        self.out = nn.Linear(config.phrase_prototypes + 1, config.width, bias=False)
+        self.out = nn.Linear(config.phrase_prototypes + 1, config.head_width, bias=False)
         nn.init.zeros_(self.out.weight)  # the network starts as one without
 
     def forward(self, clips: Tensor, regions: Tensor | None) -> Tensor:
@@ -76,7 +76,7 @@ class Objects(nn.Module):
         return normalize(prototypes, dim=-1)
 
     def evidence(self, objects: Tensor, phrases: Tensor) -> Tensor:
-        """How well clips match phrases: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, T, D)."""
+        """How well clips match phrases: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, T, D_h)."""
         best = _best_object(objects, phrases)  # (V, Q, K_w, T)
         channels = torch.cat([best, best.mean(2, keepdim=True)], dim=2).transpose(2, 3)  # (V, Q, T, K_w + 1)
         evidence: Tensor = self.out(channels)

@@ -24,7 +24,8 @@ def runs_folder() -> Path:
 def numbered_runs() -> list[Path]:
     """The numbered runs, oldest first."""
     folder = runs_folder()
-    return sorted(run for run in folder.glob("[0-9]*") if run.is_dir()) if folder.is_dir() else []
+    found = [run for run in folder.iterdir() if run.name.isdecimal() and run.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=lambda run: int(run.name))
 
 
 def new_run() -> Path:

@@ -34,6 +34,7 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
     """
     questions: list[Question] = []
     problems: list[Problem] = []
+    content = content.removeprefix(b"\xef\xbb\xbf")
     if content.lstrip().startswith(b"{"):
         for entry in read_json_lines(path, content):
             if isinstance(entry, Problem):
@@ -43,12 +44,14 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
             query, video = record.get("query"), record.get("video")
             if not isinstance(query, str) or not query.strip():
                 problems.append(Problem(path, line, "no query"))
+            elif not _is_text(query):
+                problems.append(Problem(path, line, "the query holds half of a surrogate pair"))
             elif video is not None and not isinstance(video, str):
                 problems.append(Problem(path, line, "the video is not a string"))
             else:
                 questions.append(Question(query.strip(), video))
     else:
-        lines = content.decode("utf-8-sig", "replace").splitlines()
+        lines = content.decode("utf-8", "replace").splitlines()
         questions = [Question(line.strip()) for line in lines if line.strip()]
     if not questions:
         raise DataError(f"{path}: no sentence in it" + "".join(f" ({problem})" for problem in problems[:1]))
@@ -70,3 +73,11 @@ def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[
             asked[video] = sentences
     missing = [question.video for question in questions if question.video is not None and question.video not in known]
     return asked, list(dict.fromkeys(missing))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

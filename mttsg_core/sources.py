@@ -11,7 +11,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.evaluation import Dataset
 from mttsg_core.extraction import ExtractionSettings, Job
-from mttsg_core.features import ELSEWHERE, FeatureCache, FeatureStore, read_features
+from mttsg_core.features import ELSEWHERE, FeatureCache, FeatureStore, read_features, same_fingerprint
 from mttsg_core.pairs import DataFolder, Pair, Problem
 from mttsg_core.video import probe
 
@@ -62,6 +62,7 @@ def find_sources(
 
     Raises:
         DataError: if a split is missing, or has not one good row, or a row is bad and `strict`.
+        FeatureError: if all there is of a video is features made in another way, or damaged ones.
     """
     sources = Sources()
     for name in splits:
@@ -115,6 +116,8 @@ def _locate(folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wante
     elif video is not None:
         sources.files[key] = cache.path(video, wanted)
         sources.jobs.append(Job(video, sources.files[key]))
+    elif features is not None:
+        same_fingerprint(read_features(features, key).fingerprint, wanted, str(features))
 
 
 def _is_made_as(path: Path, key: str, wanted: Settings) -> bool:

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mttsg_core.augment import cut_window, join_piece
 from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
-from mttsg_core.checkpoint import REPORT, Model, save_description, save_weights, write_json
+from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, save_description, save_weights, write_json
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Array
@@ -124,21 +125,31 @@ def train(
     torch.manual_seed(config.seed)
     net = build_network(NetworkConfig(**{**(network or {}), **sizes, "word_dim": text_encoder.dim})).to(device)
     examples.fit_statistics(net)
-    run = _Run(net, config, examples.steps(config.batch_videos) * config.epochs, device)
+    epochs = config.epochs_for(len(examples.videos))
+    run = _Run(net, config, config.steps_per_epoch(len(examples.videos)) * epochs, device)
     about = {**to_mapping(config), "loss": to_mapping(loss)}
+    started = {
+        **about,
+        "network": to_mapping(net.config),
+        "features": dict(training.fingerprint),
+        "text_encoder": text_encoder.id,
+        "pairs": len(training.pairs),
+    }
     if resume:
-        run.restore(folder, about)
+        run.restore(folder, started)
+        _keep_log(folder / LOG, run.progress.epoch)
     else:
+        for old in (REPORT, WEIGHTS, STATE, LOG):  # of an earlier run in the same folder
+            (folder / old).unlink(missing_ok=True)
         save_description(folder, Model(net, text_encoder, training.fingerprint), about)
-        (folder / LOG).unlink(missing_ok=True)
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
     yield TrainingStarted(
-        progress.epoch, config.epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
+        progress.epoch, epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
     )
     grounder = Grounder(Model(run.averaged, text_encoder, training.fingerprint), device)
-    for epoch in range(progress.epoch + 1, config.epochs + 1):
-        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience:
+    for epoch in range(progress.epoch + 1, epochs + 1):
+        if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience * epochs:
             break
         began = time.monotonic()
         losses, norm = run.epoch(examples, epoch, loss)
@@ -153,10 +164,10 @@ def train(
         event = EpochDone(epoch, losses, metrics, best, run.rate(), norm, time.monotonic() - began)
         with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(event)) + "\n")
-        run.save(folder, about)
+        run.save(folder, started)
         yield event
     finished = TrainingFinished(
-        folder, progress.best_epoch, progress.best_metrics, progress.epoch < config.epochs, progress.seconds
+        folder, progress.best_epoch, progress.best_metrics, progress.epoch < epochs, progress.seconds
     )
     report = {
         "best_epoch": progress.best_epoch,
@@ -187,7 +198,10 @@ class _Examples:
             timeline = features.timeline
             pairs = [dataset.pairs[position] for position in positions if dataset.pairs[position].moments]
             spans = [
-                (pair, moment) for pair in pairs for moment in pair.moments if moment[0] < timeline.duration
+                (pair, moment)
+                for pair in pairs
+                for moment in pair.moments
+                if moment[0] < timeline.start + timeline.duration and moment[1] > timeline.start
             ]  # a pair with several true moments teaches each of them
             if not spans:
                 continue
@@ -216,21 +230,24 @@ class _Examples:
                 *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
             )
 
-    def steps(self, batch_videos: int) -> int:
-        """Batches an epoch."""
-        return math.ceil(len(self.videos) / batch_videos)
-
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
         generator = np.random.default_rng([config.seed, epoch])
         for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
-            yield collate([self._item(video, config.queries_per_video, generator) for video in drawn])
+            yield collate([self._item(video, drawn, config, generator) for video in drawn])
 
-    def _item(self, video: int, queries: int, generator: np.random.Generator) -> VideoItem:
-        count = len(self.words[video])
-        chosen = generator.permutation(count)[:queries]
+    def _item(
+        self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
+    ) -> VideoItem:
+        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
         words = [self.words[video][i] for i in chosen]
-        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        item = VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        change = generator.random()
+        if change < config.cut + config.join:
+            item = cut_window(item, generator)
+        if config.cut <= change < config.cut + config.join:
+            item = join_piece(item, self.store.load(self.videos[generator.choice(others)]), generator)
+        return item
 
 
 class _Run:
@@ -312,11 +329,12 @@ class _Run:
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()["mttsg"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            started = dict(notes["about"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: damaged ({error})") from error
         for name, value in about.items():
-            if notes["about"].get(name) != value:
-                raise ConfigError(f"the run was started with {name} = {notes['about'].get(name)!r}, not {value!r}")
+            if started.get(name) != value:
+                raise ConfigError(f"the run was started with {name} = {started.get(name)!r}, not {value!r}")
         self.network.load_state_dict(_part(tensors, "network."))
         self.average.load_state_dict(_part(tensors, "average."))
         state: dict[int, dict[str, Tensor]] = {}
@@ -329,6 +347,13 @@ class _Run:
             group["lr"] = rate
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = _Progress(**notes["progress"])
+
+
+def _keep_log(path: Path, epochs: int) -> None:
+    """Drop what a stopped run logged after the last state that it saved: those epochs come again."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:epochs]
+        write_atomically(path, lambda part: part.write_text("".join(lines), encoding="utf-8"))
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import av
+import corpus_plan
+import make_corpus as corpus
 import numpy as np
 import pytest
 
@@ -20,21 +20,9 @@ WORLDS = ("easy", "hard")
 FPS = 12.5
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_corpus", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["make_corpus"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-corpus = load()
-
-
 @pytest.fixture(scope="module", params=WORLDS)
 def plans(request: pytest.FixtureRequest) -> list[Any]:
-    made: list[Any] = corpus.plan_corpus(300, 0, request.param)
+    made: list[Any] = corpus_plan.plan_corpus(300, 0, request.param)
     return made
 
 
@@ -50,23 +38,23 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_plan_depends_on_seed_only(world: str) -> None:
-    first = corpus.plan_corpus(30, 7, world)
-    assert first == corpus.plan_corpus(30, 7, world)
-    assert first != corpus.plan_corpus(30, 8, world)
-    assert corpus.rows(first) == corpus.rows(corpus.plan_corpus(30, 7, world))
+    first = corpus_plan.plan_corpus(30, 7, world)
+    assert first == corpus_plan.plan_corpus(30, 7, world)
+    assert first != corpus_plan.plan_corpus(30, 8, world)
+    assert corpus_plan.rows(first) == corpus_plan.rows(corpus_plan.plan_corpus(30, 7, world))
 
 
 def test_plan_is_the_same_in_another_process() -> None:
     code = (
-        f"import sys, json; sys.path.insert(0, {str(SCRIPT.parent)!r}); import make_corpus as m;"
+        f"import sys, json; sys.path.insert(0, {str(SCRIPT.parent)!r}); import corpus_plan as m;"
         "print(json.dumps(m.rows(m.plan_corpus(12, 3, 'hard'))))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert json.loads(out) == corpus.rows(corpus.plan_corpus(12, 3, "hard"))
+    assert json.loads(out) == corpus_plan.rows(corpus_plan.plan_corpus(12, 3, "hard"))
 
 
 def test_splits_by_video(plans: list[Any]) -> None:
-    table = corpus.rows(plans)
+    table = corpus_plan.rows(plans)
     videos = {split: {row["video"] for row in lines} for split, lines in table.items()}
     assert not videos["train"] & (videos["val"] | videos["test"] | videos["unseen"])
     assert not videos["val"] & (videos["test"] | videos["unseen"])
@@ -80,7 +68,7 @@ def test_splits_by_video(plans: list[Any]) -> None:
 
 
 def test_unseen_combinations_are_kept_out(plans: list[Any]) -> None:
-    held = corpus.held_out(plans[0].world, 0)
+    held = corpus_plan.held_out(plans[0].world, 0)
     used = {
         split: {plan.combination(m) for plan in plans if plan.split == split for m in plan.moments}
         for split in ("train", "val", "test")
@@ -88,8 +76,8 @@ def test_unseen_combinations_are_kept_out(plans: list[Any]) -> None:
     assert not held & (used["train"] | used["val"])
     assert held & used["test"]
     assert used["test"] - held <= used["train"]
-    assert len(held) / len(corpus.combinations(plans[0].world)) == pytest.approx(0.15, abs=0.01)
-    unseen_ids = {row["id"] for row in corpus.rows(plans)["unseen"]}
+    assert len(held) / len(corpus_plan.combinations(plans[0].world)) == pytest.approx(0.15, abs=0.01)
+    unseen_ids = {row["id"] for row in corpus_plan.rows(plans)["unseen"]}
     for plan in plans:
         for number, moment in enumerate(plan.moments):
             assert (f"{plan.index:04d}-{number}" in unseen_ids) == (plan.combination(moment) in held)
@@ -98,8 +86,8 @@ def test_unseen_combinations_are_kept_out(plans: list[Any]) -> None:
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("seed", range(5))
 def test_held_out_is_balanced(world: str, seed: int) -> None:
-    everything = set(corpus.combinations(world))
-    left = everything - corpus.held_out(world, seed)
+    everything = set(corpus_plan.combinations(world))
+    left = everything - corpus_plan.held_out(world, seed)
     for i, j in itertools.combinations(range(3), 2):
         assert {(c[i], c[j]) for c in left} == {(c[i], c[j]) for c in everything}
     for i in range(3):
@@ -126,7 +114,7 @@ def test_one_true_moment(plans: list[Any]) -> None:
             colour, shape, activity = plan.combination(m)
             words = m.query.split()
             assert colour in words and shape in words
-            assert any(m.query.endswith(f" {phrase}") for phrase in corpus.PHRASES[activity])
+            assert any(m.query.endswith(f" {phrase}") for phrase in corpus_plan.PHRASES[activity])
             assert plan.world == "hard" or m.query == f"the {colour} {shape} {activity}"
             assert 2.5 <= (m.end - m.first) / FPS <= 8 and m.first > 0 and m.end < plan.frames
         for a, b in itertools.combinations(plan.moments, 2):
@@ -138,14 +126,14 @@ def test_one_true_moment(plans: list[Any]) -> None:
 
 
 def test_phrases_are_unambiguous() -> None:
-    phrases = [phrase for options in corpus.PHRASES.values() for phrase in options]
+    phrases = [phrase for options in corpus_plan.PHRASES.values() for phrase in options]
     assert len(set(phrases)) == len(phrases)
-    assert set(corpus.PHRASES) == set(corpus.ACTIVITIES["hard"])
+    assert set(corpus_plan.PHRASES) == set(corpus_plan.ACTIVITIES["hard"])
 
 
 def test_bounds_distance_and_rest(plans: list[Any]) -> None:
     for plan in plans:
-        states = corpus.traces(plan)
+        states = corpus_plan.traces(plan)
         reach = [thing.radius * state[:, 2] for thing, state in zip(plan.things, states, strict=True)]
         for i, state in enumerate(states):
             assert (state[:, :2] >= reach[i][:, None]).all() and (state[:, :2] <= 1 - reach[i][:, None]).all()
@@ -156,7 +144,7 @@ def test_bounds_distance_and_rest(plans: list[Any]) -> None:
                     assert (state[m.first] != state[m.first - 1]).any() and (state[m.end] != state[m.end - 1]).any()
                     shift = np.abs(state[m.end] - state[m.first - 1])
                     assert shift.max() == pytest.approx(m.distance)
-                    if m.activity in corpus.DIRECTIONS:
+                    if m.activity in corpus_plan.DIRECTIONS:
                         assert 0.2 <= m.distance <= 0.45
             changed = (state[1:] != state[:-1]).any(axis=1)
             assert not changed[~active[1:] & ~active[:-1]].any()
@@ -167,7 +155,7 @@ def test_bounds_distance_and_rest(plans: list[Any]) -> None:
 
 
 def test_a_constant_span_is_poor(plans: list[Any]) -> None:
-    lines = [row for split in corpus.rows(plans).values() for row in split]
+    lines = [row for split in corpus_plan.rows(plans).values() for row in split]
     start, end, duration = (np.array([row[key] for row in lines]) for key in ("start", "end", "duration"))
     best = 0.0
     for unit in (duration, np.full_like(duration, 60.0)):
@@ -189,10 +177,10 @@ def test_both_words_are_needed(plans: list[Any]) -> None:
 
 @pytest.mark.parametrize("videos", [1, 2, 3, 5, 10])
 def test_tiny_corpora(videos: int) -> None:
-    plans = corpus.plan_corpus(videos, 0, "hard")
+    plans = corpus_plan.plan_corpus(videos, 0, "hard")
     counts = [sum(p.split == split for p in plans) for split in ("train", "val", "test")]
     assert sum(counts) == videos and all(n > 0 for n in counts[: 1 if videos < 3 else 3])
-    table = corpus.rows(plans)
+    table = corpus_plan.rows(plans)
     assert list(table) == ["train", "val", "test", "unseen"]
     seen = {p.combination(m) for p in plans if p.split != "test" for m in p.moments}
     unseen = {row["id"] for row in table["unseen"]}
@@ -222,11 +210,11 @@ def test_workers_do_not_matter(tmp_path: Path) -> None:
             assert min(abs(t - row["start"]) for t in times) < 1e-3 and min(abs(t - row["end"]) for t in times) < 1e-3
 
 
-@pytest.mark.parametrize("activity", corpus.ACTIVITIES["hard"])
+@pytest.mark.parametrize("activity", corpus_plan.ACTIVITIES["hard"])
 def test_pixels_show_the_activity(activity: str, tmp_path: Path) -> None:
     """The object changes as told in its moment, and rests just before and after it."""
-    size, world = 96, "easy" if activity in corpus.EASY else "hard"
-    many = (corpus.plan_video(index, "train", world, 1) for index in range(200))
+    size, world = 96, "easy" if activity in corpus_plan.EASY else "hard"
+    many = (corpus_plan.plan_video(index, "train", world, 1) for index in range(200))
     plan, moment = next(
         (p, m)
         for p in many
@@ -239,7 +227,7 @@ def test_pixels_show_the_activity(activity: str, tmp_path: Path) -> None:
     corpus.write_video(plan, str(tmp_path), size)
     _, pixels = decode(tmp_path / plan.name)
     assert len(pixels) == plan.frames
-    colour = np.array(corpus.COLOURS[plan.things[moment.thing].colour])
+    colour = np.array(corpus_plan.COLOURS[plan.things[moment.thing].colour])
     found = np.abs(pixels.astype(int) - colour).max(axis=3) < 70
     grid = np.arange(size) + 0.5
     area = found.sum(axis=(1, 2)).astype(float)
@@ -250,9 +238,9 @@ def test_pixels_show_the_activity(activity: str, tmp_path: Path) -> None:
     inside = slice(moment.first, moment.end)
     before, last = moment.first - 1, moment.end - 1
     shift = (x[moment.end] - x[before], y[moment.end] - y[before])
-    direction = corpus.DIRECTIONS.get(activity, (0, 0))
+    direction = corpus_plan.DIRECTIONS.get(activity, (0, 0))
     assert shift == pytest.approx([d * moment.distance * size for d in direction], abs=1.2)
-    if activity in corpus.DIRECTIONS:
+    if activity in corpus_plan.DIRECTIONS:
         way = (x if direction[0] else y)[inside] * sum(direction)
         assert (np.diff(way) > -0.5).all() and np.ptp(way) > 0.19 * size
     elif activity == "grows":
@@ -272,7 +260,7 @@ def test_pixels_show_the_activity(activity: str, tmp_path: Path) -> None:
 
 def test_the_world_is_noisy_only_when_hard() -> None:
     for world in WORLDS:
-        plan = corpus.plan_video(0, "train", world, 0)
+        plan = corpus_plan.plan_video(0, "train", world, 0)
         frames = list(itertools.islice(corpus.render(plan, 64), 5))
         assert all(frame.shape == (64, 64, 3) and frame.dtype == np.uint8 for frame in frames)
         assert (frames[0] == frames[1]).all() == (world == "easy")

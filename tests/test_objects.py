@@ -37,7 +37,7 @@ def test_evidence_is_the_best_object_for_each_phrase(regions: int) -> None:
     assert found.shape == (2, 6, 4, 8)
     phrases = objects.phrases(torch.randn(6, 5, 16), torch.ones(6, 5, dtype=torch.bool)).view(2, 3, 8, 8)
     evidence = objects.evidence(found, phrases)
-    assert evidence.shape == (2, 3, 6, 16)
+    assert evidence.shape == (2, 3, 6, 8)
     best = torch.stack([(phrases[1, 2] @ found[1, 4].T).max(1).values]).squeeze(0)
     expected = objects.out(torch.cat([best, best.mean(0, keepdim=True)]))
     torch.testing.assert_close(evidence[1, 2, 4], expected)

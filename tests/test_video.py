@@ -5,6 +5,7 @@ Frames carry their number, so a wrong frame is seen whatever its time stamp says
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +13,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_files import cut, damage, draw, need_encoder, read_number, remux, write_video
+from video_files import cut, damage, draw, need_encoder, read_number, remux, write_sound, write_video
 
 from mttsg_core.errors import ConfigError, VideoError
-from mttsg_core.video import FrameChunk, probe, sample
+from mttsg_core.video import FrameChunk, probe, sample, watch
+from mttsg_core.video.sampling import in_order
 
 B_FRAMES = {"bf": "2", "g": "10", "x264-params": "log-level=none"}
 OPEN_HEVC = {"x265-params": "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:scenecut=0"}
@@ -282,6 +284,56 @@ def test_many_damaged_frames(tmp_path: Path) -> None:
         _, numbers = collect(sampling)
         assert numbers == {row: row for row in range(COUNT) if row not in bad}
         assert sampling.lost == len(bad)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([1, 0, 3, 2], [0, 1, 2, 3]),
+        ([3, 2, 1, 0], [1, 2, 3]),  # two are held at most, so the last comes too late
+        ([0, 2, 3], [0, 2, 3]),
+        ([2, 3, 4, 5, 1], [2, 3, 4, 5]),
+        ([], []),
+    ],
+)
+def test_frames_that_are_decoded_out_of_order(found: list[int], expected: list[int]) -> None:
+    picture = np.zeros((1, 1, 3), dtype=np.uint8)
+    rows = list(in_order([(place / 10, picture) for place in found], np.arange(6) / 10, 2))
+    assert [place for place, _, _ in rows] == expected
+    assert [time for _, time, _ in rows] == [place / 10 for place in expected]
+
+
+def test_a_stream_that_appears_on_the_way(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "a.ts", range(10), options=INTRA)
+    sound = write_sound(tmp_path / "b.ts")
+    path = tmp_path / "c.ts"
+    path.write_bytes(first.read_bytes() + sound.read_bytes())
+    _, numbers = collect(sample(path, probe(path).frame_times))
+    assert numbers == {row: row for row in range(10)}
+
+
+def test_a_decoder_that_never_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames before come from the first pass, those behind from one without threads."""
+    path = write_video(tmp_path / "a.mp4", range(COUNT), codec="libx265", options=OPEN_HEVC)
+    calls = 0
+
+    def stall_at_the_twentieth(decode: watch.Decode) -> watch.WatchedDecoder:
+        def wait(packet: object) -> list[av.VideoFrame]:
+            nonlocal calls
+            calls += 1
+            if calls == 20:
+                threading.Event().wait()
+            return decode(packet)  # type: ignore[arg-type]
+
+        return watch.WatchedDecoder(wait, patience=0.5)
+
+    monkeypatch.setattr("mttsg_core.video.pyav.WatchedDecoder", stall_at_the_twentieth)
+    sampling = sample(path, np.arange(COUNT) / 25, threads=2)
+    _, numbers = collect(sampling)
+    assert calls == 20
+    assert numbers == {row: row for row in range(COUNT)}
+    assert sampling.lost == 0
 
 
 def shorten(path: Path, share: float) -> Path:

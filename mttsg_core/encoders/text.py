@@ -54,6 +54,14 @@ class HashedWords:
         return self._known[word]
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _draw(text: str, dim: int) -> npt.NDArray[np.float64]:
     """A unit vector of random signs that depends on nothing but the text."""
     digest = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(dim // 8)
@@ -86,13 +94,17 @@ class WordVectors:
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for number, line in enumerate(lines, start=1):
-                    word, *values = line.rstrip().split(" ")
-                    if number == 1 and len(values) == 1:
+                    parts = line.rstrip().split(" ")
+                    if number == 1 and len(parts) == 2:
                         continue
+                    size = rows[0].size if rows else len(parts) - 1
+                    word, values = parts[:-size], parts[-size:]  # a few words of GloVe's have spaces in them
+                    if not size or not word or any(map(_is_number, word[1:])):
+                        raise DataError(f"{path}:{number}: not a word and {size} numbers")
                     rows.append(np.array(values, dtype=np.float32))
-                    if rows[-1].size == 0 or rows[-1].shape != rows[0].shape or not np.isfinite(rows[-1]).all():
-                        raise DataError(f"{path}:{number}: not a word and {rows[0].size} numbers")
-                    words.append(word)
+                    if not np.isfinite(rows[-1]).all():
+                        raise DataError(f"{path}:{number}: numbers that are not finite")
+                    words.append(" ".join(word))
                     if len(words) == _WORDS_KEPT:
                         break
         except ValueError as error:

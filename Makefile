@@ -1,0 +1,36 @@
+# Needs Python >= 3.10 and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+INSTALLED := $(VENV)/installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+
+.PHONY: demo test lint install clean
+
+demo: install  ## make a corpus, train on it, and locate sentences in videos the model has never seen
+	$(BIN)/python examples/make_corpus.py $(DEMO)/data --videos 150 --overwrite
+	$(BIN)/mttsg train $(DEMO)/data --out $(DEMO)/model --overwrite --cache $(DEMO)/cache
+	$(BIN)/mttsg evaluate $(DEMO)/data --model $(DEMO)/model --cache $(DEMO)/cache
+	head -n 6 $(DEMO)/data/test.jsonl | tee $(DEMO)/questions.jsonl
+	$(BIN)/mttsg ground $(DEMO)/data --queries $(DEMO)/questions.jsonl --model $(DEMO)/model --cache $(DEMO)/cache
+
+test: install lint  ## all checks and tests
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mttsg needs Python 3.10 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	rm -f $(VENV)/installed-*
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)

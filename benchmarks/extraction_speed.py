@@ -1,0 +1,50 @@
+"""How extraction scales with worker processes: `classic` features of a folder of videos.
+
+    python benchmarks/extraction_speed.py videos/
+
+Prints the time of one process with one decoder thread, that of as many workers as there are cores, and the speed-up
+relative to the number of cores (1.0 is linear). Starting the workers is part of their time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mttsg_core.encoders import build_encoder
+from mttsg_core.extraction import Extracted, ExtractionSettings, Job, default_workers, encode_video, extract
+from mttsg_core.videofiles import find_videos
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("videos", type=Path, nargs="+", help="videos, or folders of them")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one a core")
+    arguments = parser.parse_args()
+    settings = ExtractionSettings()
+    encoder = build_encoder(settings.encoder)
+    videos = [video.path for video in find_videos(arguments.videos)]
+    began = time.perf_counter()
+    seconds = sum(encode_video(video, encoder, settings, threads=1).duration or 0.0 for video in videos)
+    alone = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(video, Path(folder) / f"{number}.safetensors") for number, video in enumerate(videos)]
+        began = time.perf_counter()
+        done = sum(isinstance(event, Extracted) for event in extract(jobs, settings, workers=arguments.workers))
+        together = time.perf_counter() - began
+    if done != len(videos):
+        print(f"{len(videos) - done} videos failed", file=sys.stderr)
+        return 1
+    print(f"{len(videos)} videos of {seconds:.0f} s in all")
+    print(f"1 process: {alone:.1f} s, {seconds / alone:.0f} x real time")
+    print(f"{arguments.workers} workers: {together:.1f} s, {seconds / together:.0f} x real time")
+    print(f"speed-up {alone / together:.2f}, {alone / together / arguments.workers:.2f} x linear")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What each part of the method brings: train with parts switched off, over several seeds, and write a table.
+
+    python examples/ablation.py data/ --split val --seeds 3 --out ablation
+
+Writes OUT/table.md and OUT/table.csv: for each variant the mean and the standard deviation over seeds, in percent.
+Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. Options after `--` go to
+`mttsg train`, for example `-- --text-encoder glove:vectors.txt --epochs 20`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mttsg_core.config import NetworkConfig
+
+FIGURES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
+WHOLE, PLAIN = "whole method", "plain network"
+
+
+def main() -> int:
+    """Run what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="data folder")
+    parser.add_argument("--split", action="append", help="split to evaluate on, repeatable (default: val)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
+    parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs and the table")
+    parser.add_argument("--variant", action="append", help="only these variants, repeatable")
+    parser.add_argument("train", nargs="*", help="options for mttsg train, after --")
+    arguments = parser.parse_args()
+    splits = arguments.split or ["val"]
+    chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
+    rows: list[dict[str, str]] = []
+    for name, off in chosen.items():
+        reports = []
+        for seed in range(arguments.seeds):
+            folder = arguments.out / name.replace(" ", "-") / str(seed)
+            reports.append(run(arguments.data, folder, splits, [*without(off), "--seed", str(seed), *arguments.train]))
+        rows += [{"variant": name, "split": split, **figures([r[split] for r in reports])} for split in splits]
+        write_tables(arguments.out, rows)
+    print((arguments.out / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def variants() -> dict[str, tuple[str, ...]]:
+    """Name and parts switched off: the whole method, each part missing, and none of the paper's modules."""
+    modules = tuple(name for name in NetworkConfig.SWITCHES if name != "offsets")
+    return {WHOLE: (), **{f"without {name}": (name,) for name in NetworkConfig.SWITCHES}, PLAIN: modules}
+
+
+def without(names: Sequence[str]) -> list[str]:
+    """The options of `mttsg train` that switch parts off."""
+    return [word for name in names for word in ("--without", name)]
+
+
+def run(data: Path, folder: Path, splits: Sequence[str], options: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Train and evaluate one variant with one seed, unless that is done; returns the report of each split."""
+    if not (folder / "report.json").exists():
+        mttsg("train", str(data), "--out", str(folder), "--overwrite", "--quiet", *options)
+    reports = {}
+    for split in splits:
+        kept = folder / f"evaluation-{split}.json"
+        if not kept.exists():
+            said = mttsg("evaluate", str(data), "--model", str(folder), "--split", split, "--json", "--quiet")
+            kept.write_text(said, encoding="utf-8")
+        reports[split] = json.loads(kept.read_text(encoding="utf-8"))
+    return reports
+
+
+def mttsg(*words: str) -> str:
+    """Run a command of mttsg, and return its standard output."""
+    print("mttsg", *words, file=sys.stderr)
+    done = subprocess.run([sys.executable, "-m", "mttsg_cli", *words], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def figures(reports: Sequence[dict[str, float]]) -> dict[str, str]:
+    """Mean and standard deviation over seeds, as text."""
+    found = {}
+    for name in FIGURES:
+        values = [report[name] for report in reports]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        found[name] = f"{statistics.mean(values):.1f} ± {spread:.1f}"
+    return found
+
+
+def write_tables(folder: Path, rows: Sequence[dict[str, str]]) -> None:
+    """The same table as csv and as markdown."""
+    names = list(rows[0])
+    with (folder / "table.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *(r.values() for r in rows))]
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
