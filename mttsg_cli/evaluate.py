@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mttsg_core.evaluation import Dataset, Evaluation
     from mttsg_core.grounding import Grounder
     from mttsg_core.measures import Measures
+    from mttsg_core.modes import Mode
     from mttsg_core.pairs import DataFolder, Pair
 
 _Number = TypeVar("_Number", int, float)
@@ -29,6 +30,14 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Data folder.")],
     model: options.Model = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="Which pairs.")] = "test",
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            metavar="independent|joint",
+            help="Ask each sentence by itself, or let the sentences of a video help each other.",
+        ),
+    ] = "independent",
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="FILE", help="Score these moments; no model is needed.")
     ] = None,
@@ -77,10 +86,12 @@ def evaluate(
     with exit_codes():
         from mttsg_cli.tables import print_comparison
         from mttsg_core.measures import Measures
+        from mttsg_core.modes import grounding_mode
         from mttsg_core.pairs import DataFolder
         from mttsg_core.predictions import write_predictions
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
+        chosen = grounding_mode(mode)
         measures = Measures(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
         for path in (out, html):
             if path is not None:
@@ -94,7 +105,9 @@ def evaluate(
 
             grounder = Grounder.load(model, device=device, cache=cache)
             dataset, failed = _dataset(folder, split, grounder, reporter, workers=workers, strict=strict)
-            comparison = _ground_split(folder, dataset, grounder, reporter, measures, seed=seed if baselines else None)
+            comparison = _ground_split(
+                folder, dataset, grounder, reporter, measures, mode=chosen, seed=seed if baselines else None
+            )
         if out is not None:
             write_predictions(out, comparison.main.pairs, comparison.main.predictions)
         if html is not None:
@@ -164,6 +177,7 @@ def _ground_split(
     reporter: Reporter,
     measures: Measures,
     *,
+    mode: Mode,
     seed: int | None,
 ) -> Comparison:
     """The model's evaluation, and with a seed the baselines."""
@@ -173,7 +187,7 @@ def _ground_split(
     from mttsg_core.spans import NMS_IOU
 
     limit_threads(grounder.device)
-    answer = partial(evaluation.evaluate, grounder, top=max(evaluation.TOP, *measures.ns))
+    answer = partial(evaluation.evaluate, grounder, top=max(evaluation.TOP, *measures.ns), mode=mode)
     with reporter.progress(1 if seed is None else 3, "Grounding") as bar:
         main = replace(
             answer(dataset), measures=measures, nms=f"greedy, candidates overlap a better one by IoU <= {NMS_IOU:g}"

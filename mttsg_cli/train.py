@@ -12,7 +12,7 @@ from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.extract import run_extraction
 from mttsg_cli.output import print_json
-from mttsg_core.config import TrainingConfig
+from mttsg_core.config import NetworkConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from mttsg_core.encoders.base import Settings
@@ -45,7 +45,7 @@ def train(
     lr: Annotated[float | None, typer.Option("--lr", help=f"Largest learning rate. Default: {_DEFAULT.lr:g}.")] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", metavar="NAME", help="Switch a part off (repeatable): offsets."),
+        typer.Option("--without", metavar="|".join(NetworkConfig.SWITCHES), help="Switch a part off (repeatable)."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the stopped run in --out.")] = False,
     overwrite: options.Overwrite = False,
@@ -77,7 +77,7 @@ def train(
     with exit_codes():
         from mttsg_core import sources as data_sources
         from mttsg_core import training
-        from mttsg_core.config import LossConfig, NetworkConfig, from_mapping
+        from mttsg_core.config import LossConfig, from_mapping
         from mttsg_core.devices import choose_device, limit_threads
         from mttsg_core.encoders import build_text_encoder
         from mttsg_core.errors import ConfigError, DataError

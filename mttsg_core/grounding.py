@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
@@ -17,12 +17,12 @@ from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
 from mttsg_core.head import decode
+from mttsg_core.modes import Mode
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.paths import default_cache, find_model
 
 _QUERIES_AT_ONCE = 256
 
-Mode = Literal["independent", "joint"]
 """Each sentence by itself, or the sentences of a video together."""
 MODES: tuple[Mode, ...] = get_args(Mode)
 

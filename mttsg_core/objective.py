@@ -87,9 +87,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
     log_spans = masked_log_softmax(head.spans.float(), valid)
 
     clip = torch.arange(mask.shape[1], device=mask.device)
-    edges = torch.stack(
-        [clip, clip + 1], dim=-1
-    )  # (T, 2) where a moment that has the clip first, or last, has its edge
+    edges = torch.stack([clip, clip + 1], dim=-1)  # (T, 2) where each clip begins and ends
     distance = bounds[:, None] - edges  # (N, T, 2)
     length = (bounds[:, 1] - bounds[:, 0])[:, None, None]
     there = mask[..., None]

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import SHARED, Mttsg
 from tests.tiny import write_rows
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.conftest import SHARED, Mttsg
+from tests.tiny import write_rows
 
 from mttsg_core.metrics import summarise, summarise_precision
 from mttsg_core.pairs import DataFolder
 from mttsg_core.predictions import read_predictions
-from tests.conftest import SHARED, Mttsg
 from tests.report_pages import HOSTILE
-from tests.tiny import write_rows
 
 KEYS = [f"R@{n},IoU={m}" for n in (1, 5) for m in (0.3, 0.5, 0.7)]
 ANNOTATIONS = SHARED / "annotations"

@@ -1,0 +1,145 @@
+"""What many tests share: a corpus rendered once, its features, a model trained on it, and the `mttsg` program."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+TINY_TOML = """
+fps = 1.0
+epochs = 3
+batch_videos = 6
+[network]
+width = 16
+region_width = 8
+region_heads = 1
+local_layers = 1
+head_width = 8
+span_width = 8
+max_clips = 32
+"""
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the cache, the runs or the settings of whoever starts the tests."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("MTTSG_")]:
+        del os.environ[name]
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        os.environ[name] = str(home)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines on standard error that name a failure."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+Mttsg = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def mttsg() -> Mttsg:
+    """`mttsg(ARGUMENT, ..., stdin=...)` runs the program inside this process."""
+    from mttsg_cli.app import app
+
+    def run(*arguments: str | Path, stdin: bytes | None = None) -> Ran:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception  # a user would see a traceback
+        assert "Traceback" not in result.stderr
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess.Popen[bytes]:
+    """The program in a process, and a process group, of its own."""
+    command = [sys.executable, "-m", "mttsg_cli", *arguments]
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
+    )
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of 24 videos of moving shapes; see examples/make_corpus.py."""
+    spec = importlib.util.spec_from_file_location("make_corpus_once", ROOT / "examples" / "make_corpus.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its data classes look themselves up
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("corpus") / "data"
+    module.make_corpus(folder, videos=24, size=64, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `--config` file of a network that trains in a second."""
+    path = tmp_path_factory.mktemp("settings") / "tiny.toml"
+    path.write_text(TINY_TOML)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for features of the corpus; empty at first."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Path, cache: Path, settings: Path, mttsg: Mttsg, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, trained on the corpus by the program. It has learned next to nothing."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    ran = mttsg("train", corpus, "--out", folder, "--cache", cache, "--config", settings, "--workers", "1")
+    assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(corpus: Path) -> Path:
+    """One video of the corpus."""
+    return sorted((corpus / "videos").glob("*.mp4"))[0]
+
+
+@pytest.fixture(scope="session")
+def charades_clip() -> Path:
+    """Features and annotations of real videos, which are not part of the project."""
+    folder = SHARED / "charades_clip"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> Path:
+    """Three real videos with human annotations, which are not part of the project."""
+    folder = SHARED / "videos"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder

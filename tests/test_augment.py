@@ -1,0 +1,90 @@
+"""Videos made anew for training: whatever is cut or joined, a query's moment still holds the same clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mttsg_core.augment import cut_window, join_piece
+from mttsg_core.batch import VideoItem
+from mttsg_core.features import VideoFeatures
+
+SECONDS_PER_CLIP = 0.4
+OTHER = 1000.0  # clips of the other video have numbers from here on
+
+
+def video(clips: int, first: float = 0.0, rate: float = 1.0) -> VideoFeatures:
+    """Each clip and each of its regions holds its own number."""
+    numbers = np.arange(first, first + clips, dtype=np.float32)
+    regions = np.repeat(numbers[:, None, None], 2, axis=1)
+    return VideoFeatures(numbers[:, None], regions, clips * SECONDS_PER_CLIP * rate, {})
+
+
+def item(clips: int, queries: int, seed: int) -> VideoItem:
+    """Queries carry their true bounds as their only word."""
+    bounds = np.sort(np.random.default_rng(seed).uniform(0, clips, (queries, 2)), axis=1).astype(np.float32)
+    return VideoItem(video(clips), [row[None] for row in bounds], bounds)
+
+
+def place(made: VideoItem, number: float) -> float:
+    """Where the clip of that number begins now."""
+    [found] = np.flatnonzero(made.features.clips[:, 0] == number)
+    return float(found)
+
+
+def check(made: VideoItem) -> None:
+    """Features, words and bounds still belong together."""
+    assert made.bounds is not None
+    assert len(made.words) == len(made.bounds) >= 1
+    clips = len(made.features.clips)
+    assert made.features.timeline.seconds_per_clip == pytest.approx(SECONDS_PER_CLIP)
+    assert made.features.regions is not None
+    assert np.array_equal(made.features.regions[:, 0], made.features.clips)
+    assert made.bounds.min() >= 0
+    assert made.bounds.max() <= clips
+    own = made.features.clips[made.features.clips[:, 0] < OTHER, 0]
+    assert (np.diff(own) == 1).all(), "its own clips stay together and in order"
+    for [[start, end]], (new_start, new_end) in zip(made.words, made.bounds, strict=True):
+        low, high = max(start, own[0]), min(end, own[-1] + 1)
+        assert new_start - place(made, own[0]) == pytest.approx(low - own[0], abs=1e-3)
+        assert new_end - place(made, own[0]) == pytest.approx(high - own[0], abs=1e-3)
+        assert high - low >= 0.74 * (end - start), "most of the moment is still there"
+
+
+sizes = {"clips": st.integers(1, 80), "queries": st.integers(1, 4), "seed": st.integers(0, 10_000)}
+
+
+@given(**sizes)
+def test_a_window_holds_what_its_queries_say(clips: int, queries: int, seed: int) -> None:
+    made = cut_window(item(clips, queries, seed), np.random.default_rng(seed))
+    check(made)
+    assert 1 <= len(made.features.clips) <= clips
+
+
+@given(**sizes, others=st.integers(1, 80), rate=st.sampled_from([0.25, 1.0, 3.0]))
+def test_a_piece_of_another_video_moves_the_moments_along(
+    clips: int, queries: int, seed: int, others: int, rate: float
+) -> None:
+    made = join_piece(item(clips, queries, seed), video(others, OTHER, rate), np.random.default_rng(seed))
+    check(made)
+    numbers = made.features.clips[:, 0]
+    assert (numbers < OTHER).sum() == clips
+    piece = numbers[numbers >= OTHER] - OTHER
+    assert 1 <= len(piece) <= max(1, 0.7 * clips)
+    assert (np.diff(piece) >= 0).all()
+    assert piece.max() < others
+
+
+def test_windows_and_sides_vary() -> None:
+    generator = np.random.default_rng(0)
+    whole = item(60, 2, 1)
+    assert len({len(cut_window(whole, generator).features.clips) for _ in range(30)}) > 5
+    joined = [join_piece(whole, video(50, OTHER), generator) for _ in range(30)]
+    assert {bool(made.features.clips[0, 0] >= OTHER) for made in joined} == {True, False}
+
+
+def test_without_true_bounds_there_is_nothing_to_cut() -> None:
+    with pytest.raises(ValueError, match="bounds"):
+        cut_window(VideoItem(video(5), []), np.random.default_rng(0))

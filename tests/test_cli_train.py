@@ -1,0 +1,270 @@
+"""`mttsg train`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_TOML, Mttsg, start_mttsg
+from safetensors.torch import load_file
+from tiny import dataset, write_rows
+
+from mttsg_core.features import write_features
+from mttsg_core.pairs import write_jsonl
+
+NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder of features only."""
+    folder = tmp_path / "data"
+    for name, videos in (("train", 6), ("val", 2)):
+        made = dataset(folder / "features", videos, name=name)
+        write_jsonl(made.pairs, folder / f"{name}.jsonl")
+    return folder
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """Settings of a network that trains at once."""
+    path = tmp_path / "quick.toml"
+    path.write_text("epochs = 2\nbatch_videos = 3\n" + NETWORK)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+
+
+def test_a_model_folder(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["model"] == str(tmp_path / "m")
+    assert "R@1,IoU=0.5" in report
+    names = {path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    assert names == {"config.json", "model.safetensors", "report.json", "log.jsonl", "state/training.safetensors"}
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["network"]["width"] == 16
+    assert config["training"]["epochs"] == 2
+    assert "epoch 1: loss " in ran.err
+
+
+def test_without_json_standard_output_stays_empty(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick).out == ""
+    ran = mttsg("train", data, "--out", tmp_path / "m2", "--config", quick, "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_options_reach_the_training(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "1", "--batch-videos", "2", "--queries-per-video", "1", "--lr", "0.002", "--seed", "9"]
+    options += ["--without", "offsets"]
+    assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick, *options).code == 0
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    wanted = {"epochs": 1, "batch_videos": 2, "queries_per_video": 1, "lr": 0.002, "seed": 9}
+    assert {name: config["training"][name] for name in wanted} == wanted
+    assert config["network"]["offsets"] is False
+
+
+def test_without_an_unknown_part(mttsg: Mttsg, data: Path, tmp_path: Path) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--without", "offset")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "did you mean 'offsets'" in ran.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_nothing_is_overwritten_unless_asked(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    def model() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+
+    arguments = ["train", data, "--out", tmp_path / "m", "--config", quick]
+    assert mttsg(*arguments).code == 0
+    before = model()
+    ran = mttsg(*arguments, "--seed", "5")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "--overwrite" in ran.errors[0]
+    assert model() == before
+    assert mttsg(*arguments, "--seed", "5", "--overwrite").code == 0
+    assert model()["model.safetensors"] != before["model.safetensors"]
+
+
+def test_resume(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    arguments = ["train", data, "--out", tmp_path / "m", "--config", quick]
+    ran = mttsg(*arguments, "--resume")
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    assert "nothing to resume" in ran.err
+    assert mttsg(*arguments).code == 0
+    before = load_file(tmp_path / "m" / "model.safetensors")
+    ran = mttsg(*arguments, "--resume", "--lr", "0.5")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "lr" in ran.errors[0]
+    for without in (["--without", "offsets"],):
+        ran = mttsg(*arguments, "--resume", *without)
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert mttsg(*arguments, "--resume").code == 0
+    after = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_numbered_runs_are_the_default(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    assert mttsg("train", data, "--resume").code == 2
+    for number in (1, 2):
+        ran = mttsg("train", data, "--config", quick, "--json")
+        assert json.loads(ran.out)["model"] == str(tmp_path / "home" / "mttsg" / "runs" / f"{number:04d}")
+    (tmp_path / "home" / "mttsg" / "runs" / "0002" / "report.json").unlink()  # as if it had been stopped
+    ran = mttsg("train", data, "--config", quick, "--json", "--resume")
+    assert json.loads(ran.out)["model"].endswith("0002")
+
+
+def test_ends_past_the_video_are_clipped_and_counted(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    rows[0]["end"] = rows[0]["duration"] + 0.5
+    rows[3]["end"] = 9999.0
+    write_rows(data / "train.jsonl", rows)
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
+    assert ran.code == 0
+    assert "2 moments end after their video and are clipped" in ran.err
+
+
+BAD_ROWS = {
+    "start after end": '{"video": "train0", "query": "q", "start": 3, "end": 2}',
+    "negative": '{"video": "train0", "query": "q", "start": -1, "end": 2}',
+    "no number": '{"video": "train0", "query": "q", "start": "x", "end": 2}',
+    "not a number": '{"video": "train0", "query": "q", "start": NaN, "end": 2}',
+    "no sentence": '{"video": "train0", "query": " ", "start": 1, "end": 2}',
+    "unknown video": '{"video": "absent", "query": "q", "start": 1, "end": 2}',
+    "no moment": '{"video": "train0", "query": "q"}',
+    "broken json": '{"video": "train0", ',
+    "outside": '{"video": "../train0", "query": "q", "start": 1, "end": 2}',
+}
+
+
+@pytest.mark.parametrize("kind", list(BAD_ROWS))
+def test_bad_rows_are_skipped_and_counted_or_fatal(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, kind: str
+) -> None:
+    good = (data / "train.jsonl").read_text()
+    (data / "train.jsonl").write_text(good + BAD_ROWS[kind] + "\n")
+    line = good.count("\n") + 1
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--epochs", "1")
+    assert ran.code == 0, ran.err
+    assert f"{data / 'train.jsonl'}:{line}: " in ran.err
+    assert "1 bad rows skipped" in ran.err
+    ran = mttsg("train", data, "--out", tmp_path / "strict", "--config", quick, "--strict")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert ran.errors[0].startswith(f"error: {data / 'train.jsonl'}:{line}: ")
+    assert not (tmp_path / "strict").exists()
+
+
+def test_data_that_cannot_be_used(mttsg: Mttsg, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    only_val = tmp_path / "val"
+    shutil.copytree(data, only_val)
+    (only_val / "train.jsonl").unlink()
+    without_videos = tmp_path / "bare"
+    write_rows(without_videos / "train.jsonl", [{"video": "a", "query": "q", "start": 0, "end": 1}])
+    for folder, reason in (
+        (tmp_path / "absent", "no such folder"),
+        (tmp_path / "empty", "no annotation file"),
+        (tmp_path / "file", "not a folder"),
+        (only_val, "no train split"),
+        (without_videos, "features"),
+    ):
+        ran = mttsg("train", folder, "--out", tmp_path / "m")
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1), folder
+        assert reason in ran.errors[0]
+        assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/deep"])
+def test_a_model_folder_that_cannot_be_made(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ran = mttsg("train", data, "--out", tmp_path / out, "--config", quick)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--device", "cuda:99"), ("--device", "tpu"), ("--text-encoder", "bert"), ("--lr", "-1")]
+)
+def test_options_that_cannot_be_used(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, option, value)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert not (tmp_path / "m").exists()
+
+
+def test_glove_vectors_beside_the_data_are_used(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    words = ["red", "blue", "green", "thing", "moves", "grows", "the"]
+    (data / "glove.txt").write_text("".join(f"{word} {number} 1 0\n" for number, word in enumerate(words)))
+    assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--epochs", "1").code == 0
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (config["text_encoder"], config["network"]["word_dim"]) == ("glove:glove.txt", 3)
+    assert (tmp_path / "m" / "words.safetensors").is_file()
+    assert mttsg("train", data, "--out", tmp_path / "h", "--config", quick, "--text-encoder", "hashed").code == 0
+    assert json.loads((tmp_path / "h" / "config.json").read_text())["text_encoder"] == "hashed"
+
+
+def test_features_of_another_encoder_are_refused_and_both_named(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path
+) -> None:
+    other = dataset(data / "features", 1)
+    made = other.store.load("train0")
+    write_features(
+        data / "features" / "train3.safetensors", type(made)(made.clips, None, made.duration, {"encoder": "x"})
+    )
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "train3" in ran.errors[0]
+    assert "'x'" in ran.errors[0]
+    assert "'tiny'" in ran.errors[0]
+
+
+def test_a_broken_video_does_not_stop_the_training(
+    mttsg: Mttsg, corpus: Path, cache: Path, settings: Path, trained: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "copy"
+    shutil.copytree(corpus, data)
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    broken = data / rows[0]["video"]
+    broken.write_bytes(b"broken")
+    used = tmp_path / "cache"
+    shutil.copytree(cache, used)
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--cache", used, "--config", settings, "--epochs", "1")
+    assert ran.code == 1, ran.err
+    assert len(ran.errors) == 1
+    assert ran.errors[0].startswith(f"error: {broken}: ")
+    assert (tmp_path / "m" / "report.json").is_file()
+
+
+def test_killed_and_resumed_gives_the_very_weights_of_an_unbroken_run(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at any moment, twice; then to the end."""
+    (data / "val.jsonl").unlink()  # or it would stop early
+    arguments = ["train", data, "--config", quick, "--epochs", "25", "--device", "cpu"]
+    assert mttsg(*arguments, "--out", tmp_path / "whole").code == 0
+    log, state = tmp_path / "m" / "log.jsonl", tmp_path / "m" / "state" / "training.safetensors"
+    for resume, epochs in (([], 2), (["--resume"], 9)):
+        process = start_mttsg(*arguments, "--out", tmp_path / "m", *resume)
+        deadline = time.monotonic() + 60
+        while not (state.exists() and log.read_text().count("\n") >= epochs) and time.monotonic() < deadline:
+            time.sleep(0.003)
+        process.kill()
+        process.communicate()
+        assert not (tmp_path / "m" / "report.json").exists(), "it was not killed in time"
+    assert mttsg(*arguments, "--out", tmp_path / "m", "--resume").code == 0
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "m"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    losses = [
+        [json.loads(line)["losses"] for line in (tmp_path / name / "log.jsonl").open()] for name in ("whole", "m")
+    ]
+    assert losses[0] == losses[1]

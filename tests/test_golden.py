@@ -1,0 +1,65 @@
+"""Predictions of a network with fixed weights on a fixed input, so that a refactoring that changes them is noticed.
+
+The weights depend on the parameters' names and shapes, and the parts that can be switched off are off, but for the
+offsets. If the predictions change on purpose, put in the numbers that this prints:
+
+    python tests/test_golden.py
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import ONLY_THE_HEAD, batch, network
+
+from mttsg_core.config import LossConfig
+from mttsg_core.head import decode
+from mttsg_core.objective import objective
+
+SHAPE = ((14, 2), (6, 1), (1, 1))
+
+# start and end in clips, and score, of the two best answers to each of the four queries
+ANSWERS = [
+    [[10.34638, 12.45335, 0.98712], [10.34638, 12.93566, 0.98712]],
+    [[9.74104, 13.50285, 0.97325], [9.74104, 14.0, 0.97325]],
+    [[0.68287, 3.91001, 0.97742], [0.68287, 5.26585, 0.97742]],
+    [[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]],
+]  # fmt: skip
+LOSSES = {"span": 6.86262, "boundary": 4.02432, "inside": 0.6488, "offset": 2.16073}
+
+
+def answers() -> list[list[list[float]]]:
+    with torch.inference_mode():
+        bounds, scores = decode(network(**ONLY_THE_HEAD)(batch(SHAPE)).head, 2)
+    return [
+        [[*span, score] for span, score in zip(*row, strict=True)]
+        for row in zip(bounds.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def losses() -> dict[str, float]:
+    made = batch(SHAPE, bounds=True)
+    assert made.bounds is not None
+    _, terms = objective(network(**ONLY_THE_HEAD)(made), made.bounds, LossConfig())
+    return {name: float(terms[name]) for name in ("span", "boundary", "inside", "offset")}
+
+
+def test_predictions_are_as_they_were() -> None:
+    for query, (found, expected) in enumerate(zip(answers(), ANSWERS, strict=True)):
+        for rank, (one, other) in enumerate(zip(found, expected, strict=True)):
+            if other[2] == 0:  # no answer of that rank
+                assert one[2] == 0
+            else:
+                assert one == pytest.approx(other, abs=1e-4), f"query {query}, rank {rank}"
+
+
+def test_losses_are_as_they_were() -> None:
+    assert losses() == pytest.approx(LOSSES, abs=1e-4)
+
+
+if __name__ == "__main__":
+    print("ANSWERS = [")
+    for row in answers():
+        print(f"    {[[round(value, 5) for value in answer] for answer in row]},")
+    print("]  # fmt: skip")
+    print("LOSSES =", {name: round(value, 5) for name, value in losses().items()})

@@ -1,0 +1,142 @@
+"""Which module may know which: a lower layer never imports a higher one, and heavy packages wait until needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import mttsg_core
+
+ROOT = Path(mttsg_core.__file__).parents[1]
+PAPER = ("mining", "contrast", "negatives", "objects", "activities", "spans")
+LAYERS = (
+    ("errors",),
+    ("config", "moments", "devices", "paths"),
+    (
+        *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),
+        *("video", "encoders", "metrics", "measures", "layers", "backbone", "head", *PAPER),
+    ),
+    ("features",),
+    ("batch", "extraction"),
+    ("network",),
+    ("objective",),
+    ("checkpoint",),
+    ("grounding",),
+    ("evaluation",),
+    # training, and whatever is not named above: nothing named above may import it
+)
+HEAVY = ("torch", "transformers", "h5py")
+
+
+def _modules(package: str) -> dict[str, Path]:
+    """Files by dotted name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+CORE, CLI = _modules("mttsg_core"), _modules("mttsg_cli")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                yield inside if inside in CORE or inside in CLI else node.module
+
+
+def _own_imports(module: str) -> set[str]:
+    return {name for name in _imports(CORE[module]) if name in CORE}
+
+
+def _layer(module: str) -> int:
+    part = module.split(".")[1]
+    return next((level for level, names in enumerate(LAYERS) if part in names), len(LAYERS))
+
+
+def test_the_tests_below_see_the_modules() -> None:
+    assert {"mttsg_core.network", "mttsg_core.encoders.text", "mttsg_core.video.probe"} <= CORE.keys()
+    assert "mttsg_core.spans" in _own_imports("mttsg_core.head")
+    assert "mttsg_cli.app" in CLI
+
+
+@pytest.mark.parametrize("module", [name for name in CORE if "." in name])
+def test_a_module_imports_its_own_layer_and_those_below(module: str) -> None:
+    above = {name for name in _own_imports(module) if "." in name and _layer(name) > _layer(module)}
+    assert not above
+
+
+def test_no_module_needs_itself() -> None:
+    # Importing a package first imports its __init__, which may import its own modules: those do not import it.
+    graph = {module: _own_imports(module) - {"mttsg_core"} for module in CORE if module != "mttsg_core"}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("module", PAPER)
+def test_the_papers_modules_do_not_know_each_other(module: str) -> None:
+    name = f"mttsg_core.{module}"
+    if name not in CORE:
+        pytest.skip(f"there is no {name} in this version")
+    assert not {other for other in PAPER if f"mttsg_core.{other}" in _own_imports(name)}
+
+
+@pytest.mark.parametrize("module", list(CORE))
+def test_the_core_is_no_program(module: str) -> None:
+    """It prints nothing, asks nobody, does not end the process, and loads nothing that can run code."""
+    tree = ast.parse(CORE[module].read_text(encoding="utf-8"))
+    roots = {name.split(".")[0] for name in _imports(CORE[module])}
+    assert not roots & {"typer", "click", "rich", "mttsg_cli", "argparse", "tqdm"}
+    assert not roots & {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"print", "input", "exit", "quit", "sys.exit", "eval", "exec"}
+            assert called not in {"torch.load", "torch.save"}, "weights are safetensors"
+            assert not called.endswith(".cuda"), "a device is chosen in one place: mttsg_core.devices"
+            for keyword in node.keywords:
+                if keyword.arg == "allow_pickle":
+                    assert ast.unparse(keyword.value) == "False"
+
+
+def test_help_is_light() -> None:
+    """`mttsg --help` and the help of every command load no heavy package."""
+    program = """
+import sys
+from typer.testing import CliRunner
+from mttsg_cli.app import app
+for command in ([], ["extract"], ["train"], ["evaluate"], ["ground"]):
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0, result.output
+    assert not command or "mttsg " + command[0] in result.output, result.output  # an example
+print(*[name for name in sys.argv[1:] if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", program, *HEAVY], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == []
+
+
+def test_extraction_workers_need_no_torch() -> None:
+    program = "import sys, mttsg_core.extraction; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+def test_the_public_names_are_there() -> None:
+    for name in mttsg_core.__all__:
+        assert getattr(mttsg_core, name) is not None
+    with pytest.raises(AttributeError, match="Grouner"):
+        mttsg_core.Grouner  # noqa: B018

@@ -1,0 +1,117 @@
+"""Layers over ragged axes: each against a plain form of itself, and padding changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mttsg_core.layers import (
+    AttentionPool,
+    BiGRU,
+    ChannelDropout,
+    LocalBlock,
+    QueryGroups,
+    masked_log_softmax,
+    masked_mean,
+    masked_softmax,
+)
+
+LENGTHS = (7, 1, 4)
+
+
+@pytest.fixture
+def ragged() -> tuple[Tensor, Tensor]:
+    """(3, 7, 6) with other numbers than zero in the padding, and its mask."""
+    torch.manual_seed(0)
+    return torch.randn(3, 7, 6), torch.arange(7) < torch.tensor(LENGTHS)[:, None]
+
+
+def test_masked_softmax_is_the_softmax_of_what_is_there(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    weights = masked_softmax(x[..., 0], mask)
+    logarithms = masked_log_softmax(x[..., 0], mask)
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(weights[row, :length], x[row, :length, 0].softmax(0))
+        torch.testing.assert_close(logarithms[row, :length], x[row, :length, 0].log_softmax(0))
+        assert (weights[row, length:] == 0).all()
+        assert (logarithms[row, length:] < -1e30).all()
+
+
+def test_masked_softmax_of_nothing_is_nothing() -> None:
+    assert (masked_softmax(torch.randn(2, 3), torch.zeros(2, 3, dtype=torch.bool)) == 0).all()
+
+
+def test_masked_mean(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    mean = masked_mean(x, mask[..., None], dim=1)
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(mean[row], x[row, :length].mean(0))
+
+
+def _both_ways(layer: nn.Module, x: Tensor, mask: Tensor) -> None:
+    """Each row by itself, without padding, gives what it gives among the others; the padding comes out as zero."""
+    together = layer(x, mask)
+    for row, length in enumerate(LENGTHS):
+        alone = layer(x[row : row + 1, :length], mask[row : row + 1, :length])
+        if alone.ndim == 3:
+            torch.testing.assert_close(together[row, :length], alone[0], atol=1e-6, rtol=1e-5)
+            assert (together[row, length:] == 0).all()
+        else:
+            torch.testing.assert_close(together[row], alone[0], atol=1e-6, rtol=1e-5)
+
+
+def test_padding_never_changes_a_local_block(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    _both_ways(LocalBlock(6, 3, 0.0), x * mask[..., None], mask)
+
+
+def test_padding_never_changes_a_bigru(ragged: tuple[Tensor, Tensor]) -> None:
+    _both_ways(BiGRU(6, 8), *ragged)
+
+
+def test_padding_never_changes_a_pool(ragged: tuple[Tensor, Tensor]) -> None:
+    _both_ways(AttentionPool(6), *ragged)
+
+
+def test_a_bigru_is_torchs_on_packed_sequences(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    ours = BiGRU(6, 8)
+    theirs = nn.GRU(6, 4, batch_first=True, bidirectional=True)
+    weights = dict(ours.ahead.named_parameters())
+    weights |= {f"{name}_reverse": value for name, value in ours.back.named_parameters()}
+    theirs.load_state_dict(weights)
+    packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    torch.testing.assert_close(ours(x, mask), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_dropped_channels_are_dropped_over_all_of_time() -> None:
+    torch.manual_seed(0)
+    layer, x = ChannelDropout(0.4), torch.ones(50, 9, 100)
+    dropped = layer(x)
+    assert (dropped == dropped[:, :1]).all()
+    assert dropped.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.05)  # the expectation is kept
+    assert torch.equal(layer.eval()(x), x)
+    assert (ChannelDropout(0.4)(torch.ones(4, 1000)) == 0).any()
+
+
+def test_queries_are_grouped_by_their_video_and_back() -> None:
+    index = torch.tensor([2, 0, 2, 2, 0])
+    values = torch.arange(10.0).reshape(5, 2)
+    groups = QueryGroups(index, 4)
+    grouped = groups.group(values)
+    assert grouped.shape == (4, 3, 2)
+    expected = {0: [1, 4], 1: [], 2: [0, 2, 3], 3: []}
+    for video, queries in expected.items():
+        for slot in range(3):
+            wanted = values[queries[slot]] if slot < len(queries) else torch.zeros(2)
+            assert torch.equal(grouped[video, slot], wanted)
+    assert torch.equal(groups.ungroup(grouped), values)
+
+
+def test_gradients_flow_through_groups() -> None:
+    values = torch.randn(5, 2, dtype=torch.double, requires_grad=True)
+    groups = QueryGroups(torch.tensor([1, 0, 1, 1, 0]), 2)
+    assert torch.autograd.gradcheck(lambda x: groups.ungroup(groups.group(x) ** 2), values)

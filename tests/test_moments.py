@@ -1,0 +1,92 @@
+"""Seconds and clip units, overlap, and non-maximum suppression."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mttsg_core.errors import DataError
+from mttsg_core.moments import Moment, Timeline, non_maximum_suppression, span_iou
+
+durations = st.floats(0.04, 36_000)
+places = st.floats(0, 1)
+
+
+@given(duration=durations, clips=st.integers(1, 2000), start=st.floats(-5, 5), places=st.lists(places, min_size=1))
+def test_seconds_to_clips_to_seconds_loses_nothing(
+    duration: float, clips: int, start: float, places: list[float]
+) -> None:
+    timeline = Timeline(duration, clips, start)
+    seconds = start + duration * np.array(places)
+    assert np.abs(timeline.to_seconds(timeline.to_clips(seconds)) - seconds).max() < 1e-4
+    assert (timeline.to_clips(seconds) >= -1e-6).all()
+    assert (timeline.to_clips(seconds) <= clips + 1e-6).all()
+
+
+@given(duration=durations, clips=st.integers(1, 2000))
+def test_the_ends_of_a_video_are_0_and_the_number_of_clips(duration: float, clips: int) -> None:
+    timeline = Timeline(duration, clips)
+    assert timeline.to_clips([0, duration]) == pytest.approx([0, clips])
+    assert timeline.to_seconds([0, clips]) == pytest.approx([0, duration])
+    assert timeline.seconds_per_clip * clips == pytest.approx(duration)
+
+
+@given(duration=durations, rate=st.floats(0.01, 120), start=st.floats(-5, 5), per_clip=st.integers(1, 4))
+def test_frames_are_spread_evenly_inside_each_clip(duration: float, rate: float, start: float, per_clip: int) -> None:
+    timeline = Timeline.at_rate(duration, min(rate, 2000 / duration), start)
+    times = timeline.sample_times(per_clip)
+    clip = np.floor(timeline.to_clips(times)).astype(int)
+    assert clip.tolist() == np.repeat(np.arange(timeline.clips), per_clip).tolist()
+    assert np.diff(times) == pytest.approx(timeline.seconds_per_clip / per_clip)
+
+
+def test_clips_come_at_about_the_rate_asked_for() -> None:
+    assert Timeline.at_rate(10.2, 2).clips == 20
+    assert Timeline.at_rate(0.04, 2).clips == 1
+
+
+@pytest.mark.parametrize("duration", [0, -1, math.nan, math.inf])
+def test_a_duration_is_a_positive_number(duration: float) -> None:
+    with pytest.raises(DataError, match="duration"):
+        Timeline(duration, 5)
+
+
+def test_there_is_at_least_one_clip() -> None:
+    with pytest.raises(DataError, match="clip"):
+        Timeline(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "iou"),
+    [((0, 4), (0, 4), 1), ((0, 4), (2, 6), 1 / 3), ((0, 1), (1, 2), 0), ((0, 1), (5, 6), 0), ((1, 1), (1, 1), 0)],
+)
+def test_iou(first: tuple[float, float], second: tuple[float, float], iou: float) -> None:
+    assert float(span_iou(first, second)) == pytest.approx(iou)
+    assert float(span_iou(second, first)) == pytest.approx(iou)
+
+
+def test_iou_broadcasts() -> None:
+    assert span_iou(np.zeros((3, 1, 2)), np.zeros((1, 4, 2))).shape == (3, 4)
+
+
+spans = st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(0, 5)).map(
+    lambda t: Moment(t[0], t[0] + t[1], t[2] / 5)
+)
+
+
+@given(moments=st.lists(spans, max_size=12), iou=st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_suppression_keeps_exactly_what_no_better_kept_moment_covers(moments: list[Moment], iou: float) -> None:
+    expected: list[Moment] = []
+    for moment in sorted(moments, key=lambda moment: -moment.score):
+        if all(span_iou(moment[:2], better[:2]) <= iou for better in expected):
+            expected.append(moment)
+    assert non_maximum_suppression(moments, iou) == expected
+    assert non_maximum_suppression(moments, iou, top=2) == expected[:2]
+
+
+def test_a_moment_knows_how_long_it_is() -> None:
+    assert Moment(1.5, 4.0).duration == 2.5

@@ -1,0 +1,103 @@
+"""Files of sentences, and which sentences are asked of which videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mttsg_core.errors import DataError
+from mttsg_core.questions import Question, assign, parse_questions
+from mttsg_core.videofiles import VideoFile, find_videos
+
+FILE = Path("q.txt")
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_plain_lines(mark: bytes, newline: bytes) -> None:
+    content = mark + newline.join([b" person opens door ", b"", "die Tür, \u5f00".encode(), b"-dash"])
+    questions, problems = parse_questions(FILE, content)
+    assert questions == [Question("person opens door"), Question("die Tür, 开"), Question("-dash")]
+    assert problems == []
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b"\n  "])
+def test_json_lines(mark: bytes) -> None:
+    content = mark + b'{"query": " a b ", "video": "v.mp4", "id": 3}\n\n{"query": "c"}'
+    assert parse_questions(FILE, content) == ([Question("a b", "v.mp4"), Question("c")], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '"x"',
+        '{"video": "a"}',
+        '{"query": ""}',
+        '{"query": "  "}',
+        '{"query": 3}',
+        '{"query": "a", "video": 3}',
+        '{"query": "\\ud800"}',
+    ],
+)
+def test_a_bad_line_is_a_problem_and_the_others_are_questions(line: str) -> None:
+    content = f'{{"query": "good"}}\n{line}\n{{"query": "fine"}}\n'.encode()
+    questions, problems = parse_questions(FILE, content)
+    assert [question.query for question in questions] == ["good", "fine"]
+    assert [str(problem).startswith("q.txt:2: ") for problem in problems] == [True]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b'{"query": ""}', b"{"])
+def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
+    with pytest.raises(DataError, match="no sentence"):
+        parse_questions(FILE, content)
+
+
+def test_a_video_is_named_by_path_file_name_or_stem() -> None:
+    videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
+    for name in ("/v/x/a.mp4", "x/a.mp4", "a.mp4", "a"):
+        asked, missing = assign([Question("all"), Question("one", name)], videos)
+        assert asked == {videos[0]: ["all", "one"], videos[1]: ["all"]}
+        assert missing == []
+    asked, missing = assign([Question("1", "c"), Question("2", "b"), Question("3", "c")], videos)
+    assert asked == {videos[1]: ["2"]}
+    assert missing == ["c"]
+
+
+class TestFindVideos:
+    """From what a user names to video files."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("b.mp4", "a.MKV", "deep/er/c.webm", ".hidden.mp4", ".cache/d.mp4", "notes.txt", "x.part"):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path
+
+    def test_folders_are_searched_and_hidden_files_passed_over(self, folder: Path) -> None:
+        found = find_videos([folder])
+        assert sorted(video.name.as_posix() for video in found) == ["a.MKV", "b.mp4", "deep/er/c.webm"]
+        assert all(video.path.is_file() for video in found)
+
+    def test_a_file_named_is_taken_whatever_its_name(self, folder: Path) -> None:
+        assert [video.path for video in find_videos([folder / "notes.txt", folder / ".hidden.mp4"])] == [
+            folder / "notes.txt",
+            folder / ".hidden.mp4",
+        ]
+
+    def test_a_file_named_twice_is_one(self, folder: Path) -> None:
+        (folder / "link.mp4").symlink_to(folder / "b.mp4")
+        names = [video.path.name for video in find_videos([folder / "b.mp4", folder, folder / "link.mp4"])]
+        assert len(names) == len(set(names)) == 3
+        assert names[0] == "b.mp4"
+
+    def test_no_video_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no video files"):
+            find_videos([tmp_path])
+
+    def test_features_are_named_after_the_video(self, folder: Path) -> None:
+        [found] = find_videos([folder / "deep"])
+        assert found.named_below(Path("out"), ".npy") == Path("out/er/c.npy")

@@ -1,0 +1,120 @@
+"""Small features, networks, data sets and model folders, for tests that need no video."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mttsg_core.batch import Batch, VideoItem, collate
+from mttsg_core.checkpoint import Model, save_description, save_weights
+from mttsg_core.config import NetworkConfig
+from mttsg_core.encoders import build_text_encoder
+from mttsg_core.encoders.base import Array
+from mttsg_core.evaluation import Dataset
+from mttsg_core.features import FeatureStore, VideoFeatures, write_features
+from mttsg_core.network import Network, build_network
+from mttsg_core.pairs import Pair
+
+CLIP_DIM, WORD_DIM, REGIONS, REGION_DIM = 6, 5, 4, 3
+MADE: Mapping[str, str | int | float] = {"encoder": "tiny", "version": 1}
+SIZES = {"width": 16, "region_width": 8, "region_heads": 2, "local_layers": 1, "head_width": 8, "span_width": 8}
+ONLY_THE_HEAD = {name: False for name in NetworkConfig.SWITCHES if name != "offsets"}
+COLOURS, ACTIVITIES = ("red", "blue", "green"), ("moves", "grows")
+
+
+def features(
+    clips: int = 12, *, regions: bool = True, duration: float | None = None, seed: int = 0, start: float = 0.0
+) -> VideoFeatures:
+    """Random features of one video; a clip lasts half a second unless a duration is given."""
+    generator = np.random.default_rng(seed)
+    return VideoFeatures(
+        clips=generator.normal(size=(clips, CLIP_DIM)).astype(np.float32),
+        regions=generator.normal(size=(clips, REGIONS, REGION_DIM)).astype(np.float32) if regions else None,
+        duration=clips / 2 if duration is None else duration,
+        fingerprint=MADE,
+        start=start,
+    )
+
+
+def words(length: int = 4, seed: int = 0) -> Array:
+    """Random vectors of the words of one sentence."""
+    return np.random.default_rng([1, seed]).normal(size=(length, WORD_DIM)).astype(np.float32)
+
+
+def network(*, regions: bool = True, word_dim: int = WORD_DIM, **settings: Any) -> Network:
+    """A small network in evaluation mode whose weights depend on their names and shapes only."""
+    inputs = {"clip_dim": CLIP_DIM, "word_dim": word_dim}
+    if regions:
+        inputs |= {"regions": REGIONS, "region_dim": REGION_DIM}
+    net = build_network(NetworkConfig(**{**SIZES, **inputs, **settings}))
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            generator = np.random.default_rng(zlib.crc32(name.encode()))
+            scale = 1.5 / np.sqrt(parameter.shape[-1]) if parameter.ndim > 1 else 0.3
+            values = generator.normal(scale=scale, size=parameter.shape)
+            parameter.copy_(torch.from_numpy(values) + (1.0 if "norm.weight" in name else 0.0))
+    return net.eval()
+
+
+def item(clips: int = 12, queries: int = 2, *, seed: int = 0, regions: bool = True, bounds: bool = False) -> VideoItem:
+    """One video with some sentences of different lengths."""
+    generator = np.random.default_rng([2, seed])
+    spans = np.sort(generator.uniform(0, clips, size=(queries, 2)), axis=1).astype(np.float32)
+    sentences = [words(2 + (seed + number) % 5, seed * 100 + number) for number in range(queries)]
+    return VideoItem(features(clips, regions=regions, seed=seed), sentences, spans if bounds else None)
+
+
+def batch(shape: Sequence[tuple[int, int]] = ((12, 2), (5, 3), (1, 1)), *, bounds: bool = False) -> Batch:
+    """A batch of ragged videos, each given by its clips and its number of sentences."""
+    return collate([item(clips, queries, seed=seed, bounds=bounds) for seed, (clips, queries) in enumerate(shape)])
+
+
+def dataset(folder: Path, videos: int = 6, *, seed: int = 0, name: str = "train", regions: bool = True) -> Dataset:
+    """A data set that can be learned: a sentence names what a stretch of a video holds. Feature files in `folder`."""
+    generator = np.random.default_rng([3, seed])
+    marks = generator.normal(scale=3, size=(len(COLOURS) * len(ACTIVITIES), CLIP_DIM))
+    marks = np.random.default_rng(3).normal(scale=3, size=marks.shape)
+    pairs: list[Pair] = []
+    files: dict[str, Path] = {}
+    for number in range(videos):
+        video, clips = f"{name}{number}", 16 + int(generator.integers(9))
+        vectors = generator.normal(scale=0.3, size=(clips, CLIP_DIM))
+        for half, kind in enumerate(generator.choice(len(marks), 2, replace=False)):
+            first = half * clips // 2 + int(generator.integers(1, 3))
+            last = first + int(generator.integers(3, 6))
+            vectors[first:last] += marks[kind]
+            query = f"the {COLOURS[kind // 2]} thing {ACTIVITIES[kind % 2]}"
+            pairs.append(Pair(f"{video}-{half}", video, query, ((first / 2, last / 2),), clips / 2))
+        places = np.repeat(vectors[:, None, :REGION_DIM], REGIONS, axis=1) if regions else None
+        files[video] = folder / f"{video}.safetensors"
+        made = VideoFeatures(vectors.astype(np.float32), places, clips / 2, MADE)
+        write_features(files[video], made)
+    return Dataset(name, pairs, FeatureStore(files, max_clips=32))
+
+
+def model(*, text: str = "hashed", fingerprint: Mapping[str, str | int | float] = MADE, **settings: Any) -> Model:
+    """A model with the fixed weights of `network`."""
+    encoder = build_text_encoder(text)
+    return Model(network(word_dim=encoder.dim, **settings), encoder, fingerprint)
+
+
+def model_folder(folder: Path, **settings: Any) -> Path:
+    """The folder of `model`, as training writes it."""
+    made = model(**settings)
+    save_description(folder, made, {})
+    save_weights(folder, made.network)
+    (folder / "report.json").write_text("{}")
+    return folder
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """A jsonl file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(dict(row)) + "\n" for row in rows), encoding="utf-8")
+    return path
