@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError
 from mttsg_core.features import VideoFeatures
-from mttsg_core.grounding import Grounder, Mode
+from mttsg_core.grounding import Grounder
 from mttsg_core.measures import DEFAULT, Measures, figure_intervals, figure_values, mean_figures
 from mttsg_core.modes import Mode
 from mttsg_core.moments import FloatArray, Moment
