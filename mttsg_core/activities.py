@@ -62,7 +62,7 @@ class Activities(nn.Module):
         chosen = (match / _TEMPERATURE).softmax(-1)
         clips = mask.sum(1)[:, None, None]
         places = (chosen @ activities.places) * clips  # (V, Q, T), 1 if anywhere is as likely
-        vector = self.out_vector(chosen @ activities.vectors)  # (V, Q, D)
+        vector = self.out_vector(chosen @ activities.vectors)  # (V, Q, D_h)
         channels = torch.stack([places.log1p(), match.amax(-1, keepdim=True).expand_as(places)], dim=-1)
         evidence: Tensor = self.out(channels) + vector[:, :, None]
         return evidence
@@ -95,7 +95,8 @@ class Activities(nn.Module):
 
         own = match[torch.arange(len(text), device=text.device), video_index]  # (N, K_e)
         inside = coverage(bounds, mask.shape[1]) * mask[video_index]  # (N, T)
-        inside_share = torch.einsum("nkt,nt->nk", places[video_index], inside).clamp_min(1e-6)  # (N, K_e)
+        own_places = places.index_select(0, video_index)  # (N, K_e, T)
+        inside_share = torch.einsum("nkt,nt->nk", own_places, inside).clamp_min(1e-6)  # (N, K_e)
         assigned = assign_by_video(-(own / _TEMPERATURE + inside_share.log()).detach(), video_index)  # (N,)
         named = cross_entropy(own / _TEMPERATURE, assigned)
         even = inside / inside.sum(1, keepdim=True).clamp_min(1e-6)  # (N, T)

@@ -18,7 +18,8 @@ _Config = TypeVar("_Config")
 # What a number must be beside not negative. Names are unique across the classes below.
 _AT_LEAST_1 = {
     *("width", "region_width", "region_heads", "head_width", "span_width", "kernel", "max_clips"),
-    *("steps", "batch_videos", "queries_per_video"),
+    *("contrast_width", "memory_slots", "memory_top", "prototype_width", "object_prototypes", "phrase_prototypes"),
+    *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
 }
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
 _EVEN, _ODD = {"width", "head_width"}, {"kernel"}

@@ -103,7 +103,7 @@ class Contrast(nn.Module):
         """
         text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
         clips = clips.float()
-        own, own_mask = clips[video_index], mask[video_index]  # (N, T, C), (N, T)
+        own, own_mask = clips.index_select(0, video_index), mask[video_index]  # (N, T, C), (N, T)
         inside = coverage(bounds, clips.shape[1]) * own_mask  # (N, T)
         scores = text @ _pooled(inside, own).T  # (N, N)
         same_video = video_index[:, None] == video_index

@@ -21,6 +21,7 @@ from mttsg_core.spans import coverage
 _TEMPERATURE = 0.1
 _WIDEST = 3  # words of a phrase
 _APART = 0.1  # weight of the term that keeps prototypes apart
+_CLIPS = 32  # clips of a video that the loss looks at, evenly spread, at most
 _CHUNK = 8  # videos whose scores with all sentences are held at once
 
 
@@ -95,7 +96,9 @@ class Objects(nn.Module):
             bounds: (N, 2) true moments: the own video's clips outside are no place to find the phrases.
             false_videos: (N, V) other videos that are no negatives of a sentence.
         """
-        objects, phrases = objects.float(), phrases.float()
+        step = -(-mask.shape[1] // _CLIPS)
+        objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
+        bounds = bounds / step
         inside = (coverage(bounds, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
         lowest = -2.0
         columns = []
@@ -111,7 +114,7 @@ class Objects(nn.Module):
 
     def _when(self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, inside: Tensor) -> Tensor:
         """In the own video, the clips that match best are those of the moment."""
-        match = torch.einsum("nkc,ntoc->nkto", phrases, objects[video_index]).amax(-1).mean(1)  # (N, T)
+        match = torch.einsum("nkc,ntoc->nkto", phrases, objects.index_select(0, video_index)).amax(-1).mean(1)  # (N, T)
         share = masked_softmax(match / _TEMPERATURE, mask[video_index])  # (N, T)
         return -(share * inside).sum(1).clamp_min(1e-6).log().mean()
 

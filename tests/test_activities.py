@@ -73,7 +73,7 @@ def test_learning_makes_activities_look_at_the_true_moments() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     found = activities(clips, mask)
     text = torch.nn.functional.normalize(activities.text_side(sentence), dim=-1)
