@@ -163,9 +163,9 @@ def _dataset(
 
     sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict)
     options.report_problems(reporter, sources.problems)
-    settings = settings_of(grounder.fingerprint)
+    settings = settings_of(grounder.fingerprint) if sources.jobs else None
     failures = []
-    if settings is not None and sources.jobs:
+    if settings is not None:
         failures = run_extraction(sources.jobs, settings, reporter, workers=workers)
     dataset = sources.dataset(split, grounder.network.config.max_clips)
     for reason in sources.unusable:
