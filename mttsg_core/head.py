@@ -78,15 +78,19 @@ def decode(output: HeadOutput, top: int) -> tuple[Tensor, Tensor]:
 
     See `spans.choose_spans` for how they are chosen.
     """
+    bounds = refined_bounds(output)
+    chosen, scores = choose_spans(output.spans, bounds, top)
+    return bounds.gather(1, chosen[..., None].expand(-1, -1, 2)), scores
+
+
+def refined_bounds(output: HeadOutput) -> Tensor:
+    """Every candidate moved by the offsets of its first and last clip: (N, P, 2) in clip units, inside the video."""
     first, last = span_edges(output.mask.shape[1], output.mask.device)
-    chosen, scores = choose_spans(output.spans, first, last, top)
-    start, end = first[chosen], last[chosen]  # (N, K)
     clips = output.mask.sum(1, keepdim=True).float()
-    refined_start = start + output.offsets[..., 0].gather(1, start)
-    refined_end = end + output.offsets[..., 1].gather(1, end - 1)
-    refined_start = torch.minimum(refined_start.clamp_min(0), clips - _SHORTEST)
-    refined_end = torch.minimum(torch.maximum(refined_end, refined_start + _SHORTEST), clips)
-    return torch.stack([refined_start, refined_end], dim=-1), scores
+    start = (first + output.offsets[:, first, 0].float()).clamp_min(0)  # (N, P)
+    start = torch.minimum(start, clips - _SHORTEST)
+    end = torch.maximum(last + output.offsets[:, last - 1, 1].float(), start + _SHORTEST)
+    return torch.stack([start, torch.minimum(end, clips)], dim=-1)
 
 
 def _geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:

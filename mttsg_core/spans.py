@@ -100,7 +100,7 @@ class _SpanSum(torch.autograd.Function):
         return at_start, at_end, total, None
 
 
-def choose_spans(logits: Tensor, first: Tensor, last: Tensor, top: int) -> Choice:
+def choose_spans(logits: Tensor, bounds: Tensor, top: int) -> Choice:
     """The candidates of largest expected utility under the distribution over all, none overlapping a better one.
 
     The utility of an answer is 1/2 IoU + 1/4 [IoU >= 0.5] + 1/4 [IoU >= 0.7]: taking its expectation instead of the
@@ -108,14 +108,14 @@ def choose_spans(logits: Tensor, first: Tensor, last: Tensor, top: int) -> Choic
 
     Args:
         logits: (N, P), very low for candidates past the end of a video.
-        first, last: (P,) see `span_edges`.
+        bounds: (N, P, 2), or (1, P, 2), of the candidates as they would be answered, in clip units.
         top: K, answers a query.
     """
     considered = min(_CONSIDERED, logits.shape[1])
     best, index = (logits.float() * _SHARPEN).topk(considered, dim=-1)  # (N, C)
     weight = best.softmax(-1)
-    bounds = torch.stack([first[index], last[index]], dim=-1).to(weight.dtype)  # (N, C, 2)
-    overlap = span_iou(bounds[:, :, None], bounds[:, None])  # (N, C, C)
+    answers = bounds.expand(len(logits), -1, -1).to(weight.dtype).gather(1, index[..., None].expand(-1, -1, 2))  # (N, C, 2)
+    overlap = span_iou(answers[:, :, None], answers[:, None])  # (N, C, C)
     half = (overlap >= 0.5).to(weight.dtype)
     utility = 0.5 * overlap + 0.25 * half + 0.25 * (overlap >= 0.7)
     expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)

@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from mttsg_core.spans import NMS_IOU, choose_spans, span_edges, span_iou, span_layout, span_sum
 
 
+def edges(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Candidates as bounds (1, P, 2)."""
+    return torch.stack([first, last], dim=-1)[None].float()
+
+
 @pytest.mark.parametrize("clips", [1, 2, 7, 8, 9, 64, 256, 2000])
 def test_candidates_lie_inside_the_video_and_are_not_too_many(clips: int) -> None:
     first, last = span_edges(clips)
@@ -75,7 +80,7 @@ def test_iou_of_tensors() -> None:
 def test_answers_are_ranked_apart_and_scored_as_chances(clips: int, top: int, seed: int, spread: float) -> None:
     torch.manual_seed(seed)
     first, last = span_edges(clips)
-    choice = choose_spans(torch.randn(3, len(first)) * spread, first, last, top)
+    choice = choose_spans(torch.randn(3, len(first)) * spread, edges(first, last), top)
     assert choice.candidate.shape == choice.score.shape == (3, top)
     assert ((choice.score >= 0) & (choice.score <= 1)).all()
     for row in range(3):
@@ -93,7 +98,7 @@ def test_the_first_answer_is_the_one_of_largest_expected_utility() -> None:
     overlap = span_iou(bounds[:, None], bounds[None])
     utility = 0.5 * overlap + 0.25 * (overlap >= 0.5) + 0.25 * (overlap >= 0.7)
     logits = torch.randn(20, len(first)) * 3
-    chosen = choose_spans(logits, first, last, 1)
+    chosen = choose_spans(logits, edges(first, last), 1)
     for row in range(20):
         # However the distribution is sharpened, a candidate must not be dominated: compare with the loop's own argmax.
         expected = torch.stack([(utility[p] * (1.4 * logits[row]).softmax(0)).sum() for p in range(len(first))])
@@ -104,7 +109,7 @@ def test_candidates_past_the_end_are_never_chosen() -> None:
     first, last = span_edges(20)
     lowest = torch.finfo(torch.float32).min / 8
     logits = torch.randn(1, len(first)).masked_fill(last > 3, lowest)
-    choice = choose_spans(logits, first, last, 8)
+    choice = choose_spans(logits, edges(first, last), 8)
     kept = choice.candidate[0][choice.score[0] > 0]
     assert (last[kept] <= 3).all()
     assert (choice.score[0] == 0).any()  # three clips have no eight answers apart
