@@ -7,18 +7,15 @@ the others go on.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import ClipFeatures, Settings
@@ -26,6 +23,7 @@ from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import FeatureCache, VideoFeatures, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.video import FrameChunk, probe, sample
+from mttsg_core.workers import interrupts_held_back, worker_pool
 
 _CLIPS_AT_ONCE = 32
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
@@ -194,11 +192,9 @@ def extract(
 def _extract_parallel(
     jobs: Sequence[Job], settings: ExtractionSettings, workers: int, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
-    pool = ProcessPool(max_workers=workers, context=get_context("spawn"), initializer=_start_worker)
-    finished = False
-    try:
+    with worker_pool(workers) as pool:
         pending = {}
-        with _interrupts_held_back():
+        with interrupts_held_back():
             for job in jobs:
                 limit = time_limit or _BASE_LIMIT + _LIMIT_PER_MEGABYTE * job.size / 1e6
                 pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
@@ -212,40 +208,6 @@ def _extract_parallel(
                     yield ExtractionFailed(job, f"not done after {limit:.0f} s, given up")
                 except (ProcessExpired, CancelledError):
                     yield ExtractionFailed(job, "the decoder crashed on it")
-        finished = True
-    finally:
-        if finished:
-            pool.close()
-        else:
-            pool.stop()
-        pool.join()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Workers started in here, or by threads started in here, never see a Ctrl-C, not even while they start up."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it, as the first worker does, would let the signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed has nobody to work for."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _extract_one(job: Job, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from typer.testing import CliRunner
+
+from make_corpus import make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -87,14 +88,8 @@ def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of 24 videos of moving shapes; see examples/make_corpus.py."""
-    spec = importlib.util.spec_from_file_location("make_corpus_once", ROOT / "examples" / "make_corpus.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its data classes look themselves up
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("corpus") / "data"
-    module.make_corpus(folder, videos=24, size=64, workers=1)
+    make_corpus(folder, videos=24, size=64, workers=1)
     return folder
 
 

@@ -17,7 +17,7 @@ ROOT = Path(mttsg_core.__file__).parents[1]
 PAPER = ("mining", "contrast", "negatives", "objects", "activities")
 LAYERS = (
     ("errors",),
-    ("config", "modes", "moments", "devices", "paths"),
+    ("config", "modes", "moments", "devices", "paths", "workers"),
     (
         *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),
         *("video", "encoders", "metrics", "measures", "layers", "spans", "backbone", "head", *PAPER),

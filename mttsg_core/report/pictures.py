@@ -7,23 +7,22 @@ and nothing else.
 from __future__ import annotations
 
 import base64
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from fractions import Fraction
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from mttsg_core.errors import VideoError
 from mttsg_core.report.cases import Case
 from mttsg_core.video import probe, sample
+from mttsg_core.workers import interrupts_held_back, worker_pool
 
 _HEIGHT, _LARGEST_WIDTH = 90, 200  # pixels
 _TIME_LIMIT = 30.0  # seconds a video
@@ -63,14 +62,13 @@ def take_pictures(
     if not any(files.values()):
         yield from ((case.number, []) for case in cases)
         return
-    pool = ProcessPool(max_workers=1, context=get_context("spawn"), initializer=_start_worker)
-    finished = False
-    try:
+    with worker_pool(1) as pool:
         futures = {}
-        for case in cases:
-            path = files[case.number]
-            if path is not None:
-                futures[case.number] = pool.schedule(_read, args=(path, wanted_times(case)), timeout=time_limit)
+        with interrupts_held_back():
+            for case in cases:
+                path = files[case.number]
+                if path is not None:
+                    futures[case.number] = pool.schedule(_read, args=(path, wanted_times(case)), timeout=time_limit)
         for case in cases:
             if case.number not in futures:
                 yield case.number, []
@@ -79,13 +77,6 @@ def take_pictures(
                 yield case.number, futures[case.number].result()
             except (FutureTimeoutError, ProcessExpired, CancelledError):
                 yield case.number, []
-        finished = True
-    finally:
-        if finished:
-            pool.close()
-        else:
-            pool.stop()
-        pool.join()
 
 
 def read_pictures(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Picture]:
@@ -116,10 +107,6 @@ def encode_jpeg(frame: np.ndarray) -> str:
         container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return base64.b64encode(target.getvalue()).decode("ascii")
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def _read(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Picture]:
