@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import tokenize
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
@@ -27,6 +31,12 @@ from mttsg_core.moments import Timeline
 
 FloatFeatures = npt.NDArray[np.floating]
 ELSEWHERE = "elsewhere"  # the encoder named in the fingerprint of features that were not made here
+# What NumPy, zipfile, h5py and safetensors raise on damaged files, as fuzzing has shown.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError),
+    *(SyntaxError, MemoryError, AssertionError, BadZipFile, SafetensorError, zlib.error, struct.error),
+    tokenize.TokenError,
+)
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16
 
 
@@ -205,7 +215,7 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
             raise FeatureError(f"{path}: features are .npy, .npz, .safetensors or .h5 files")
     except FeatureError:
         raise
-    except Exception as error:  # on a damaged file NumPy, zipfile and h5py raise almost anything
+    except _DAMAGE as error:
         raise FeatureError(f"{path}: cannot be read as features ({_one_line(error)})") from error
     about = about if isinstance(about, dict) else {}  # another program's notes
     regions = arrays.get("regions")
