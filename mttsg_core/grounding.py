@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -13,18 +12,17 @@ from mttsg_core.batch import Batch, VideoItem, collate
 from mttsg_core.checkpoint import Model, load_model
 from mttsg_core.devices import choose_device
 from mttsg_core.encoders import build_encoder
-from mttsg_core.errors import ConfigError, DataError, FeatureError
+from mttsg_core.errors import DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
 from mttsg_core.head import decode
-from mttsg_core.modes import Mode
+from mttsg_core.modes import Mode, grounding_mode
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.paths import default_cache, find_model
 
 _QUERIES_AT_ONCE = 256
 
 """Each sentence by itself, or the sentences of a video together."""
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Grounder:
@@ -118,8 +116,7 @@ class Grounder:
         mode: Mode = "independent",
     ) -> Iterator[list[list[Moment]]]:
         """`ground_features` for many videos, in batches of `at_once`; yields the answers video by video."""
-        if mode not in MODES:
-            raise ConfigError(f"mode {mode!r}: must be {' or '.join(MODES)}")
+        mode = grounding_mode(mode)
         waiting: list[VideoItem] = []
         for features, queries in videos:
             same_fingerprint(features.fingerprint, self.fingerprint, "the features")

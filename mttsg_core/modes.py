@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from mttsg_core.config import refuse_unknown
+from mttsg_core.errors import ConfigError
 
 Mode = Literal["independent", "joint"]
 """`independent`: each sentence by itself. `joint`: the sentences of a video help each other, in no order."""
@@ -16,5 +16,8 @@ def grounding_mode(name: str) -> Mode:
     Raises:
         ConfigError: if there is none.
     """
-    refuse_unknown([name], get_args(Mode), "mode")
-    return "joint" if name == "joint" else "independent"
+    if name == "joint":
+        return "joint"
+    if name == "independent":
+        return "independent"
+    raise ConfigError(f"unknown mode {name!r}: use {' or '.join(get_args(Mode))}")
