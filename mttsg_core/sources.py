@@ -127,14 +127,15 @@ def _locate(folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wante
         if pair.duration is None and video is not None:
             with suppress(VideoError):  # the features may tell it; if not, reading them says that it is not known
                 sources.durations[key] = probe(video).duration
-    elif features is not None and _fingerprint(features, key) == dict(wanted):
+        return
+    found = None if features is None else _fingerprint(features, key)
+    if features is not None and found == dict(wanted):
         sources.files[key] = features
     elif video is not None:
         sources.files[key] = cache.path(video, wanted)
         sources.jobs.append(Job(video, sources.files[key]))
     elif features is not None:
         sources.files[key] = features  # damaged ones are named when they are loaded
-        found = _fingerprint(features, key)
         if found is not None:
             same_fingerprint(found, wanted, str(features))
 
