@@ -14,24 +14,24 @@ from pathlib import Path
 
 import torch
 
+from mttsg_core.checkpoint import load_model
 from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.examples import Examples
 from mttsg_core.features import FeatureCache
-from mttsg_core.grounding import Grounder
 from mttsg_core.objective import objective
 from mttsg_core.pairs import DataFolder
 from mttsg_core.paths import default_cache
 from mttsg_core.sources import find_sources
-from mttsg_core.training import _Examples
 
 
 def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, float]:
     """Shares dropped in percent, of pairs of other videos with the same sentence and of those with another one."""
-    grounder = Grounder.load(model, device="cpu", cache=cache)
-    network = grounder.network.train()
+    loaded = load_model(model)
+    network = loaded.network.train()
     if network.negatives is None:
         raise SystemExit("the model was trained without negatives")
-    sources = find_sources(DataFolder.open(data, None), ["train"], FeatureCache(cache), grounder.fingerprint)
-    examples = _Examples(sources.dataset("train", network.config.max_clips), grounder.text_encoder)
+    sources = find_sources(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
+    examples = Examples(sources.dataset("train", network.config.max_clips), loaded.text_encoder)
     counts = torch.zeros(2, 2)  # duplicates, others: dropped, all
     with torch.no_grad():
         for epoch in range(epochs):

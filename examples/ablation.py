@@ -1,10 +1,12 @@
 """What each part of the method brings: train with parts switched off, over several seeds, and write a table.
 
     python examples/ablation.py data/ --split val --seeds 3 --out ablation
+    python examples/ablation.py data/ --split rest --share 0.25 --jobs 4 --out few
 
 Writes OUT/table.md and OUT/table.csv: for each variant the mean and the standard deviation over seeds, in percent.
-Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. Options after `--` go to
-`mttsg train`, for example `-- --text-encoder glove:vectors.txt --epochs 20`.
+Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. With `--share` only some of the
+training videos are trained on; the others are the split `rest`. Options after `--` go to `mttsg train`, for example
+`-- --text-encoder glove:vectors.txt --epochs 20`.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mttsg_core.config import NetworkConfig
@@ -31,19 +36,32 @@ def main() -> int:
     parser.add_argument("--split", action="append", help="split to evaluate on, repeatable (default: val)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs and the table")
+    parser.add_argument("--share", type=float, default=1.0, help="of the training videos that are trained on")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with one thread each if several")
     parser.add_argument("--variant", action="append", help="only these variants, repeatable")
     parser.add_argument("train", nargs="*", help="options for mttsg train, after --")
     arguments = parser.parse_args()
     splits = arguments.split or ["val"]
     chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
-    rows: list[dict[str, str]] = []
-    for name, off in chosen.items():
-        reports = []
-        for seed in range(arguments.seeds):
-            folder = arguments.out / name.replace(" ", "-") / str(seed)
-            reports.append(run(arguments.data, folder, splits, [*without(off), "--seed", str(seed), *arguments.train]))
-        rows += [{"variant": name, "split": split, **figures([r[split] for r in reports])} for split in splits]
-        write_tables(arguments.out, rows)
+    data = arguments.data if arguments.share >= 1 else fewer(arguments.data, arguments.out / "data", arguments.share)
+    runs = {
+        (name, seed): [*without(off), "--seed", str(seed), *arguments.train]
+        for seed in range(arguments.seeds)
+        for name, off in chosen.items()
+    }
+
+    def report(key: tuple[str, int]) -> dict[str, dict[str, float]]:
+        folder = arguments.out / key[0].replace(" ", "-") / str(key[1])
+        return run(data, folder, splits, runs[key], threads=None if arguments.jobs == 1 else 1)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        reports = dict(zip(runs, pool.map(report, runs), strict=True))
+    rows = [
+        {"variant": name, "split": split, **figures([reports[name, seed][split] for seed in range(arguments.seeds)])}
+        for name in chosen
+        for split in splits
+    ]
+    write_tables(arguments.out, rows)
     print((arguments.out / "table.md").read_text(encoding="utf-8"))
     return 0
 
@@ -59,25 +77,46 @@ def without(names: Sequence[str]) -> list[str]:
     return [word for name in names for word in ("--without", name)]
 
 
-def run(data: Path, folder: Path, splits: Sequence[str], options: Sequence[str]) -> dict[str, dict[str, float]]:
+def fewer(data: Path, folder: Path, share: float) -> Path:
+    """A data folder with that share of the training videos, the others as a split `rest`, and all else as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in data.iterdir():
+        link = folder / entry.name
+        if entry.name != "train.jsonl" and not link.exists():
+            link.symlink_to(entry.resolve())
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    videos = sorted({row["video"] for row in rows})
+    random.Random(0).shuffle(videos)
+    kept = set(videos[: round(share * len(videos))])
+    for name, here in (("train", True), ("rest", False)):
+        lines = [json.dumps(row) + "\n" for row in rows if (row["video"] in kept) == here]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def run(
+    data: Path, folder: Path, splits: Sequence[str], options: Sequence[str], *, threads: int | None
+) -> dict[str, dict[str, float]]:
     """Train and evaluate one variant with one seed, unless that is done; returns the report of each split."""
     if not (folder / "report.json").exists():
-        mttsg("train", str(data), "--out", str(folder), "--overwrite", "--quiet", *options)
+        mttsg("train", str(data), "--out", str(folder), "--overwrite", "--quiet", *options, threads=threads)
     reports = {}
     for split in splits:
         kept = folder / f"evaluation-{split}.json"
         if not kept.exists():
-            said = mttsg("evaluate", str(data), "--model", str(folder), "--split", split, "--json", "--quiet")
+            words = ("evaluate", str(data), "--model", str(folder), "--split", split, "--json", "--quiet")
+            said = mttsg(*words, threads=threads)
             kept.write_text(said, encoding="utf-8")
         reports[split] = json.loads(kept.read_text(encoding="utf-8"))
     return reports
 
 
-def mttsg(*words: str) -> str:
+def mttsg(*words: str, threads: int | None) -> str:
     """Run a command of mttsg, and return its standard output."""
     print("mttsg", *words, file=sys.stderr)
-    done = subprocess.run([sys.executable, "-m", "mttsg_cli", *words], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    environment = os.environ if threads is None else {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "mttsg_cli", *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
 
 
 def figures(reports: Sequence[dict[str, float]]) -> dict[str, str]:

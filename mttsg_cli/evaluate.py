@@ -63,7 +63,9 @@ def evaluate(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the shuffles of --baselines.")] = 0,
     features: options.Features = None,
+    encoder: options.KnownEncoder = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
     strict: options.Strict = False,
@@ -102,8 +104,10 @@ def evaluate(
             comparison = _score_file(folder, split, predictions, reporter, measures, strict=strict, baselines=baselines)
         else:
             from mttsg_core.grounding import Grounder
+            from mttsg_core.hub import find_model
 
-            grounder = Grounder.load(model, device=device, cache=cache)
+            found = find_model(model, offline=offline)
+            grounder = Grounder.load(found, device=device, cache=cache, encoder=encoder, offline=offline)
             dataset, failed = _dataset(folder, split, grounder, reporter, workers=workers, strict=strict)
             comparison = _ground_split(
                 folder, dataset, grounder, reporter, measures, mode=chosen, seed=seed if baselines else None
@@ -159,15 +163,15 @@ def _dataset(
     strict: bool,
 ) -> tuple[Dataset, int]:
     """The pairs with the features that the model expects, and how many videos failed."""
-    from mttsg_core.sources import find_sources, settings_of
+    from mttsg_core.sources import find_sources
 
     sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict)
     options.report_problems(reporter, sources.problems)
-    settings = settings_of(grounder.fingerprint) if sources.jobs else None
+    settings = grounder.extraction_settings() if sources.jobs else None
     failures = []
     if settings is not None:
         failures = run_extraction(sources.jobs, settings, reporter, workers=workers)
-    dataset = sources.dataset(split, grounder.network.config.max_clips)
+    dataset = sources.dataset(split)
     for reason in sources.unusable:
         reporter.error(reason)
     return dataset, len(failures) + len(sources.unusable)

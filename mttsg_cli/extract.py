@@ -24,6 +24,8 @@ def extract(
     encoder: options.Encoder = None,
     fps: options.Fps = None,
     reader: options.Reader = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     cache: options.Cache = None,
@@ -39,6 +41,8 @@ def extract(
         mttsg extract videos/
 
         mttsg extract videos/ --out data/features --workers 4
+
+        mttsg extract videos/ --encoder google/siglip2-base-patch16-224
     """
     with exit_codes():
         from mttsg_core.extraction import ExtractionSettings, Job
@@ -47,7 +51,9 @@ def extract(
         from mttsg_core.videofiles import find_videos
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
-        settings = ExtractionSettings(**options.given(encoder=encoder, fps=fps, reader=reader))
+        settings = ExtractionSettings(
+            **options.given(encoder=encoder, fps=fps, reader=reader), device=device, offline=offline
+        )
         fingerprint = settings.fingerprint()
         store = FeatureCache(cache or default_cache())
         jobs: list[Job] = []

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter, exit_codes
-from mttsg_cli.extract import extracting
-from mttsg_cli.output import FORMATS, Row, write_rows
+from mttsg_cli.output import FORMATS, default_format, is_due, save_rows
+from mttsg_cli.session import Session, write_clips, write_page
 from mttsg_core.config import refuse_unknown
 from mttsg_core.videofiles import VideoFile, find_videos
 
 if TYPE_CHECKING:
-    from mttsg_core.features import VideoFeatures
+    from mttsg_core.clips import ClipNames
     from mttsg_core.grounding import Grounder
     from mttsg_core.questions import Question
 
@@ -34,19 +32,59 @@ def ground(
         typer.Option("--queries", "-Q", metavar="FILE", help="Sentences: a line each, or jsonl; - is standard input."),
     ] = None,
     model: options.Model = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="N", help="Answers a sentence, at most.")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            "-k",
+            min=1,
+            metavar="N",
+            help="The best N answers to each sentence: of the video, or of the whole folder. Default: the best of each "
+            "video.",
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="|".join(FORMATS), help="Default: table on a terminal, tsv into a pipe or file."
+            "--format",
+            metavar="|".join(FORMATS),
+            help="Default: as the file's name ends, else table on a terminal and tsv elsewhere.",
+            autocompletion=lambda: list(FORMATS),
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there; - is standard output.")
+    ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, metavar="S", help="Leave out answers that score less.")
     ] = 0.0,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", metavar="DIR", help="Cut each answer into an mp4 of its own there.")
+    ] = None,
+    clip_name: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-name",
+            metavar="TEMPLATE",
+            help="Names of clips, of {video} {rank} {start} {end} {query} {score}. "
+            "Default: {video}_{rank}_{start}-{end}.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with players and moments to click on.")
+    ] = None,
     features: options.Features = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="ID",
+            help="Answer without any training, by a pretrained model such as CLIP: its name on the Hugging Face Hub or "
+            "a folder. With --model: the folder of its encoder, if that is not known here yet.",
+        ),
+    ] = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -56,6 +94,10 @@ def ground(
 ) -> None:
     """Find the moments of a video, or of every video in a folder, that sentences describe.
 
+    Files that are there already are kept, so the same command again makes what is missing.
+
+    Before any model is trained, a pretrained one such as CLIP, SigLIP or X-CLIP compares the frames with the sentence.
+
     Examples:
 
         mttsg ground video.mp4 "person opens door"
@@ -63,46 +105,106 @@ def ground(
         mttsg ground videos/ "person opens door" "person sits down" --top 3 --format csv
 
         mttsg ground videos/ --queries sentences.txt --format jsonl --out moments.jsonl
+
+        mttsg ground video.mp4 "person opens door" --encoder laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+
+        mttsg ground videos/ "person opens door" --top 10 --clips clips/ --html moments.html
     """
     with exit_codes():
-        from mttsg_core.devices import limit_threads
-        from mttsg_core.errors import ConfigError
-        from mttsg_core.grounding import Grounder
-        from mttsg_core.questions import assign
-
         reporter = Reporter(quiet=quiet, verbose=verbose)
         began = time.monotonic()
-        form = form or ("table" if out is None and sys.stdout.isatty() else "tsv")
+        out = None if out == Path("-") else out
+        form = form or default_format(out)
         refuse_unknown([form], FORMATS, "format")
-        if out is not None and out.exists() and not overwrite:
-            raise ConfigError(f"{out}: exists already; use --overwrite")
+        names = _clip_names(clips, clip_name, video)
+        rows_due = out is None or is_due(out, reporter, overwrite=overwrite)
+        page_due = html is not None and is_due(html, reporter, overwrite=overwrite)
+        if not (rows_due or page_due or clips):
+            return
+        from mttsg_core.answers import best_of_all
+        from mttsg_core.devices import limit_threads
+        from mttsg_core.errors import ConfigError
+        from mttsg_core.questions import assign
+
         questions = _read_questions(queries or [], queries_file, reporter)
-        videos = [VideoFile(video, Path(video.name))] if features is not None else find_videos([video])
-        asked, missing = assign(questions, videos)
-        failed = [f"{name}: no such video below {video}" for name in missing]
-        for line in failed:
-            reporter.error(line)
+        folder = video.is_dir()
+        videos = find_videos([video]) if features is None or folder else [VideoFile(video, Path(video.name))]
+        asked, missing = assign(questions, [one for one in videos if clips is None or not _lies_in(one.path, clips)])
+        session = Session(asked, reporter)
+        for name in missing:
+            session.fail(f"{name}: no such video below {video}")
         if not asked:
             raise ConfigError("no sentence is asked of any video")
-        grounder = Grounder.load(model, device=device, cache=cache)
+        grounder = _load(
+            model, encoder, reporter, with_features=features is not None, device=device, cache=cache, offline=offline
+        )
         limit_threads(grounder.device)
-        answers = (
-            _ground_videos(grounder, asked, top, workers, reporter, failed)
-            if features is None
-            else _ground_features(grounder, asked, top, features)
-        )
-        rows = (row for row in answers if row.score >= threshold)
-        begun = list(islice(rows, 1))  # not even a header is written where there is nothing to answer from
-        written = 0
-        if begun or len(failed) - len(missing) < len(asked):
-            with _output(out) as stream:
-                written = write_rows(chain(begun, rows), form, stream)
+        read = session.extract(grounder, workers) if features is None else session.find_features(features)
+        found = session.ground(grounder, read, top or 1, threshold, with_curves=page_due)
+        if top is not None and folder:
+            found = iter(best_of_all(found, top))
+        lines = session.lines(found, "any video" if folder else str(video))
+        begun = list(islice(lines, 1))  # not even a header is written where nothing could be read
+        if begun:
+            lines = chain(begun, lines)
+            if rows_due:
+                save_rows(lines, form, out)
+            else:
+                deque(lines, maxlen=0)  # for the other outputs
+            if html is not None and page_due:
+                write_page(session, html)
+            if clips is not None and names is not None:
+                write_clips(session, clips, names, workers, overwrite=overwrite)
+        reporter.say(f"{session.figures}, {time.monotonic() - began:.1f} s")
+        if session.failed:
+            raise typer.Exit(SOME_FAILED if begun else UNUSABLE)
+
+
+def _load(
+    model: Path | None,
+    encoder: str | None,
+    reporter: Reporter,
+    *,
+    with_features: bool,
+    device: str,
+    cache: Path | None,
+    offline: bool,
+) -> Grounder:
+    """A trained model; where there is none, or only an encoder is named, an answer without training."""
+    from mttsg_core.encoders import DEFAULT_PRETRAINED
+    from mttsg_core.grounding import Grounder
+    from mttsg_core.hub import find_model
+    from mttsg_core.paths import newest_run
+
+    if model is None and (encoder is not None or not (with_features or newest_run())):
+        encoder = encoder or DEFAULT_PRETRAINED
         reporter.say(
-            f"{len(asked)} videos, {sum(map(len, asked.values()))} sentences, {written} moments, "
-            f"{len(failed)} failed, {time.monotonic() - began:.1f} s"
+            f"no trained model is used: {encoder} compares frames with the sentence; to train one: mttsg train DATA"
         )
-        if failed:
-            raise typer.Exit(SOME_FAILED if len(failed) - len(missing) < len(asked) else UNUSABLE)
+        return Grounder.zero_shot(encoder, device=device, cache=cache, offline=offline)
+    found = find_model(model, offline=offline)
+    return Grounder.load(found, device=device, cache=cache, encoder=encoder, offline=offline)
+
+
+def _clip_names(folder: Path | None, template: str | None, video: Path) -> ClipNames | None:
+    """The names of clips, if clips are wanted. Refuses a folder that cannot take them."""
+    from mttsg_core.errors import ConfigError
+
+    if folder is None:
+        if template is not None:
+            raise ConfigError("--clip-name: say where with --clips DIR")
+        return None
+    from mttsg_core.clips import ClipNames
+
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file, not a folder for clips")
+    if video.is_dir() and (folder.resolve() == video.resolve() or _lies_in(video, folder)):
+        raise ConfigError(f"{folder}: clips would lie among the videos; name a folder of their own")
+    return ClipNames(**options.given(template=template))
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _read_questions(queries: list[str], file: Path | None, reporter: Reporter) -> list[Question]:
@@ -121,74 +223,3 @@ def _read_questions(queries: list[str], file: Path | None, reporter: Reporter) -
     if not questions:
         raise ConfigError("no sentence: give one after the video, or a file of them with --queries")
     return questions
-
-
-def _ground_videos(
-    grounder: Grounder,
-    asked: Mapping[VideoFile, list[str]],
-    top: int,
-    workers: int | None,
-    reporter: Reporter,
-    failed: list[str],
-) -> Iterator[Row]:
-    """Rows video by video in the order asked, each as soon as it and those before it are read."""
-    from mttsg_core.extraction import Extracted, Job
-    from mttsg_core.features import read_features
-
-    targets: dict[VideoFile, Path] = {}
-    for video in asked:
-        try:
-            targets[video] = grounder.cache.path(video.path, grounder.fingerprint)
-        except OSError as error:
-            failed.append(str(video.path))
-            reporter.error(f"{video.path}: {(error.strerror or str(error)).lower()}")
-    waiting = list(targets)
-    ready: dict[Path, bool] = {}
-    todo = [Job(video.path, target) for video, target in targets.items()]
-    for event in extracting(todo, grounder.extraction_settings(), reporter, workers=workers):
-        ready[event.job.video] = isinstance(event, Extracted)
-        if not ready[event.job.video]:
-            failed.append(str(event.job.video))
-        while waiting and waiting[0].path in ready:
-            video = waiting.pop(0)
-            if ready[video.path]:
-                yield from _rows(video, asked[video], read_features(targets[video]), grounder, top)
-
-
-def _ground_features(grounder: Grounder, asked: Mapping[VideoFile, list[str]], top: int, folder: Path) -> Iterator[Row]:
-    """Rows of videos whose features lie in a folder; the video files themselves need not be there."""
-    from mttsg_core.features import FeatureStore
-    from mttsg_core.lookup import FeatureIndex
-    from mttsg_core.video import probe
-
-    index = FeatureIndex(folder)
-    for video, queries in asked.items():
-        found = index.find([str(video.name), video.name.stem])
-        files = {} if found is None or found.path is None else {found.key: found.path}
-        durations = {name: probe(video.path).duration for name in files if video.path.is_file()}
-        store = FeatureStore(files, durations, max_clips=grounder.network.config.max_clips)
-        yield from _rows(video, queries, store.load(found.key if found else str(video.name)), grounder, top)
-
-
-def _rows(video: VideoFile, queries: list[str], features: VideoFeatures, grounder: Grounder, top: int) -> Iterator[Row]:
-    for query, moments in zip(queries, grounder.ground_features(features, queries, top), strict=True):
-        for rank, moment in enumerate(moments, start=1):
-            yield Row(str(video.path), query, rank, *moment)
-
-
-@contextmanager
-def _output(path: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears when it is complete. File names that are no Unicode pass through."""
-    if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        yield sys.stdout
-        return
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            yield stream
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -68,17 +68,30 @@ Config = Annotated[
     ),
 ]
 Model = Annotated[
-    Path | None, typer.Option("--model", "-m", metavar="DIR", help="Model folder. Default: the newest finished run.")
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="DIR|NAME",
+        help="Model: a folder, or user/name on the Hugging Face Hub. Default: the newest finished run.",
+    ),
 ]
 Encoder = Annotated[
-    str | None, typer.Option("--encoder", metavar="ID", help="Video encoder. Default: classic, which is built in.")
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="ID",
+        help="Video encoder: classic (built in), or a pretrained model such as CLIP: its name on the Hugging Face Hub, "
+        "or a folder. Default: classic.",
+    ),
 ]
 TextEncoder = Annotated[
     str | None,
     typer.Option(
         "--text-encoder",
         metavar="ID",
-        help="hashed (built in) or glove:FILE. Default: a glove*.txt beside train.jsonl if there is one, else hashed.",
+        help="hashed (built in), glove:FILE, clip (the text tower of the video encoder), or a pretrained text model. "
+        "Default: clip with a pretrained encoder, else a glove*.txt beside train.jsonl, else hashed.",
     ),
 ]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.01, max=120, metavar="F", help="Clips a second. Default: 2.")]
@@ -88,7 +101,14 @@ Reader = Annotated[
 Features = Annotated[
     Path | None, typer.Option("--features", metavar="DIR", help="Features made elsewhere, one file a video, or HDF5.")
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")]
+KnownEncoder = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder", metavar="DIR", help="Folder of the model's encoder, if it lies in one that is not known here yet."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where networks run.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network: pretrained models must be here.")]
 Cache = Annotated[
     Path | None,
     typer.Option("--cache", metavar="DIR", envvar="MTTSG_CACHE", help="Cached features. Default: your cache folder."),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from mttsg_cli.console import Reporter
+from mttsg_core.errors import ConfigError
 
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
@@ -31,56 +37,121 @@ class Row:
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True)
+class Absent:
+    """A sentence that nothing answers. A table shows it; it is no row for a program."""
+
+    query: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"not in {self.where}: {self.query}"
+
+
+def is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
+    """Whether a file is still to be written, and if not, a line that says so. A file that is there is a finished one.
+
+    Raises:
+        ConfigError: if it can never be written there.
+    """
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder")
+        if path.is_file() and not overwrite:
+            reporter.say(f"{path}: is there already, skipped; --overwrite makes it anew")
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return True
+
+
+def save(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file, which appears when it is finished. A pipe or a terminal is written into as it is.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    from mttsg_core.features import write_atomically
+
+    try:
+        if path.exists() and not path.is_file():
+            write(path)
+        else:
+            write_atomically(path, write)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
 def print_json(report: Mapping[str, Any]) -> None:
     """One object on standard output."""
     print(json.dumps(dict(report), indent=2))  # noqa: T201 -- in ASCII, which every terminal and locale takes
 
 
-def write_rows(rows: Iterable[Row], form: str, stream: IO[str]) -> int:
-    """Write rows as they come; returns how many there were. `form` is a key of `FORMATS`."""
-    return FORMATS[form](rows, stream)
+def save_rows(lines: Iterable[Row | Absent], form: str, path: Path | None) -> None:
+    """Write rows to a file, or to standard output. File names that are no Unicode pass through."""
+    if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+        write_rows(lines, form, sys.stdout)
+        return
+
+    def write(target: Path) -> None:
+        with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            write_rows(lines, form, stream)
+
+    save(path, write)
 
 
-def _write_table(rows: Iterable[Row], stream: IO[str]) -> int:
-    found = list(rows)
+def write_rows(lines: Iterable[Row | Absent], form: str, stream: IO[str]) -> None:
+    """Write rows as they come. `form` is a key of `FORMATS`."""
+    FORMATS[form](lines, stream)
+
+
+_Writer = Callable[[Iterable["Row | Absent"], IO[str]], None]
+
+
+def _rows(lines: Iterable[Row | Absent]) -> Iterator[Row]:
+    return (line for line in lines if isinstance(line, Row))
+
+
+def _write_table(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+    found = list(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    several = len({row.video for row in found}) > 1
+    several = len({row.video for row in _rows(found)}) > 1
     for name in COLUMNS if several else COLUMNS[1:]:
         table.add_column(name, justify="left" if name in ("video", "query") else "right", overflow="fold")
     for row in found:
+        if isinstance(row, Absent):
+            names = [Text("")] if several else []
+            table.add_row(*names, Text(_visible(row.query)), "", Text(_visible(f"not in {row.where}")), "", "")
+            continue
         cells = [_clock(row.start), _clock(row.end), f"{row.score:.2f}"]
         names = [Text(_visible(row.video))] if several else []
         table.add_row(*names, Text(_visible(row.query)), str(row.rank), *cells)
     Console(file=stream).print(table)
-    return len(found)
 
 
-def _write_json(rows: Iterable[Row], stream: IO[str]) -> int:
-    found = [row.rounded() for row in rows]
-    stream.write(_as_json(found, indent=2) + "\n")
-    return len(found)
+def _write_json(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+    stream.write(_as_json([row.rounded() for row in _rows(lines)], indent=2) + "\n")
 
 
-def _write_jsonl(rows: Iterable[Row], stream: IO[str]) -> int:
-    count = 0
-    for row in rows:
+def _write_jsonl(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+    for row in _rows(lines):
         stream.write(_as_json(row.rounded()) + "\n")
         stream.flush()
-        count += 1
-    return count
 
 
-def _write_separated(delimiter: str) -> Callable[[Iterable[Row], IO[str]], int]:
-    def write(rows: Iterable[Row], stream: IO[str]) -> int:
+def _write_separated(delimiter: str) -> _Writer:
+    def write(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
-        count = 0
-        for row in rows:
+        for row in _rows(lines):
             times = [f"{value:.3f}" for value in (row.start, row.end, row.score)]
             writer.writerow([row.video, row.query, row.rank, *times])
             stream.flush()
-            count += 1
-        return count
 
     return write
 
@@ -99,21 +170,20 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _write_subtitles(header: str, comma: str, *, numbered: bool) -> Callable[[Iterable[Row], IO[str]], int]:
-    def write(rows: Iterable[Row], stream: IO[str]) -> int:
-        found = sorted(rows, key=lambda row: (row.video, row.start, row.rank))
+def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:
+    def write(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+        found = sorted(_rows(lines), key=lambda row: (row.video, row.start, row.rank))
         stream.write(header)
         for number, row in enumerate(found, start=1):
             times = " --> ".join(_time_code(seconds, comma) for seconds in (row.start, row.end))
             text = " ".join(row.query.split()).replace("-->", "→")
             text = text if numbered else text.replace("&", "&amp;").replace("<", "&lt;")  # vtt has marks of its own
             stream.write((f"{number}\n" if numbered else "") + f"{times}\n{text}\n\n")
-        return len(found)
 
     return write
 
 
-FORMATS: dict[str, Callable[[Iterable[Row], IO[str]], int]] = {
+FORMATS: dict[str, _Writer] = {
     "table": _write_table,
     "json": _write_json,
     "jsonl": _write_jsonl,
@@ -122,6 +192,14 @@ FORMATS: dict[str, Callable[[Iterable[Row], IO[str]], int]] = {
     "srt": _write_subtitles("", ",", numbered=True),
     "vtt": _write_subtitles("WEBVTT\n\n", ".", numbered=False),
 }
+
+
+def default_format(path: Path | None) -> str:
+    """What a file's name ends in, else a table on a terminal and tsv elsewhere; a key of `FORMATS`."""
+    if path is None:
+        return "table" if sys.stdout.isatty() else "tsv"
+    suffix = path.suffix[1:].lower()
+    return suffix if suffix in FORMATS else "tsv"
 
 
 def _clock(seconds: float) -> str:

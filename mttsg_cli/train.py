@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +19,7 @@ from mttsg_core.config import NetworkConfig, TrainingConfig
 if TYPE_CHECKING:
     from mttsg_core.encoders.base import Settings
     from mttsg_core.pairs import DataFolder
-    from mttsg_core.training import EpochDone
+    from mttsg_core.training import EpochDone, TrainingEvent, TrainingFinished
 
 _DEFAULT = TrainingConfig()
 
@@ -48,6 +50,14 @@ def train(
         typer.Option("--without", metavar="|".join(NetworkConfig.SWITCHES), help="Switch a part off (repeatable)."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the stopped run in --out.")] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="USER/NAME",
+            help="Push the finished model to the Hugging Face Hub. Whether you may is asked before the training.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     encoder: options.Encoder = None,
     text_encoder: options.TextEncoder = None,
@@ -55,10 +65,14 @@ def train(
     reader: options.Reader = None,
     features: options.Features = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
     cache: options.Cache = None,
     seed: Annotated[int | None, typer.Option("--seed", help=f"Of everything random. Default: {_DEFAULT.seed}.")] = None,
     workers: options.Workers = None,
     strict: options.Strict = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events below the model folder (optional extra).")
+    ] = False,
     config: options.Config = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -73,17 +87,22 @@ def train(
         mttsg train data/ --out model --epochs 60 --seed 1
 
         mttsg train data/ --out model --resume
+
+        mttsg train data/ --push ada/kitchen-moments
     """
     with exit_codes():
         from mttsg_core import sources as data_sources
         from mttsg_core import training
+        from mttsg_core.card import write_card
         from mttsg_core.config import LossConfig, from_mapping
         from mttsg_core.devices import choose_device, limit_threads
         from mttsg_core.encoders import build_text_encoder
         from mttsg_core.errors import ConfigError, DataError
         from mttsg_core.features import FeatureCache
+        from mttsg_core.hub import check_push
         from mttsg_core.pairs import DataFolder
         from mttsg_core.paths import default_cache, new_run, unfinished_run
+        from mttsg_core.report import training_page
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         tables = options.config_tables(context)
@@ -95,29 +114,38 @@ def train(
         switches = NetworkConfig.switched_off(without or [])
         run_device = choose_device(device)
         limit_threads(run_device)
+        if push is not None:
+            if offline:
+                raise ConfigError("--push needs the network, which --offline forbids")
+            check_push(push)
         folder = DataFolder.open(data, features)
         splits = [name for name in ("train", "val") if name in folder.splits]
         if "train" not in splits:
             raise DataError(f"{data}: no train split; there is {', '.join(sorted(folder.splits))}")
-        text = build_text_encoder(text_encoder or _text_encoder_beside(data))
         wanted = _wanted_features(
-            folder, splits, use_features=features is not None, encoder=encoder, fps=fps, reader=reader
+            folder, splits, use_features=features is not None, encoder=encoder, fps=fps, reader=reader, offline=offline
         )
         sources = data_sources.find_sources(
             folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
         )
         options.report_problems(reporter, sources.problems)
+        text = build_text_encoder(
+            _text_encoder(text_encoder, data, wanted),
+            encoder_id=str(wanted["encoder"]),
+            device=str(run_device),
+            offline=offline,
+        )
         model_folder = out or (unfinished_run() if resume else None)
         if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
             raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
         failures = 0
-        settings = data_sources.settings_of(wanted) if sources.jobs else None
+        settings = data_sources.settings_of(wanted, device=str(run_device), offline=offline) if sources.jobs else None
         if settings is not None:
             failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
         learned = sources.dataset("train", max_clips)
-        validation = sources.dataset("val", max_clips) if "val" in splits else None
+        validation = sources.dataset("val") if "val" in splits else None
         for reason in sources.unusable:
             reporter.error(reason)
         failures += len(sources.unusable)
@@ -133,28 +161,62 @@ def train(
             device=run_device,
             resume=resume,
         )
-        with reporter.progress(None, "Training") as bar:
-            for event in events:
-                if isinstance(event, training.TrainingStarted):
-                    bar.expect(event.epochs)
-                    reporter.say(
-                        f"training on {event.videos} videos with {event.pairs} sentences, "
-                        f"{event.parameters / 1e6:.2f} M parameters, {run_device}, into {model_folder}"
-                    )
-                    if event.clipped:
-                        reporter.say(f"{event.clipped} moments end after their video and are clipped")
-                    bar.advance(event.epoch)
-                elif isinstance(event, training.EpochDone):
-                    bar.advance()
-                    reporter.say(_epoch_line(event))
-                else:
-                    finished = event
+        finished = _follow(events, model_folder, str(run_device), reporter, tensorboard=tensorboard)
         stopped = ", stopped early" if finished.stopped_early else ""
         reporter.say(f"kept epoch {finished.best_epoch}{stopped}, {finished.seconds:.0f} s of training: {model_folder}")
+        write_card(model_folder, push, overwrite=overwrite)
+        (model_folder / "report.html").write_text(training_page(model_folder), encoding="utf-8")
         if as_json:
             print_json({"model": str(model_folder), "best_epoch": finished.best_epoch, **finished.metrics})
+        if push is not None:
+            failures += not _push(model_folder, push, reporter)
         if failures:
             raise typer.Exit(SOME_FAILED)
+
+
+def _follow(
+    events: Iterable[TrainingEvent], folder: Path, device: str, reporter: Reporter, *, tensorboard: bool
+) -> TrainingFinished:
+    """Say what happens in a training, until it is over."""
+    from mttsg_core.tensorboard import TensorBoardLog
+    from mttsg_core.training import EpochDone, TrainingStarted
+
+    with (
+        TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log,
+        reporter.progress(None, "Training") as bar,
+    ):
+        for event in events:
+            if isinstance(event, TrainingStarted):
+                bar.expect(event.epochs)
+                reporter.say(
+                    f"training on {event.videos} videos with {event.pairs} sentences, "
+                    f"{event.parameters / 1e6:.2f} M parameters, {device}, into {folder}"
+                )
+                if event.clipped:
+                    reporter.say(f"{event.clipped} moments end after their video and are clipped")
+                bar.advance(event.epoch)
+            elif isinstance(event, EpochDone):
+                bar.advance()
+                reporter.say(_epoch_line(event))
+                if log is not None:
+                    log.write(event)
+            else:
+                return event
+    raise RuntimeError("a training ended without saying so")
+
+
+def _push(folder: Path, repo: str, reporter: Reporter) -> bool:
+    """Push a finished model, or say why not and how to do it later."""
+    from mttsg_core.errors import ModelError
+    from mttsg_core.hub import push_model
+
+    try:
+        reporter.say(f"pushed: {push_model(folder, repo)}")
+    except ModelError as error:
+        later = f"hf upload {repo} {quote(str(folder))} . --exclude 'state/*'"
+        reporter.error(f"{error}; the model is complete in {folder}: push it later with: {later}")
+        return False
+    return True
 
 
 def _wanted_features(
@@ -165,27 +227,41 @@ def _wanted_features(
     encoder: str | None,
     fps: float | None,
     reader: str | None,
+    offline: bool,
 ) -> Settings:
     """Features that lie in the folder are used unless a way of making them is asked for."""
+    from mttsg_core.encoders import build_encoder
     from mttsg_core.errors import DataError
     from mttsg_core.extraction import ExtractionSettings
+    from mttsg_core.features import same_fingerprint
     from mttsg_core.sources import features_at_hand
 
     asked = options.given(encoder=encoder, fps=fps, reader=reader)
     if use_features or not asked:
         at_hand = features_at_hand(folder, splits)
         if at_hand is not None:
+            if encoder is not None:
+                same = {**at_hand, **build_encoder(encoder, offline=offline).settings}
+                same_fingerprint(at_hand, same, str(folder.features))
             return at_hand
         if use_features:
             raise DataError(f"{folder.features}: no features of any video of {folder.path}")
-    return ExtractionSettings(**asked).fingerprint()
+    return ExtractionSettings(**asked, offline=offline).fingerprint()
 
 
-def _text_encoder_beside(data: Path) -> str:
-    """A single file of GloVe vectors beside the annotations is meant to be used; else the built-in encoder."""
-    from mttsg_core.encoders import DEFAULT_TEXT_ENCODER
+def _text_encoder(asked: str | None, data: Path, features: Settings) -> str:
+    """What is asked for; else the text tower of a pretrained encoder, a file of GloVe vectors, or `hashed`."""
+    from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER
+    from mttsg_core.errors import ConfigError
+    from mttsg_core.features import ELSEWHERE
 
-    files = sorted(data.glob("glove*.txt"))
+    if asked == OWN_TEXT_TOWER and features["encoder"] == ELSEWHERE:
+        raise ConfigError(f"--text-encoder {asked}: the features do not say whose text tower; name the model itself")
+    if asked is not None:
+        return asked
+    if features["encoder"] not in (DEFAULT_ENCODER, ELSEWHERE) and "fps" in features:  # else another program made them
+        return OWN_TEXT_TOWER
+    files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
     return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 

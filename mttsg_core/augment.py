@@ -1,4 +1,4 @@
-"""Training videos made anew from those at hand: cut to a window, or joined to a piece of another video.
+"""Training videos made anew from those at hand: cut to a window, joined to a piece of another, or robbed of a moment.
 
 A moment then stands at other places of longer and shorter videos, so that its place says less and its content more.
 The rate of clips is kept and no clip is interpolated. On Charades-STA with CLIP features this was worth about 2
@@ -19,6 +19,8 @@ from mttsg_core.features import VideoFeatures
 _KEPT_WHOLE = 0.3  # chance that a side of the window stays at the end of the video
 _SMALLEST_WINDOW = 0.6  # of the video
 _VISIBLE = 0.75  # of a moment that must lie in the window for its query to stay
+_MARGIN = 1  # clips erased on either side of a moment
+_LEFT = 1 / 3  # of a video, at least, when a moment is erased
 _PIECE = (0.2, 0.6)  # length of the other video's piece, relative to the window
 
 
@@ -56,6 +58,30 @@ def join_piece(item: VideoItem, other: VideoFeatures, generator: np.random.Gener
     before = bool(generator.random() < 0.5)
     joined = _join(piece, features, features) if before else _join(features, piece, features)
     return VideoItem(joined, item.words, _bounds(item) + (length if before else 0))
+
+
+def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
+    """The video without one of its moments: what described it is absent now. Moments that were cut into leave.
+
+    A video of which less than a third would be left, or in which no other moment would, stays as it is.
+
+    Args:
+        item: with bounds (Q, 2) in clip units.
+        generator: of the randomness.
+    """
+    clips, bounds = len(item.features.clips), _bounds(item)
+    erased = int(generator.integers(len(bounds)))
+    first, last = max(0, int(bounds[erased, 0]) - _MARGIN), min(clips, int(np.ceil(bounds[erased, 1])) + _MARGIN)
+    before, after = bounds[:, 1] <= first, bounds[:, 0] >= last
+    kept = np.flatnonzero(before | after).tolist()
+    if clips - (last - first) < _LEFT * clips or not kept:
+        return item
+    rows = np.concatenate([np.arange(first), np.arange(last, clips)])
+    words = [item.words[i] for i in kept]
+    sentence = item.words[erased]
+    absent = [] if any(np.array_equal(sentence, other) for other in words) else [sentence]
+    moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
+    return VideoItem(_take(item.features, rows), words, moved, absent)
 
 
 def _bounds(item: VideoItem) -> Array:

@@ -101,7 +101,7 @@ def evaluate_shuffled_sentences(answer: Answer, dataset: Dataset, like: Evaluati
         like: the evaluation to stand beside.
         seed: of the shuffle.
     """
-    order = _other_videos([pair.video for pair in dataset.pairs], seed)
+    order = other_videos([pair.video for pair in dataset.pairs], seed)
     shuffled = [
         replace(pair, query=dataset.pairs[other].query) for pair, other in zip(dataset.pairs, order, strict=True)
     ]
@@ -141,7 +141,7 @@ def _beside(like: Evaluation, found: Evaluation, name: str) -> Evaluation:
     return replace(like, name=name, predictions=found.predictions, missed=found.missed)
 
 
-def _other_videos(videos: Sequence[str], seed: int) -> list[int]:
+def other_videos(videos: Sequence[str], seed: int) -> list[int]:
     """For each pair the place of another one, each taken once, of another video unless one has half of all pairs."""
     rng = np.random.default_rng(seed)
     groups: dict[str, list[int]] = {}

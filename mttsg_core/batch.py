@@ -26,6 +26,8 @@ class Batch:
         video_index: (N,) the video of each query.
         regions: (V, T, R, D_r) region vectors, or None.
         bounds: (N, 2) start and end of the true moment in clip units, or None when grounding.
+        absent_words: (A, L', D_w) sentences that a video of the batch does not show, or None; with absent_mask (A, L').
+        absent_index: (A,) the video of each of them.
     """
 
     clips: Tensor
@@ -36,6 +38,9 @@ class Batch:
     video_index: Tensor
     regions: Tensor | None = None
     bounds: Tensor | None = None
+    absent_words: Tensor | None = None
+    absent_mask: Tensor | None = None
+    absent_index: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -55,11 +60,13 @@ class VideoItem:
         features: of the video.
         words: one array (L, D_w) a query.
         bounds: (Q, 2) in clip units, or None.
+        absent: one array (L, D_w) for each sentence that the video is known not to show.
     """
 
     features: VideoFeatures
     words: Sequence[Array]
     bounds: Array | None = None
+    absent: Sequence[Array] = ()
 
 
 def collate(items: Sequence[VideoItem]) -> Batch:
@@ -72,15 +79,20 @@ def collate(items: Sequence[VideoItem]) -> Batch:
     bounds = None
     if all(item.bounds is not None for item in items):
         bounds = torch.from_numpy(np.concatenate([item.bounds for item in items if item.bounds is not None])).float()
+    absent = [query for item in items for query in item.absent]
+    absent_words, absent_mask = _pad(absent) if absent else (None, None)
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
         durations=torch.tensor([item.features.timeline.duration for item in items]),
         words=words,
         word_mask=word_mask,
-        video_index=torch.repeat_interleave(torch.tensor([len(item.words) for item in items])),
+        video_index=_index([len(item.words) for item in items]),
         regions=regions,
         bounds=bounds,
+        absent_words=absent_words,
+        absent_mask=absent_mask,
+        absent_index=_index([len(item.absent) for item in items]) if absent else None,
     )
 
 
@@ -89,6 +101,11 @@ def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.ra
     order = generator.permutation(np.flatnonzero(np.asarray(queries_per_video) > 0))
     for i in range(0, len(order), videos):
         yield order[i : i + videos].tolist()
+
+
+def _index(counts: Sequence[int]) -> Tensor:
+    """The number of its video for each of so many queries a video."""
+    return torch.repeat_interleave(torch.tensor(counts))
 
 
 def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

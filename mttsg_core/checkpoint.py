@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from mttsg_core import __version__
+from mttsg_core.calibration import UNCALIBRATED, Calibration
 from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
 from mttsg_core.encoders import TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
@@ -22,7 +24,7 @@ from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.features import write_atomically
 from mttsg_core.network import Network, build_network
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
 
 
@@ -34,11 +36,15 @@ class Model:
         network: with trained weights.
         text_encoder: that its sentences go through.
         fingerprint: of the features that it expects.
+        longest: seconds that a video may last to be like those it was trained on; None if that is not known.
+        calibration: of its scores.
     """
 
     network: Network
     text_encoder: TextEncoder
     fingerprint: Settings
+    longest: float | None = None
+    calibration: Calibration = UNCALIBRATED
 
 
 def save_description(folder: Path, model: Model, training: Mapping[str, Any]) -> None:
@@ -53,6 +59,8 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
         "format": FORMAT,
         "mttsg": __version__,
         "features": dict(model.fingerprint),
+        "longest": model.longest,
+        "calibration": to_mapping(model.calibration),
         "text_encoder": model.text_encoder.id,
         "network": to_mapping(model.network.config),
         "training": dict(training),
@@ -69,11 +77,16 @@ def save_weights(folder: Path, network: Network) -> None:
     write_atomically(folder / WEIGHTS, lambda part: save_file(weights, part))
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model folder, on the CPU.
+def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> Model:
+    """Read a model folder.
+
+    Args:
+        folder: of the model.
+        device: where a pretrained text encoder runs. The network is on the CPU.
+        offline: whether a pretrained text encoder must be on this computer already.
 
     Raises:
-        ModelError: if it is missing, incomplete, damaged, or of a later format.
+        ModelError: if it is missing, incomplete, damaged, or of a later format, or its text encoder is not there.
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
@@ -85,12 +98,26 @@ def load_model(folder: Path) -> Model:
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict)):
         if not isinstance(described.get(name), kind):
             raise ModelError(f"{folder}: damaged model folder ({name!r} in {CONFIG} is not what it should be)")
+    longest = described.get("longest")
+    if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
+        raise ModelError(f"{folder}: damaged model folder ('longest' in {CONFIG} is not what it should be)")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
-        return Model(network.eval(), _load_text_encoder(folder, described["text_encoder"]), described["features"])
+        words = load_arrays(folder / WORDS) if (folder / WORDS).is_file() else None
+        calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
         raise ModelError(f"{folder}: damaged model folder ({' '.join(str(error).split())[:200]})") from error
+    text_id, encoder_id = described["text_encoder"], str(described["features"].get("encoder"))
+    try:
+        text_encoder = (
+            build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
+            if words is None
+            else WordVectors.from_tensors(words, text_id.partition(":")[2])
+        )
+    except (ConfigError, KeyError) as error:
+        raise ModelError(f"{folder}: {error}") from error
+    return Model(network.eval(), text_encoder, described["features"], longest, calibration)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -111,9 +138,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path}: not a JSON object")
     return content
-
-
-def _load_text_encoder(folder: Path, text_id: str) -> TextEncoder:
-    if (folder / WORDS).is_file():
-        return WordVectors.from_tensors(load_arrays(folder / WORDS), text_id.partition(":")[2])
-    return build_text_encoder(text_id)

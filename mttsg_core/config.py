@@ -22,7 +22,7 @@ _AT_LEAST_1 = {
     *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
 }
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
-_EVEN, _ODD = {"width", "head_width"}, {"kernel"}
+_EVEN, _ODD, _SIGNED = {"width", "head_width"}, {"kernel"}, {"shift"}
 _FEWEST_EPOCHS = 16
 _LEAST_PATIENCE = 4
 
@@ -124,6 +124,7 @@ class LossConfig:
         offset: smooth L1 of the offsets of clips near the boundaries.
         contrast: L_CL between sentences and moments, and sentences and videos.
         intra: the part of L_CL within sentences and within moments.
+        presence: cross-entropy of a video showing what a sentence describes.
         objects: L_1, phrases and objects.
         activities: L_2, sentences and activities.
     """
@@ -132,8 +133,9 @@ class LossConfig:
     boundary: float = 0.3
     inside: float = 0.5
     offset: float = 0.1
-    contrast: float = 0.1
-    intra: float = 0.05
+    contrast: float = 0.3
+    intra: float = 0.15
+    presence: float = 0.3
     objects: float = 0.1
     activities: float = 0.1
 
@@ -149,6 +151,7 @@ class TrainingConfig:
         queries_per_video: sentences of one video in a step, at most; each epoch draws them anew.
         cut: share of videos that are cut to a window around a moment.
         join: share of videos that are cut and joined to a piece of another video.
+        erase: share of videos that lose a moment, so that a sentence no longer describes them.
         lr: largest learning rate, after warm-up.
         weight_decay: of AdamW.
         warmup: share of all steps in which the learning rate grows.
@@ -159,11 +162,12 @@ class TrainingConfig:
     """
 
     epochs: int = 0
-    steps: int = 600
+    steps: int = 1200
     batch_videos: int = 12
     queries_per_video: int = 8
     cut: float = 0.4
     join: float = 0.3
+    erase: float = 0.1
     lr: float = 9e-4
     weight_decay: float = 0.05
     warmup: float = 0.1
@@ -217,7 +221,9 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
 def _check_range(name: str, value: float) -> None:
     """Raise ConfigError for a number that no network or training can have."""
     reason = ""
-    if not (math.isfinite(value) and value >= 0):
+    if not math.isfinite(value):
+        reason = "a finite number"
+    elif value < 0 and name not in _SIGNED:
         reason = "a number of at least 0"
     elif name in _AT_LEAST_1 and value < 1:
         reason = "at least 1"

@@ -58,24 +58,26 @@ class Contrast(nn.Module):
         evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return evidence
 
-    @torch.no_grad()
+    def directions(self, sentence: Tensor) -> Tensor:
+        """Sentences s (N, D) in the common space, of length 1: (N, C)."""
+        return normalize(self.text_side(sentence).float(), dim=-1)
+
     def scores(
-        self, clips: Tensor, mask: Tensor, sentence: Tensor, clean: Tensor, video_index: Tensor, bounds: Tensor
+        self, clips: Tensor, mask: Tensor, views: Tensor, sentences: Tensor, video_index: Tensor, bounds: Tensor
     ) -> Tensor:
         """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
         Args:
             clips: (V, T, C), see `forward`.
             mask: (V, T).
-            sentence: s (N, D).
-            clean: (N, D) the same sentences, encoded without dropout.
+            views: (N, C) directions of the sentences.
+            sentences: (N, C) the same, encoded without dropout.
             video_index: (N,).
             bounds: (N, 2).
         """
-        text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
         inside = coverage(bounds, clips.shape[1]) * mask[video_index]  # (N, T)
-        pairs = _pooled(inside, clips.float()[video_index]) + normalize(self.text_side(clean).float(), dim=-1)  # (N, C)
-        return 0.5 * text @ pairs.T
+        pairs = _pooled(inside, clips.float()[video_index]) + sentences  # (N, C)
+        return 0.5 * views @ pairs.T
 
     def terms(
         self,
@@ -101,7 +103,7 @@ class Contrast(nn.Module):
             false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
             false_videos: (N, V) other videos that are none.
         """
-        text = normalize(self.text_side(sentence).float(), dim=-1)  # (N, C)
+        text = self.directions(sentence)
         clips = clips.float()
         own, own_mask = clips.index_select(0, video_index), mask[video_index]  # (N, T, C), (N, T)
         inside = coverage(bounds, clips.shape[1]) * own_mask  # (N, T)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from mttsg_core.errors import ConfigError
 
+_ALL_THREADS = torch.get_num_threads()  # before anything here changed it
 _CPU_THREADS = 2  # more seldom help matrices as small as this network's, and hurt where other programs run
 
 
@@ -39,3 +42,14 @@ def limit_threads(device: torch.device) -> None:
     """Let torch use few threads on the CPU, for the whole process, unless OMP_NUM_THREADS says how many."""
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(_CPU_THREADS, torch.get_num_threads()))
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Undo `limit_threads` for a while: the matrices of a pretrained model are large."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_ALL_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

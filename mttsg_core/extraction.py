@@ -1,7 +1,8 @@
 """Videos to features: decode, encode, store; many files at a time, each in a worker process of its own.
 
-A decoder that crashes or hangs on a file takes down its worker, not the batch: the file is reported as failed and
-the others go on.
+A light encoder runs in the workers; of a pretrained one there is one, here, for which the workers decode. A decoder
+that crashes or hangs on a file takes down its worker, not the batch: the file is reported as failed and the others go
+on.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pebble import ProcessExpired
 
+from mttsg_core.decoding import ClipFrames, Reading, read_clips, read_many
 from mttsg_core.encoders import Encoder, build_encoder
-from mttsg_core.encoders.base import ClipFeatures, Settings
+from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import FeatureCache, VideoFeatures, read_features, write_features
 from mttsg_core.moments import Timeline
-from mttsg_core.video import FrameChunk, probe, sample
+from mttsg_core.video import probe
 from mttsg_core.workers import interrupts_held_back, worker_pool
 
-_CLIPS_AT_ONCE = 32
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
+_OF_ONE_FILE = (VideoError, OSError, MemoryError)  # errors that cost one file
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,37 @@ class ExtractionSettings:
         encoder: id of the video encoder.
         fps: clips a second (bins are equal, so the true rate of a video can differ by less than one clip).
         reader: back end of the video reader: `auto`, `pyav` or `decord`.
+        device: where a pretrained encoder runs; shapes no feature.
+        offline: whether a pretrained encoder must be on this computer already; shapes no feature.
     """
 
     encoder: str = "classic"
     fps: float = 2.0
     reader: str = "auto"
+    device: str = "cpu"
+    offline: bool = False
+
+    def build_encoder(self) -> Encoder:
+        """The encoder.
+
+        Raises:
+            ConfigError: if there is no such encoder or device.
+        """
+        return build_encoder(self.encoder, device=self.device, offline=self.offline)
 
     def fingerprint(self, encoder: Encoder | None = None) -> Settings:
-        """Every setting that shapes a feature."""
-        encoder = encoder or build_encoder(self.encoder)
+        """Every setting that shapes a feature. Raises ConfigError as `build_encoder`."""
+        encoder = encoder or self.build_encoder()
         return {**encoder.settings, "fps": self.fps, "reader": self.reader}
 
+    def reading(self, encoder: Encoder, threads: int | None = None) -> Reading:
+        """Which frames the encoder wants."""
+        return Reading(self.fps, encoder.frames_per_clip, encoder.framing, self.reader, encoder.clips_at_once, threads)
+
     @classmethod
-    def from_fingerprint(cls, fingerprint: Settings) -> ExtractionSettings:
+    def from_fingerprint(
+        cls, fingerprint: Settings, *, device: str = "cpu", offline: bool = False
+    ) -> ExtractionSettings:
         """The settings that give this fingerprint.
 
         Raises:
@@ -57,7 +78,8 @@ class ExtractionSettings:
         """
         if not {"fps", "reader"} <= fingerprint.keys():
             raise FeatureError(f"this version cannot make features of encoder {fingerprint.get('encoder')!r}")
-        return cls(str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"]))
+        encoder, fps, reader = str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"])
+        return cls(encoder, fps, reader, device, offline)
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,11 @@ class Job:
             return self.video.stat().st_size
         except OSError:
             return 0
+
+    @property
+    def time_limit(self) -> float:
+        """Seconds that it may take."""
+        return _BASE_LIMIT + _LIMIT_PER_MEGABYTE * self.size / 1e6
 
 
 @dataclass(frozen=True)
@@ -114,30 +141,46 @@ def encode_video(
     Raises:
         VideoError: if no clip can be read.
     """
-    info = probe(video)
-    timeline = Timeline.at_rate(info.duration - info.start, settings.fps, info.start)
-    per_clip = encoder.frames_per_clip
-    times = timeline.sample_times(per_clip)
-    chunks = sample(
-        info, times, encoder.frame_size, reader=settings.reader, chunk=_CLIPS_AT_ONCE * per_clip, threads=threads
-    )
-    found: list[int] = []
-    parts: list[ClipFeatures] = []
-    for clips, frames in _whole_clips(chunks, per_clip):
-        found.extend(clips)
-        parts.append(encoder.encode(frames))
-    if not found:
-        raise VideoError(video, "no frame of it can be decoded")
-    return VideoFeatures(
-        clips=_scatter([part.clips for part in parts], found, timeline.clips),
-        regions=None
-        if parts[0].regions is None
-        else _scatter([part.regions for part in parts if part.regions is not None], found, timeline.clips),
-        duration=timeline.duration,
-        start=timeline.start,
-        fingerprint=settings.fingerprint(encoder),
-        lost_clips=timeline.clips - len(found),
-    )
+    timeline, pieces = read_clips(video, settings.reading(encoder, threads))
+    made = _Features(timeline)
+    for piece in pieces:
+        made.add(piece, encoder)
+    return made.whole(video, settings.fingerprint(encoder))
+
+
+@dataclass
+class _Features:
+    """Features of a video whose clips come one after the other. Those that do not come stay zero."""
+
+    timeline: Timeline
+    clips: npt.NDArray[np.float32] | None = None  # (T, D)
+    regions: npt.NDArray[np.float16] | None = None  # (T, R, D_r)
+    encoded: int = 0
+
+    def add(self, piece: ClipFrames, encoder: Encoder) -> None:
+        """Encode some clips."""
+        features = encoder.encode(piece.frames)
+        if self.clips is None:
+            self.clips = np.zeros((self.timeline.clips, *features.clips.shape[1:]), dtype=np.float32)
+        self.clips[piece.clips] = features.clips
+        if features.regions is not None:
+            if self.regions is None:
+                self.regions = np.zeros((self.timeline.clips, *features.regions.shape[1:]), dtype=np.float16)
+            self.regions[piece.clips] = features.regions
+        self.encoded += len(piece.clips)
+
+    def whole(self, video: Path, fingerprint: Settings) -> VideoFeatures:
+        """The features of all clips. Raises VideoError if not one came."""
+        if self.clips is None:
+            raise VideoError(video, "no frame of it can be decoded")
+        return VideoFeatures(
+            clips=self.clips,
+            regions=self.regions,
+            duration=self.timeline.duration,
+            start=self.timeline.start,
+            fingerprint=fingerprint,
+            lost_clips=self.timeline.clips - self.encoded,
+        )
 
 
 def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettings) -> VideoFeatures:
@@ -148,13 +191,13 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
     """
     if not video.is_file():
         probe(video)  # says why
-    target = cache.path(video, settings.fingerprint())
+    encoder = settings.build_encoder()
+    target = cache.path(video, settings.fingerprint(encoder))
     if target.is_file():
         with suppress(FeatureError):
             return read_features(target)
-    features = encode_video(video, build_encoder(settings.encoder), settings)
-    write_features(target, features)
-    return read_features(target)  # as every later use will see them: in half precision
+    write_features(target, encode_video(video, encoder, settings))
+    return read_features(target)  # as every later use will see them: regions in half precision
 
 
 def extract(
@@ -170,21 +213,33 @@ def extract(
     Args:
         jobs: the files and where their features are to lie. Features that lie there already are kept.
         settings: which features.
-        workers: processes. A single job, or a single worker, runs in this process, without a time limit.
+        workers: processes. A single job, or a single worker, of a light encoder runs in this process, without a time
+            limit.
         overwrite: make features anew where they exist.
-        time_limit: seconds that one file may take; None allows a time that grows with the file's size.
+        time_limit: seconds that one file may take (with a pretrained encoder, a piece of it); None allows a time that
+            grows with the file's size.
+
+    Raises:
+        ConfigError: if there is no such encoder, device or reader.
     """
+    encoder = settings.build_encoder()
+    fingerprint = settings.fingerprint(encoder)
     waiting: dict[Path, list[Job]] = {}  # by target: copies of one file have one in the cache
     for job in jobs:
-        finished = None if overwrite else _finished(job, settings)
+        finished = None if overwrite else _finished(job, fingerprint)
         if finished is None:
             waiting.setdefault(job.target, []).append(job)
         else:
             yield finished
     firsts = [same[0] for same in waiting.values()]
-    events: Iterable[ExtractionEvent] = (_extract_one(job, settings, None) for job in firsts)
-    if min(workers, len(firsts)) > 1:
-        events = _extract_parallel(firsts, settings, min(workers, len(firsts)), time_limit)
+    workers = min(workers, len(firsts))
+    events: Iterable[ExtractionEvent]
+    if not encoder.in_every_worker:
+        events = _extract_centrally(firsts, settings, encoder, workers, time_limit)
+    elif workers > 1:
+        events = _extract_parallel(firsts, settings, workers, time_limit)
+    else:
+        events = (_extract_one(job, settings, None) for job in firsts)
     for event in events:
         yield from (replace(event, job=job) for job in waiting[event.job.target])
 
@@ -196,7 +251,7 @@ def _extract_parallel(
         pending = {}
         with interrupts_held_back():
             for job in jobs:
-                limit = time_limit or _BASE_LIMIT + _LIMIT_PER_MEGABYTE * job.size / 1e6
+                limit = time_limit or job.time_limit
                 pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -210,58 +265,72 @@ def _extract_parallel(
                     yield ExtractionFailed(job, "the decoder crashed on it")
 
 
+def _extract_centrally(
+    jobs: Sequence[Job], settings: ExtractionSettings, encoder: Encoder, workers: int, time_limit: float | None
+) -> Iterator[ExtractionEvent]:
+    """Workers decode, and this process encodes what they send."""
+    fingerprint = settings.fingerprint(encoder)
+    begun: dict[int, _Features] = {}  # by the place of the job
+    given_up: set[int] = set()
+    pieces = read_many(
+        [job.video for job in jobs],
+        [time_limit or job.time_limit for job in jobs],
+        settings.reading(encoder, threads=1 if workers > 1 else None),
+        workers,
+    )
+    with closing(pieces):
+        for place, piece in pieces:
+            job = jobs[place]
+            if place in given_up:
+                continue
+            try:
+                if isinstance(piece, Timeline):
+                    begun[place] = _Features(piece)
+                elif isinstance(piece, ClipFrames):
+                    begun[place].add(piece, encoder)
+                elif piece.reason is None:
+                    features = begun.pop(place).whole(job.video, fingerprint)
+                    write_features(job.target, features)
+                    yield _event(job, features, cached=False)
+                else:
+                    begun.pop(place, None)
+                    yield ExtractionFailed(job, piece.reason)
+            except _OF_ONE_FILE as error:
+                given_up.add(place)
+                begun.pop(place, None)
+                yield ExtractionFailed(job, _reason(error))
+
+
 def _extract_one(job: Job, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
     try:
-        features = encode_video(job.video, build_encoder(settings.encoder), settings, threads=threads)
+        features = encode_video(job.video, settings.build_encoder(), settings, threads=threads)
         write_features(job.target, features)
-    except VideoError as error:
-        return ExtractionFailed(job, error.reason)
-    except OSError as error:
-        return ExtractionFailed(job, error.strerror or str(error))
-    except MemoryError:
-        return ExtractionFailed(job, "not enough memory for it")
+    except _OF_ONE_FILE as error:
+        return ExtractionFailed(job, _reason(error))
     return _event(job, features, cached=False)
 
 
-def _finished(job: Job, settings: ExtractionSettings) -> Extracted | None:
+def _reason(error: VideoError | OSError | MemoryError) -> str:
+    """Why a file failed, in a few words."""
+    if isinstance(error, VideoError):
+        return error.reason
+    return "not enough memory for it" if isinstance(error, MemoryError) else error.strerror or str(error)
+
+
+def _finished(job: Job, fingerprint: Settings) -> Extracted | None:
     if not job.target.is_file():
         return None
     try:
         features = read_features(job.target)
     except FeatureError:
         return None
-    if dict(features.fingerprint) != dict(settings.fingerprint()):
+    if dict(features.fingerprint) != dict(fingerprint):
         return None
     return _event(job, features, cached=True)
 
 
 def _event(job: Job, features: VideoFeatures, *, cached: bool) -> Extracted:
     return Extracted(job, len(features.clips), features.duration or 0.0, cached, features.lost_clips)
-
-
-def _whole_clips(chunks: Iterable[FrameChunk], per_clip: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Frames of the clips of which every frame was read: clip numbers (B,) and frames (B, per_clip, H, W, 3)."""
-    rest_numbers = np.empty(0, dtype=np.int64)
-    rest_frames: np.ndarray | None = None
-    for chunk in chunks:
-        numbers = np.concatenate([rest_numbers, chunk.indices])
-        frames = chunk.frames if rest_frames is None else np.concatenate([rest_frames, chunk.frames])
-        open_clip = numbers // per_clip == numbers[-1] // per_clip
-        if open_clip.sum() == per_clip:
-            open_clip[:] = False
-        rest_numbers, rest_frames = numbers[open_clip], frames[open_clip]
-        clips, counts = np.unique(numbers[~open_clip] // per_clip, return_counts=True)
-        whole = clips[counts == per_clip]
-        if len(whole):
-            keep = np.isin(numbers // per_clip, whole)
-            yield whole.tolist(), frames[keep].reshape(len(whole), per_clip, *frames.shape[1:])
-
-
-def _scatter(parts: Sequence[np.ndarray], rows: Sequence[int], length: int) -> np.ndarray:
-    values = np.concatenate(parts)
-    out = np.zeros((length, *values.shape[1:]), dtype=values.dtype)
-    out[np.asarray(rows)] = values
-    return out
 
 
 def default_workers() -> int:

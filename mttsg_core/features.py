@@ -76,6 +76,18 @@ class VideoFeatures:
         """Size in memory."""
         return self.clips.nbytes + (0 if self.regions is None else self.regions.nbytes)
 
+    def part(self, clips: slice) -> VideoFeatures:
+        """A stretch of the video, at its place in the video's seconds. Shares its memory."""
+        timeline = self.timeline
+        first, last, _ = clips.indices(len(self.clips))
+        return replace(
+            self,
+            clips=self.clips[first:last],
+            regions=None if self.regions is None else self.regions[first:last],
+            duration=(last - first) * timeline.seconds_per_clip,
+            start=float(timeline.to_seconds(first)),
+        )
+
     def at_most(self, clips: int) -> VideoFeatures:
         """The same video in at most so many clips: longer ones are averaged into equal bins."""
         if len(self.clips) <= clips:
@@ -90,7 +102,7 @@ class FeatureStore:
     Args:
         files: the feature file of each video.
         durations: seconds of each video whose file does not say it.
-        max_clips: see `VideoFeatures.at_most`.
+        max_clips: see `VideoFeatures.at_most`; None keeps videos as they are.
     """
 
     def __init__(
@@ -98,7 +110,7 @@ class FeatureStore:
         files: Mapping[str, Path],
         durations: Mapping[str, float] | None = None,
         *,
-        max_clips: int,
+        max_clips: int | None = None,
         max_bytes: int = 4 << 30,
     ) -> None:
         self.files = dict(files)
@@ -119,7 +131,9 @@ class FeatureStore:
             return self._held[video]
         if video not in self.files:
             raise FeatureError(f"{video}: no features")
-        features = read_features(self.files[video], video).at_most(self._max_clips)
+        features = read_features(self.files[video], video)
+        if self._max_clips is not None:
+            features = features.at_most(self._max_clips)
         if features.duration is None:
             features = replace(features, duration=self._durations.get(video))
         self._held[video] = features
@@ -173,10 +187,13 @@ def file_identity(path: Path) -> str:
 
 
 def write_features(path: Path, features: VideoFeatures) -> None:
-    """Write a `.safetensors` file in half precision. It appears whole or not at all, whenever the program is killed."""
-    arrays = {"clips": features.clips.astype(np.float16)}
+    """Write a `.safetensors` file, regions in half precision.
+
+    It appears whole or not at all, whenever the program is killed.
+    """
+    arrays: dict[str, FloatFeatures] = {"clips": features.clips.astype(np.float32, copy=False)}
     if features.regions is not None:
-        arrays["regions"] = features.regions.astype(np.float16)
+        arrays["regions"] = features.regions.astype(np.float16, copy=False)
     about = {
         "duration": features.duration,
         "start": features.start,

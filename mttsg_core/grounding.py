@@ -2,62 +2,121 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 
-from mttsg_core.batch import Batch, VideoItem, collate
-from mttsg_core.checkpoint import Model, load_model
+from mttsg_core.batch import VideoItem
+from mttsg_core.checkpoint import load_model
 from mttsg_core.devices import choose_device
-from mttsg_core.encoders import build_encoder
+from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder
+from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
-from mttsg_core.head import decode
+from mttsg_core.hub import find_model
 from mttsg_core.modes import Mode, grounding_mode
-from mttsg_core.moments import Moment, Timeline
-from mttsg_core.paths import default_cache, find_model
+from mttsg_core.moments import Moment
+from mttsg_core.paths import default_cache, newest_run
+from mttsg_core.scorer import NetworkScorer, Scorer
+from mttsg_core.windows import cut_windows, merge_curves, merge_moments, window_slices
+from mttsg_core.zeroshot import ZeroShot
 
-_QUERIES_AT_ONCE = 256
-
-"""Each sentence by itself, or the sentences of a video together."""
+_AT_ONCE = 16  # videos, or windows of long ones, in a batch
+_SENTENCES_HELD = 4096  # whose vectors stay in memory, for the next video that they are asked of
 
 
 class Grounder:
-    """Finds moments with a trained model.
+    """Finds moments in videos of any length.
 
     Args:
-        model: network, text encoder and the fingerprint of the features it expects.
-        device: where it runs.
+        scorer: what scores the moments of a video, or of a window of a long one.
         cache: of the features of videos; None takes the user's cache folder.
+        offline: whether a pretrained encoder must be on this computer already.
     """
 
-    def __init__(self, model: Model, device: torch.device | None = None, cache: FeatureCache | None = None) -> None:
-        self.device = device or torch.device("cpu")
-        self.network = model.network.to(self.device).eval()
-        self.text_encoder = model.text_encoder
-        self.fingerprint = model.fingerprint
+    def __init__(self, scorer: Scorer, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
+        self.scorer = scorer
+        self.offline = offline
         self.cache = cache or FeatureCache(default_cache())
+        self._held: dict[str, Array] = {}
+
+    @property
+    def fingerprint(self) -> Settings:
+        """Of the features that are expected."""
+        return self.scorer.fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scorer runs."""
+        return self.scorer.device
 
     @classmethod
     def load(
-        cls, folder: str | Path | None = None, *, device: str = "auto", cache: str | Path | None = None
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        encoder: str | Path | None = None,
+        offline: bool = False,
     ) -> Grounder:
-        """A grounder of a model folder.
+        """A grounder of a trained model; without any, `zero_shot`.
 
         Args:
-            folder: as `mttsg train` wrote it; None takes the newest finished run in the user's data folder.
+            model: a folder as `mttsg train` wrote it, or `user/name` of the Hugging Face Hub; None takes the newest
+                finished run in the user's data folder, unless an encoder is named.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             cache: folder of cached features; None takes the user's cache folder.
+            encoder: folder of the model's pretrained encoder, if it lies in one that is not known on this computer yet;
+                without a model, the encoder of `zero_shot`.
+            offline: never use the network: model and encoder must be on this computer already.
 
         Raises:
             ModelError: if there is no such model.
-            ConfigError: if there is no such device.
+            ConfigError: if there is no such device or encoder.
         """
-        model = load_model(find_model(folder))
-        return cls(model, choose_device(device), FeatureCache(Path(cache) if cache else default_cache()))
+        if model is None and (encoder is not None or newest_run() is None):
+            return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+        if encoder is not None:
+            from mttsg_core.encoders.files import find_files
+
+            find_files(str(encoder), offline=offline)
+        chosen = choose_device(device)
+        folder = find_model(model, offline=offline)
+        scorer = NetworkScorer(load_model(folder, device=str(chosen), offline=offline), chosen)
+        return cls(scorer, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+
+    @classmethod
+    def zero_shot(
+        cls,
+        encoder_id: str = DEFAULT_PRETRAINED,
+        *,
+        fps: float = ExtractionSettings.fps,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        offline: bool = False,
+    ) -> Grounder:
+        """A grounder without any training, which compares frames with sentences; see `zeroshot`.
+
+        Args:
+            encoder_id: a pretrained model with an image and a text tower, see `encoders.build_encoder`.
+            fps: clips a second.
+            device: as in `load`.
+            cache: as in `load`.
+            offline: as in `load`.
+
+        Raises:
+            ConfigError: if there is no such encoder or device, or the encoder has no text tower.
+        """
+        chosen = choose_device(device)
+        settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
+        encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline)
+        scorer = ZeroShot(encoder, settings.fingerprint(encoder), chosen)
+        return cls(scorer, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     def ground(
         self, video: str | Path, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
@@ -92,8 +151,8 @@ class Grounder:
         """
         if self.fingerprint.get("encoder") == ELSEWHERE:
             raise FeatureError("the model was trained on features made elsewhere: give the video's with --features")
-        settings = ExtractionSettings.from_fingerprint(self.fingerprint)
-        same_fingerprint(settings.fingerprint(build_encoder(settings.encoder)), self.fingerprint, "this version")
+        settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
+        same_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
         return settings
 
     def ground_features(
@@ -112,73 +171,57 @@ class Grounder:
         videos: Iterable[tuple[VideoFeatures, Sequence[str]]],
         top: int = 5,
         *,
-        at_once: int = 16,
+        at_once: int = _AT_ONCE,
         mode: Mode = "independent",
     ) -> Iterator[list[list[Moment]]]:
-        """`ground_features` for many videos, in batches of `at_once`; yields the answers video by video."""
+        """`ground_features` for many videos, `at_once` videos or windows in a batch; yields the answers of each video.
+
+        A video longer than those that the model knows is asked in overlapping windows, see `windows`.
+        """
         mode = grounding_mode(mode)
-        waiting: list[VideoItem] = []
-        for features, queries in videos:
-            same_fingerprint(features.fingerprint, self.fingerprint, "the features")
-            if any(not query.strip() for query in queries):
-                raise DataError("a query must have at least one word")
-            features = features.at_most(self.network.config.max_clips)
-            waiting.append(VideoItem(features, self.text_encoder.encode(queries)))
-            if len(waiting) == at_once:
-                yield from self._ground_batch(waiting, top, mode)
-                waiting = []
-        if waiting:
-            yield from self._ground_batch(waiting, top, mode)
+        asked: deque[list[VideoItem]] = deque()  # the windows of each video whose answers are not all there
 
-    @torch.inference_mode()
-    def _ground_batch(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        answers: list[list[list[Moment]]] = [[] for _ in items]
-        asked = [item for item in items if item.words]
-        if not asked:
-            return answers
-        batch = collate(asked).to(self.device)
-        videos = self.network.encode_videos(batch)
-        moments: list[list[Moment]] = []
-        timelines = [item.features.timeline for item in asked for _ in item.words]
-        joint = mode == "joint"
-        for chunk in _chunks([len(item.words) for item in asked], whole=joint):
-            part = _queries(batch, chunk)
-            queries = self.network.query_encoder(part.words, part.word_mask)
-            bounds, scores = decode(self.network.ground(videos, queries, part.video_index, joint=joint).head, top)
-            moments += to_moments(bounds, scores, timelines[chunk])
-        rest = iter(moments)
-        return [[next(rest) for _ in item.words] for item in items]
+        def windows() -> Iterator[VideoItem]:
+            for features, queries in videos:
+                words = self._words(features, queries)
+                asked.append([VideoItem(window, words) for window in cut_windows(features, self.scorer.longest)])
+                yield from asked[-1]
 
+        answers = (answer for batch in _batches(windows(), at_once) for answer in self.scorer.ground(batch, top, mode))
+        for first in answers:
+            items = asked.popleft()
+            timelines = [item.features.timeline for item in items]
+            by_query = zip(first, *islice(answers, len(items) - 1), strict=True)
+            yield [merge_moments(timelines, moments, top) for moments in by_query]
 
-def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
-    """Bounds (N, K, 2) in clip units and scores (N, K) to moments in seconds inside their video."""
-    answers: list[list[Moment]] = []
-    for spans, values, timeline in zip(bounds.cpu().double(), scores.cpu().double(), timelines, strict=True):
-        seconds = timeline.to_seconds(spans.numpy()).clip(timeline.start, timeline.start + timeline.duration)
-        answers.append(
-            [
-                Moment(float(start), float(end), float(score))
-                for (start, end), score in zip(seconds, values, strict=True)
-                if score > 0 and end > start
-            ]
-        )
-    return answers
+    def curves(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
+        """How sure it is of every clip: for each sentence (T,), the chance, 0..1, that the clip lies in its moment.
+
+        What overlapping windows of a long video say of a clip is averaged. Clip t of a video covers, in seconds,
+        `features.timeline.to_seconds([t, t + 1])`.
+
+        Raises:
+            FeatureError, DataError: as `ground_features`.
+        """
+        words = self._words(features, queries)
+        windows = window_slices(features.timeline, self.scorer.longest)
+        items = (VideoItem(features.part(window), words) for window in windows)
+        curves = [curve for batch in _batches(items, _AT_ONCE) for curve in self.scorer.curves(batch)]
+        return [merge_curves(windows, of_query) for of_query in zip(*curves, strict=True)]
+
+    def _words(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
+        """What the scorer needs to know of each sentence, once it is clear that they can be asked of the video."""
+        same_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        if any(not query.strip() for query in queries):
+            raise DataError("a query must have at least one word")
+        new = list(dict.fromkeys(query for query in queries if query not in self._held))
+        if len(self._held) + len(new) > _SENTENCES_HELD:
+            self._held, new = {}, list(dict.fromkeys(queries))
+        self._held.update(zip(new, self.scorer.encode(new), strict=True))
+        return [self._held[query] for query in queries]
 
 
-def _chunks(queries_per_video: Sequence[int], *, whole: bool) -> Iterator[slice]:
-    """Queries to be asked at once: at most `_QUERIES_AT_ONCE`, or more where a video must be kept `whole`."""
-    if not whole:
-        total = sum(queries_per_video)
-        yield from (slice(i, min(i + _QUERIES_AT_ONCE, total)) for i in range(0, total, _QUERIES_AT_ONCE))
-        return
-    first = last = 0
-    for count in queries_per_video:
-        if last > first and last + count - first > _QUERIES_AT_ONCE:
-            yield slice(first, last)
-            first = last
-        last += count
-    yield slice(first, last)
-
-
-def _queries(batch: Batch, part: slice) -> Batch:
-    return replace(batch, words=batch.words[part], word_mask=batch.word_mask[part], video_index=batch.video_index[part])
+def _batches(items: Iterable[VideoItem], size: int) -> Iterator[list[VideoItem]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.layers import BiGRU, ChannelDropout
+from mttsg_core.layers import BiGRU, ChannelDropout, masked_softmax
 from mttsg_core.spans import choose_spans, span_edges, span_sum
 
 _SHORTEST = 0.05  # clip units that an answer lasts at least
@@ -29,6 +29,7 @@ class HeadOutput(NamedTuple):
         boundaries: (N, T, 2) logits of a clip being the first, and the last, of the moment.
         inside: (N, T) logits of a clip lying inside the moment.
         offsets: (N, T, 2) from the clip's beginning to the start, and from its end to the end, in clip units.
+        presence: (N,) logits of the video showing what the query describes at all.
         mask: (N, T).
     """
 
@@ -36,6 +37,7 @@ class HeadOutput(NamedTuple):
     boundaries: Tensor
     inside: Tensor
     offsets: Tensor
+    presence: Tensor
     mask: Tensor
 
 
@@ -53,6 +55,7 @@ class GroundingHead(nn.Module):
         self.span_parts = nn.Linear(width, 3 * config.span_width)
         self.geometry = nn.Linear(_GEOMETRY, config.span_width)
         self.span_score = nn.Linear(config.span_width, 1)
+        self.presence = Presence(width)
 
     def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
         """fused (N, T, D_h), mask (N, T), durations (N,) of the videos in seconds."""
@@ -69,18 +72,36 @@ class GroundingHead(nn.Module):
             boundaries=scores[..., :2],
             inside=scores[..., 2],
             offsets=hidden.new_zeros(*mask.shape, 2) if self.offsets is None else self.offsets(hidden),
+            presence=self.presence(hidden, scores[..., 2], mask),
             mask=mask,
         )
+
+
+class Presence(nn.Module):
+    """Does the video show what the query describes? From the clips that seem inside its moment, and the strongest."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
+
+    def forward(self, hidden: Tensor, inside: Tensor, mask: Tensor) -> Tensor:
+        """hidden (N, T, D_h), logits inside (N, T) and mask (N, T) to logits (N,)."""
+        weights = masked_softmax(inside, mask)  # (N, T)
+        pooled = torch.einsum("nt,ntd->nd", weights, hidden)
+        strongest = hidden.masked_fill(~mask[..., None], torch.finfo(hidden.dtype).min).amax(1)  # (N, D_h)
+        logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
+        return logits.float()
 
 
 def decode(output: HeadOutput, top: int) -> tuple[Tensor, Tensor]:
     """The best moments of N queries: bounds (N, top, 2) in clip units, 0..T, and scores (N, top), 0 where none is left.
 
-    See `spans.choose_spans` for how they are chosen.
+    A score is the chance that the video shows what the query describes, times the chance that, if so, the true moment
+    overlaps the answer by half. See `spans.choose_spans` for how answers are chosen.
     """
     bounds = refined_bounds(output)
     chosen, scores = choose_spans(output.spans, bounds, top)
-    return bounds.gather(1, chosen[..., None].expand(-1, -1, 2)), scores
+    return bounds.gather(1, chosen[..., None].expand(-1, -1, 2)), scores * output.presence.sigmoid()[:, None]
 
 
 def refined_bounds(output: HeadOutput) -> Tensor:

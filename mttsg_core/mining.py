@@ -63,7 +63,15 @@ class Mining(nn.Module):
         nn.init.zeros_(self.to_words.weight)
 
     def forward(
-        self, words: Tensor, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups, *, joint: bool = False
+        self,
+        words: Tensor,
+        sentence: Tensor,
+        clips: Tensor,
+        mask: Tensor,
+        groups: QueryGroups,
+        *,
+        joint: bool = False,
+        strangers: bool = False,
     ) -> MinedQueries:
         """words (N, L, D) and sentences s (N, D) about clips F (V, T, D) with mask (V, T).
 
@@ -71,20 +79,22 @@ class Mining(nn.Module):
             words, sentence, clips, mask: see above.
             groups: the queries by video.
             joint: let the queries of a video mine each other; training always does.
+            strangers: these queries do not describe their video: each mines the memory alone and leaves nothing in it.
         """
+        learning = self.training and not strangers
         entries = self.entries(sentence, clips, mask, groups)  # (N, D)
         query = self.query(entries) / math.sqrt(entries.shape[-1])  # (N, D)
         social = torch.ones_like(groups.video_index, dtype=torch.bool)  # (N,) may see other queries
-        if self.training:
+        if learning:
             social = torch.rand(social.shape, device=social.device) >= self.alone
         near = sentence.new_zeros(sentence.shape)
-        if joint or self.training:
+        if joint or learning:
             near = self.from_video(self.same_video(query, entries, groups)) * social[:, None]  # (N, D)
-        company = entries if self.training else None
+        company = entries if learning else None
         far = self.from_memory(self.memory(query, company, social, groups.video_index))  # (N, D)
         gate = torch.sigmoid(self.gate(torch.cat([sentence, near, far], dim=-1)))  # (N, D)
         mined = self.norm(sentence + gate * (near + far))  # (N, D)
-        if self.training:
+        if learning:
             self.remember(entries)
         return MinedQueries(words + self.to_words(mined)[:, None], mined, entries, gate)
 

@@ -60,6 +60,11 @@ class Timeline:
         """Length of one clip unit in seconds."""
         return self.duration / self.clips
 
+    @property
+    def end(self) -> float:
+        """Seconds at which the last clip ends."""
+        return self.start + self.duration
+
     def to_clips(self, seconds: npt.ArrayLike) -> FloatArray:
         """Seconds to clip units, any shape."""
         return (np.asarray(seconds, dtype=np.float64) - self.start) / self.duration * self.clips
@@ -83,22 +88,34 @@ def span_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
     return iou
 
 
-def non_maximum_suppression(moments: Sequence[Moment], iou: float, top: int | None = None) -> list[Moment]:
+def covered_share(spans: npt.ArrayLike, cover: npt.ArrayLike) -> FloatArray:
+    """How much of spans (..., 2) lies in the spans `cover` (..., 2), broadcast, 0..1; 0 of a span without length."""
+    a, b = np.asarray(spans, dtype=np.float64), np.asarray(cover, dtype=np.float64)
+    overlap = np.maximum(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0.0)
+    length = np.broadcast_to(a[..., 1] - a[..., 0], overlap.shape)
+    share: FloatArray = np.divide(overlap, length, out=np.zeros_like(overlap), where=length > 0)
+    return share
+
+
+def non_maximum_suppression(
+    moments: Sequence[Moment], iou: float, top: int | None = None, *, parts: Sequence[bool] | None = None
+) -> list[Moment]:
     """The best moments by score, each overlapping the better ones by at most `iou`; ties keep their order.
 
     Args:
         moments: candidates in any order.
         iou: the largest overlap that two kept moments may have, 0..1.
         top: stop after so many; None keeps all.
+        parts: which moments may be parts of longer ones; of such, the share that lies in a better moment counts.
     """
-    ranked = sorted(moments, key=lambda moment: -moment.score)
-    spans = np.array([moment[:2] for moment in ranked], dtype=np.float64).reshape(-1, 2)
-    alive = np.ones(len(ranked), dtype=bool)
+    order = sorted(range(len(moments)), key=lambda place: -moments[place].score)
+    spans = np.array([moments[place][:2] for place in order], dtype=np.float64).reshape(-1, 2)
+    partial = np.array([parts is not None and parts[place] for place in order], dtype=bool)
+    alive = np.ones(len(order), dtype=bool)
     kept: list[Moment] = []
-    for index, moment in enumerate(ranked):
-        if top is not None and len(kept) == top:
-            break
-        if alive[index]:
-            kept.append(moment)
-            alive &= span_iou(spans, spans[index]) <= iou
+    while alive.any() and (top is None or len(kept) < top):
+        best = int(alive.argmax())
+        kept.append(moments[order[best]])
+        alive[best] = False
+        alive &= np.where(partial, covered_share(spans, spans[best]), span_iou(spans, spans[best])) <= iou
     return kept

@@ -45,7 +45,7 @@ class NetworkOutput(NamedTuple):
         head: the answer.
         videos: without any query.
         queries: after mining.
-        sentence: s (N, D) before mining.
+        asked: before mining.
         phrases: (N, K_w, C) phrase prototypes, or None.
         gate: (N, D) how far mining was let in, or None.
     """
@@ -53,7 +53,7 @@ class NetworkOutput(NamedTuple):
     head: HeadOutput
     videos: PreparedVideos
     queries: EncodedQueries
-    sentence: Tensor
+    asked: EncodedQueries
     phrases: Tensor | None
     gate: Tensor | None
 
@@ -75,8 +75,7 @@ class Network(nn.Module):
         self.mining = Mining(config) if config.mining else None
         self.objects = Objects(config) if config.objects else None
         self.activities = Activities(config) if config.activities else None
-        contrasts = config.contrast or config.objects or config.activities
-        self.negatives = Negatives() if config.negatives and contrasts else None
+        self.negatives = Negatives() if config.negatives else None
 
     def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
         """See `Batch` for the shapes, and `ground` for `joint`."""
@@ -94,7 +93,13 @@ class Network(nn.Module):
         )
 
     def ground(
-        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
+        self,
+        videos: PreparedVideos,
+        queries: EncodedQueries,
+        video_index: Tensor,
+        *,
+        joint: bool = False,
+        strangers: bool = False,
     ) -> NetworkOutput:
         """Boundaries of N queries, each in the video that `video_index` (N,) names.
 
@@ -103,14 +108,15 @@ class Network(nn.Module):
             queries: see `QueryEncoder`.
             video_index: (N,).
             joint: let the queries of a video help each other; their order makes no difference.
+            strangers: see `Mining`.
         """
         encoded = videos.encoded
         groups = QueryGroups(video_index, len(encoded.clips))
         gate = phrases = None
-        plain = queries.sentence
+        asked = queries
         if self.mining is not None:
             mined = self.mining(
-                queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint
+                queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
             )  # words come back with s' added
             queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
         sentence = groups.group(queries.sentence)  # (V, Q, D)
@@ -124,21 +130,23 @@ class Network(nn.Module):
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
         fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D_h)
         head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
-        return NetworkOutput(head, videos, queries, plain, phrases, gate)
+        return NetworkOutput(head, videos, queries, asked, phrases, gate)
 
+    @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
-        """Sentences of a batch that likely fit other videos' pairs; none where `negatives` is switched off."""
+        """Which sentences of a batch likely fit other videos' pairs; none where `negatives` is switched off."""
         videos = output.videos
         if self.negatives is None or batch.bounds is None:
             return no_false_negatives(batch.video_index, len(batch.clips))
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         if self.contrast is not None and videos.contrast is not None:
-            scores = self.contrast.scores(
-                videos.contrast, videos.encoded.mask, output.sentence, clean, batch.video_index, batch.bounds
-            )
+            views, sentences = self.contrast.directions(output.asked.sentence), self.contrast.directions(clean)
+            mask, index = videos.encoded.mask, batch.video_index
+            scores = self.contrast.scores(videos.contrast, mask, views, sentences, index, batch.bounds)
         else:
-            scores = normalize(output.sentence.detach().float(), dim=-1) @ normalize(clean.float(), dim=-1).T
-        found: FalseNegatives = self.negatives(scores, batch.video_index, len(batch.clips))
+            views, sentences = (normalize(part.float(), dim=-1) for part in (output.asked.sentence, clean))
+            scores = views @ sentences.T
+        found: FalseNegatives = self.negatives(scores, sentences, batch.video_index, len(batch.clips))
         return found
 
 

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mttsg_core.backbone import EncodedQueries
 from mttsg_core.batch import Batch
 from mttsg_core.config import LossConfig
 from mttsg_core.head import HeadOutput
 from mttsg_core.layers import masked_log_softmax, masked_mean, masked_softmax
+from mttsg_core.negatives import FalseNegatives
 from mttsg_core.network import Network, NetworkOutput
 from mttsg_core.spans import coverage, span_edges, span_iou
 
 _SHARPNESS = 10.0  # of the target over spans: softmax of the overlap times this
 _SPREAD = 0.1  # of the soft boundary labels, in lengths of the moment
+_STRANGERS = 0.5  # share of the queries that are also asked of another video
 _REACH = 0.06  # offsets are learned within one clip and so many lengths of the moment from the boundary
 
 
@@ -45,7 +48,10 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
     """
     if batch.bounds is None:
         raise ValueError("a training batch needs true moments")
-    terms = {**grounding_terms(output.head, batch.bounds), **module_terms(network, output, batch, config)}
+    false = network.false_negatives(output, batch)
+    terms = grounding_terms(output.head, batch.bounds) | module_terms(network, output, batch, config, false)
+    if config.presence > 0:
+        terms["presence"] = presence_term(network, output, batch, false)
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
     statistics = {} if network.negatives is None else network.negatives.statistics()
     if output.gate is not None:
@@ -53,19 +59,19 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
     return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
 
 
-def module_terms(network: Network, output: NetworkOutput, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+def module_terms(
+    network: Network, output: NetworkOutput, batch: Batch, config: LossConfig, false: FalseNegatives
+) -> dict[str, Tensor]:
     """The terms of the modules that are on."""
     if batch.bounds is None:
         return {}
     videos, queries, index = output.videos, output.queries, batch.video_index
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
-    if all(part is None for part in (network.contrast, network.objects, network.activities)):
-        return terms
-    false = network.false_negatives(output, batch)
     if network.contrast is not None and videos.contrast is not None and config.contrast + config.intra > 0:
+        words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
-            videos.contrast, mask, queries.words, queries.mask, queries.sentence, index, batch.bounds, *false
+            videos.contrast, mask, words, word_mask, sentence, index, batch.bounds, false.pairs, false.videos
         )
         terms |= {"contrast": found.moment + found.video, "intra": found.intra}
     if network.objects is not None and videos.objects is not None and output.phrases is not None and config.objects > 0:
@@ -75,6 +81,37 @@ def module_terms(network: Network, output: NetworkOutput, batch: Batch, config: 
             videos.activities, mask, queries.sentence, index, batch.bounds, false.videos
         )
     return terms
+
+
+def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: FalseNegatives) -> Tensor:
+    """Queries in their own video against queries in one that does not show them.
+
+    The latter are those that the batch names, and some of its queries with another of its videos each.
+    """
+    asked, weights = output.asked, false.strangers  # (N, V)
+    drawn = torch.rand(len(weights), device=weights.device) < _STRANGERS
+    chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
+    elsewhere = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
+    strangers = EncodedQueries(*(part[chosen] for part in asked))
+    if batch.absent_words is not None and batch.absent_mask is not None and batch.absent_index is not None:
+        strangers = _joined(strangers, network.query_encoder(batch.absent_words, batch.absent_mask))
+        elsewhere = torch.cat([elsewhere, batch.absent_index])
+    present = functional.softplus(-output.head.presence).mean()
+    if not len(elsewhere):
+        return present
+    absent = network.ground(output.videos, strangers, elsewhere, strangers=True).head.presence
+    return 0.5 * (present + functional.softplus(absent).mean())
+
+
+def _joined(first: EncodedQueries, second: EncodedQueries) -> EncodedQueries:
+    """The queries of both, padded to the same number of words."""
+    longest = max(first.words.shape[1], second.words.shape[1])
+    words, masks = [], []
+    for part in (first, second):
+        more = longest - part.words.shape[1]
+        words.append(functional.pad(part.words, (0, 0, 0, more)))
+        masks.append(functional.pad(part.mask, (0, more)))
+    return EncodedQueries(torch.cat(words), torch.cat([first.sentence, second.sentence]), torch.cat(masks))
 
 
 def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:

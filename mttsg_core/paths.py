@@ -1,7 +1,9 @@
-"""Where things lie for this user: the feature cache, the numbered training runs, and the newest of them."""
+"""Where things lie for this user: the feature cache, folders of encoders, numbered training runs, the newest one."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -14,6 +16,27 @@ _APP = "mttsg"
 def default_cache() -> Path:
     """The folder of cached features."""
     return user_cache_path(_APP, appauthor=False) / "features"
+
+
+def remember_folder(content: str, folder: Path) -> None:
+    """Note that the folder holds that content, for `remembered_folder`; where nothing can be noted nothing is."""
+    note = _notes() / content
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_bytes(os.fsencode(folder.resolve()))
+
+
+def remembered_folder(content: str) -> Path | None:
+    """The folder that held that content when it was last used on this computer; None if it is not known, or gone."""
+    try:
+        folder = Path(os.fsdecode((_notes() / content).read_bytes()))
+    except OSError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _notes() -> Path:
+    return user_cache_path(_APP, appauthor=False) / "encoders"
 
 
 def runs_folder() -> Path:
@@ -48,12 +71,15 @@ def find_model(folder: str | Path | None) -> Path:
     Raises:
         ModelError: if no run is finished yet.
     """
-    if folder is not None:
-        return Path(folder)
-    for run in reversed(numbered_runs()):
-        if (run / "report.json").is_file():
-            return run
-    raise ModelError("no model yet: train one with 'mttsg train DATA', or name one with --model DIR")
+    found = newest_run() if folder is None else Path(folder)
+    if found is None:
+        raise ModelError("no model yet: train one with 'mttsg train DATA', or name one with --model DIR")
+    return found
+
+
+def newest_run() -> Path | None:
+    """The newest finished numbered run, if there is one."""
+    return next((run for run in reversed(numbered_runs()) if (run / "report.json").is_file()), None)
 
 
 def unfinished_run() -> Path:

@@ -36,8 +36,8 @@ class Sources:
     durations: dict[str, float] = field(default_factory=dict)
     unusable: list[str] = field(default_factory=list)
 
-    def dataset(self, split: str, max_clips: int) -> Dataset:
-        """A split with the features that exist by now and can be used.
+    def dataset(self, split: str, max_clips: int | None = None) -> Dataset:
+        """A split with the features that exist by now and can be used, in at most `max_clips` clips a video.
 
         A pair of a video whose extraction failed, or whose features are damaged, has none; the reasons of the latter
         are added to `unusable`.
@@ -148,6 +148,8 @@ def _fingerprint(path: Path, key: str) -> dict[str, str | int | float] | None:
         return None
 
 
-def settings_of(wanted: Settings) -> ExtractionSettings | None:
+def settings_of(wanted: Settings, *, device: str = "cpu", offline: bool = False) -> ExtractionSettings | None:
     """How features of a fingerprint are extracted; None for features made elsewhere."""
-    return None if wanted["encoder"] == ELSEWHERE else ExtractionSettings.from_fingerprint(wanted)
+    if wanted["encoder"] == ELSEWHERE:
+        return None
+    return ExtractionSettings.from_fingerprint(wanted, device=device, offline=offline)

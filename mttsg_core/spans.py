@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 _DENSE, _GROWTH = 6, 1.2
-_CONSIDERED = 256  # the best candidates, among which answers are chosen
+_CONSIDERED = 128  # the best candidates, among which answers are chosen
+_COMPARED = 32  # queries whose candidates are compared at a time: more do not fit into a processor's cache
 _SHARPEN = 1.4  # trained distributions are a little too flat; found by cross-validation
 NMS_IOU = 0.5  # two answers to one query overlap at most so much
 
@@ -111,16 +112,21 @@ def choose_spans(logits: Tensor, bounds: Tensor, top: int) -> Choice:
         bounds: (N, P, 2), or (1, P, 2), of the candidates as they would be answered, in clip units.
         top: K, answers a query.
     """
+    every = bounds.expand(len(logits), -1, -1)
+    parts = [_choose(*some, top) for some in zip(logits.split(_COMPARED), every.split(_COMPARED), strict=True)]
+    return Choice(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _choose(logits: Tensor, bounds: Tensor, top: int) -> Choice:
     considered = min(_CONSIDERED, logits.shape[1])
     best, index = (logits.float() * _SHARPEN).topk(considered, dim=-1)  # (N, C)
     weight = best.softmax(-1)
     places = index[..., None].expand(-1, -1, 2)
-    answers = bounds.expand(len(logits), -1, -1).to(weight.dtype).gather(1, places)  # (N, C, 2)
+    answers = bounds.to(weight.dtype).gather(1, places)  # (N, C, 2)
     overlap = span_iou(answers[:, :, None], answers[:, None])  # (N, C, C)
-    half = (overlap >= 0.5).to(weight.dtype)
-    utility = 0.5 * overlap + 0.25 * half + 0.25 * (overlap >= 0.7)
-    expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)
-    chance = (half @ weight[..., None]).squeeze(-1)
+    shares = (overlap, (overlap >= 0.5).to(weight.dtype), (overlap >= 0.7).to(weight.dtype))
+    mean, chance, strict = ((share @ weight[..., None]).squeeze(-1) for share in shares)  # (N, C) each
+    expected = 0.5 * mean + 0.25 * chance + 0.25 * strict
     free = best > torch.finfo(best.dtype).min / 16
     chosen, scores = [], []
     for _ in range(top):
@@ -146,3 +152,11 @@ def coverage(bounds: Tensor, clips: int) -> Tensor:
     clip = torch.arange(clips, device=bounds.device)
     covered = torch.minimum(clip + 1, bounds[..., 1:]) - torch.maximum(clip, bounds[..., :1])
     return covered.clamp(0, 1)
+
+
+def covered_chance(logits: Tensor, clips: int) -> Tensor:
+    """The chance that each clip lies in the moment: the share of the distribution (N, P) that covers it, (N, T)."""
+    weight = (logits.float() * _SHARPEN).softmax(-1)
+    first, last = span_edges(clips, logits.device)
+    change = weight.new_zeros(len(weight), clips + 1).index_add(1, first, weight).index_add(1, last, -weight)
+    return change.cumsum(-1)[:, :clips].clamp(0, 1)

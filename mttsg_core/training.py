@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,22 +17,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mttsg_core.augment import cut_window, join_piece
-from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
-from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, save_description, save_weights, write_json
+from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, load_model, save_description, save_weights, write_json
+from mttsg_core.confidence import Confidence, measure_confidence
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
-from mttsg_core.encoders.base import Array
-from mttsg_core.errors import ConfigError, DataError, ModelError
+from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.evaluation import Dataset, evaluate
-from mttsg_core.features import same_fingerprint, write_atomically
+from mttsg_core.examples import Examples
+from mttsg_core.features import write_atomically
 from mttsg_core.grounding import Grounder
 from mttsg_core.network import Network, build_network
 from mttsg_core.objective import objective
+from mttsg_core.scorer import NetworkScorer
 
 STATE = Path("state") / "training.safetensors"
 LOG = "log.jsonl"
-_STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ class _Progress:
     best_epoch: int = 0
     best_score: float = -math.inf
     best_metrics: dict[str, float] = field(default_factory=dict)
+    best_intervals: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -120,7 +120,7 @@ def train(
         ModelError: if `resume` is asked and there is nothing to go on with.
     """
     config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
-    examples = _Examples(training, text_encoder)
+    examples = Examples(training, text_encoder)
     sizes = examples.feature_sizes()
     torch.manual_seed(config.seed)
     net = build_network(NetworkConfig(**{**(network or {}), **sizes, "word_dim": text_encoder.dim})).to(device)
@@ -135,29 +135,33 @@ def train(
         "text_encoder": text_encoder.id,
         "pairs": len(training.pairs),
     }
+    model = Model(net, text_encoder, training.fingerprint, examples.longest())
     if resume:
         run.restore(folder, started)
         _keep_log(folder / LOG, run.progress.epoch)
     else:
         for old in (REPORT, WEIGHTS, STATE, LOG):  # of an earlier run in the same folder
             (folder / old).unlink(missing_ok=True)
-        save_description(folder, Model(net, text_encoder, training.fingerprint), about)
+        save_description(folder, model, about)
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
     yield TrainingStarted(
         progress.epoch, epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
     )
-    grounder = Grounder(Model(run.averaged, text_encoder, training.fingerprint), device)
+    grounder = Grounder(NetworkScorer(replace(model, network=run.averaged), device))
     for epoch in range(progress.epoch + 1, epochs + 1):
         if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience_for(epochs):
             break
         began = time.monotonic()
         losses, norm = run.epoch(examples, epoch, loss)
-        metrics = evaluate(grounder, validation).metrics if validation else {}
+        evaluation = evaluate(grounder, validation) if validation else None
+        metrics = evaluation.metrics if evaluation else {}
         score = (metrics["R@1,IoU=0.5"] + metrics["R@1,IoU=0.7"] + metrics["mIoU"]) / 3 if metrics else float(epoch)
         best = bool(score > progress.best_score)
         if best:
             progress.best_epoch, progress.best_score, progress.best_metrics = epoch, score, dict(metrics)
+            if evaluation:
+                progress.best_intervals = {name: list(ends) for name, ends in evaluation.intervals.items()}
             save_weights(folder, run.averaged)
         progress.epoch = epoch
         progress.seconds += time.monotonic() - began
@@ -166,6 +170,7 @@ def train(
             log.write(json.dumps(asdict(event)) + "\n")
         run.save(folder, started)
         yield event
+    confidence = _calibrate(folder, validation, device, about) if validation and progress.best_epoch else {}
     finished = TrainingFinished(
         folder, progress.best_epoch, progress.best_metrics, progress.epoch < epochs, progress.seconds
     )
@@ -177,77 +182,29 @@ def train(
         "pairs": len(training.pairs),
         "parameters": parameters,
         "validation": progress.best_metrics,
+        "validation_pairs": len(validation.pairs) if validation else 0,
+        "intervals": progress.best_intervals,
+        "confidence": confidence,
     }
     write_json(folder / REPORT, report)
     yield finished
 
 
-class _Examples:
-    """The training pairs, ready to be drawn: by video, with word vectors and true bounds in clip units."""
+def _calibrate(folder: Path, validation: Dataset, device: torch.device, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the scores of the kept epoch mean something, and say how well they do before and after.
 
-    def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
-        self.store = dataset.store
-        self.clipped = 0
-        self.videos: list[str] = []
-        self.words: list[list[Array]] = []
-        self.bounds: list[Array] = []
-        expected = dataset.fingerprint
-        for video, positions in dataset.by_video().items():
-            features = self.store.load(video)
-            same_fingerprint(features.fingerprint, expected, video)
-            timeline = features.timeline
-            pairs = [dataset.pairs[position] for position in positions if dataset.pairs[position].moments]
-            spans = [
-                (pair, moment)
-                for pair in pairs
-                for moment in pair.moments
-                if moment[0] < timeline.start + timeline.duration and moment[1] > timeline.start
-            ]  # a pair with several true moments teaches each of them
-            if not spans:
-                continue
-            bounds = timeline.to_clips([moment for _, moment in spans])
-            self.clipped += int((bounds[:, 1] > timeline.clips).sum())
-            self.videos.append(video)
-            self.words.append(text_encoder.encode([pair.query for pair, _ in spans]))
-            self.bounds.append(bounds.clip(0, timeline.clips).astype(np.float32))
-        if not self.videos:
-            raise DataError(f"{dataset.name}: no pair to learn from")
+    Both are measured on the validation split, from which the two numbers of the calibration are taken.
+    """
+    model = load_model(folder)
 
-    def feature_sizes(self) -> dict[str, int]:
-        """The settings of the network that the features decide."""
-        features = self.store.load(self.videos[0])
-        regions, region_dim = (0, 0) if features.regions is None else features.regions.shape[1:]
-        return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
+    def measured(scored: Model) -> Confidence:
+        grounder = Grounder(NetworkScorer(scored, device))
+        return measure_confidence(lambda dataset: evaluate(grounder, dataset), validation)
 
-    def fit_statistics(self, network: Network) -> None:
-        """Give the network the mean and spread of the features, from videos spread over the whole set."""
-        step = max(1, len(self.videos) // _STATISTICS_VIDEOS)
-        sample = [self.store.load(video) for video in self.videos[::step]]
-        encoder = network.video_encoder
-        encoder.standardise.fit(*_mean_and_deviation([features.clips for features in sample]))
-        if encoder.regions is not None:
-            encoder.regions.standardise.fit(
-                *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
-            )
-
-    def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
-        generator = np.random.default_rng([config.seed, epoch])
-        for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
-            yield collate([self._item(video, drawn, config, generator) for video in drawn])
-
-    def _item(
-        self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
-    ) -> VideoItem:
-        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
-        words = [self.words[video][i] for i in chosen]
-        item = VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
-        change = generator.random()
-        if change < config.cut + config.join:
-            item = cut_window(item, generator)
-        if config.cut <= change < config.cut + config.join:
-            item = join_piece(item, self.store.load(self.videos[generator.choice(others)]), generator)
-        return item
+    raw = measured(model)
+    calibrated = replace(model, calibration=raw.calibration())
+    save_description(folder, calibrated, about)
+    return {"raw": raw.as_dict(), "calibrated": measured(calibrated).as_dict()}
 
 
 class _Run:
@@ -280,7 +237,7 @@ class _Run:
         """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def epoch(self, examples: _Examples, epoch: int, loss: LossConfig) -> tuple[dict[str, float], float]:
+    def epoch(self, examples: Examples, epoch: int, loss: LossConfig) -> tuple[dict[str, float], float]:
         """Train on every video once; returns the mean of each loss term and of the gradient's norm."""
         torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
         self.network.train()
@@ -290,7 +247,7 @@ class _Run:
             moved = batch.to(self.device)
             with self.autocast:
                 output = self.network(moved)
-            total, terms, statistics = objective(self.network, output, moved, loss)
+                total, terms, statistics = objective(self.network, output, moved, loss)
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
             self.scaler.unscale_(self.optimizer)
@@ -361,12 +318,6 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Over all axes but the last."""
-    values = np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]).astype(np.float32)
-    return torch.from_numpy(values.mean(axis=0)), torch.from_numpy(values.std(axis=0))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

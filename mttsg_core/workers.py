@@ -15,7 +15,7 @@ from pebble import ProcessPool
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPool]:
     """A pool of fresh processes. Leaving waits for the work that is scheduled; leaving by an error stops it."""
-    pool = ProcessPool(max_workers=workers, context=get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPool(max_workers=workers, context=get_context("spawn"), initializer=start_worker)
     finished = False
     try:
         yield pool
@@ -42,7 +42,8 @@ def interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """Make this process a worker: what each one calls first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     Thread(target=_end_with_parent, daemon=True).start()
 

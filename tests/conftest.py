@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ max_clips = 32
 """
 
 torch.set_num_threads(1)
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the Hugging Face Hub; read when its library is first imported
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -114,6 +116,12 @@ def trained(corpus: Path, cache: Path, settings: Path, mttsg: Mttsg, tmp_path_fa
     ran = mttsg("train", corpus, "--out", folder, "--cache", cache, "--config", settings, "--workers", "1")
     assert ran.code == 0, ran.err
     return folder
+
+
+@pytest.fixture(scope="session")
+def ground(mttsg: Mttsg, trained: Path, cache: Path) -> Mttsg:
+    """`ground(ARGUMENT, ...)` runs `mttsg ground` with the trained model and the cached features."""
+    return partial(mttsg, "ground", "--model", trained, "--cache", cache, "--workers", "1")
 
 
 @pytest.fixture(scope="session")

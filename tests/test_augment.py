@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.augment import cut_window, join_piece
+from mttsg_core.augment import cut_window, erase_moment, join_piece
 from mttsg_core.batch import VideoItem
 from mttsg_core.features import VideoFeatures
 
@@ -88,3 +88,42 @@ def test_windows_and_sides_vary() -> None:
 def test_without_true_bounds_there_is_nothing_to_cut() -> None:
     with pytest.raises(ValueError, match="bounds"):
         cut_window(VideoItem(video(5), []), np.random.default_rng(0))
+
+
+def with_moments(*spans: tuple[float, float]) -> VideoItem:
+    """A video of 20 clips with these moments; a query carries its true bounds as its only word."""
+    bounds = np.array(spans, dtype=np.float32)
+    return VideoItem(video(20), [row[None] for row in bounds], bounds)
+
+
+def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
+    whole = with_moments((2.0, 5.5), (11.0, 14.0), (16.5, 18.0))
+    erased = set()
+    for seed in range(30):
+        made = erase_moment(whole, np.random.default_rng(seed))
+        assert made.bounds is not None
+        [absent] = made.absent
+        start, end = absent[0]
+        erased.add(float(start))
+        clips = made.features.clips[:, 0]
+        assert not ((clips >= np.floor(start)) & (clips < end)).any()
+        assert made.features.duration == pytest.approx(len(clips) * SECONDS_PER_CLIP)
+        assert len(made.words) == 2
+        for words, now in zip(made.words, made.bounds, strict=True):
+            assert place(made, np.floor(words[0, 0])) == np.floor(now[0])
+            assert now[1] - now[0] == pytest.approx(words[0, 1] - words[0, 0])
+    assert erased == {2.0, 11.0, 16.5}
+
+
+@pytest.mark.parametrize("spans", [((0.0, 17.0), (19.0, 20.0)), ((3.0, 8.0),), ((3.0, 8.0), (4.0, 9.0))])
+def test_nothing_is_erased_where_too_little_would_be_left(spans: tuple[tuple[float, float], ...]) -> None:
+    whole = with_moments(*spans)
+    made = [erase_moment(whole, np.random.default_rng(seed)) for seed in range(5)]
+    assert all(one is whole or one.absent[0][0, 0] == 19.0 for one in made)
+
+
+def test_a_sentence_that_still_holds_is_not_absent() -> None:
+    whole = with_moments((2.0, 5.0), (11.0, 14.0))
+    same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.bounds)
+    made = [erase_moment(same, np.random.default_rng(seed)) for seed in range(10)]
+    assert all(len(one.features.clips) < 20 and not one.absent for one in made)

@@ -11,12 +11,12 @@ import pytest
 
 from mttsg_core.baselines import (
     BLIND,
-    _other_videos,
     _ShuffledStore,
     constant_span,
     evaluate_blind,
     evaluate_shuffled_features,
     evaluate_shuffled_sentences,
+    other_videos,
     prior_spans,
     relative_moments,
 )
@@ -26,6 +26,7 @@ from mttsg_core.grounding import Grounder
 from mttsg_core.measures import Measures
 from mttsg_core.moments import Moment
 from mttsg_core.pairs import Pair
+from mttsg_core.scorer import NetworkScorer
 from tests import tiny
 
 
@@ -92,15 +93,15 @@ class _Nowhere:
 def test_every_sentence_goes_to_another_video(sizes: tuple[int, ...]) -> None:
     videos = [f"v{number}" for number, size in enumerate(sizes) for _ in range(size)]
     for seed in range(5):
-        order = _other_videos(videos, seed)
+        order = other_videos(videos, seed)
         assert sorted(order) == list(range(len(videos)))
         assert all(videos[place] != videos[other] for place, other in enumerate(order))
-    assert _other_videos(videos, 1) == _other_videos(videos, 1)
+    assert other_videos(videos, 1) == other_videos(videos, 1)
 
 
 def test_one_video_alone_still_swaps_sentences() -> None:
-    assert all(place != other for place, other in enumerate(_other_videos(["a"] * 3, 0)))
-    assert _other_videos(["a"], 0) == [0]
+    assert all(place != other for place, other in enumerate(other_videos(["a"] * 3, 0)))
+    assert other_videos(["a"], 0) == [0]
 
 
 def test_clips_are_permuted_and_nothing_else(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_clips_are_permuted_and_nothing_else(tmp_path: Path) -> None:
 
 def test_shuffles_with_a_model(tmp_path: Path) -> None:
     data = tiny.dataset(tmp_path, videos=5)
-    answer = partial(evaluate, Grounder(tiny.model()))
+    answer = partial(evaluate, Grounder(NetworkScorer(tiny.model())))
     main = answer(data)
     asked: list[Dataset] = []
 

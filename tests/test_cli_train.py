@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import TINY_TOML, Mttsg, start_mttsg
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import dataset, write_rows
 
 from mttsg_core.features import write_features
@@ -54,7 +55,8 @@ def test_a_model_folder(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -
     assert report["model"] == str(tmp_path / "m")
     assert "R@1,IoU=0.5" in report
     names = {path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()}
-    assert names == {"config.json", "model.safetensors", "report.json", "log.jsonl", "state/training.safetensors"}
+    written = {"config.json", "model.safetensors", "report.json", "log.jsonl", "state/training.safetensors"}
+    assert names == {*written, "README.md", "report.html"}
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["network"]["width"] == 16
     assert config["training"]["epochs"] == 2
@@ -285,3 +287,88 @@ def test_killed_and_resumed_gives_the_very_weights_of_an_unbroken_run(
         [json.loads(line)["losses"] for line in (tmp_path / name / "log.jsonl").open()] for name in ("whole", "m")
     ]
     assert losses[0] == losses[1]
+
+
+class FakeHub:
+    """Stands in for `huggingface_hub.HfApi`: it knows who asks, and keeps or refuses what is pushed."""
+
+    def __init__(self, user: str = "ada", *, refuses: bool = False) -> None:
+        self.user = user
+        self.refuses = refuses
+        self.pushed: dict[str, set[str]] = {}
+
+    def whoami(self) -> dict[str, object]:
+        return {"name": self.user, "orgs": []}
+
+    def create_repo(self, repo: str, *, exist_ok: bool) -> str:
+        assert exist_ok
+        return f"https://hub.example/{repo}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str) -> None:
+        if self.refuses:
+            raise ConnectionError("the line is cut")
+        assert commit_message
+        self.pushed[repo_id] = {path.name for path in folder_path.iterdir() if path.name in allow_patterns}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    fake = FakeHub()
+    monkeypatch.setattr("mttsg_core.hub.HfApi", lambda: fake)
+    return fake
+
+
+def test_push(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, hub: FakeHub) -> None:
+    arguments = ["train", data, "--out", tmp_path / "m", "--config", quick, "--push", "ada/moments"]
+    ran = mttsg(*arguments)
+    assert ran.code == 0, ran.err
+    assert hub.pushed == {"ada/moments": {"config.json", "model.safetensors", "report.json", "README.md"}}
+    assert "pushed: https://hub.example/ada/moments" in ran.err
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "--model ada/moments" in card
+    (tmp_path / "m" / "README.md").write_text("my own words")
+    assert mttsg(*arguments, "--resume").code == 0  # nothing is left to train: it is pushed again
+    assert (tmp_path / "m" / "README.md").read_text() == "my own words"
+
+
+def test_a_push_that_fails_keeps_the_model_and_says_how_to_push_later(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    hub.refuses = True
+    folder = tmp_path / "my model"
+    ran = mttsg("train", data, "--out", folder, "--config", quick, "--push", "ada/moments", "--json")
+    assert (ran.code, len(ran.errors)) == (1, 1)
+    assert "the line is cut" in ran.errors[0]
+    assert f"hf upload ada/moments '{folder}' . --exclude 'state/*'" in ran.errors[0]
+    assert json.loads(ran.out)["model"] == str(folder)
+    assert (folder / "report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("repo", "reason", "more"),
+    [("moments", "user/name", []), ("bob/moments", "not yours", []), ("ada/moments", "--offline", ["--offline"])],
+)
+def test_who_may_not_push_is_told_before_the_training(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, hub: FakeHub, repo: str, reason: str, more: list[str]
+) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--push", repo, *more)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert reason in ran.errors[0]
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_card_has_the_figures_of_the_kept_epoch(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick).code == 0
+    report = json.loads((tmp_path / "m" / "report.json").read_text())
+    card = (tmp_path / "m" / "README.md").read_text()
+    low, high = report["intervals"]["mIoU"]
+    assert low <= report["validation"]["mIoU"] <= high
+    assert f"| mIoU | {report['validation']['mIoU']:.1f} | {low:.1f}–{high:.1f} |" in card
+    assert f"| sentences for validation | {report['validation_pairs']} |" in card
+
+
+def test_tensorboard_events_of_every_epoch(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--tensorboard")
+    assert ran.code == 0, ran.err
+    events = EventAccumulator(str(tmp_path / "m" / "tensorboard")).Reload()
+    assert [point.step for point in events.Scalars("training/presence")] == [1, 2]

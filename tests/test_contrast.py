@@ -74,7 +74,8 @@ def test_learning_brings_sentences_to_their_moments() -> None:
         (terms.moment + terms.video).backward()
         optimizer.step()
     clips, mask, _, _, sentence, index = _parts(contrast)
-    scores = contrast.scores(clips, mask, sentence, sentence * 0, index, BOUNDS)
+    text = contrast.directions(sentence)
+    scores = contrast.scores(clips, mask, text, text * 0, index, BOUNDS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
     assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
 
@@ -99,11 +100,11 @@ def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config())
     clips, mask, _, _, sentence, index = _parts(contrast)
-    scores = contrast.scores(clips, mask, sentence, sentence, index, BOUNDS)
-    text = torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1)
+    text = contrast.directions(sentence)
+    torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
+    scores = contrast.scores(clips, mask, text, text, index, BOUNDS)
     moment = torch.nn.functional.normalize(clips[0, :3].mean(0), dim=-1)
     torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
-    assert not scores.requires_grad
 
 
 def test_a_moment_without_length_or_past_the_end_is_finite() -> None:

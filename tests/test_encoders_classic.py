@@ -9,6 +9,7 @@ import pytest
 from mttsg_core.encoders import build_encoder
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.errors import ConfigError
+from mttsg_core.video import Framing
 
 SIZE, GRID, CELL = 112, 7, 16
 HUES = slice(0, 12)
@@ -34,7 +35,7 @@ def noise(clips: int, seed: int = 0) -> Frames:
 
 def test_shapes_and_precision() -> None:
     encoder = build_encoder("classic")
-    assert encoder.frame_size == (SIZE, SIZE)
+    assert encoder.framing == Framing((SIZE, SIZE))
     assert encoder.frames_per_clip == 2
     made = encoder.encode(noise(3))
     assert made.regions is not None

@@ -15,6 +15,7 @@ from mttsg_core.measures import Measures, bootstrap_intervals, figure_intervals,
 from mttsg_core.metrics import bootstrap_interval, summarise, summarise_precision
 from mttsg_core.moments import Moment
 from mttsg_core.pairs import Pair
+from mttsg_core.scorer import NetworkScorer
 from tests import tiny
 
 
@@ -89,7 +90,7 @@ def test_a_pair_without_features_is_a_miss(tmp_path: Path) -> None:
     whole = tiny.dataset(tmp_path, videos=4)
     store = FeatureStore({name: path for name, path in whole.store.files.items() if name != "train1"}, max_clips=32)
     data = type(whole)(whole.name, whole.pairs, store)
-    grounder = Grounder(tiny.model())
+    grounder = Grounder(NetworkScorer(tiny.model()))
     found = evaluate(grounder, data)
     assert (found.missed, len(found.predictions), found.mode) == (2, 8, "independent")
     assert [not moments for moments in found.predictions] == [pair.video == "train1" for pair in data.pairs]

@@ -15,7 +15,9 @@ import pytest
 from video_files import damage, draw, write_sound, write_video
 
 from mttsg_core import extraction
+from mttsg_core.decoding import whole_clips
 from mttsg_core.encoders import build_encoder
+from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.errors import ConfigError, CorruptVideoError, VideoError
 from mttsg_core.extraction import (
     Extracted,
@@ -64,7 +66,7 @@ class TestEncodeVideo:
         for clip in (0, 3, 7):
             shown = [int((clip + share) * 0.5 * 25) for share in (0.25, 0.75)]
             pictures = [draw(number, 64, 48) for number in shown]
-            width, height = encoder.frame_size
+            width, height = encoder.framing.size
             rows, columns = np.arange(height) * 48 // height, np.arange(width) * 64 // width
             frames = np.stack([picture[rows][:, columns] for picture in pictures])[None]
             expected = encoder.encode(frames).clips[0]
@@ -73,7 +75,7 @@ class TestEncodeVideo:
 
     def test_the_number_of_clips_in_memory_does_not_count(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = encode_video(video, build_encoder(), SETTINGS)
-        monkeypatch.setattr(extraction, "_CLIPS_AT_ONCE", 3)
+        monkeypatch.setattr(ClassicEncoder, "clips_at_once", 3)
         np.testing.assert_allclose(encode_video(video, build_encoder(), SETTINGS).clips, whole.clips, atol=1e-6)
 
     def test_a_late_first_frame_shifts_the_clips(self, tmp_path: Path) -> None:
@@ -124,8 +126,8 @@ def test_only_whole_clips_are_encoded(size: int, missing: set[int]) -> None:
     ]
     found = [
         (clip, frames[:, 0, 0, 0].tolist())
-        for clips, block in extraction._whole_clips(chunks, 2)
-        for clip, frames in zip(clips, block, strict=True)
+        for piece in whole_clips(chunks, 2)
+        for clip, frames in zip(piece.clips, piece.frames, strict=True)
     ]
     expected = [clip for clip in range(5) if not {2 * clip, 2 * clip + 1} & missing]
     assert found == [(clip, [2 * clip, 2 * clip + 1]) for clip in expected]
@@ -263,7 +265,7 @@ class TestCachedFeatures:
         monkeypatch.setattr(extraction, "encode_video", None)
         second = cached_features(video, cache, SETTINGS)
         assert np.array_equal(first.clips, second.clips)
-        assert first.clips.dtype == second.clips.dtype == np.float16
+        assert first.clips.dtype == second.clips.dtype == np.float32
 
     def test_a_damaged_entry_is_made_anew(self, video: Path, tmp_path: Path) -> None:
         cache = FeatureCache(tmp_path)
@@ -321,7 +323,7 @@ class TestKilled:
     def test_nothing_that_loads_wrong_is_left_and_the_next_run_makes_only_the_rest(
         self, videos: Path, video: Path, tmp_path: Path
     ) -> None:
-        expected = encode_video(video, build_encoder(), SETTINGS).clips.astype(np.float16)
+        expected = encode_video(video, build_encoder(), SETTINGS).clips
         out = tmp_path / "out"
         seen: dict[Path, int] = {}
 
@@ -366,6 +368,27 @@ class TestKilled:
         assert out == b""
         assert b"Traceback" not in err
         assert _all_gone(process.pid)
+
+    @pytest.mark.parametrize("delay", [0.0, 0.7])
+    def test_ctrl_c_while_one_process_encodes_for_all(self, videos: Path, tmp_path: Path, delay: float) -> None:
+        from tiny_encoders import save_clip
+
+        encoder, out = save_clip(tmp_path / "clip"), tmp_path / "out"
+        long = write_video(tmp_path / "long.mp4", range(500))
+        for path in videos.iterdir():
+            shutil.copy(long, path)
+        process = _start(videos, "--out", out, "--workers", "2", "--fps", "100", "--encoder", encoder)
+        deadline = time.monotonic() + 20
+        while len(_family(process.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(_family(process.pid)) >= 3, "no workers were seen"
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, err = process.communicate(timeout=30)
+        assert (process.returncode, printed) == (130, b""), err
+        assert b"Traceback" not in err
+        assert _all_gone(process.pid)
+        assert all(len(read_features(path).clips) == 2000 for path in out.rglob("*.safetensors"))
 
 
 def test_the_stand_in_has_the_signature_of_what_it_stands_in_for() -> None:

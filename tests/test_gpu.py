@@ -14,6 +14,7 @@ from mttsg_core.config import TrainingConfig
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.grounding import Grounder
 from mttsg_core.head import decode
+from mttsg_core.scorer import NetworkScorer
 from mttsg_core.training import EpochDone, train
 
 pytestmark = [
@@ -34,8 +35,8 @@ def test_predictions_are_those_of_the_cpu() -> None:
 
 
 def test_a_grounder_on_the_device() -> None:
-    expected = Grounder(model()).ground_features(features(60), QUERIES, top=1)
-    found = Grounder(model(), torch.device("cuda")).ground_features(features(60), QUERIES, top=1)
+    expected = Grounder(NetworkScorer(model())).ground_features(features(60), QUERIES, top=1)
+    found = Grounder(NetworkScorer(model(), torch.device("cuda"))).ground_features(features(60), QUERIES, top=1)
     for one, other in zip(chain(*found), chain(*expected), strict=True):
         assert one == pytest.approx(other, abs=0.05)
 

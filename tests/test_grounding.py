@@ -8,26 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import MADE, features, model, model_folder
 from video_files import write_video
 
-from mttsg_core import Grounder, grounding
+from mttsg_core import Grounder, scorer
 from mttsg_core.devices import choose_device
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
 from mttsg_core.features import ELSEWHERE, FeatureCache
-from mttsg_core.grounding import to_moments
-from mttsg_core.moments import Moment, Timeline
+from mttsg_core.moments import Moment
 from mttsg_core.paths import find_model, new_run, numbered_runs, unfinished_run
+from mttsg_core.scorer import NetworkScorer
 
 QUERIES = ["person opens door", "the red circle moves left", "?!", "a", "ein Mann öffnet die Tür " * 10]
 
 
 @pytest.fixture(scope="module")
 def grounder() -> Grounder:
-    return Grounder(model())
+    return Grounder(NetworkScorer(model()))
 
 
 def same(found: list[list[Moment]], expected: list[list[Moment]]) -> None:
@@ -46,7 +45,7 @@ def test_an_answer_does_not_depend_on_the_other_questions(grounder: Grounder) ->
     same(grounder.ground_features(video, [QUERIES[0]] * 3), [together[0]] * 3)
 
 
-def test_nor_on_the_other_videos_nor_on_how_many_are_taken_at_once(
+def test_nor_on_theother_videos_nor_on_how_many_are_taken_at_once(
     grounder: Grounder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     videos = [(features(clips, seed=clips), QUERIES[:count]) for clips, count in ((9, 2), (1, 5), (40, 0), (300, 3))]
@@ -55,16 +54,17 @@ def test_nor_on_the_other_videos_nor_on_how_many_are_taken_at_once(
     for at_once in (1, 2, 3, 16):
         for found, alone in zip(grounder.ground_many(videos, at_once=at_once), expected, strict=True):
             same(found, alone)
-    monkeypatch.setattr(grounding, "_QUERIES_AT_ONCE", 2)
-    for found, alone in zip(grounder.ground_many(videos), expected, strict=True):
-        same(found, alone)
+    for clips_at_once in (1, 80, 700):
+        monkeypatch.setattr(scorer, "_CLIPS_AT_ONCE", clips_at_once)
+        for found, alone in zip(grounder.ground_many(videos), expected, strict=True):
+            same(found, alone)
 
 
 @settings(max_examples=25, deadline=None)
 @given(clips=st.integers(1, 400), start=st.floats(-3, 3), duration=st.floats(0.04, 4000), top=st.integers(1, 8))
 def test_answers_are_ordered_inside_the_video_and_ranked(clips: int, start: float, duration: float, top: int) -> None:
     video = features(clips, duration=duration, start=start, seed=clips)
-    [answers] = Grounder(model()).ground_features(video, QUERIES[:1], top)
+    [answers] = Grounder(NetworkScorer(model())).ground_features(video, QUERIES[:1], top)
     assert 1 <= len(answers) <= top
     scores = [moment.score for moment in answers]
     assert scores == sorted(scores, reverse=True)
@@ -72,20 +72,6 @@ def test_answers_are_ordered_inside_the_video_and_ranked(clips: int, start: floa
         assert np.isfinite(moment).all()
         assert start <= moment.start < moment.end <= start + duration
         assert 0 < moment.score <= 1
-
-
-def test_seconds_are_those_of_the_timeline() -> None:
-    bounds = torch.tensor([[[0.0, 4.0], [1.0, 2.5]], [[0.0, 1.0], [0.0, 1.0]]])
-    scores = torch.tensor([[0.9, 0.1], [0.5, 0.0]])
-    first, second = to_moments(bounds, scores, [Timeline(8.0, 4), Timeline(3.0, 1, start=10.0)])
-    assert [moment[:2] for moment in first] == [(0.0, 8.0), (2.0, 5.0)]
-    assert second == [Moment(10.0, 13.0, 0.5)]
-
-
-def test_what_reaches_past_the_video_is_cut_and_what_is_left_without_length_is_no_answer() -> None:
-    bounds = torch.tensor([[[-0.5, 4.5], [4.0, 4.5], [1.0, 1.0]]])
-    [answers] = to_moments(bounds, torch.tensor([[0.9, 0.8, 0.7]]), [Timeline(8.0, 4, start=1.0)])
-    assert answers == [Moment(1.0, 9.0, pytest.approx(0.9))]
 
 
 def test_features_of_another_encoder_are_refused_and_both_named(grounder: Grounder) -> None:
@@ -110,19 +96,26 @@ def test_a_duration_is_needed(grounder: Grounder) -> None:
 def test_a_model_of_features_made_elsewhere_cannot_read_videos(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", range(20))
     with pytest.raises(FeatureError, match="--features"):
-        Grounder(model(fingerprint={"encoder": ELSEWHERE}), cache=FeatureCache(tmp_path)).ground(video, QUERIES)
+        Grounder(NetworkScorer(model(fingerprint={"encoder": ELSEWHERE})), cache=FeatureCache(tmp_path)).ground(
+            video, QUERIES
+        )
 
 
 def test_a_model_of_another_version_of_the_encoder_cannot_read_videos(tmp_path: Path) -> None:
     fingerprint = {"encoder": "classic", "version": 999, "fps": 2.0, "reader": "auto"}
     with pytest.raises(FeatureError, match="version 999"):
-        Grounder(model(fingerprint=fingerprint), cache=FeatureCache(tmp_path)).ground(tmp_path / "a.mp4", QUERIES)
+        Grounder(NetworkScorer(model(fingerprint=fingerprint)), cache=FeatureCache(tmp_path)).ground(
+            tmp_path / "a.mp4", QUERIES
+        )
 
 
-def test_load_reads_a_folder(tmp_path: Path) -> None:
+def test_load_reads_a_folder(tmp_path: Path, grounder: Grounder) -> None:
     folder = model_folder(tmp_path / "m")
     loaded = Grounder.load(folder, device="cpu", cache=tmp_path)
-    same(loaded.ground_features(features(), QUERIES), Grounder(model()).ground_features(features(), QUERIES))
+    same(
+        loaded.ground_features(features(), QUERIES),
+        Grounder(NetworkScorer(model())).ground_features(features(), QUERIES),
+    )
     with pytest.raises(ModelError, match="not a model folder"):
         Grounder.load(tmp_path / "absent", device="cpu")
 

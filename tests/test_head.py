@@ -22,7 +22,9 @@ def oracle(clips: int, start: float, end: float) -> HeadOutput:
     clip = torch.arange(clips, dtype=torch.double)
     offsets = torch.stack([start - clip, end - (clip + 1)], dim=-1)[None]
     mask = torch.ones(1, clips, dtype=torch.bool)
-    return HeadOutput(spans, torch.zeros(1, clips, 2), torch.zeros(1, clips), offsets.float(), mask)
+    return HeadOutput(
+        spans, torch.zeros(1, clips, 2), torch.zeros(1, clips), offsets.float(), torch.tensor([60.0]), mask
+    )
 
 
 @settings(max_examples=150)
@@ -47,7 +49,8 @@ def _random_output(lengths: list[int], spread: float) -> HeadOutput:
     lowest = torch.finfo(torch.float32).min / 8
     spans = (torch.randn(len(lengths), len(first)) * spread).masked_fill(last > mask.sum(1, keepdim=True), lowest)
     shape = len(lengths), clips
-    return HeadOutput(spans, torch.randn(*shape, 2), torch.randn(shape), torch.randn(*shape, 2) * spread, mask)
+    offsets, presence = torch.randn(*shape, 2) * spread, torch.randn(len(lengths)) * spread
+    return HeadOutput(spans, torch.randn(*shape, 2), torch.randn(shape), offsets, presence, mask)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 50.0])
@@ -95,6 +98,7 @@ def test_padding_never_changes_what_the_head_says(offsets: bool) -> None:
         torch.testing.assert_close(together.offsets[row, :length], alone.offsets[0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.inside[row, :length], alone.inside[0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.boundaries[row, :length], alone.boundaries[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.presence[row], alone.presence[0], atol=1e-5, rtol=1e-5)
         padded, alone_bounds = decode(together, 1)[0][row], decode(alone, 1)[0][0]
         torch.testing.assert_close(padded, alone_bounds, atol=1e-5, rtol=1e-5)
 

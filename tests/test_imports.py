@@ -17,16 +17,18 @@ ROOT = Path(mttsg_core.__file__).parents[1]
 PAPER = ("mining", "contrast", "negatives", "objects", "activities")
 LAYERS = (
     ("errors",),
-    ("config", "modes", "moments", "devices", "paths", "workers"),
+    ("config", "modes", "moments", "calibration", "devices", "downloads", "paths", "workers"),
     (
         *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),
+        "answers",
         *("video", "encoders", "metrics", "measures", "layers", "spans", "backbone", "head", *PAPER),
     ),
-    ("features",),
-    ("batch", "extraction"),
+    ("features", "decoding"),
+    ("batch", "extraction", "clips", "windows"),
     ("network",),
     ("objective",),
     ("checkpoint",),
+    ("scorer", "zeroshot", "card", "hub"),
     ("grounding",),
     ("evaluation",),
     # training, and whatever is not named above: nothing named above may import it

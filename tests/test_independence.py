@@ -1,6 +1,6 @@
 """What holds for the whole network with all of its modules (method, section 7)."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from mttsg_core.grounding import Grounder
 from mttsg_core.head import decode
 from mttsg_core.network import Network, build_network
 from mttsg_core.objective import module_terms, objective
+from mttsg_core.scorer import NetworkScorer
 
 QUERIES = [
     f"person {verb} the {thing}" for verb in ("opens", "closes", "takes") for thing in ("door", "big box", "cup")
@@ -36,7 +37,7 @@ def _features(clips: int, seed: int = 0) -> VideoFeatures:
 def _grounder(**changes: object) -> Grounder:
     words = HashedWords()
     network = small_network(word_dim=words.dim, **changes)  # type: ignore[arg-type]
-    return Grounder(Model(network, words, {"encoder": "test"}), torch.device("cpu"))
+    return Grounder(NetworkScorer(Model(network, words, {"encoder": "test"})))
 
 
 def _answers(grounder: Grounder, queries: list[str], mode: str = "independent") -> dict[str, np.ndarray]:
@@ -52,7 +53,7 @@ def test_a_prediction_does_not_depend_on_the_other_queries() -> None:
         np.testing.assert_allclose(backwards[query], together[query], atol=1e-5)
 
 
-def test_a_prediction_does_not_depend_on_other_videos_in_either_mode() -> None:
+def test_a_prediction_does_not_depend_onother_videos_in_either_mode() -> None:
     grounder = _grounder()
     videos = [(_features(count, count), QUERIES[: 1 + count % 4]) for count in (20, 5, 31, 12, 9)]
     for mode in ("independent", "joint"):
@@ -77,7 +78,7 @@ def test_joint_mode_uses_the_others_in_no_order() -> None:
 def test_joint_mode_keeps_a_video_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     grounder = _grounder()
     joint, alone = _answers(grounder, QUERIES, "joint"), _answers(grounder, QUERIES)
-    monkeypatch.setattr("mttsg_core.grounding._QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr("mttsg_core.scorer._CLIPS_AT_ONCE", 2 * 20)
     for mode, expected in (("joint", joint), ("independent", alone)):
         found = _answers(grounder, QUERIES, mode)
         for query in QUERIES:
@@ -119,6 +120,7 @@ _REACHES = {
     "contrast": ["contrast.clip_side", "contrast.text_side", "video_encoder.project", "query_encoder.project"],
     "intra": ["contrast.clip_side", "contrast.text_side", "video_encoder.project", "query_encoder.project"],
     "objects": ["objects.objects.value", "objects.phrase_prototypes.value", "query_encoder.project"],
+    "presence": ["head.presence", "fusion.mix", "video_encoder.project", "query_encoder.project"],
     "activities": ["activities.key", "activities.text_side", "video_encoder.project", "query_encoder.project"],
 }
 
@@ -128,7 +130,7 @@ _REACHES = {
 def test_each_term_reaches_the_parameters_it_should(term: str, regions: int) -> None:
     network = small_network(regions=regions).train()
     batch = small_batch(regions=regions)
-    weights = dict.fromkeys(("span", "boundary", "inside", "offset", "contrast", "intra", "objects", "activities"), 0.0)
+    weights = dict.fromkeys((field.name for field in fields(LossConfig)), 0.0)
     losses = objective(network, network(batch), batch, LossConfig(**{**weights, term: 1.0}))
     torch.testing.assert_close(losses.total.detach(), losses.terms[term])
     losses.total.backward()
@@ -137,7 +139,7 @@ def test_each_term_reaches_the_parameters_it_should(term: str, regions: int) -> 
     }
     for prefix in _REACHES[term]:
         assert any(name.startswith(prefix) for name in reached), prefix
-    if term != "span":
+    if term not in ("span", "presence"):
         assert not any(name.startswith(("head", "fusion")) for name in reached)
     if term == "objects":
         assert any(name.startswith("video_encoder.regions" if regions else "video_encoder.project") for name in reached)
@@ -240,7 +242,8 @@ def test_word_for_word_duplicates_leave_the_denominators() -> None:
         batch = collate(items)
         output = network(batch)
         optimizer.zero_grad()
-        module_terms(network, output, batch, LossConfig())["contrast"].backward()
+        false = network.false_negatives(output, batch)
+        module_terms(network, output, batch, LossConfig(), false)["contrast"].backward()
         optimizer.step()
         if step >= 165:
             found = network.false_negatives(output, batch).pairs

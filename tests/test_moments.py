@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.errors import DataError
-from mttsg_core.moments import Moment, Timeline, non_maximum_suppression, span_iou
+from mttsg_core.moments import Moment, Timeline, covered_share, non_maximum_suppression, span_iou
 
 durations = st.floats(0.04, 36_000)
 places = st.floats(0, 1)
@@ -86,6 +86,26 @@ def test_suppression_keeps_exactly_what_no_better_kept_moment_covers(moments: li
             expected.append(moment)
     assert non_maximum_suppression(moments, iou) == expected
     assert non_maximum_suppression(moments, iou, top=2) == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("span", "cover", "share"),
+    [((0, 4), (0, 9), 1), ((0, 4), (3, 9), 0.25), ((0, 4), (1, 3), 0.5), ((0, 1), (1, 2), 0), ((1, 1), (0, 2), 0)],
+)
+def test_the_share_of_a_span_in_another(span: tuple[float, float], cover: tuple[float, float], share: float) -> None:
+    assert float(covered_share(span, cover)) == pytest.approx(share)
+    assert covered_share(np.tile(span, (3, 1)), cover).shape == (3,)
+
+
+def test_a_part_gives_way_to_a_better_moment_that_has_most_of_it() -> None:
+    long, part, elsewhere = Moment(0, 20, 0.9), Moment(14, 20, 0.8), Moment(18, 30, 0.7)
+    assert non_maximum_suppression([long, part, elsewhere], 0.5) == [long, part, elsewhere]
+    assert non_maximum_suppression([part, elsewhere, long], 0.5, parts=[True, True, False]) == [long, elsewhere]
+    assert non_maximum_suppression([part, long], 0.5, parts=[False, True]) == [long, part]
+
+
+def test_a_timeline_ends() -> None:
+    assert Timeline(8.0, 4, start=1.5).end == 9.5
 
 
 def test_a_moment_knows_how_long_it_is() -> None:

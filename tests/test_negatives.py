@@ -77,6 +77,11 @@ def _scores(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return scores, positives
 
 
+def _sentences(same: torch.Tensor) -> torch.Tensor:
+    """(N, N) directions at right angles, but the same where `same` (N, N) says so."""
+    return torch.eye(len(same))[torch.where(same.any(0), same.int().argmax(0), torch.arange(len(same)))]
+
+
 def test_false_negatives_leave_and_others_stay() -> None:
     negatives = Negatives().train()
     twins = torch.zeros(40, 40, dtype=torch.bool)
@@ -85,7 +90,8 @@ def test_false_negatives_leave_and_others_stay() -> None:
     for seed in range(20):
         scores, positives = _scores(seed)
         scores[twins] = 0.6
-        found = negatives(scores, video_index, 40)
+        sentences = _sentences(twins)
+        found = negatives(scores, sentences, video_index, 40)
     assert found.pairs[twins].all()
     assert found.pairs[~twins].float().mean() < 0.05
     assert not found.pairs[positives].any()
@@ -101,9 +107,28 @@ def test_pairs_of_the_same_video_are_left_to_the_annotation() -> None:
     video_index = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     scores = torch.full((8, 8), 0.1)
     scores[0, 1] = scores[0, 3] = scores[2, 0] = 0.9
-    found = negatives(scores, video_index, 7)
+    said = torch.eye(8)[[0, 0, 0, 0, 4, 5, 6, 7]]
+    found = negatives(scores, said, video_index, 7)
     assert found.pairs.nonzero().tolist() == [[0, 3], [2, 0]]
     assert found.videos.nonzero().tolist() == [[0, 2], [2, 0]]
+    alike = torch.tensor([[1, 1, 1, 0, 0, 0, 0]] * 4 + [[0] * 7] * 4, dtype=torch.bool)
+    own = torch.nn.functional.one_hot(video_index, 7).bool()
+    assert torch.equal(found.strangers == 0, own | alike)
+
+
+def test_a_high_score_is_not_enough_where_the_sentences_differ() -> None:
+    negatives = Negatives().eval()
+    negatives.threshold.phi.fill_(0.5)
+    scores = torch.full((8, 8), 0.1)
+    scores[0, 1] = scores[0, 2] = 0.9
+    near = torch.eye(8)
+    near[1] = near[0]
+    near[2] = torch.nn.functional.normalize(near[0] + 0.5 * near[2], dim=0)
+    found = negatives(scores, near, torch.arange(8), 8)
+    assert found.pairs.nonzero().tolist() == [[0, 1]]
+    weights = found.strangers[0]
+    assert weights[0] == weights[1] == 0
+    assert weights[2] == weights.max(), "what is hard to tell from it is asked more often"
 
 
 def test_nothing_is_dropped_where_selection_is_off() -> None:
@@ -112,6 +137,7 @@ def test_nothing_is_dropped_where_selection_is_off() -> None:
     assert found.videos.shape == (3, 2)
     assert not found.pairs.any()
     assert not found.videos.any()
+    assert found.strangers.tolist() == [[0, 1], [0, 1], [1, 0]]
 
 
 def test_the_four_least_similar_always_stay() -> None:
@@ -145,5 +171,6 @@ def test_nan_never_enters(bad: float) -> None:
 def test_evaluation_leaves_phi_alone() -> None:
     negatives = Negatives().eval()
     scores, _ = _scores(0)
-    assert not negatives(scores, torch.arange(40), 40).pairs.any()
+    said = torch.ones(40, 1)
+    assert not negatives(scores, said, torch.arange(40), 40).pairs.any()
     assert float(negatives.threshold.phi) == 1

@@ -15,6 +15,7 @@ from mttsg_core.objective import grounding_terms, objective
 from mttsg_core.spans import span_edges, span_iou
 
 TERMS = {"span", "boundary", "inside", "offset"}
+ALWAYS = TERMS | {"presence"}
 
 
 def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 0.0) -> HeadOutput:
@@ -27,6 +28,7 @@ def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 
         boundaries=torch.randn(count, clips, 2) * scale,
         inside=torch.randn(count, clips) * scale,
         offsets=torch.randn(count, clips, 2) * scale,
+        presence=torch.randn(count) * scale,
         mask=mask,
     )
 
@@ -78,7 +80,7 @@ def test_padding_does_not_count() -> None:
         return padded
 
     mask = torch.arange(12)[None] < 5
-    long = HeadOutput(spans, pad(short.boundaries), pad(short.inside), pad(short.offsets), mask)
+    long = HeadOutput(spans, pad(short.boundaries), pad(short.inside), pad(short.offsets), short.presence, mask)
     for name, value in grounding_terms(short, bounds).items():
         torch.testing.assert_close(grounding_terms(long, bounds)[name], value, msg=name)
 
@@ -102,8 +104,8 @@ def test_moments_at_the_edges_and_tiny_ones_give_finite_losses_and_gradients(bou
 def test_the_total_is_the_weighted_sum_of_its_terms(switches: dict[str, bool], weights: LossConfig) -> None:
     net, made = network(**switches), batch(bounds=True)
     losses = objective(net, net(made), made, weights)
-    assert losses.terms.keys() >= TERMS
-    assert (losses.terms.keys() > TERMS) == (not switches)
+    assert losses.terms.keys() >= ALWAYS
+    assert (losses.terms.keys() > ALWAYS) == (not switches)
     expected = sum(getattr(weights, name) * float(value) for name, value in losses.terms.items())
     assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert losses.total.isfinite()

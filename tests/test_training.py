@@ -19,8 +19,10 @@ from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError
 from mttsg_core.evaluation import Dataset, evaluate
+from mttsg_core.examples import Examples
 from mttsg_core.features import write_features
 from mttsg_core.grounding import Grounder
+from mttsg_core.scorer import NetworkScorer
 from mttsg_core.training import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
 
 CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, patience=9.0, seed=7)
@@ -86,7 +88,7 @@ def test_the_loss_falls_and_the_model_learns(data: Dataset, tmp_path: Path) -> N
     wide = {**SIZES, "width": 32, "head_width": 32, **off}
     events = epochs_of(fit(data, tmp_path / "m", network=wide, config=config))
     assert events[-1].losses["total"] < 0.75 * events[0].losses["total"]
-    fitted = evaluate(Grounder(load_model(tmp_path / "m")), data).metrics
+    fitted = evaluate(Grounder(NetworkScorer(load_model(tmp_path / "m"))), data).metrics
     assert fitted["R@1,IoU=0.5"] >= 60
 
 
@@ -198,9 +200,11 @@ def _scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 
     def scored(grounder: Grounder, dataset: Dataset) -> Any:
         value = next(left)
-        return type("Scored", (), {"metrics": {"R@1,IoU=0.5": value, "R@1,IoU=0.7": value, "mIoU": value}})
+        metrics = {"R@1,IoU=0.5": value, "R@1,IoU=0.7": value, "mIoU": value}
+        return type("Scored", (), {"metrics": metrics, "intervals": {}})
 
     monkeypatch.setattr(module, "evaluate", scored)
+    monkeypatch.setattr(module, "_calibrate", lambda *_: {})
 
 
 def test_the_best_epoch_is_kept_and_training_stops_when_none_follows(
@@ -236,7 +240,7 @@ def test_ends_past_the_video_are_clipped_and_counted(data: Dataset, tmp_path: Pa
     started = next(train(replace(data, pairs=pairs), None, tmp_path / "m", HASHED, network=SIZES, config=CONFIG))
     assert isinstance(started, TrainingStarted)
     assert started.clipped == 2
-    examples = module._Examples(replace(data, pairs=pairs), HASHED)
+    examples = Examples(replace(data, pairs=pairs), HASHED)
     for video, bounds in zip(examples.videos, examples.bounds, strict=True):
         clips = len(data.store.load(video).clips)
         assert (bounds[:, 0] < bounds[:, 1]).all()
@@ -252,11 +256,11 @@ def test_moments_of_a_video_that_begins_late_are_where_they_are(tmp_path: Path) 
     late = dataset(tmp_path / "other", 1)
     late.store.files[video] = data.store.files[video]
     pairs = [replace(pair, moments=tuple((a + 100, b + 100) for a, b in pair.moments)) for pair in data.pairs]
-    expected = module._Examples(data, HASHED).bounds
-    found = module._Examples(replace(late, pairs=pairs), HASHED).bounds
+    expected = Examples(data, HASHED).bounds
+    found = Examples(replace(late, pairs=pairs), HASHED).bounds
     assert found[0] == pytest.approx(expected[0], abs=1e-4)
     with pytest.raises(DataError, match="no pair to learn from"):
-        module._Examples(replace(late, pairs=data.pairs), HASHED)  # all of them end before the first frame
+        Examples(replace(late, pairs=data.pairs), HASHED)  # all of them end before the first frame
 
 
 def test_nothing_to_learn_from_is_said(data: Dataset, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from mttsg_core.video.framing import Framing
 
 Array = npt.NDArray[np.float32]
 Settings = Mapping[str, str | int | float]
@@ -30,13 +32,23 @@ class Encoder(Protocol):
     """Turns the frames of clips into features."""
 
     @property
-    def frame_size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the frames it wants."""
+    def framing(self) -> Framing:
+        """How the frames it wants are made of pictures of any shape."""
         ...
 
     @property
     def frames_per_clip(self) -> int:
         """How many frames, evenly spaced inside the clip, it wants of each clip."""
+        ...
+
+    @property
+    def clips_at_once(self) -> int:
+        """How many clips it is good to give it at a time."""
+        ...
+
+    @property
+    def in_every_worker(self) -> bool:
+        """Whether it is so light that each worker process has one, instead of one process encoding for all."""
         ...
 
     @property
@@ -46,6 +58,15 @@ class Encoder(Protocol):
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
         """Frames (B, frames_per_clip, height, width, 3), RGB, to features of B clips, each by itself."""
+        ...
+
+
+@runtime_checkable
+class JointEncoder(Encoder, Protocol):
+    """An encoder with a text tower: clips and sentences meet in one space."""
+
+    def embed_queries(self, queries: Sequence[str]) -> Array:
+        """(N, D) in the space of clip vectors, not normalised; each sentence by itself."""
         ...
 
 

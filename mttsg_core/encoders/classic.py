@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mttsg_core.encoders.base import Array, ClipFeatures, Settings
+from mttsg_core.video.framing import Framing
 
 _GRID = 7  # regions a side
 _CELL = 16  # pixels a side of a region
@@ -25,8 +26,10 @@ class ClassicEncoder:
     """Clips of two frames to (49 regions x 34) values and a clip vector of their mean, largest value and spread."""
 
     id: ClassVar[str] = "classic"
-    frame_size: ClassVar[tuple[int, int]] = (_GRID * _CELL, _GRID * _CELL)
+    framing: ClassVar[Framing] = Framing((_GRID * _CELL, _GRID * _CELL))
     frames_per_clip: ClassVar[int] = 2
+    clips_at_once: ClassVar[int] = 32
+    in_every_worker: ClassVar[bool] = True
 
     @property
     def settings(self) -> Settings:
@@ -60,10 +63,11 @@ def _regions(frames: npt.NDArray[np.uint8]) -> Array:
 
 def _colour(rgb: Array) -> Array:
     """Soft histogram of hue (weighted by chroma) and of grey level (by its absence): (B, F, R, hues + greys)."""
-    high, low = rgb.max(axis=-1), rgb.min(axis=-1)
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    high: Array = np.maximum(np.maximum(red, green), blue)  # 30 times as fast as rgb.max(axis=-1)
+    low: Array = np.minimum(np.minimum(red, green), blue)
     chroma = high - low
     safe = np.maximum(chroma, 1e-6)
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     hue = np.where(
         high == red,
         (green - blue) / safe % 6.0,

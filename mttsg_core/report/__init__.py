@@ -1,12 +1,16 @@
-"""The report of an evaluation as one HTML page that needs no network and runs no script.
+"""Pages: one HTML file each, which needs no network.
 
 cases = pick_cases(comparison)
 pictures = dict(take_pictures(cases, folder.find_video))
-text = page(comparison, cases, pictures)
+text = page(comparison, cases, pictures)            # of an evaluation; it loads nothing and runs no script
+text = training_page(folder)                        # of a model folder; likewise
+text = moments_page(videos, answers, place)         # of answered moments; it plays the videos where they lie
 """
 
 from mttsg_core.report.cases import Case, pick_cases
+from mttsg_core.report.moments import AskedVideo, moments_page
 from mttsg_core.report.page import page
 from mttsg_core.report.pictures import Picture, take_pictures
+from mttsg_core.report.training import training_page
 
-__all__ = ["Case", "Picture", "page", "pick_cases", "take_pictures"]
+__all__ = ["AskedVideo", "Case", "Picture", "moments_page", "page", "pick_cases", "take_pictures", "training_page"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import sqrt
 
 import numpy as np
 
 from mttsg_core.breakdown import GroupFigures
+from mttsg_core.calibration import Bin
 from mttsg_core.comparison import Comparison
 from mttsg_core.metrics import best_ious, recall_at
 from mttsg_core.moments import FloatArray
@@ -16,6 +18,7 @@ _WIDTH, _HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 10, 34
 _BINS = 20
 _STEPS = 50
+_SHARES = tuple((share, f"{share:g}") for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1))
 _SERIES = 8  # classes s0 .. s7 of the style sheet
 
 
@@ -51,10 +54,7 @@ def recall_curves(comparison: Comparison) -> str:
         points = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in zip(thresholds, recalls, strict=True))
         style = f"line s{number % _SERIES}{kind}"
         drawn.append(f'<polyline class="{style}" points="{points}"><title>{clean(label)}</title></polyline>')
-        legend.append(
-            f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="{style}" d="M0 4H24"/></svg>'
-            f"{clean(label)}</li>"
-        )
+        legend.append(_key(style, label))
     ticks = [(share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     plot = _figure("Recall over the IoU that counts as a hit", "IoU that counts as a hit", ticks, "".join(drawn))
     return f'{plot}<ul class="legend">{"".join(legend)}</ul>'
@@ -79,16 +79,59 @@ def breakdown_plot(groups: Sequence[GroupFigures], figure: str) -> str:
     return f'<table class="dots">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 
-def _figure(label: str, below: str, ticks: Sequence[tuple[float, str]], inside: str) -> str:
-    """Axes around a plot whose x is an IoU, 0..1, and whose y is 0..1 with the tick labels given."""
+def reliability_plot(bins: Sequence[Bin]) -> str:
+    """The share of right answers over their score, with the diagonal where both are equal; a dot's area is a count."""
+    largest = sqrt(max((one.answers for one in bins), default=1))
+    dots = "".join(
+        f'<circle class="bar" cx="{_x(one.score):.1f}" cy="{_y(one.right):.1f}" '
+        f'r="{2 + 7 * sqrt(one.answers) / largest:.1f}">'
+        f"<title>{one.answers} answers of score {one.score:.2f}: {one.right:.0%} right</title></circle>"
+        for one in bins
+    )
+    diagonal = f'<path class="line s0 other" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>'
+    ticks = [(share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return _figure("Share of right answers over their score", "score", ticks, diagonal + dots)
+
+
+def epoch_curves(label: str, curves: Mapping[str, Sequence[float]], highest: float) -> str:
+    """Values of every epoch, from 0 to `highest`, with a legend; a curve by its name."""
+    epochs = max(len(values) for values in curves.values())
+    drawn, legend = [], []
+    for number, (name, values) in enumerate(curves.items()):
+        style = f"line s{number % _SERIES}"
+        places = [(_x(epoch / epochs), _y(min(value / highest, 1))) for epoch, value in enumerate(values, start=1)]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        drawn.append(f'<polyline class="{style}" points="{points}"><title>{clean(name)}</title></polyline>')
+        legend.append(_key(style, name))
+    ticks = [(share, f"{highest * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    across = [(share, f"{epochs * share:g}") for share in (0.0, 0.5, 1.0)]
+    return _figure(label, "epoch", ticks, "".join(drawn), across) + f'<ul class="legend">{"".join(legend)}</ul>'
+
+
+def _key(style: str, name: str) -> str:
+    """A line of a legend."""
+    return (
+        f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="{style}" d="M0 4H24"/></svg>'
+        f"{clean(name)}</li>"
+    )
+
+
+def _figure(
+    label: str,
+    below: str,
+    ticks: Sequence[tuple[float, str]],
+    inside: str,
+    across: Sequence[tuple[float, str]] = _SHARES,
+) -> str:
+    """Axes around a plot whose x and y are 0..1, with the tick labels given."""
     grid = "".join(
         f'<path class="grid" d="M{_x(0)} {_y(y):.1f}H{_x(1)}"/>'
         f'<text x="{_LEFT - 5}" y="{_y(y) + 3.5:.1f}" text-anchor="end">{clean(text)}</text>'
         for y, text in ticks
     )
     axis = "".join(
-        f'<text x="{_x(x):.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{x:g}</text>'
-        for x in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)
+        f'<text x="{_x(x):.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{clean(text)}</text>'
+        for x, text in across
     )
     name = f'<text class="axis" x="{_x(0.5):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{clean(below)}</text>'
     return (

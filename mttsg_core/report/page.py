@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from mttsg_core import __version__
 from mttsg_core.baselines import BLIND
 from mttsg_core.comparison import Comparison
 from mttsg_core.moments import Moment
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import breakdown_plot, iou_histogram, recall_curves
+from mttsg_core.report.frame import frame, section
 from mttsg_core.report.pictures import Picture
-from mttsg_core.report.style import STYLE
 from mttsg_core.report.text import clean, clock, percent
-
-# The page may load nothing and run nothing, whatever a sentence in it says.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, Sequence[Picture]]) -> str:
@@ -31,32 +27,17 @@ def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, S
     title = f"{main.split}: {len(main.predictions)} queries of {main.videos} videos"
     worst, best = ([case for case in cases if case.worst is worst] for worst in (True, False))
     sections = [
-        _section("Figures", _figures(comparison)),
-        _section("Overlap", _overlap(comparison)),
-        _section(f"Where it is good, where not: {main.measures.headline}", _breakdown(comparison)),
-        _section(f"The {len(worst)} worst", _legend() + "".join(_case(case, pictures) for case in worst)),
+        section("Figures", _figures(comparison)),
+        section("Overlap", _overlap(comparison)),
+        section(f"Where it is good, where not: {main.measures.headline}", _breakdown(comparison)),
+        section(f"The {len(worst)} worst", _legend() + "".join(_case(case, pictures) for case in worst)),
     ]
     if best:
-        sections.append(_section(f"The {len(best)} best", _legend() + "".join(_case(case, pictures) for case in best)))
+        sections.append(section(f"The {len(best)} best", _legend() + "".join(_case(case, pictures) for case in best)))
     mode = "" if main.mode == main.name else f", mode <strong>{clean(main.mode)}</strong>"
     missed = f"; {main.missed} queries have no answer" if main.missed else ""
-    return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{clean(_POLICY)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{clean(title)}</title><style>{STYLE}</style></head><body>"
-        f'<header><p class="kicker">Temporal sentence grounding</p><h1>{clean(title)}</h1>'
-        f"<p>Answers: {clean(main.name)}{mode}{missed}.</p></header>"
-        f"<main>{''.join(sections)}</main>"
-        f"<footer>Made by mttsg {clean(__version__)}. This page loads nothing and runs no script.</footer>"
-        "</body></html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{clean(title)}</h2>{content}</section>"
+    intro = f"<p>Answers: {clean(main.name)}{mode}{missed}.</p>"
+    return frame(title, intro, "".join(sections), "This page loads nothing and runs no script.")
 
 
 def _figures(comparison: Comparison) -> str:

@@ -92,7 +92,7 @@ def packets(path: Path, container: InputContainer, stream: Stream | None = None)
             return
 
 
-def timestamp(item: Packet[Any] | av.VideoFrame) -> int | None:
+def timestamp(item: Packet[Any] | av.VideoFrame | av.AudioFrame) -> int | None:
     """When a packet's picture or a frame is shown, in units of the stream's time base; None if the file does not say.
 
     Containers of one time stamp per picture (AVI) have it as decoding time.
@@ -100,7 +100,7 @@ def timestamp(item: Packet[Any] | av.VideoFrame) -> int | None:
     return item.dts if item.pts is None else item.pts
 
 
-def time_base_of(stream: VideoStream) -> Fraction:
+def time_base_of(stream: Stream) -> Fraction:
     """Seconds in one unit of the stream's time stamps."""
     return stream.time_base or Fraction(1, av.time_base)
 

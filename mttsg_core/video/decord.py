@@ -23,6 +23,7 @@ import numpy as np
 
 from mttsg_core.errors import ConfigError, VideoError
 from mttsg_core.moments import FloatArray
+from mttsg_core.video.framing import Scaling
 from mttsg_core.video.picture import RGB
 from mttsg_core.video.probe import VideoInfo
 
@@ -30,7 +31,7 @@ _NO_REPAIR = 1e-9  # share of frames that decord may replace by neighbours befor
 
 
 def read_frames(
-    info: VideoInfo, wanted: FloatArray, size: tuple[int, int], threads: int | None
+    info: VideoInfo, wanted: FloatArray, size: tuple[int, int], scaling: Scaling, threads: int | None
 ) -> Iterator[tuple[float, RGB]]:
     """The frames at the times `wanted`, as (time, picture (H, W, 3)), read in order from the first.
 
@@ -38,6 +39,7 @@ def read_frames(
         info: of the video.
         wanted: (N,) seconds, ascending, each one of `info.frame_times`.
         size: width and height of the pictures.
+        scaling: not looked at; decord has one of its own.
         threads: of the decoder; None leaves it to decord.
 
     Raises:

@@ -10,7 +10,9 @@ from typing import Any, cast
 import av
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from mttsg_core.video.framing import Scaling
 
 RGB = npt.NDArray[np.uint8]
 
@@ -77,14 +79,15 @@ class PictureMaker:
     """Turns frames of one video into upright pictures of one size.
 
     The colour matrix and range are those that the frame is marked with, else swscale's default (BT.601, limited range).
-    Scaling is bilinear over all source pixels that a target pixel covers.
 
     Args:
         size: width and height of the result.
+        scaling: the filter, over all source pixels that a target pixel covers.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], scaling: Scaling) -> None:
         self._size = size
+        self._filter = Interpolation[scaling.upper()]
         self._reformatter = VideoReformatter()  # keeps swscale's tables from frame to frame
         self._orientations: dict[int, Orientation] = {}
 
@@ -100,5 +103,7 @@ class PictureMaker:
             self._orientations[frame.rotation] = Orientation.of(frame)
         orientation = self._orientations[frame.rotation]
         width, height = self._size[::-1] if orientation.transpose else self._size
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", **_colour_marks(frame))
+        rgb = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=self._filter, **_colour_marks(frame)
+        )
         return orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))

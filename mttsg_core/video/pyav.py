@@ -12,6 +12,7 @@ import av.error
 from mttsg_core.errors import UnsupportedVideoError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video.container import open_video, packets, time_base_of, timestamp
+from mttsg_core.video.framing import Scaling
 from mttsg_core.video.picture import RGB, PictureMaker
 from mttsg_core.video.probe import VideoInfo, to_seconds
 from mttsg_core.video.watch import Decode, StalledError, WatchedDecoder
@@ -20,7 +21,7 @@ _MAY_STALL = {"hevc"}  # see watch.py
 
 
 def read_frames(
-    info: VideoInfo, wanted: FloatArray, size: tuple[int, int], threads: int | None
+    info: VideoInfo, wanted: FloatArray, size: tuple[int, int], scaling: Scaling, threads: int | None
 ) -> Iterator[tuple[float, RGB]]:
     """The frames at the times `wanted`, as (time, picture (H, W, 3)), as they are decoded.
 
@@ -31,13 +32,14 @@ def read_frames(
         info: of the video.
         wanted: (N,) seconds, ascending, each one of `info.frame_times`.
         size: width and height of the pictures.
+        scaling: see `Framing`.
         threads: of the decoder; None is one per core.
 
     Raises:
         UnsupportedVideoError: the pictures cannot be turned into RGB.
         VideoError: the file cannot be read any more.
     """
-    make_picture = PictureMaker(size)
+    make_picture = PictureMaker(size, scaling)
     missing = set(wanted.tolist())
     latest = float("-inf")
     for thread_count in (threads or 0, 1):

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from mttsg_core.errors import ConfigError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video import decord, pyav
+from mttsg_core.video.framing import Framing, Scaling
 from mttsg_core.video.picture import RGB
 from mttsg_core.video.probe import VideoInfo, probe
 
-# (info, ascending frame times, (width, height), threads) to (frame time, picture) as they are decoded.
-Reader = Callable[[VideoInfo, FloatArray, tuple[int, int], "int | None"], Iterator[tuple[float, RGB]]]
+# (info, ascending frame times, (width, height), scaling, threads) to (frame time, picture) as they are decoded.
+Reader = Callable[[VideoInfo, FloatArray, tuple[int, int], Scaling, "int | None"], Iterator[tuple[float, RGB]]]
 
 _BACK_ENDS: Mapping[str, Reader] = MappingProxyType({"pyav": pyav.read_frames, "decord": decord.read_frames})
 _AUTO = "pyav"  # right on every file tried, and the faster one: benchmarks/video_reading.py
@@ -57,14 +58,15 @@ class Sampling:
         self,
         info: VideoInfo,
         times: FloatArray,
-        size: tuple[int, int],
+        framing: Framing,
         *,
         reader: str,
         chunk: int,
         threads: int | None,
     ) -> None:
-        self.info, self.reader, self.size, self.lost = info, reader, size, 0
-        self._chunk = max(1, min(chunk, _CHUNK_BYTES // (size[0] * size[1] * 3)))
+        self.info, self.reader, self.size, self.lost = info, reader, framing.size, 0
+        self._framing = framing
+        self._chunk = max(1, min(chunk, _pictures_held(self.size)))
         self._threads = threads
         # The last frame that is not later; the first for times before it. Rows of one frame follow each other.
         shown = np.maximum(np.searchsorted(info.frame_times, times, side="right") - 1, 0)
@@ -82,13 +84,15 @@ class Sampling:
         if not self.lost:
             return
         chunk = _ChunkBuilder(self._chunk, self.size)
-        found = _BACK_ENDS[self.reader](self.info, self._wanted, self.size, self._threads)
-        most_held = max(1, min(_MOST_HELD, _CHUNK_BYTES // (self.size[0] * self.size[1] * 3)))
+        scaled = self._framing.scaled(self.info.width, self.info.height)
+        middle = self._framing.middle(*scaled)
+        found = _BACK_ENDS[self.reader](self.info, self._wanted, scaled, self._framing.scaling, self._threads)
+        most_held = max(1, min(_MOST_HELD, _pictures_held(scaled)))
         for place, time, picture in in_order(found, self._wanted, most_held):
             self.lost -= 1
             first = int(self._first_rows[place])
             for row in range(first, first + int(self._row_counts[place])):
-                chunk.add(row, time, picture)
+                chunk.add(row, time, picture[middle])
                 if chunk.full:
                     yield chunk.take()
         if not chunk.empty:
@@ -98,7 +102,7 @@ class Sampling:
 def sample(
     video: VideoInfo | str | Path,
     times: npt.ArrayLike,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Framing | None = None,
     *,
     reader: str = "auto",
     chunk: int = 32,
@@ -112,7 +116,7 @@ def sample(
     Args:
         video: a file, or what `probe` said of it.
         times: (N,) seconds, ascending; equal ones are allowed.
-        size: width and height of the pictures, whatever the video's shape; None is its display size.
+        size: width and height of the pictures, whatever the video's shape, or a `Framing`; None is its display size.
         reader: `auto`, `pyav` or `decord`. `auto` is `pyav`.
         chunk: rows in a chunk, at most; fewer where the pictures are large.
         threads: of the decoder; None is one per core.
@@ -124,14 +128,15 @@ def sample(
     """
     if reader not in READERS:
         raise ConfigError(f"unknown reader {reader!r}; there are {', '.join(READERS)}")
-    if chunk < 1 or (threads is not None and threads < 1) or (size is not None and min(size) < 1):
-        raise ConfigError(f"size, chunk and threads must be at least 1, not {size}, {chunk}, {threads}")
+    if chunk < 1 or (threads is not None and threads < 1):
+        raise ConfigError(f"chunk and threads must be at least 1, not {chunk}, {threads}")
     seconds = np.asarray(times, dtype=np.float64)
     if seconds.ndim != 1 or not np.isfinite(seconds).all() or (np.diff(seconds) < 0).any():
         raise ValueError("times must be one ascending row of finite numbers")
     info = video if isinstance(video, VideoInfo) else probe(video)
     used = _AUTO if reader == "auto" else reader
-    return Sampling(info, seconds, size or (info.width, info.height), reader=used, chunk=chunk, threads=threads)
+    framing = size if isinstance(size, Framing) else Framing(size or (info.width, info.height))
+    return Sampling(info, seconds, framing, reader=used, chunk=chunk, threads=threads)
 
 
 def in_order(
@@ -159,6 +164,11 @@ def in_order(
             following += 1
     for place in sorted(held):
         yield place, *held[place]
+
+
+def _pictures_held(size: tuple[int, int]) -> int:
+    """How many pictures of that size fit into a chunk."""
+    return _CHUNK_BYTES // (size[0] * size[1] * 3)
 
 
 class _ChunkBuilder:

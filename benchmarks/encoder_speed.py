@@ -1,0 +1,104 @@
+"""What `extract` costs beside the pretrained encoder itself, on this machine's CPU.
+
+    python benchmarks/encoder_speed.py videos/
+
+Builds CLIP ViT-B/32 with random weights, which takes as long as the trained one, and prints the time of its bare
+forward passes on the frames of the videos, held in memory and normalised, and that of the whole extraction: starting
+workers, decoding, scaling, normalising, encoding, pooling, writing. Both in turns; the best of each counts. Loading the
+model is part of neither. Workers import this file too, so what is heavy is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mttsg_core.decoding import read_clips
+from mttsg_core.extraction import Extracted, ExtractionSettings, Job, default_workers, extract
+from mttsg_core.videofiles import find_videos
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("videos", type=Path, nargs="+", help="videos, or folders of them")
+    parser.add_argument("--fps", type=float, default=2.0, help="clips a second")
+    parser.add_argument("--turns", type=int, default=3, help="the best of so many counts")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one a core")
+    arguments = parser.parse_args()
+    videos = [video.path for video in find_videos(arguments.videos)]
+    with tempfile.TemporaryDirectory() as folder:
+        model = _save_clip(Path(folder) / "clip")
+        settings = ExtractionSettings(str(model), arguments.fps)
+        pixels = _pixels(videos, settings)
+        bare, whole = [], []
+        for turn in range(arguments.turns):
+            bare.append(_bare(model, pixels))
+            whole.append(_whole(videos, settings, Path(folder) / str(turn), arguments.workers))
+            print(f"turn {turn + 1}: bare {bare[-1]:.1f} s, whole {whole[-1]:.1f} s", file=sys.stderr)
+    print(f"{len(videos)} videos, {sum(map(len, pixels))} frames")
+    print(f"bare forward passes: {min(bare):.1f} s")
+    print(f"whole extraction, {arguments.workers} workers: {min(whole):.1f} s")
+    print(f"ratio {min(whole) / min(bare):.3f}")
+    return 0
+
+
+def _save_clip(folder: Path) -> Path:
+    """CLIP ViT-B/32, which is the default configuration, and its preparation of pictures."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    CLIPModel(CLIPConfig()).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
+def _pixels(videos: list[Path], settings: ExtractionSettings) -> list[Tensor]:
+    """The frames as the model takes them, in batches (B, 3, H, W)."""
+    import torch
+
+    from mttsg_core.encoders.files import find_files
+    from mttsg_core.encoders.pictures import PicturePreparation
+
+    encoder = settings.build_encoder()
+    preparation = PicturePreparation.of(find_files(settings.encoder))
+    pieces = [piece for video in videos for piece in read_clips(video, settings.reading(encoder))[1]]
+    return [preparation.normalise(torch.from_numpy(piece.frames)).flatten(0, 1).contiguous() for piece in pieces]
+
+
+def _bare(model: Path, pixels: list[Tensor]) -> float:
+    """Seconds of the forward passes."""
+    import torch
+
+    from mttsg_core.devices import all_threads
+    from mttsg_core.encoders.files import find_files
+    from mttsg_core.encoders.towers import load_weights
+
+    network = load_weights(find_files(str(model)), torch.device("cpu"))
+    began = time.perf_counter()
+    with torch.inference_mode(), all_threads():
+        for batch in pixels:
+            network.get_image_features(batch)
+    return time.perf_counter() - began
+
+
+def _whole(videos: list[Path], settings: ExtractionSettings, out: Path, workers: int) -> float:
+    """Seconds of the extraction."""
+    jobs = [Job(video, out / f"{number}.safetensors") for number, video in enumerate(videos)]
+    began = time.perf_counter()
+    events = list(extract(jobs, settings, workers=workers))
+    seconds = time.perf_counter() - began
+    for event in events:
+        if not isinstance(event, Extracted):
+            raise SystemExit(f"{event.job.video}: {event.reason}")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

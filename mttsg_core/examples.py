@@ -1,0 +1,102 @@
+"""The training pairs, drawn anew every epoch: which videos stand together, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mttsg_core.augment import cut_window, erase_moment, join_piece
+from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
+from mttsg_core.config import TrainingConfig
+from mttsg_core.encoders import TextEncoder
+from mttsg_core.encoders.base import Array
+from mttsg_core.errors import DataError
+from mttsg_core.evaluation import Dataset
+from mttsg_core.features import same_fingerprint
+from mttsg_core.network import Network
+
+_STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
+
+
+class Examples:
+    """The training pairs, ready to be drawn: by video, with word vectors and true bounds in clip units."""
+
+    def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
+        self.store = dataset.store
+        self.clipped = 0
+        self.videos: list[str] = []
+        self.words: list[list[Array]] = []
+        self.bounds: list[Array] = []
+        expected = dataset.fingerprint
+        for video, positions in dataset.by_video().items():
+            features = self.store.load(video)
+            same_fingerprint(features.fingerprint, expected, video)
+            timeline = features.timeline
+            pairs = [dataset.pairs[position] for position in positions if dataset.pairs[position].moments]
+            spans = [
+                (pair, moment)
+                for pair in pairs
+                for moment in pair.moments
+                if moment[0] < timeline.start + timeline.duration and moment[1] > timeline.start
+            ]  # a pair with several true moments teaches each of them
+            if not spans:
+                continue
+            bounds = timeline.to_clips([moment for _, moment in spans])
+            self.clipped += int((bounds[:, 1] > timeline.clips).sum())
+            self.videos.append(video)
+            self.words.append(text_encoder.encode([pair.query for pair, _ in spans]))
+            self.bounds.append(bounds.clip(0, timeline.clips).astype(np.float32))
+        if not self.videos:
+            raise DataError(f"{dataset.name}: no pair to learn from")
+
+    def longest(self) -> float:
+        """Seconds of the longest video, but for outliers: at most twice what nine tenths of the videos stay below."""
+        seconds = [self.store.load(video).timeline.duration for video in self.videos]
+        return float(min(max(seconds), 2 * np.quantile(seconds, 0.9)))
+
+    def feature_sizes(self) -> dict[str, int]:
+        """The settings of the network that the features decide."""
+        features = self.store.load(self.videos[0])
+        regions, region_dim = (0, 0) if features.regions is None else features.regions.shape[1:]
+        return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
+
+    def fit_statistics(self, network: Network) -> None:
+        """Give the network the mean and spread of the features, from videos spread over the whole set."""
+        step = max(1, len(self.videos) // _STATISTICS_VIDEOS)
+        sample = [self.store.load(video) for video in self.videos[::step]]
+        encoder = network.video_encoder
+        encoder.standardise.fit(*_mean_and_deviation([features.clips for features in sample]))
+        if encoder.regions is not None:
+            encoder.regions.standardise.fit(
+                *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
+            )
+
+    def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
+        generator = np.random.default_rng([config.seed, epoch])
+        for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
+            yield collate([self._item(video, drawn, config, generator) for video in drawn])
+
+    def _item(
+        self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
+    ) -> VideoItem:
+        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
+        words = [self.words[video][i] for i in chosen]
+        item = VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        change = generator.random()
+        if change < config.cut + config.join:
+            item = cut_window(item, generator)
+        elif change < config.cut + config.join + config.erase:
+            item = erase_moment(item, generator)
+        if config.cut <= change < config.cut + config.join:
+            item = join_piece(item, self.store.load(self.videos[generator.choice(others)]), generator)
+        return item
+
+
+def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Over all axes but the last."""
+    values = np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]).astype(np.float32)
+    return torch.from_numpy(values.mean(axis=0)), torch.from_numpy(values.std(axis=0))

@@ -1,0 +1,58 @@
+"""The page of a training run: it shows every term, and how far scores can be trusted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mttsg_core.checkpoint import REPORT, write_json
+from mttsg_core.errors import ModelError
+from mttsg_core.report import training_page
+from mttsg_core.training import LOG, EpochDone
+
+BINS = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 1.0, "answers": 4}]
+
+
+def _folder(folder: Path, *, validation: bool = True) -> Path:
+    folder.mkdir()
+    metrics = {"R@1,IoU=0.3": 60.0, "R@1,IoU=0.5": 50.0, "R@1,IoU=0.7": 40.0, "mIoU": 45.0} if validation else {}
+    losses = {"span": 4.0, "presence": 0.7, "phi": 0.4, "total": 5.0}
+    events = [EpochDone(number, losses, metrics, True, 1e-3, 1.0, 2.0) for number in (1, 2, 3)]
+    (folder / LOG).write_text("".join(json.dumps(asdict(event)) + "\n" for event in events))
+    measured = {"auc": 97.25, "error": 12.5, "bins": BINS}
+    report = {"pairs": 10, "videos": 4, "epochs": 3, "parameters": 2_500_000, "seconds": 6.0, "best_epoch": 2}
+    write_json(
+        folder / REPORT, {**report, "confidence": {"raw": measured, "calibrated": measured} if validation else {}}
+    )
+    return folder
+
+
+def test_the_page_has_a_curve_for_every_term_and_a_dot_for_every_bin(tmp_path: Path) -> None:
+    text = training_page(_folder(tmp_path / "<model>"))
+    assert "Training of &lt;model&gt;" in text
+    assert "97.2 % of all pairs" in text
+    plots = [ElementTree.fromstring(part.split("</svg>")[0] + "</svg>") for part in _parts(text, '<svg class="plot"')]
+    titles = [title.text for plot in plots for title in plot.iter("title")]
+    assert {"span", "presence", "phi", "R@1,IoU=0.5", "mIoU"} <= set(titles)
+    assert titles.count("4 answers of score 0.90: 100% right") == 2
+    [curve] = [line for plot in plots for line in plot.iter("polyline") if line.findtext("title") == "R@1,IoU=0.5"]
+    assert len(curve.attrib["points"].split()) == 3
+
+
+def test_without_validation_there_is_no_confidence(tmp_path: Path) -> None:
+    text = training_page(_folder(tmp_path / "model", validation=False))
+    assert "trusted" not in text
+    assert "presence" in text
+
+
+def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        training_page(tmp_path)
+
+
+def _parts(text: str, mark: str) -> list[str]:
+    return [mark + part for part in text.split(mark)[1:]]
