@@ -39,13 +39,14 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the training videos that are trained on")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with one thread each if several")
     parser.add_argument("--variant", action="append", help="only these variants, repeatable")
-    parser.add_argument("train", nargs="*", help="options for mttsg train, after --")
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    mark = words.index("--") if "--" in words else len(words)
+    arguments, training = parser.parse_args(words[:mark]), words[mark + 1 :]
     splits = arguments.split or ["val"]
     chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
     data = arguments.data if arguments.share >= 1 else fewer(arguments.data, arguments.out / "data", arguments.share)
     runs = {
-        (name, seed): [*without(off), "--seed", str(seed), *arguments.train]
+        (name, seed): [*without(off), "--seed", str(seed), *training]
         for seed in range(arguments.seeds)
         for name, off in chosen.items()
     }

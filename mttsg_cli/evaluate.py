@@ -13,7 +13,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.extract import run_extraction
-from mttsg_cli.output import print_json
+from mttsg_cli.output import make_way, print_json, save
 
 if TYPE_CHECKING:
     from mttsg_core.comparison import Comparison
@@ -87,6 +87,7 @@ def evaluate(
     """
     with exit_codes():
         from mttsg_cli.tables import print_comparison
+        from mttsg_core.errors import ConfigError
         from mttsg_core.measures import Measures
         from mttsg_core.modes import grounding_mode
         from mttsg_core.pairs import DataFolder
@@ -97,17 +98,23 @@ def evaluate(
         measures = Measures(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
         for path in (out, html):
             if path is not None:
-                _make_way(path, overwrite=overwrite)
+                make_way(path)
+                if path.exists() and not overwrite:
+                    raise ConfigError(f"{path}: exists already; use --overwrite")
         folder = DataFolder.open(data, features)
         if predictions is not None:
             failed = 0
             comparison = _score_file(folder, split, predictions, reporter, measures, strict=strict, baselines=baselines)
         else:
+            from mttsg_core.features import same_fingerprint
             from mttsg_core.grounding import Grounder
             from mttsg_core.hub import find_model
+            from mttsg_core.sources import features_named
 
             found = find_model(model, offline=offline)
             grounder = Grounder.load(found, device=device, cache=cache, encoder=encoder, offline=offline)
+            if features is not None:
+                same_fingerprint(features_named(folder, [split]), grounder.fingerprint, str(features))
             dataset, failed = _dataset(folder, split, grounder, reporter, workers=workers, strict=strict)
             comparison = _ground_split(
                 folder, dataset, grounder, reporter, measures, mode=chosen, seed=seed if baselines else None
@@ -247,8 +254,6 @@ def _compare(
 
 def _write_page(path: Path, comparison: Comparison, folder: DataFolder, reporter: Reporter) -> None:
     """Write the report, with pictures of the videos that are at hand."""
-    from mttsg_core.errors import DataError
-    from mttsg_core.features import write_atomically
     from mttsg_core.report import page, pick_cases, take_pictures
 
     cases = pick_cases(comparison)
@@ -258,24 +263,7 @@ def _write_page(path: Path, comparison: Comparison, folder: DataFolder, reporter
             pictures[key] = found
             bar.advance()
     content = page(comparison, cases, pictures).encode("utf-8", "replace")
-    try:
-        write_atomically(path, lambda part: part.write_bytes(content))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-
-
-def _make_way(path: Path, *, overwrite: bool) -> None:
-    """See to it, before any work is done, that a file can be written."""
-    from mttsg_core.errors import ConfigError
-
-    try:
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder")
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path}: exists already; use --overwrite")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    save(path, lambda part: part.write_bytes(content))
 
 
 def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:

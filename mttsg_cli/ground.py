@@ -200,6 +200,7 @@ def _clip_names(folder: Path | None, template: str | None, video: Path) -> ClipN
         raise ConfigError(f"{folder}: is a file, not a folder for clips")
     if video.is_dir() and (folder.resolve() == video.resolve() or _lies_in(video, folder)):
         raise ConfigError(f"{folder}: clips would lie among the videos; name a folder of their own")
+    folder.mkdir(parents=True, exist_ok=True)  # now, not after all the work
     return ClipNames(**options.given(template=template))
 
 

@@ -48,21 +48,30 @@ class Absent:
         return f"not in {self.where}: {self.query}"
 
 
-def is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
-    """Whether a file is still to be written, and if not, a line that says so. A file that is there is a finished one.
+def make_way(path: Path) -> None:
+    """See to it, before any work is done, that a file can be written.
 
     Raises:
-        ConfigError: if it can never be written there.
+        ConfigError: if it never can.
     """
     try:
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder")
-        if path.is_file() and not overwrite:
-            reporter.say(f"{path}: is there already, skipped; --overwrite makes it anew")
-            return False
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
+    """Whether a file is still to be written, and if not, a line that says so. A file that is there is a finished one.
+
+    Raises:
+        ConfigError: if it never can be.
+    """
+    make_way(path)
+    if path.is_file() and not overwrite:
+        reporter.say(f"{path}: is there already, skipped; --overwrite makes it anew")
+        return False
     return True
 
 

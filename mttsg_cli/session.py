@@ -90,10 +90,12 @@ class Session:
         index = FeatureIndex(folder)
         for video in self.asked:
             found = index.find([str(video.name), video.name.stem])
-            files = {} if found is None or found.path is None else {found.key: found.path}
+            if found is None or found.path is None:
+                self.fail(f"{video.path}: no features in {folder}")
+                continue
             try:
-                durations = {name: probe(video.path).duration for name in files if video.path.is_file()}
-                yield video, FeatureStore(files, durations).load(found.key if found else str(video.name))
+                durations = {found.key: probe(video.path).duration} if video.path.is_file() else {}
+                yield video, FeatureStore({found.key: found.path}, durations).load(found.key)
             except (FeatureError, VideoError) as error:
                 self.fail(str(error))
 

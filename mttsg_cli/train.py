@@ -231,21 +231,18 @@ def _wanted_features(
 ) -> Settings:
     """Features that lie in the folder are used unless a way of making them is asked for."""
     from mttsg_core.encoders import build_encoder
-    from mttsg_core.errors import DataError
     from mttsg_core.extraction import ExtractionSettings
     from mttsg_core.features import same_fingerprint
-    from mttsg_core.sources import features_at_hand
+    from mttsg_core.sources import features_at_hand, features_named
 
     asked = options.given(encoder=encoder, fps=fps, reader=reader)
     if use_features or not asked:
-        at_hand = features_at_hand(folder, splits)
+        at_hand = (features_named if use_features else features_at_hand)(folder, splits)
         if at_hand is not None:
             if encoder is not None:
                 same = {**at_hand, **build_encoder(encoder, offline=offline).settings}
                 same_fingerprint(at_hand, same, str(folder.features))
             return at_hand
-        if use_features:
-            raise DataError(f"{folder.features}: no features of any video of {folder.path}")
     return ExtractionSettings(**asked, offline=offline).fingerprint()
 
 

@@ -39,11 +39,11 @@ def answers_of(
 def best_of_all(answers: Iterable[Answer], top: int) -> list[Answer]:
     """The best `top` answers to each sentence over all videos, ranked anew; sentences in order of appearance.
 
-    Of equally good ones those that come first are the better. A sentence that was asked twice is one.
+    Of equally good ones those that come first are the better.
     """
-    by_query: dict[str, dict[Answer, None]] = {}
+    by_query: dict[str, list[Answer]] = {}
     for answer in answers:
-        by_query.setdefault(answer.query, {})[answer] = None
+        by_query.setdefault(answer.query, []).append(answer)
     return [
         replace(answer, rank=rank)
         for found in by_query.values()

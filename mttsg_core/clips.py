@@ -5,6 +5,7 @@ A decoder that crashes or hangs on a file takes down its worker, and costs its c
 
 from __future__ import annotations
 
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from mttsg_core.workers import interrupts_held_back, worker_pool
 FIELDS = ("video", "rank", "start", "end", "query", "score")
 NAME = "{video}_{rank}_{start}-{end}"
 _LONGEST_PART, _LONGEST_QUERY = 200, 80  # bytes of a file's name (most systems take 255), and of a sentence in it
+_TOO_WIDE = re.compile(r"\d{3}")  # in the format of a field: it would ask for memory before it is shortened
 _BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds that cutting may take, and more for each second of the clip
 
 
@@ -80,6 +82,8 @@ class ClipNames:
                 if name is not None and name not in FIELDS:
                     right = ", ".join(f"{{{field}}}" for field in FIELDS)
                     raise ConfigError(f"a clip's name has no field {{{name}}}; there are {right}")
+            if any(_TOO_WIDE.search(form) for _, _, form in self._parts):
+                raise ValueError("a field is too wide")
             self.name(Answer(VideoFile(Path("v"), Path("v")), "q", 1, Moment(0, 1)), "v")
         except ValueError as error:
             raise ConfigError(f"{template!r} is no name for clips: {error}") from error

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import tokenize
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 from zipfile import BadZipFile
@@ -312,11 +314,12 @@ def _read_hdf5(path: Path, video: str) -> FloatFeatures:
 def _average_bins(rows: FloatFeatures, bins: int) -> FloatFeatures:
     """(T, ...) to (bins, ...): each bin the mean of the rows it covers, in proportion to how much it covers."""
     edges = np.linspace(0, len(rows), bins + 1)
-    total = np.concatenate([np.zeros_like(rows[:1], dtype=np.float64), rows.cumsum(axis=0, dtype=np.float64)])
-    below = np.minimum(np.floor(edges).astype(int), len(rows) - 1)
-    share = (edges - below).reshape(-1, *[1] * (rows.ndim - 1))
-    at_edges = total[below] + share * rows[below]
-    return (np.diff(at_edges, axis=0) / (len(rows) / bins)).astype(rows.dtype)
+    averaged = np.empty((bins, *rows.shape[1:]), dtype=rows.dtype)
+    for place, (start, end) in enumerate(pairwise(edges)):
+        covered = np.arange(math.floor(start), math.ceil(end))
+        share = np.minimum(covered + 1, end) - np.maximum(covered, start)
+        averaged[place] = np.tensordot(share / share.sum(), rows[covered[0] : covered[-1] + 1], axes=1)
+    return averaged
 
 
 def _canonical(fingerprint: Settings) -> bytes:

@@ -14,7 +14,7 @@ from mttsg_core.checkpoint import load_model
 from mttsg_core.devices import choose_device
 from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder
 from mttsg_core.encoders.base import Array, Settings
-from mttsg_core.errors import DataError, FeatureError
+from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, cached_features
 from mttsg_core.features import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
 from mttsg_core.hub import find_model
@@ -77,17 +77,22 @@ class Grounder:
 
         Raises:
             ModelError: if there is no such model.
-            ConfigError: if there is no such device or encoder.
+            ConfigError: if there is no such device or encoder, or it is not the model's.
         """
         if model is None and (encoder is not None or newest_run() is None):
             return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+        chosen = choose_device(device)
+        folder = find_model(model, offline=offline)
+        named = None
         if encoder is not None:
             from mttsg_core.encoders.files import find_files
 
-            find_files(str(encoder), offline=offline)
-        chosen = choose_device(device)
-        folder = find_model(model, offline=offline)
-        scorer = NetworkScorer(load_model(folder, device=str(chosen), offline=offline), chosen)
+            named = find_files(str(encoder), offline=offline).id  # from now on it is known where that lies
+        loaded = load_model(folder, device=str(chosen), offline=offline)
+        own = (str(loaded.fingerprint.get("encoder")), loaded.text_encoder.id)
+        if named is not None and named not in own:
+            raise ConfigError(f"encoder {str(encoder)!r} is {named!r}, but {folder} was trained with {own[0]!r}")
+        scorer = NetworkScorer(loaded, chosen)
         return cls(scorer, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     @classmethod

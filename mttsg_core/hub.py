@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is the one of its own HTTP library
-    GatedRepoError,
-    HfHubHTTPError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+import huggingface_hub  # light: its parts are loaded when they are used
 
 from mttsg_core import paths
 from mttsg_core.card import CARD, write_card
 from mttsg_core.checkpoint import CONFIG, REPORT, WEIGHTS, WORDS, read_json
-from mttsg_core.downloads import DownloadBar
 from mttsg_core.errors import ConfigError, ModelError
 
 FILES = (CONFIG, WEIGHTS, WORDS, REPORT)
@@ -48,19 +35,17 @@ def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
 
 def _download(repo: str, revision: str | None, *, offline: bool) -> Path:
     """The folder of a model of the hub, downloaded if needed. Raises ModelError as `find_model`."""
+    from mttsg_core.downloads import download, one_line
 
-    def fetch(*files: str) -> Path:
-        options: Any = {"revision": revision, "local_files_only": offline, "tqdm_class": DownloadBar}
-        return Path(snapshot_download(repo, allow_patterns=list(files), **options))
-
-    with _one_line(repo):
-        described = fetch(CONFIG) / CONFIG  # first, for the weights of some other model may be large
+    with one_line(repo, repo, ModelError, offline=offline):
+        # The description first, for the weights of some other model may be large.
+        described = download(repo, revision, [CONFIG], offline=offline) / CONFIG
         if not described.is_file() or "mttsg" not in read_json(described):
             raise ModelError(f"{repo}: no mttsg model ({CONFIG} on the hub is not one of ours)")
-        return fetch(*FILES)
+        return download(repo, revision, FILES, offline=offline)
 
 
-def check_push(repo: str, api: HfApi | None = None) -> None:
+def check_push(repo: str, api: huggingface_hub.HfApi | None = None) -> None:
     """Make sure, before hours of training, that a model can be pushed.
 
     Args:
@@ -73,8 +58,10 @@ def check_push(repo: str, api: HfApi | None = None) -> None:
     """
     if not _ID.fullmatch(repo):
         raise ConfigError(f"{repo!r} is no name of a model on the hub: it has the form user/name")
-    with _one_line(repo):
-        user = (api or HfApi()).whoami()
+    from mttsg_core.downloads import one_line
+
+    with one_line(repo, repo, ModelError):
+        user = (api or huggingface_hub.HfApi()).whoami()
     owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
     if repo.split("/")[0] not in owners:
         raise ModelError(f"{repo}: not yours: on the hub you are {' and '.join(owners)}")
@@ -82,7 +69,7 @@ def check_push(repo: str, api: HfApi | None = None) -> None:
         raise ModelError(f"{repo}: your token can only read: make one that can write, and give it to 'hf auth login'")
 
 
-def push_model(folder: Path, repo: str, api: HfApi | None = None) -> str:
+def push_model(folder: Path, repo: str, api: huggingface_hub.HfApi | None = None) -> str:
     """Push a finished model, with a model card if it has none yet; training state stays here.
 
     Args:
@@ -98,40 +85,13 @@ def push_model(folder: Path, repo: str, api: HfApi | None = None) -> str:
     """
     if not (folder / REPORT).is_file():
         raise ModelError(f"{folder}: no finished model to push (no {REPORT} in it)")
+    from mttsg_core.downloads import one_line
+
     write_card(folder, repo)
-    api = api or HfApi()
-    with _one_line(repo):
+    api = api or huggingface_hub.HfApi()
+    with one_line(repo, repo, ModelError):
         page = api.create_repo(repo, exist_ok=True)
         api.upload_folder(
             repo_id=repo, folder_path=folder, allow_patterns=[*FILES, CARD], commit_message="Upload a model of mttsg"
         )
     return str(page)
-
-
-@contextmanager
-def _one_line(repo: str) -> Iterator[None]:
-    """Say in one line what went wrong between here and the hub."""
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise ModelError(f"{repo}: you are not logged in to the hub: use 'hf auth login', or set HF_TOKEN") from error
-    except GatedRepoError as error:
-        raise ModelError(f"{repo}: its owner must let you in first: ask on its page on the hub") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"{repo}: no such folder, and no such model on the hub (or it is private)") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{repo}: no such revision on the hub") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(f"{repo}: no such folder, never downloaded, and the hub cannot be reached") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        reason = "your token is not valid, or may not do this" if status in (401, 403) else _brief(error)
-        raise ModelError(f"{repo}: refused by the hub with status {status} ({reason})") from error
-    except HTTPError as error:
-        raise ModelError(f"{repo}: the hub cannot be reached ({_brief(error)})") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{repo}: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

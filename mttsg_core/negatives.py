@@ -32,7 +32,7 @@ _MOMENTUM = 0.9  # of the running statistics
 _KEPT = 4  # the least similar negatives of a row always stay
 _LEAST_DEVIATION = 1e-4
 _SAME = 0.98  # cosine from which two sentences are one
-_HARDNESS = 0.3  # in this unit of likeness, a video is e times as likely to be asked for what it does not show
+_HARDNESS = 0.15  # in this unit of likeness, a video is e times as likely to be asked for what it does not show
 _RARE = 1.645  # deviations above the mean of the rest: 5 % of a Gaussian
 
 

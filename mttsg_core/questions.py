@@ -59,7 +59,7 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
 
 
 def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
-    """The sentences of each video, in order, and the names of videos that are asked about but not there.
+    """The sentences of each video, in order and each once, and the names of videos that are asked about but not there.
 
     A question names its video by its path, its path below the folder, its file name, or that without suffix.
     """
@@ -70,7 +70,7 @@ def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[
         known |= names
         sentences = [question.query for question in questions if question.video is None or question.video in names]
         if sentences:
-            asked[video] = sentences
+            asked[video] = list(dict.fromkeys(sentences))
     missing = [question.video for question in questions if question.video is not None and question.video not in known]
     return asked, list(dict.fromkeys(missing))
 

@@ -105,6 +105,19 @@ def features_at_hand(folder: DataFolder, splits: Sequence[str]) -> Settings | No
     return None
 
 
+def features_named(folder: DataFolder, splits: Sequence[str]) -> Settings:
+    """`features_at_hand` of features that were asked for.
+
+    Raises:
+        DataError: if there are none, or a split is missing.
+        FeatureError: if none can be read.
+    """
+    found = features_at_hand(folder, splits)
+    if found is None:
+        raise DataError(f"{folder.features}: no features of any video of {folder.path}")
+    return found
+
+
 def _located(
     folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, wanted: Settings, sources: Sources
 ) -> Iterator[Pair]:

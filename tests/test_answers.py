@@ -29,7 +29,6 @@ def test_the_best_of_all_videos() -> None:
     given = [
         *(answer(A, "x", 1, 0.5), answer(A, "x", 2, 0.4), answer(A, "y", 1, 0.1)),
         *(answer(B, "x", 1, 0.9), answer(B, "x", 2, 0.5), answer(B, "y", 1, 0.2)),
-        answer(B, "x", 1, 0.9),  # asked twice
     ]
     found = best_of_all(iter(given), 3)
     assert [(one.query, one.rank, one.video, one.moment.score) for one in found] == [

@@ -44,7 +44,8 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{vid}", "{}", "{0}", "{video.stem}", "{video!r}", "{", "}", "{rank:zz}", "{rank:{top}}"]
+    "template",
+    ["{vid}", "{}", "{0}", "{video.stem}", "{video!r}", "{", "}", "{rank:zz}", "{rank:{top}}", "{rank:100}"],
 )
 def test_a_wrong_template_names_the_right_fields(template: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -119,12 +119,17 @@ def test_features_go_to_another_computer(
     assert "--encoder" in ran.errors[0]
     ran = mttsg(*asked, "--encoder", elsewhere, "--workers", "1")
     assert ran.code == 0, ran.err
+    ran = mttsg(*asked, "--encoder", models["siglip"])
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    for folder in (elsewhere, models["siglip"]):
+        assert find_files(str(folder)).id in ran.errors[0]
     others = tmp_path / "others"
     assert mttsg("extract", data / "videos", "--encoder", models["clip"], "--out", others, "--fps", "1").code == 0
-    ran = mttsg("evaluate", tmp_path / "there", "--features", others, "-m", model, "--json")
-    assert (ran.code, len(ran.errors)) == (2, 1)
-    for folder in (elsewhere, models["clip"]):
-        assert find_files(str(folder)).id in ran.errors[0]
+    for place in (tmp_path / "there", data):  # without and with videos
+        ran = mttsg("evaluate", place, "--features", others, "-m", model, "--json")
+        assert (ran.code, len(ran.errors)) == (2, 1)
+        for folder in (elsewhere, models["clip"]):
+            assert find_files(str(folder)).id in ran.errors[0]
     ran = mttsg(*trained, "--overwrite", "--encoder", models["siglip"])
     assert (ran.code, len(ran.errors)) == (2, 1)
     for folder in (elsewhere, models["siglip"]):

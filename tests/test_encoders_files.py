@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -13,7 +14,8 @@ from huggingface_hub import constants, errors
 from safetensors.numpy import load_file, save_file
 from tiny_encoders import save_bert, save_clip, save_vit
 
-from mttsg_core.encoders import build_encoder, build_text_encoder, files
+from mttsg_core import downloads
+from mttsg_core.encoders import build_encoder, build_text_encoder
 from mttsg_core.encoders.files import find_files
 from mttsg_core.errors import ConfigError
 
@@ -110,7 +112,7 @@ class TestHub:
             asked.append(local_files_only)
             return huggingface_hub.snapshot_download(*arguments, local_files_only=local_files_only, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(files, "snapshot_download", download)
+        monkeypatch.setattr(downloads, "snapshot_download", download)
         find_files(f"someone/clip@{COMMIT}")
         assert asked == [True]
 
@@ -122,21 +124,24 @@ class TestHub:
     @pytest.mark.parametrize(
         ("kind", "message"),
         [
-            (errors.RepositoryNotFoundError, "unknown encoder 'someone/clip': .*hf auth login"),
+            (errors.RepositoryNotFoundError, "encoder 'someone/clip': no such folder.*hf auth login"),
             (errors.GatedRepoError, "accept its terms on huggingface.co/someone/clip"),
             (errors.RevisionNotFoundError, "no such revision"),
             (errors.LocalEntryNotFoundError, "cannot be reached: run once with the network"),
-            (errors.HfHubHTTPError, "cannot be downloaded"),
-            (ConnectionError, "cannot be downloaded"),
+            (errors.HfHubHTTPError, r"refused by the Hugging Face Hub with status 500"),
+            (errors.HTTPError, "cannot be reached"),
+            (ConnectionError, "encoder 'someone/clip': several lines"),
         ],
     )
     def test_what_the_hub_says_is_one_line(
         self, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str
     ) -> None:
         def refuse(*arguments: object, **options: object) -> str:
-            raise kind.__new__(kind, "several\nlines")
+            raised = kind.__new__(kind, "several\nlines")
+            raised.response = SimpleNamespace(status_code=500)  # type: ignore[attr-defined]
+            raise raised
 
-        monkeypatch.setattr(files, "snapshot_download", refuse)
+        monkeypatch.setattr(downloads, "snapshot_download", refuse)
         with pytest.raises(ConfigError, match=message) as caught:
             find_files("someone/clip")
         assert "\n" not in str(caught.value)
@@ -167,6 +172,11 @@ def truncate(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
 
 
+def lose_the_tokenizer(folder: Path) -> None:
+    for path in folder.glob("token*"):
+        path.unlink()
+
+
 def lose_a_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
 
@@ -186,6 +196,7 @@ SPOILT = [
     (pickle_weights, "pickled weights, which are never loaded"),
     (truncate, "cannot be loaded"),
     (lose_a_shard, "has no model-1.safetensors"),
+    (lose_the_tokenizer, "there is no tokenizer in it"),
     (change("model.safetensors", None), "has no model.safetensors"),
     (change("model.safetensors", ""), "cannot be loaded"),
     (change("config.json", None), "no config.json"),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -253,6 +254,18 @@ def _store(folder: Path, **options: int) -> FeatureStore:
     np.save(folder / "x.npy", CLIPS)
     files = {name: folder / f"{name}.safetensors" for name in "0123"} | {"x": folder / "x.npy", "y": folder / "y.npy"}
     return FeatureStore(files, {"x": 4.0, "0": 99.0}, **{"max_clips": 5, **options})
+
+
+def test_at_most_needs_no_memory_for_a_second_copy() -> None:
+    regions = np.ones((4000, 16, 32), dtype=np.float16)  # 4 MB
+    made = VideoFeatures(regions[:, 0], regions, 7.0, MADE)
+    tracemalloc.start()
+    try:
+        made.at_most(64)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < regions.nbytes / 2
 
 
 def test_a_store_averages_and_knows_durations(tmp_path: Path) -> None:

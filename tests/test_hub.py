@@ -19,7 +19,7 @@ from conftest import Mttsg
 from huggingface_hub import HfApi, ModelCard, constants, snapshot_download
 from tiny import model_folder
 
-from mttsg_core import Grounder, hub
+from mttsg_core import Grounder, downloads, hub
 from mttsg_core.card import CARD, model_card, write_card
 from mttsg_core.checkpoint import CONFIG, REPORT, WEIGHTS, load_model
 from mttsg_core.errors import ConfigError, ModelError
@@ -146,7 +146,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with Hub() as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         mine = partial(snapshot_download, endpoint=running.address, cache_dir=tmp_path / "downloads")
-        monkeypatch.setattr(hub, "snapshot_download", mine)
+        monkeypatch.setattr(downloads, "snapshot_download", mine)
         yield running
         running.shutdown()
 
@@ -175,7 +175,7 @@ def test_what_is_pushed_is_found_by_its_name(server: Hub, folder: Path) -> None:
 
 def test_once_downloaded_it_is_there_without_a_network(server: Hub, folder: Path) -> None:
     hub.push_model(folder, REPO, server.api)
-    with pytest.raises(ModelError, match=r"ada/moments: .*never downloaded"):
+    with pytest.raises(ModelError, match=r"ada/moments: .*never downloaded.* may not be asked"):
         hub.find_model(REPO, offline=True)
     found = hub.find_model(REPO)
     server.asked.clear()
@@ -249,7 +249,7 @@ def test_who_may_push_is_known_before_the_training(server: Hub, monkeypatch: pyt
 
 def test_a_push_that_is_refused_keeps_the_model(server: Hub, folder: Path) -> None:
     server.refuses_commits = True
-    with pytest.raises(ModelError, match=r"^ada/moments: refused by the hub with status 403"):
+    with pytest.raises(ModelError, match=r"^ada/moments: refused by the Hugging Face Hub with status 403"):
         hub.push_model(folder, REPO, server.api)
     assert load_model(folder)
 

@@ -61,6 +61,8 @@ def test_a_video_is_named_by_path_file_name_or_stem() -> None:
         asked, missing = assign([Question("all"), Question("one", name)], videos)
         assert asked == {videos[0]: ["all", "one"], videos[1]: ["all"]}
         assert missing == []
+    asked, _ = assign([Question("again"), Question("other"), Question("again", "b")], videos)
+    assert asked == {videos[0]: ["again", "other"], videos[1]: ["again", "other"]}
     asked, missing = assign([Question("1", "c"), Question("2", "b"), Question("3", "c")], videos)
     assert asked == {videos[1]: ["2"]}
     assert missing == ["c"]

@@ -15,17 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is the one of its own HTTP library
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from mttsg_core.downloads import DownloadBar
+from mttsg_core.downloads import brief, download, one_line
 from mttsg_core.errors import ConfigError
 from mttsg_core.paths import remember_folder, remembered_folder
 
@@ -99,37 +92,13 @@ def _from_hub(model_id: str, called: str, *, offline: bool) -> PretrainedFiles:
 
 def _snapshot(name: str, revision: str, called: str, *, offline: bool) -> PretrainedFiles:
     try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=list(_WANTED),
-                ignore_patterns=list(_UNWANTED),
-                local_files_only=offline,
-                tqdm_class=DownloadBar,
-            )
-        )
+        validate_repo_id(name)
     except HFValidationError as error:
         raise ConfigError(
             f"unknown {called}: not built in, no folder, and no name of a model on the Hugging Face Hub"
         ) from error
-    except GatedRepoError as error:
-        raise ConfigError(f"{called}: accept its terms on huggingface.co/{name}, then run 'hf auth login'") from error
-    except RepositoryNotFoundError as error:
-        raise ConfigError(
-            f"unknown {called}: not built in, no folder, and not on the Hugging Face Hub (if it is private there, run "
-            "'hf auth login')"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ConfigError(f"{called}: the model has no such revision") from error
-    except LocalEntryNotFoundError as error:
-        raise ConfigError(
-            f"{called}: no such folder, not downloaded yet, and the Hugging Face Hub "
-            + ("may not be asked when offline" if offline else "cannot be reached")
-            + ": run once with the network, or name a folder with its files"
-        ) from error
-    except (OSError, HTTPError) as error:
-        raise ConfigError(f"{called}: cannot be downloaded ({_one_line(error)})") from error
+    with one_line(name, called, ConfigError, offline=offline):
+        folder = download(name, revision or None, _WANTED, _UNWANTED, offline=offline)
     _check_complete(folder, called)
     return PretrainedFiles(f"{name}{_COMMIT}{folder.name}", folder)
 
@@ -147,14 +116,10 @@ def _check_complete(folder: Path, name: str) -> tuple[str, list[Path]]:
         kind = str(json.loads((folder / "config.json").read_bytes())["model_type"])
         shards = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ("model.safetensors",)
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{name}: damaged model ({_one_line(error)})") from error
+        raise ConfigError(f"{name}: damaged model ({brief(error)})") from error
     weights = [folder / shard for shard in sorted(set(shards))]
     missing = [path.name for path in weights if not path.is_file()]
     if missing:
         pickled = " (there are pickled weights, which are never loaded)" if list(folder.glob("*.bin")) else ""
         raise ConfigError(f"{name}: has no {missing[0]}{pickled}: it is no safetensors model, or not fully downloaded")
     return kind, weights
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -62,7 +62,12 @@ def load_image_processor(files: PretrainedFiles) -> Any:
 def load_tokenizer(files: PretrainedFiles) -> Any:
     """The model's own preparation of sentences. Raises ConfigError if there is none."""
     with _one_line_for(files), _quiet():
-        return transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+        found = transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+    # Where these are missing, some tokenizers are made without any words.
+    vocabularies = found.vocab_files_names.values()
+    if vocabularies and not any((files.folder / name).is_file() for name in vocabularies):
+        raise ConfigError(f"{files.folder}: there is no tokenizer in it ({' or '.join(sorted(vocabularies))})")
+    return found
 
 
 def model_class(config: Any) -> type:
