@@ -314,7 +314,7 @@ class FakeHub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     fake = FakeHub()
-    monkeypatch.setattr("mttsg_core.hub.HfApi", lambda: fake)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: fake)
     return fake
 
 

@@ -263,7 +263,7 @@ def test_a_process_builds_an_encoder_once(folders: dict[str, Path]) -> None:
 
 
 def test_the_default_is_named_and_not_here() -> None:
-    with pytest.raises(ConfigError, match=f"encoder '{DEFAULT_PRETRAINED}': no such folder, not downloaded yet"):
+    with pytest.raises(ConfigError, match=f"encoder '{DEFAULT_PRETRAINED}': no such folder, never downloaded"):
         build_encoder(DEFAULT_PRETRAINED, offline=True)
     with pytest.raises(ConfigError, match="has no text tower"):
         build_joint_encoder("classic")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,12 @@ def _course(epochs: Sequence[Mapping[str, Any]]) -> str:
         plots.append(("Validation, percent", _curves(epochs, "metrics", _HEADLINES), 100.0))
     terms = [name for name in epochs[0]["losses"] if name not in _BESIDE_LOSSES]
     losses = _curves(epochs, "losses", terms)
-    plots.append(("Loss terms, without their weights", losses, max(max(values) for values in losses.values())))
+    plots.append(("Loss terms, without their weights", losses, math.ceil(max(map(max, losses.values())))))
     shares = [name for name in _BESIDE_LOSSES[1:] if name in epochs[0]["losses"]]
     if shares:
         plots.append(("phi, share of negatives dropped, gate of mining", _curves(epochs, "losses", shares), 1.0))
     figures = "".join(
-        f"<figure><figcaption>{clean(label)}</figcaption>{epoch_curves(label, curves, highest or 1.0)}</figure>"
+        f"<figure><figcaption>{clean(label)}</figcaption>{epoch_curves(label, curves, max(highest, 1))}</figure>"
         for label, curves, highest in plots
     )
     return f'<div class="pair">{figures}</div>'
