@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,7 +105,10 @@ def train(
         from mttsg_core.report import training_page
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
+        model_folder = out or (unfinished_run() if resume else None)
         tables = options.config_tables(context)
+        if resume and model_folder is not None:
+            tables = {name: {**own, **tables[name]} for name, own in _settings_of_run(model_folder).items()}
         chosen = options.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
@@ -135,7 +138,6 @@ def train(
             device=str(run_device),
             offline=offline,
         )
-        model_folder = out or (unfinished_run() if resume else None)
         if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
             raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
         failures = 0
@@ -203,6 +205,17 @@ def _follow(
             else:
                 return event
     raise RuntimeError("a training ended without saying so")
+
+
+def _settings_of_run(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a run was started with, by the tables of a `--config` file; empty where there is no run."""
+    from mttsg_core.checkpoint import CONFIG, read_json
+
+    described = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    training, network = dict(described.get("training", {})), dict(described.get("network", {}))
+    for decided in ("clip_dim", "word_dim", "region_dim", "regions"):  # by the features
+        network.pop(decided, None)
+    return {"loss": training.pop("loss", {}), "training": training, "network": network}
 
 
 def _push(folder: Path, repo: str, reporter: Reporter) -> bool:

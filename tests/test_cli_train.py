@@ -115,6 +115,8 @@ def test_resume(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
         ran = mttsg(*arguments, "--resume", *without)
         assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
     assert mttsg(*arguments, "--resume").code == 0
+    alone = mttsg("train", data, "--out", tmp_path / "m", "--resume")  # its own settings need not be said again
+    assert alone.code == 0, alone.err
     after = load_file(tmp_path / "m" / "model.safetensors")
     assert all(torch.equal(after[name], before[name]) for name in before)
 
