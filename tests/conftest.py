@@ -87,6 +87,21 @@ def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess
     )
 
 
+def read_terminal(ours: int) -> bytes:
+    """All that was printed on the other side of a pseudo-terminal; closes it."""
+    printed = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not block:
+            break
+        printed += block
+    os.close(ours)
+    return printed
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of 24 videos of moving shapes; see examples/make_corpus.py."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Mttsg, start_mttsg
+from conftest import Mttsg, read_terminal, start_mttsg
 from tiny import CLIP_DIM, model_folder
 
 from mttsg_core.features import ELSEWHERE, write_features
@@ -293,16 +293,7 @@ def test_a_table_on_a_terminal(clip: Path, trained: Path, cache: Path) -> None:
     ours, theirs = pty.openpty()
     process = start_mttsg("ground", clip, QUERY, "--model", trained, "--cache", cache, stdout=theirs)
     os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # the other side is closed
-            break
-        if not block:
-            break
-        printed += block
-    os.close(ours)
+    printed = read_terminal(ours)
     assert process.stderr is not None
     errors = process.stderr.read()
     process.stderr.close()

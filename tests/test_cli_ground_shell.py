@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import start_mttsg
+from conftest import read_terminal, start_mttsg
 
 from mttsg_core.video import probe
 
@@ -133,17 +133,7 @@ def on_a_terminal(*arguments: str | Path, **environment: str) -> tuple[bytes, in
         *arguments, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color", **environment}
     )
     os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # the other side is closed
-            break
-        if not block:
-            break
-        printed += block
-    os.close(ours)
-    return printed, process.wait(timeout=60)
+    return read_terminal(ours), process.wait(timeout=60)
 
 
 def test_colours_and_bars_are_for_terminals(corpus: Path, trained: Path, tmp_path: Path) -> None:
