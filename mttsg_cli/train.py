@@ -13,7 +13,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.extract import run_extraction
-from mttsg_cli.output import print_json
+from mttsg_cli.output import print_json, save
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def train(
         stopped = ", stopped early" if finished.stopped_early else ""
         reporter.say(f"kept epoch {finished.best_epoch}{stopped}, {finished.seconds:.0f} s of training: {model_folder}")
         write_card(model_folder, push, overwrite=overwrite)
-        (model_folder / "report.html").write_text(training_page(model_folder), encoding="utf-8")
+        page = training_page(model_folder)
+        save(model_folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
         if as_json:
             print_json({"model": str(model_folder), "best_epoch": finished.best_epoch, **finished.metrics})
         if push is not None:

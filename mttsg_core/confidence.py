@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mttsg_core.baselines import other_videos
 from mttsg_core.calibration import Calibration, calibration_error, fit_calibration, reliability, roc_auc
@@ -44,6 +45,11 @@ class Confidence:
     def calibration(self) -> Calibration:
         """What turns these scores into the chance that an answer is right."""
         return fit_calibration(self.scores, self.outcomes)
+
+    def under(self, calibration: Calibration) -> Confidence:
+        """The same answers with calibrated scores: an order never changes, so nothing need be asked again."""
+        present, absent = (calibration.apply(torch.from_numpy(part)).numpy() for part in (self.present, self.absent))
+        return replace(self, present=present, absent=absent)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures: `auc` of sentences in their video against sentences in another, `error`, and the `bins`."""

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mttsg_core.calibration import UNCALIBRATED
 from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, load_model, save_description, save_weights, write_json
-from mttsg_core.confidence import Confidence, measure_confidence
+from mttsg_core.confidence import measure_confidence
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.errors import ConfigError, ModelError
@@ -195,16 +196,12 @@ def _calibrate(folder: Path, validation: Dataset, device: torch.device, about: M
 
     Both are measured on the validation split, from which the two numbers of the calibration are taken.
     """
-    model = load_model(folder)
-
-    def measured(scored: Model) -> Confidence:
-        grounder = Grounder(NetworkScorer(scored, device))
-        return measure_confidence(lambda dataset: evaluate(grounder, dataset), validation)
-
-    raw = measured(model)
-    calibrated = replace(model, calibration=raw.calibration())
-    save_description(folder, calibrated, about)
-    return {"raw": raw.as_dict(), "calibrated": measured(calibrated).as_dict()}
+    model = replace(load_model(folder), calibration=UNCALIBRATED)
+    grounder = Grounder(NetworkScorer(model, device))
+    raw = measure_confidence(lambda dataset: evaluate(grounder, dataset), validation)
+    calibration = raw.calibration()
+    save_description(folder, replace(model, calibration=calibration), about)
+    return {"raw": raw.as_dict(), "calibrated": raw.under(calibration).as_dict()}
 
 
 class _Run:

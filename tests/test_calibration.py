@@ -118,4 +118,8 @@ def test_every_sentence_is_asked_of_its_video_and_of_another(tmp_path: Path) -> 
 def test_one_video_alone_cannot_be_told_from_others(tmp_path: Path) -> None:
     found = Confidence(np.array([0.7, 0.2]), np.array([True, False]), np.array([]))
     assert found.as_dict()["auc"] == 50
+    moved = found.under(Calibration(2.0, -0.5))
+    assert moved.right is found.right
+    logits = 2 * np.log(found.present / (1 - found.present)) - 0.5
+    assert moved.present == pytest.approx(1 / (1 + np.exp(-logits)))
     assert found.calibration().slope > 0
