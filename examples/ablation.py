@@ -2,10 +2,13 @@
 
     python examples/ablation.py data/ --split val --seeds 3 --out ablation
     python examples/ablation.py data/ --split rest --share 0.25 --jobs 4 --out few
+    python examples/ablation.py data/ --split left --folds 4 --jobs 4 --out folds
 
 Writes OUT/table.md and OUT/table.csv: for each variant the mean and the standard deviation over seeds, in percent.
 Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. With `--share` only some of the
-training videos are trained on; the others are the split `rest`. Options after `--` go to `mttsg train`, for example
+training videos are trained on; the others are the split `rest`. With `--folds` the videos of train and val are divided
+anew for every run: one fold is the split `left`, which the run never sees, the next is val, the others are train. The
+noise of a small validation set then decides nothing. Options after `--` go to `mttsg train`, for example
 `-- --text-encoder glove:vectors.txt --epochs 20`.
 """
 
@@ -22,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from mttsg_core.config import NetworkConfig
 
@@ -36,7 +40,9 @@ def main() -> int:
     parser.add_argument("--split", action="append", help="split to evaluate on, repeatable (default: val)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs and the table")
-    parser.add_argument("--share", type=float, default=1.0, help="of the training videos that are trained on")
+    few = parser.add_mutually_exclusive_group()
+    few.add_argument("--share", type=float, default=1.0, help="of the training videos that are trained on")
+    few.add_argument("--folds", type=int, default=0, help="cross-validate over so many, each with its own seed")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with one thread each if several")
     parser.add_argument("--variant", action="append", help="only these variants, repeatable")
     words = sys.argv[1:]
@@ -44,21 +50,24 @@ def main() -> int:
     arguments, training = parser.parse_args(words[:mark]), words[mark + 1 :]
     splits = arguments.split or ["val"]
     chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
-    data = arguments.data if arguments.share >= 1 else fewer(arguments.data, arguments.out / "data", arguments.share)
+    seeds = range(arguments.folds or arguments.seeds)
+    data = dict.fromkeys(seeds, arguments.data)
+    if arguments.folds:
+        data = {fold: folded(arguments.data, arguments.out / f"data-{fold}", fold, len(seeds)) for fold in seeds}
+    elif arguments.share < 1:
+        data = dict.fromkeys(seeds, fewer(arguments.data, arguments.out / "data", arguments.share))
     runs = {
-        (name, seed): [*without(off), "--seed", str(seed), *training]
-        for seed in range(arguments.seeds)
-        for name, off in chosen.items()
+        (name, seed): [*without(off), "--seed", str(seed), *training] for seed in seeds for name, off in chosen.items()
     }
 
     def report(key: tuple[str, int]) -> dict[str, dict[str, float]]:
         folder = arguments.out / key[0].replace(" ", "-") / str(key[1])
-        return run(data, folder, splits, runs[key], threads=None if arguments.jobs == 1 else 1)
+        return run(data[key[1]], folder, splits, runs[key], threads=None if arguments.jobs == 1 else 1)
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
         reports = dict(zip(runs, pool.map(report, runs), strict=True))
     rows = [
-        {"variant": name, "split": split, **figures([reports[name, seed][split] for seed in range(arguments.seeds)])}
+        {"variant": name, "split": split, **figures([reports[name, seed][split] for seed in seeds])}
         for name in chosen
         for split in splits
     ]
@@ -80,17 +89,44 @@ def without(names: Sequence[str]) -> list[str]:
 
 def fewer(data: Path, folder: Path, share: float) -> Path:
     """A data folder with that share of the training videos, the others as a split `rest`, and all else as it is."""
+    videos = shuffled_videos(data, ["train"])
+    kept = round(share * len(videos))
+    return divided(data, folder, ["train"], {"train": videos[:kept], "rest": videos[kept:]})
+
+
+def folded(data: Path, folder: Path, fold: int, folds: int) -> Path:
+    """A data folder whose training and validation videos are divided anew; see the top of this file."""
+    parts = [shuffled_videos(data, ["train", "val"])[first::folds] for first in range(folds)]
+    parts = parts[fold:] + parts[:fold]
+    splits = {"left": parts[0], "val": parts[1], "train": [video for part in parts[2:] for video in part]}
+    return divided(data, folder, ["train", "val"], splits)
+
+
+def shuffled_videos(data: Path, splits: Sequence[str]) -> list[str]:
+    """The videos of these splits, in an order that is always the same."""
+    videos = sorted({row["video"] for row in rows_of(data, splits)})
+    random.Random(0).shuffle(videos)
+    return videos
+
+
+def rows_of(data: Path, splits: Sequence[str]) -> list[dict[str, Any]]:
+    """All rows of these splits."""
+    lines = (line for name in splits for line in (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def divided(data: Path, folder: Path, old: Sequence[str], new: dict[str, list[str]]) -> Path:
+    """A data folder in which the rows of the `old` splits stand in `new` ones, by their video; the rest is linked."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = {f"{name}.jsonl" for name in (*old, *new)}
     for entry in data.iterdir():
         link = folder / entry.name
-        if entry.name != "train.jsonl" and not link.exists():
+        if entry.name not in files and not link.exists():
             link.symlink_to(entry.resolve())
-    rows = [json.loads(line) for line in (data / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    videos = sorted({row["video"] for row in rows})
-    random.Random(0).shuffle(videos)
-    kept = set(videos[: round(share * len(videos))])
-    for name, here in (("train", True), ("rest", False)):
-        lines = [json.dumps(row) + "\n" for row in rows if (row["video"] in kept) == here]
+    rows = rows_of(data, old)
+    for name, videos in new.items():
+        kept = set(videos)
+        lines = [json.dumps(row) + "\n" for row in rows if row["video"] in kept]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
 

@@ -1,0 +1,61 @@
+"""The example that measures what each part brings: no video is ever trained on and tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ablation
+import pytest
+
+from mttsg_core.config import NetworkConfig
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """23 videos with one to three sentences each, and a folder of features."""
+    folder = tmp_path / "data"
+    (folder / "features").mkdir(parents=True)
+    for split, first, last in (("train", 0, 20), ("val", 20, 23), ("test", 23, 25)):
+        rows = [{"video": str(video), "query": f"q{i}"} for video in range(first, last) for i in range(1 + video % 3)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def rows(folder: Path, *splits: str) -> list[tuple[str, str]]:
+    """Video and sentence of every row, sorted."""
+    return sorted((row["video"], row["query"]) for row in ablation.rows_of(folder, splits))
+
+
+def videos(folder: Path, split: str) -> set[str]:
+    return {video for video, _ in rows(folder, split)}
+
+
+def test_folds_share_no_video_and_each_video_is_left_out_once(data: Path, tmp_path: Path) -> None:
+    left: list[str] = []
+    for fold in range(4):
+        folder = ablation.folded(data, tmp_path / str(fold), fold, 4)
+        parts = [videos(folder, name) for name in ("train", "val", "left")]
+        assert len(set.union(*parts)) == sum(map(len, parts)) == 23
+        assert min(map(len, parts)) >= 5
+        assert rows(folder, "train", "val", "left") == rows(data, "train", "val")
+        assert rows(folder, "test") == rows(data, "test")
+        assert (folder / "features").is_dir()
+        left += parts[2]
+    assert len(left) == len(set(left)) == 23
+
+
+def test_a_share_of_the_training_videos_leaves_the_rest_to_be_tested(data: Path, tmp_path: Path) -> None:
+    folder = ablation.fewer(data, tmp_path / "few", 0.25)
+    assert len(videos(folder, "train")) == 5
+    assert not videos(folder, "train") & videos(folder, "rest")
+    assert rows(folder, "train", "rest") == rows(data, "train")
+    assert rows(folder, "val") == rows(data, "val")
+    assert rows(data, "train") != rows(folder, "train")  # what it was made from stays as it is
+
+
+def test_the_plain_network_has_none_of_the_parts_that_learn_from_other_pairs() -> None:
+    found = ablation.variants()
+    assert found[ablation.WHOLE] == ()
+    assert set(found[ablation.PLAIN]) == set(NetworkConfig.SWITCHES) - {"offsets"}
+    assert len(found) == len(NetworkConfig.SWITCHES) + 2
