@@ -7,6 +7,7 @@ points of recall.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,18 +47,28 @@ def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     return VideoItem(_take(item.features, np.arange(first, last)), words, (inside - first)[visible])
 
 
-def join_piece(item: VideoItem, other: VideoFeatures, generator: np.random.Generator) -> VideoItem:
-    """The video with a piece of another one, at the same rate, before it or after it."""
-    features = item.features
+def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
+    """The video with a piece of another one, at the same rate, before it or after it.
+
+    The queries of the other video whose moment the piece shows are asked too, but for those that both have.
+    """
+    features, source = item.features, other.features
     length = max(1, round(len(features.clips) * generator.uniform(*_PIECE)))
-    step = features.timeline.seconds_per_clip / other.timeline.seconds_per_clip
-    length = min(length, max(1, int(len(other.clips) / step)))
-    begin = generator.uniform(0, max(0.0, len(other.clips) - length * step))
-    rows = np.minimum((begin + (np.arange(length) + 0.5) * step).astype(int), len(other.clips) - 1)
-    piece = _take(other, rows)
+    step = features.timeline.seconds_per_clip / source.timeline.seconds_per_clip
+    length = min(length, max(1, int(len(source.clips) / step)))
+    begin = generator.uniform(0, max(0.0, len(source.clips) - length * step))
+    rows = np.minimum((begin + (np.arange(length) + 0.5) * step).astype(int), len(source.clips) - 1)
+    piece = _take(source, rows)
     before = bool(generator.random() < 0.5)
     joined = _join(piece, features, features) if before else _join(features, piece, features)
-    return VideoItem(joined, item.words, _bounds(item) + (length if before else 0))
+    moments = (_bounds(other) - begin) / step  # (Q, 2) in clip units of the piece
+    inside = moments.clip(0, length)
+    shown = inside[:, 1] - inside[:, 0]
+    visible = (shown > 0) & (shown >= _VISIBLE * (moments[:, 1] - moments[:, 0]))
+    new = [query for query in np.flatnonzero(visible).tolist() if not _holds(item.words, other.words[query])]
+    own, theirs = (length, 0) if before else (0, len(features.clips))  # where each part begins now
+    words = [*item.words, *(other.words[query] for query in new)]
+    return VideoItem(joined, words, np.concatenate([_bounds(item) + own, inside[new] + theirs]).astype(np.float32))
 
 
 def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
@@ -79,7 +90,7 @@ def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
     words = [item.words[i] for i in kept]
     sentence = item.words[erased]
-    absent = [] if any(np.array_equal(sentence, other) for other in words) else [sentence]
+    absent = [] if _holds(words, sentence) else [sentence]
     moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
     return VideoItem(_take(item.features, rows), words, moved, absent)
 
@@ -88,6 +99,10 @@ def _bounds(item: VideoItem) -> Array:
     if item.bounds is None:
         raise ValueError("augmentation is for training: it needs true bounds")
     return item.bounds
+
+
+def _holds(sentences: Sequence[Array], sentence: Array) -> bool:
+    return any(np.array_equal(sentence, other) for other in sentences)
 
 
 def _draw(generator: np.random.Generator, low: float, high: float) -> int:

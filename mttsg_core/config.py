@@ -64,6 +64,7 @@ class NetworkConfig:
         objects: match phrases with objects (section 4).
         activities: match sentences with activities (section 5).
         negatives: take likely false negatives out of the contrasts (section 3).
+        presence: learn from the sentences of other videos whether a video shows what is asked.
     """
 
     clip_dim: int
@@ -98,8 +99,11 @@ class NetworkConfig:
     objects: bool = True
     activities: bool = True
     negatives: bool = True
+    presence: bool = True
 
-    SWITCHES: ClassVar[tuple[str, ...]] = ("contrast", "mining", "objects", "activities", "negatives", "offsets")
+    SWITCHES: ClassVar[tuple[str, ...]] = (
+        *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
+    )
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:

@@ -83,17 +83,21 @@ class Examples:
     def _item(
         self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
     ) -> VideoItem:
-        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
-        words = [self.words[video][i] for i in chosen]
-        item = VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        item = self._whole(video, config, generator)
         change = generator.random()
         if change < config.cut + config.join:
             item = cut_window(item, generator)
         elif change < config.cut + config.join + config.erase:
             item = erase_moment(item, generator)
         if config.cut <= change < config.cut + config.join:
-            item = join_piece(item, self.store.load(self.videos[generator.choice(others)]), generator)
+            item = join_piece(item, self._whole(generator.choice(others), config, generator), generator)
         return item
+
+    def _whole(self, video: int, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:
+        """A video as it is, with some of its queries."""
+        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
+        words = [self.words[video][i] for i in chosen]
+        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
 
 
 def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

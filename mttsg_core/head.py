@@ -29,7 +29,7 @@ class HeadOutput(NamedTuple):
         boundaries: (N, T, 2) logits of a clip being the first, and the last, of the moment.
         inside: (N, T) logits of a clip lying inside the moment.
         offsets: (N, T, 2) from the clip's beginning to the start, and from its end to the end, in clip units.
-        presence: (N,) logits of the video showing what the query describes at all.
+        presence: (N,) logits of the video showing what the query describes at all; infinite where that is not learned.
         mask: (N, T).
     """
 
@@ -55,7 +55,7 @@ class GroundingHead(nn.Module):
         self.span_parts = nn.Linear(width, 3 * config.span_width)
         self.geometry = nn.Linear(_GEOMETRY, config.span_width)
         self.span_score = nn.Linear(config.span_width, 1)
-        self.presence = Presence(width)
+        self.presence = Presence(width) if config.presence else None
 
     def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
         """fused (N, T, D_h), mask (N, T), durations (N,) of the videos in seconds."""
@@ -66,13 +66,16 @@ class GroundingHead(nn.Module):
         parts = span_sum(self.span_parts(hidden), mask)  # (N, P, D_s)
         joint = self.span_score(nn.functional.gelu(parts + self.geometry(_geometry(first, last, clips, durations))))
         spans = (joint + span_sum(scores, mask)).squeeze(-1).float()
+        presence = spans.new_full(clips.shape, torch.inf)
+        if self.presence is not None:
+            presence = self.presence(hidden, scores[..., 2], mask)
         lowest = torch.finfo(spans.dtype).min / 8
         return HeadOutput(
             spans=spans.masked_fill(last > clips[:, None], lowest),
             boundaries=scores[..., :2],
             inside=scores[..., 2],
             offsets=hidden.new_zeros(*mask.shape, 2) if self.offsets is None else self.offsets(hidden),
-            presence=self.presence(hidden, scores[..., 2], mask),
+            presence=presence,
             mask=mask,
         )
 

@@ -199,19 +199,22 @@ class RegionLook(nn.Module):
         self.heads = config.region_heads
         width = config.region_width
         self.query = nn.Linear(config.width, self.heads * width)
-        self.out = nn.Sequential(nn.Linear(self.heads * (width + 1), config.head_width), nn.GELU())
+        self.seen = nn.Linear(self.heads * width, config.head_width)
+        self.strength = nn.Linear(self.heads, config.head_width, bias=False)
         self.gate = nn.Linear(config.width, config.head_width)
 
     def forward(self, regions: Tensor, sentence: Tensor) -> Tensor:
         """regions (V, T, R, D_o) and sentence (V, Q, D) to (V, Q, T, D_h)."""
         videos, clips, _, width = regions.shape
-        query = self.query(sentence).reshape(videos, 1, -1, width)  # (V, 1, Q * H, D_o)
-        score = query @ regions.transpose(-1, -2) / math.sqrt(width)  # (V, T, Q * H, R)
-        seen = score.softmax(-1) @ regions  # (V, T, Q * H, D_o)
-        strength = score.logsumexp(-1, keepdim=True)  # (V, T, Q * H, 1)
-        looks = torch.cat([seen, strength], dim=-1).reshape(videos, clips, sentence.shape[1], -1)
-        out: Tensor = self.out(looks.transpose(1, 2))  # (V, Q, T, D_h)
-        return out * (1 + self.gate(sentence)[:, :, None])
+        queries = sentence.shape[1]
+        query = self.query(sentence).reshape(videos, 1, -1, width) / math.sqrt(width)  # (V, 1, Q * H, D_o)
+        score = query @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
+        weights = score.softmax(-1)
+        seen = (weights @ regions).reshape(videos, clips, queries, -1)  # (V, T, Q, H * D_o)
+        strength = score.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H) the logarithm of the sum of exp(score)
+        out = self.seen(seen) + self.strength(strength.reshape(videos, clips, queries, -1))  # (V, T, Q, D_h)
+        looked: Tensor = nn.functional.gelu(out).transpose(1, 2)  # (V, Q, T, D_h)
+        return looked * (1 + self.gate(sentence)[:, :, None])
 
 
 def build_network(config: NetworkConfig) -> Network:

@@ -50,7 +50,7 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
         raise ValueError("a training batch needs true moments")
     false = network.false_negatives(output, batch)
     terms = grounding_terms(output.head, batch.bounds) | module_terms(network, output, batch, config, false)
-    if config.presence > 0:
+    if network.config.presence and config.presence > 0:
         terms["presence"] = presence_term(network, output, batch, false)
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
     statistics = {} if network.negatives is None else network.negatives.statistics()

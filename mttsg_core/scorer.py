@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from mttsg_core.backbone import EncodedQueries
-from mttsg_core.batch import VideoItem, collate
+from mttsg_core.batch import VideoItem, collate, pad
 from mttsg_core.checkpoint import Model
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.features import VideoFeatures
@@ -23,7 +24,7 @@ from mttsg_core.modes import Mode
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.spans import covered_chance
 
-_CLIPS_AT_ONCE = 8192  # clips times queries in one step; larger tensors cost more to allocate than they save
+_CLIPS_AT_ONCE = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
 
 _Answer = TypeVar("_Answer")
 
@@ -105,17 +106,23 @@ class NetworkScorer:
         """What the head says of some queries at a time, in order, and the video of each as the network sees it."""
         most = self.network.config.max_clips
         joint = mode == "joint"
-        for group in _groups([replace(item, features=item.features.at_most(most)) for item in items if item.words]):
+        asked = [replace(item, features=item.features.at_most(most)) for item in items if item.words]
+        if not asked:
+            return
+        sentences, places = _distinct([words for item in asked for words in item.words])
+        words, word_mask = pad(sentences)
+        encoded = self.network.query_encoder(words.to(self.device), word_mask.to(self.device))
+        rest = iter(places)
+        for group in _groups(asked):
             batch = collate(group).to(self.device)
             videos = self.network.encode_videos(batch)
-            sentences, places = _distinct([words for item in group for words in item.words])
-            encoded = self.network.query_encoder(batch.words[sentences], batch.word_mask[sentences])
-            asked = [item.features for item in group for _ in item.words]
-            step = len(asked) if joint else max(1, _CLIPS_AT_ONCE // batch.clips.shape[1])
-            for part in (slice(first, first + step) for first in range(0, len(asked), step)):
-                queries = EncodedQueries(*(values[places[part]] for values in encoded))
+            features = [item.features for item in group for _ in item.words]
+            chosen = list(islice(rest, len(features)))  # which of the sentences each is
+            step = len(features) if joint else max(1, _CLIPS_AT_ONCE // batch.clips.shape[1])
+            for part in (slice(first, first + step) for first in range(0, len(features), step)):
+                queries = EncodedQueries(*(values[chosen[part]] for values in encoded))
                 output = self.network.ground(videos, queries, batch.video_index[part], joint=joint)
-                yield output.head, asked[part]
+                yield output.head, features[part]
 
 
 def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
@@ -147,15 +154,11 @@ def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:
         yield group
 
 
-def _distinct(arrays: Sequence[Array]) -> tuple[list[int], list[int]]:
-    """The place of the first of each array that stands there several times, and for each its number among those."""
-    number: dict[int, int] = {}
-    first: list[int] = []
-    for place, array in enumerate(arrays):
-        if id(array) not in number:
-            number[id(array)] = len(first)
-            first.append(place)
-    return first, [number[id(array)] for array in arrays]
+def _distinct(arrays: Sequence[Array]) -> tuple[list[Array], list[int]]:
+    """Each array once, however often it stands there, and for each its place among those."""
+    distinct = {id(array): array for array in arrays}
+    place = {key: number for number, key in enumerate(distinct)}
+    return list(distinct.values()), [place[id(array)] for array in arrays]
 
 
 def _by_video(answers: Sequence[_Answer], items: Sequence[VideoItem]) -> list[list[_Answer]]:

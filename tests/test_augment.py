@@ -67,21 +67,40 @@ def test_a_window_holds_what_its_queries_say(clips: int, queries: int, seed: int
 def test_a_piece_of_another_video_moves_the_moments_along(
     clips: int, queries: int, seed: int, others: int, rate: float
 ) -> None:
-    made = join_piece(item(clips, queries, seed), video(others, OTHER, rate), np.random.default_rng(seed))
-    check(made)
+    theirs = item(others, queries, seed + 1)
+    assert theirs.bounds is not None
+    other = VideoItem(video(others, OTHER, rate), [words + OTHER for words in theirs.words], theirs.bounds)
+    made = join_piece(item(clips, queries, seed), other, np.random.default_rng(seed))
+    assert made.bounds is not None
+    check(VideoItem(made.features, made.words[:queries], made.bounds[:queries]))
     numbers = made.features.clips[:, 0]
     assert (numbers < OTHER).sum() == clips
     piece = numbers[numbers >= OTHER] - OTHER
     assert 1 <= len(piece) <= max(1, 0.7 * clips)
     assert (np.diff(piece) >= 0).all()
     assert piece.max() < others
+    step = 1 / rate  # clips of the other video that one clip of the piece stands for
+    for [words], bounds in zip(made.words[queries:], made.bounds[queries:], strict=True):
+        start, end = words - OTHER
+        shown = (bounds[1] - bounds[0]) * step
+        assert 0.74 * (end - start) <= shown <= end - start + 1e-3, "most of the moment is there"
+        inside = numbers[max(0, int(np.ceil(bounds[0] - 1e-3))) : int(np.floor(bounds[1] + 1e-3))] - OTHER
+        assert ((inside + 1 + step > start) & (inside - step < end)).all(), "and is where it is said to be"
+
+
+def test_what_a_piece_shows_is_asked_unless_both_videos_have_the_sentence() -> None:
+    generator = np.random.default_rng(0)
+    whole = with_moments((2.0, 5.5))
+    other = with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
+    asked = [len(join_piece(whole, other, generator).words) for _ in range(50)]
+    assert set(asked) == {1, 2}  # never the sentence of both, nor the one about more than any piece; at times the last
 
 
 def test_windows_and_sides_vary() -> None:
     generator = np.random.default_rng(0)
     whole = item(60, 2, 1)
     assert len({len(cut_window(whole, generator).features.clips) for _ in range(30)}) > 5
-    joined = [join_piece(whole, video(50, OTHER), generator) for _ in range(30)]
+    joined = [join_piece(whole, VideoItem(video(50, OTHER), [], np.empty((0, 2))), generator) for _ in range(30)]
     assert {bool(made.features.clips[0, 0] >= OTHER) for made in joined} == {True, False}
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tiny import SIZES
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.head import GroundingHead, HeadOutput, decode
-from mttsg_core.spans import span_edges, span_iou
+from mttsg_core.head import GroundingHead, HeadOutput, decode, refined_bounds
+from mttsg_core.spans import choose_spans, span_edges, span_iou
 
 
 def oracle(clips: int, start: float, end: float) -> HeadOutput:
@@ -112,3 +112,12 @@ def test_without_offsets_boundaries_are_whole_clips() -> None:
     bounds, _ = decode(output, 3)
     assert torch.equal(bounds, bounds.round())
     assert not any("offset" in name for name, _ in head.named_parameters())
+
+
+def test_without_presence_a_score_is_the_chance_of_the_moment_alone() -> None:
+    torch.manual_seed(0)
+    head = GroundingHead(NetworkConfig(clip_dim=4, word_dim=4, presence=False, **SIZES)).eval()
+    output = head(torch.randn(2, 6, SIZES["head_width"]), torch.ones(2, 6, dtype=torch.bool), torch.tensor([6.0, 9.0]))
+    _, scores = decode(output, 3)
+    torch.testing.assert_close(scores, choose_spans(output.spans, refined_bounds(output), 3).score)
+    assert not [name for name, _ in head.named_parameters() if name.startswith("presence")]
