@@ -102,21 +102,24 @@ class RegionEncoder(nn.Module):
         super().__init__()
         width = config.region_width
         self.standardise = Standardise(config.region_dim)
-        self.first = nn.Linear(config.region_dim, (2 + len(_REACHES)) * width)
+        self.looks = nn.Linear(config.region_dim, width)
+        self.deviates = nn.Linear(config.region_dim, width, bias=False)
+        self.changes = nn.ModuleList(nn.Linear(config.region_dim, width, bias=False) for _ in _REACHES)
         self.place = nn.Parameter(torch.randn(config.regions, width) * 0.02)
         self.rest = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width))
 
     def forward(self, regions: Tensor, mask: Tensor) -> Tensor:
         """regions (V, T, R, D_r) and mask (V, T), True at the first clips of each video."""
-        parts = self.first(self.standardise(regions)).chunk(2 + len(_REACHES), dim=-1)  # (V, T, R, D_o) each
-        looks, deviates, *changing = parts
-        there = mask[..., None, None]
-        x = looks + deviates - masked_mean(deviates, there, dim=1)[:, None] + self.place
-        last = mask.sum(1) - 1
-        video = torch.arange(len(last), device=last.device)
-        for part, reach in zip(changing, _REACHES, strict=True):
-            x = x + change(torch.where(there, part, part[video, last][:, None]), reach)
-        out: Tensor = self.rest(x)
+        x = self.standardise(regions)
+        there, last = mask[..., None, None], mask.sum(1) - 1
+        mean = masked_mean(x, there, dim=1)[:, None]  # (V, 1, R, D_r)
+        # looks(x) + deviates(x - mean), in one product over all clips
+        both = nn.functional.linear(x, self.looks.weight + self.deviates.weight, self.looks.bias)
+        seen = both - self.deviates(mean) + self.place  # (V, T, R, D_o)
+        x = torch.where(there, x, x[torch.arange(len(x), device=x.device), last][:, None])  # ends go on as they are
+        for layer, reach in zip(self.changes, _REACHES, strict=True):
+            seen = seen + layer(change(x, reach))
+        out: Tensor = self.rest(seen)
         return out
 
 
