@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,12 @@ from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.output import print_json
 from mttsg_cli.tables import MISSING, print_columns
+from mttsg_core.counts import count
 
 if TYPE_CHECKING:
     from mttsg_core.overview import Overview, SplitOverview
+
+_NAMED = 3  # videos in a warning
 
 
 def check(
@@ -28,6 +32,8 @@ def check(
 
     Each bad row is a line 'error: FILE:LINE: reason' on standard error; with any, the exit code is 1.
 
+    Videos of another split that are in the training split too are a warning.
+
     Examples:
 
         mttsg check data/
@@ -37,23 +43,20 @@ def check(
     with exit_codes():
         from mttsg_core.durations import with_durations
         from mttsg_core.lookup import is_file
-        from mttsg_core.overview import Overview, describe_split
+        from mttsg_core.overview import describe
         from mttsg_core.pairs import DataFolder, read_pairs
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         if is_file(data):
-            split = read_pairs(data)
-            found = Overview(data, {split.name: describe_split(split)}, split.problems)
+            found = describe(data, [read_pairs(data)])
         else:
             folder = DataFolder.open(data, features)
             splits = [with_durations(folder, folder.split(name)) for name in folder.splits]
-            found = Overview(
-                data,
-                {split.name: describe_split(split, folder.video_key) for split in splits},
-                [problem for split in splits for problem in split.problems],
-            )
+            found = describe(data, splits, folder.video_key)
         for problem in found.problems:
             reporter.error(str(problem))
+        for name, videos in found.seen_in_training.items():
+            reporter.warn(f"{name}: {count(len(videos), 'video')} also in train: {_first_of(videos)}")
         if as_json:
             print_json(found.as_dict())
         else:
@@ -95,6 +98,10 @@ def _column(split: SplitOverview) -> list[tuple[str, str]]:
         ("pairs without one", f"{split.pairs_without_moment:,}"),
         ("pairs with several", f"{split.pairs_with_several:,}"),
     ]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -54,12 +54,12 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line for whoever is watching."""
         if not self.quiet:
-            self.console.print(text)
+            self.console.print(_one_line(text))
 
     def detail(self, text: str) -> None:
         """A line for whoever asked for more."""
         if self.verbose:
-            self.console.print(text, style="dim")
+            self.console.print(_one_line(text), style="dim")
 
     def warn(self, text: str) -> None:
         """Something to look at that stops nothing."""

@@ -13,7 +13,9 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.extract import run_extraction
-from mttsg_cli.output import make_way, print_json, save
+from mttsg_cli.models import load_model
+from mttsg_cli.output import make_way, need_folders, need_two_files, print_json, save
+from mttsg_core.counts import count
 
 if TYPE_CHECKING:
     from mttsg_core.comparison import Comparison
@@ -64,6 +66,8 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the shuffles of --baselines.")] = 0,
     features: options.Features = None,
     encoder: options.KnownEncoder = None,
+    text_encoder: options.KnownTextEncoder = None,
+    fps: options.KnownFps = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
@@ -96,6 +100,8 @@ def evaluate(
         reporter = Reporter(quiet=quiet, verbose=verbose)
         chosen = grounding_mode(mode)
         measures = Measures(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
+        need_folders(cache)
+        need_two_files(out, html)
         for path in (out, html):
             if path is not None:
                 make_way(path)
@@ -107,12 +113,17 @@ def evaluate(
             comparison = _score_file(folder, split, predictions, reporter, measures, strict=strict, baselines=baselines)
         else:
             from mttsg_core.features import same_fingerprint
-            from mttsg_core.grounding import Grounder
-            from mttsg_core.hub import find_model
             from mttsg_core.sources import features_named
 
-            found = find_model(model, offline=offline)
-            grounder = Grounder.load(found, device=device, cache=cache, encoder=encoder, offline=offline)
+            grounder = load_model(
+                model,
+                encoder=encoder,
+                text_encoder=text_encoder,
+                fps=fps,
+                device=device,
+                cache=cache,
+                offline=offline,
+            )
             if features is not None:
                 same_fingerprint(features_named(folder, [split]), grounder.fingerprint, str(features))
             dataset, failed = _dataset(folder, split, grounder, reporter, workers=workers, strict=strict)
@@ -151,9 +162,10 @@ def _score_file(
     options.report_problems(reporter, [*found.problems, *predictions.problems])
     matched = predictions.match(found.pairs, folder.video_key)
     if matched.missing:
-        reporter.warn(f"{matched.missing} of {len(found.pairs)} queries have no prediction and count as misses")
+        queries = count(len(found.pairs), "query", "queries")
+        reporter.warn(f"{matched.missing} of {queries} without a prediction, counted as missed")
     if matched.unknown:
-        reporter.warn(f"{matched.unknown} predictions belong to no query of {split}")
+        reporter.warn(f"{count(matched.unknown, 'prediction')} for no query of {split}")
     pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in found.pairs]
     main = score(split, pairs, matched.moments, "predictions", missed=matched.missing)
     main = replace(main, measures=measures, name="predictions", nms="none here, scored as given")
@@ -213,7 +225,8 @@ def _ground_split(
                 shuffled.append(shuffle(answer, dataset, main, seed))
                 bar.advance()
     if main.missed:
-        reporter.warn(f"{main.missed} of {len(dataset.pairs)} queries have no features and count as misses")
+        queries = count(len(dataset.pairs), "query", "queries")
+        reporter.warn(f"{main.missed} of {queries} without features, counted as missed")
     durations = [dataset.duration(pair) for pair in dataset.pairs]
     found = _compare(folder, main, durations, reporter, baselines=seed is not None)
     return replace(found, baselines=[*found.baselines, *shuffled])
@@ -248,7 +261,8 @@ def _compare(
         fitted_on = None
     unknown = sum(duration is None for duration in durations)
     if unknown:
-        reporter.warn(f"{unknown} queries are misses of the blind baselines: how long their video is, is not known")
+        queries = count(unknown, "query", "queries")
+        reporter.warn(f"{queries} missed by the blind baselines: how long the video is, is not known")
     return Comparison(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
 
 

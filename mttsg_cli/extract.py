@@ -10,14 +10,15 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import ALL_DONE, SOME_FAILED, UNUSABLE, Reporter, exit_codes
-from mttsg_cli.output import print_json
+from mttsg_cli.output import need_folders, print_json
+from mttsg_core.counts import count
 
 if TYPE_CHECKING:
     from mttsg_core.extraction import ExtractionEvent, ExtractionFailed, ExtractionSettings, Job
 
 
 def extract(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos, and folders to look into.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Videos, and folders to look into.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write features there instead of the cache.")
     ] = None,
@@ -29,6 +30,7 @@ def extract(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     cache: options.Cache = None,
+    seed: options.NoSeed = None,
     config: options.Config = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,6 +53,7 @@ def extract(
         from mttsg_core.videofiles import find_videos
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
+        need_folders(out, cache)
         settings = ExtractionSettings(
             **options.given(encoder=encoder, fps=fps, reader=reader), device=device, offline=offline
         )
@@ -74,7 +77,7 @@ def extract(
             jobs.append(Job(video.path, target))
         failures += len(run_extraction(jobs, settings, reporter, workers=workers, overwrite=overwrite))
         done = len(videos) - failures
-        reporter.say(f"{done} of {len(videos)} videos have features in {out or store.folder}")
+        reporter.say(f"features of {done} of {count(len(videos), 'video')} lie in {out or store.folder}")
         if as_json:
             print_json({"videos": len(videos), "done": done, "failed": failures, "folder": str(out or store.folder)})
         if failures:
@@ -100,9 +103,10 @@ def extracting(
                 reporter.error(f"{event.job.video}: {event.reason}")
             elif not event.cached:
                 video_seconds += event.video_seconds
-                reporter.detail(f"{event.job.video}: {event.clips} clips of {event.video_seconds:.1f} s")
+                clips = count(event.clips, "clip")
+                reporter.detail(f"{event.job.video}: {clips} of {event.video_seconds:.1f} s")
                 if event.lost_clips:
-                    reporter.warn(f"{event.job.video}: {event.lost_clips} of {event.clips} clips could not be decoded")
+                    reporter.warn(f"{event.job.video}: {event.lost_clips} of {clips} could not be decoded")
             bar.advance(rate=f"{video_seconds / bar.elapsed:.0f}x real time" if bar.elapsed > 0.5 else "")
             yield event
 

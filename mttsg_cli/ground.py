@@ -13,20 +13,22 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter, exit_codes
-from mttsg_cli.output import FORMATS, default_format, is_due, save_rows
+from mttsg_cli.models import load_any
+from mttsg_cli.output import FORMATS, default_format, is_due, need_folders, need_two_files, save_rows
 from mttsg_cli.session import Session, write_clips, write_page
 from mttsg_core.config import refuse_unknown
+from mttsg_core.counts import count
+from mttsg_core.errors import ConfigError, VideoNotFoundError
 from mttsg_core.videofiles import VideoFile, find_videos
 
 if TYPE_CHECKING:
     from mttsg_core.clips import ClipNames
-    from mttsg_core.grounding import Grounder
     from mttsg_core.questions import Question
 
 
 def ground(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a folder to look into.")],
-    queries: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]...", help="Sentences.")] = None,
+    queries: Annotated[list[str] | None, typer.Argument(metavar="QUERY", help="Sentences.")] = None,
     queries_file: Annotated[
         Path | None,
         typer.Option("--queries", "-Q", metavar="FILE", help="Sentences: a line each, or jsonl; - is standard input."),
@@ -52,6 +54,7 @@ def ground(
             autocompletion=lambda: list(FORMATS),
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there; - is standard output.")
     ] = None,
@@ -59,7 +62,12 @@ def ground(
         float, typer.Option("--threshold", min=0, max=1, metavar="S", help="Leave out answers that score less.")
     ] = 0.0,
     clips: Annotated[
-        Path | None, typer.Option("--clips", metavar="DIR", help="Cut each answer into an mp4 of its own there.")
+        Path | None,
+        typer.Option(
+            "--clips",
+            metavar="DIR",
+            help="Cut each answer into an mp4 of its own there. Videos that lie there are not searched.",
+        ),
     ] = None,
     clip_name: Annotated[
         str | None,
@@ -83,10 +91,23 @@ def ground(
             "a folder. With --model: the folder of its encoder, if that is not known here yet.",
         ),
     ] = None,
+    text_encoder: options.KnownTextEncoder = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            min=0.01,
+            max=120,
+            metavar="F",
+            help="Clips a second of an answer without training. Default: 2. A trained model has its own, and another "
+            "is refused.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
+    seed: options.NoSeed = None,
     overwrite: options.Overwrite = False,
     config: options.Config = None,
     quiet: options.Quiet = False,
@@ -94,7 +115,7 @@ def ground(
 ) -> None:
     """Find the moments of a video, or of every video in a folder, that sentences describe.
 
-    Files that are there already are kept, so the same command again makes what is missing.
+    Files that are there are kept, unless inputs failed when they were made: the same command again does the rest.
 
     Before any model is trained, a pretrained one such as CLIP, SigLIP or X-CLIP compares the frames with the sentence.
 
@@ -114,8 +135,9 @@ def ground(
         reporter = Reporter(quiet=quiet, verbose=verbose)
         began = time.monotonic()
         out = None if out == Path("-") else out
-        form = form or default_format(out)
-        refuse_unknown([form], FORMATS, "format")
+        form = _chosen_format(form, out, as_json=as_json)
+        need_folders(cache, clips)
+        need_two_files(out, html)
         names = _clip_names(clips, clip_name, video)
         rows_due = out is None or is_due(out, reporter, overwrite=overwrite)
         page_due = html is not None and is_due(html, reporter, overwrite=overwrite)
@@ -123,20 +145,31 @@ def ground(
             return
         from mttsg_core.answers import best_of_all
         from mttsg_core.devices import limit_threads
-        from mttsg_core.errors import ConfigError
         from mttsg_core.questions import assign
 
         questions = _read_questions(queries or [], queries_file, reporter)
+        if features is None and not video.exists():
+            raise VideoNotFoundError(video, "no such file")  # before any model is loaded, or even downloaded
         folder = video.is_dir()
         videos = find_videos([video]) if features is None or folder else [VideoFile(video, Path(video.name))]
-        asked, missing = assign(questions, [one for one in videos if clips is None or not _lies_in(one.path, clips)])
+        if folder and clips is not None:
+            videos = _without(videos, clips, reporter)
+        asked, missing = assign(questions, videos)
         session = Session(asked, reporter)
         for name in missing:
             session.fail(f"{name}: no such video below {video}")
         if not asked:
             raise ConfigError("no sentence is asked of any video")
-        grounder = _load(
-            model, encoder, reporter, with_features=features is not None, device=device, cache=cache, offline=offline
+        grounder = load_any(
+            model,
+            reporter,
+            encoder=encoder,
+            text_encoder=text_encoder,
+            fps=fps,
+            with_features=features is not None,
+            device=device,
+            cache=cache,
+            offline=offline,
         )
         limit_threads(grounder.device)
         read = session.extract(grounder, workers) if features is None else session.find_features(features)
@@ -148,7 +181,7 @@ def ground(
         if begun:
             lines = chain(begun, lines)
             if rows_due:
-                save_rows(lines, form, out)
+                save_rows(lines, form, out, is_whole=lambda: session.is_whole)
             else:
                 deque(lines, maxlen=0)  # for the other outputs
             if html is not None and page_due:
@@ -160,56 +193,43 @@ def ground(
             raise typer.Exit(SOME_FAILED if begun else UNUSABLE)
 
 
-def _load(
-    model: Path | None,
-    encoder: str | None,
-    reporter: Reporter,
-    *,
-    with_features: bool,
-    device: str,
-    cache: Path | None,
-    offline: bool,
-) -> Grounder:
-    """A trained model; where there is none, or only an encoder is named, an answer without training."""
-    from mttsg_core.encoders import DEFAULT_PRETRAINED
-    from mttsg_core.grounding import Grounder
-    from mttsg_core.hub import find_model
-    from mttsg_core.paths import newest_run
-
-    if model is None and (encoder is not None or not (with_features or newest_run())):
-        encoder = encoder or DEFAULT_PRETRAINED
-        reporter.say(
-            f"no trained model is used: {encoder} compares frames with the sentence; to train one: mttsg train DATA"
-        )
-        return Grounder.zero_shot(encoder, device=device, cache=cache, offline=offline)
-    found = find_model(model, offline=offline)
-    return Grounder.load(found, device=device, cache=cache, encoder=encoder, offline=offline)
+def _chosen_format(form: str | None, out: Path | None, *, as_json: bool) -> str:
+    """A key of `FORMATS`."""
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json and --format {form}: give one of them")
+    chosen = "json" if as_json else form or default_format(out)
+    refuse_unknown([chosen], FORMATS, "format")
+    return chosen
 
 
 def _clip_names(folder: Path | None, template: str | None, video: Path) -> ClipNames | None:
     """The names of clips, if clips are wanted. Refuses a folder that cannot take them."""
-    from mttsg_core.errors import ConfigError
-
     if folder is None:
         if template is not None:
             raise ConfigError("--clip-name: say where with --clips DIR")
         return None
     from mttsg_core.clips import ClipNames
 
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file, not a folder for clips")
-    if video.is_dir() and (folder.resolve() == video.resolve() or _lies_in(video, folder)):
+    if video.is_dir() and _lies_in(video, folder):
         raise ConfigError(f"{folder}: clips would lie among the videos; name a folder of their own")
     folder.mkdir(parents=True, exist_ok=True)  # now, not after all the work
     return ClipNames(**options.given(template=template))
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _without(videos: list[VideoFile], clips: Path, reporter: Reporter) -> list[VideoFile]:
+    """The videos that do not lie among the clips, which an earlier run may have cut."""
+    kept = [one for one in videos if not _lies_in(one.path.parent, clips)]
+    if len(kept) < len(videos):
+        left_out = count(len(videos) - len(kept), "video")
+        reporter.say(f"{clips}: {left_out} there not searched, it is the folder of clips")
+    return kept
 
 
 def _read_questions(queries: list[str], file: Path | None, reporter: Reporter) -> list[Question]:
-    from mttsg_core.errors import ConfigError
     from mttsg_core.questions import Question, parse_questions
     from mttsg_core.textfiles import read_bytes
 

@@ -11,6 +11,7 @@ import typer
 
 from mttsg_cli.console import Reporter
 from mttsg_core.config import refuse_unknown
+from mttsg_core.counts import count
 from mttsg_core.errors import ConfigError
 from mttsg_core.textfiles import Problem
 
@@ -20,6 +21,7 @@ else:
     import tomli as tomllib
 
 TABLES = ("network", "loss", "training")  # of a --config file, for `train`
+_NAMED = 3  # bad rows that are named, of those that are counted
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -32,7 +34,9 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
         return path
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from error
+    except ValueError as error:
         raise typer.BadParameter(f"{path}: {error}") from error
     takes_tables = context.info_name == "train"
     tables = {name: settings.pop(name) for name in TABLES if takes_tables and isinstance(settings.get(name), dict)}
@@ -95,6 +99,26 @@ TextEncoder = Annotated[
     ),
 ]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.01, max=120, metavar="F", help="Clips a second. Default: 2.")]
+KnownTextEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--text-encoder", metavar="ID", help="The model's text encoder, where that must be certain: another is refused."
+    ),
+]
+KnownFps = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        min=0.01,
+        max=120,
+        metavar="F",
+        help="The model's clips a second, where that must be certain: another is refused.",
+    ),
+]
+NoSeed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Taken as every command takes it, and without effect: nothing here is random."),
+]
 Reader = Annotated[
     str | None, typer.Option("--reader", metavar="auto|pyav|decord", help="What decodes the videos. Default: auto.")
 ]
@@ -102,9 +126,11 @@ Features = Annotated[
     Path | None, typer.Option("--features", metavar="DIR", help="Features made elsewhere, one file a video, or HDF5.")
 ]
 KnownEncoder = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--encoder", metavar="DIR", help="Folder of the model's encoder, if it lies in one that is not known here yet."
+        "--encoder",
+        metavar="ID",
+        help="The model's encoder: its folder, if it lies in one that is not known here yet. Another is refused.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where networks run.")]
@@ -125,7 +151,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: every 
 
 def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
     """Say how many rows were skipped and why; each by itself when asked to be verbose."""
-    for problem in problems if reporter.verbose else problems[:3]:
+    for problem in problems if reporter.verbose else problems[:_NAMED]:
         reporter.warn(str(problem))
     if problems:
-        reporter.warn(f"{len(problems)} bad rows skipped" + ("" if reporter.verbose else " (--verbose names each)"))
+        named = reporter.verbose or len(problems) <= _NAMED
+        reporter.warn(f"{count(len(problems), 'bad row')} skipped" + ("" if named else " (--verbose names each)"))

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,13 +17,18 @@ from rich.text import Text
 
 from mttsg_cli.console import Reporter
 from mttsg_core.errors import ConfigError
+from mttsg_core.lookup import is_file
 
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One answer. Times in seconds, rounded to milliseconds only here, where they are written."""
+    """One answer. Times in seconds, rounded to milliseconds only here, where they are written.
+
+    Attributes:
+        label: what a reader knows the video by, where several are asked; it is no column.
+    """
 
     video: str
     query: str
@@ -31,10 +36,12 @@ class Row:
     start: float
     end: float
     score: float
+    label: str = ""
 
     def rounded(self) -> dict[str, str | int | float]:
         """The columns as they are written."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        values = {name: getattr(self, name) for name in COLUMNS}
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -62,36 +69,81 @@ def make_way(path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
+def need_folders(*paths: Path | None) -> None:
+    """See to it that those given are folders, or not there yet. Raises ConfigError for a file."""
+    for path in paths:
+        if path is not None and path.exists() and not path.is_dir():
+            raise ConfigError(f"{path}: is a file, not a folder")
+
+
+def need_two_files(rows: Path | None, page: Path | None) -> None:
+    """See to it that one output does not take the place of the other. Raises ConfigError if it would."""
+    if rows is not None and page is not None and rows.resolve() == page.resolve():
+        raise ConfigError(f"{page}: --out and --html name one file")
+
+
 def is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
-    """Whether a file is still to be written, and if not, a line that says so. A file that is there is a finished one.
+    """Whether a file is still to be written, and if not, a line that says so.
+
+    A file that is there is a finished one, but for one that `save` noted as lacking something.
 
     Raises:
         ConfigError: if it never can be.
     """
     make_way(path)
-    if path.is_file() and not overwrite:
-        reporter.say(f"{path}: is there already, skipped; --overwrite makes it anew")
-        return False
-    return True
+    if not path.is_file() or overwrite:
+        return True
+    if _lacks_something(path):
+        reporter.say(f"{path}: some inputs failed when it was made; made anew")
+        return True
+    reporter.say(f"{path}: is there already, skipped; --overwrite makes it anew")
+    return False
 
 
-def save(path: Path, write: Callable[[Path], object]) -> None:
+def save(path: Path, write: Callable[[Path], object], *, is_whole: Callable[[], bool] = lambda: True) -> None:
     """Let `write` fill a file, which appears when it is finished. A pipe or a terminal is written into as it is.
+
+    Args:
+        path: of the file.
+        write: is given the file to fill.
+        is_whole: asked when it is filled: whether all is in it. If not, a hidden note beside it says so to `is_due`.
 
     Raises:
         ConfigError: if it cannot be written.
     """
-    from mttsg_core.features import write_atomically
+    from mttsg_core.features import file_identity, write_atomically
+
+    def write_and_note(part: Path) -> None:
+        write(part)
+        if not is_whole():
+            _note_of(path).write_text(file_identity(part), encoding="ascii")
 
     try:
         if path.exists() and not path.is_file():
             write(path)
         else:
-            write_atomically(path, write)
+            write_atomically(path, write_and_note)
+            if is_whole() and is_file(_note_of(path)):
+                _note_of(path).unlink()
     except BrokenPipeError:
         raise
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def _note_of(path: Path) -> Path:
+    """Where it is noted that a file lacks something."""
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def _lacks_something(path: Path) -> bool:
+    """Whether this very content was noted as lacking something: a file that somebody changed since is theirs."""
+    note = _note_of(path)
+    if not is_file(note):
+        return False
+    from mttsg_core.features import file_identity
+
+    return note.read_text(encoding="ascii", errors="replace") == file_identity(path)
 
 
 def print_json(report: Mapping[str, Any]) -> None:
@@ -99,8 +151,10 @@ def print_json(report: Mapping[str, Any]) -> None:
     print(json.dumps(dict(report), indent=2))  # noqa: T201 -- in ASCII, which every terminal and locale takes
 
 
-def save_rows(lines: Iterable[Row | Absent], form: str, path: Path | None) -> None:
-    """Write rows to a file, or to standard output. File names that are no Unicode pass through."""
+def save_rows(
+    lines: Iterable[Row | Absent], form: str, path: Path | None, *, is_whole: Callable[[], bool] = lambda: True
+) -> None:
+    """Write rows to a file as `save` does, or to standard output. File names that are no Unicode pass through."""
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -111,7 +165,7 @@ def save_rows(lines: Iterable[Row | Absent], form: str, path: Path | None) -> No
         with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             write_rows(lines, form, stream)
 
-    save(path, write)
+    save(path, write, is_whole=is_whole)
 
 
 def write_rows(lines: Iterable[Row | Absent], form: str, stream: IO[str]) -> None:
@@ -129,7 +183,7 @@ def _rows(lines: Iterable[Row | Absent]) -> Iterator[Row]:
 def _write_table(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
     found = list(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    several = len({row.video for row in _rows(found)}) > 1
+    several = any(row.label for row in _rows(found))
     for name in COLUMNS if several else COLUMNS[1:]:
         table.add_column(name, justify="left" if name in ("video", "query") else "right", overflow="fold")
     for row in found:
@@ -181,11 +235,12 @@ def _is_unicode(text: str) -> bool:
 
 def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:
     def write(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
-        found = sorted(_rows(lines), key=lambda row: (row.video, row.start, row.rank))
+        found = sorted(_rows(lines), key=lambda row: (row.start, row.video, row.rank))  # players want them by time
         stream.write(header)
         for number, row in enumerate(found, start=1):
             times = " --> ".join(_time_code(seconds, comma) for seconds in (row.start, row.end))
-            text = " ".join(row.query.split()).replace("-->", "→")
+            spoken = f"{row.label}: {row.query}" if row.label else row.query
+            text = " ".join(spoken.split()).replace("-->", "→")
             text = text if numbered else text.replace("&", "&amp;").replace("<", "&lt;")  # vtt has marks of its own
             stream.write((f"{number}\n" if numbered else "") + f"{times}\n{text}\n\n")
 

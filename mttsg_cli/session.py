@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mttsg_cli.console import Reporter
 from mttsg_cli.extract import extracting
 from mttsg_cli.output import Absent, Row, save
+from mttsg_core.counts import count
 from mttsg_core.videofiles import VideoFile
 
 if TYPE_CHECKING:
     from mttsg_core.answers import Answer
     from mttsg_core.clips import ClipNames
+    from mttsg_core.extraction import ExtractionSettings
     from mttsg_core.features import VideoFeatures
     from mttsg_core.grounding import Grounder
+    from mttsg_core.moments import Moment
     from mttsg_core.report import AskedVideo
+
+ReadVideo: TypeAlias = "tuple[VideoFile, VideoFeatures]"
+
+_AT_ONCE = 4  # videos whose features are there; more together take no less time
 
 
 @dataclass
@@ -47,41 +53,67 @@ class Session:
     def figures(self) -> str:
         """The line at the end, but for the time."""
         sentences = {query for queries in self.asked.values() for query in queries}
-        clips = "" if self.clips is None else f"{self.clips} clips, "
-        return (
-            f"{len(self.asked)} videos, {len(sentences)} sentences, {len(self.answers)} moments, {clips}"
-            f"{self.failed} failed"
-        )
+        done = {"video": len(self.asked), "sentence": len(sentences), "moment": len(self.answers)}
+        if self.clips is not None:
+            done["clip"] = self.clips
+        return ", ".join([*(count(number, thing) for thing, number in done.items()), f"{self.failed} failed"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing has failed so far."""
+        return not self.failed
 
     def fail(self, line: str) -> None:
         """An input failed."""
         self.failed += 1
         self.reporter.error(line)
 
-    def extract(self, grounder: Grounder, workers: int | None) -> Iterator[tuple[VideoFile, VideoFeatures]]:
-        """Videos and their features in the order asked, each as soon as it and those before it are read."""
-        from mttsg_core.extraction import Extracted, Job
-        from mttsg_core.features import read_features
+    def extract(self, grounder: Grounder, workers: int | None) -> Iterator[list[ReadVideo]]:
+        """Videos and their features in the order asked, each as soon as it and those before it are read.
 
+        Only what is not in the cache is extracted. Those that are there come some at a time.
+        """
+        from mttsg_core.errors import VideoError
+
+        settings = grounder.extraction_settings()
         targets: dict[VideoFile, Path] = {}
         for video in self.asked:
             try:
                 targets[video] = grounder.cache.path(video.path, grounder.fingerprint)
             except OSError as error:
                 self.fail(f"{video.path}: {(error.strerror or str(error)).lower()}")
-        waiting = deque(targets)
-        ready: dict[Path, bool] = {}
-        todo = [Job(video.path, target) for video, target in targets.items()]
-        for event in extracting(todo, grounder.extraction_settings(), self.reporter, workers=workers):
-            ready[event.job.video] = isinstance(event, Extracted)
-            self.failed += not ready[event.job.video]  # the line was said already
-            while waiting and waiting[0].path in ready:
-                video = waiting.popleft()
-                if ready[video.path]:
-                    yield video, read_features(targets[video])
+        missing = {video: target for video, target in targets.items() if not target.is_file()}
+        extraction = self._extracted(missing, settings, workers)
+        went_well = dict.fromkeys(targets.keys() - missing.keys(), True)
+        batch: list[ReadVideo] = []
+        for video, target in targets.items():
+            if len(batch) == _AT_ONCE or video not in went_well:
+                yield batch
+                batch = []
+            while video not in went_well:
+                went_well.update([next(extraction)])
+            if not went_well[video]:
+                continue
+            try:
+                batch.append((video, _read(target, video, grounder)))
+            except VideoError as error:
+                self.fail(str(error))
+        yield batch
 
-    def find_features(self, folder: Path) -> Iterator[tuple[VideoFile, VideoFeatures]]:
-        """Videos and their features in a folder; the video files themselves need not be there."""
+    def _extracted(
+        self, targets: Mapping[VideoFile, Path], settings: ExtractionSettings, workers: int | None
+    ) -> Iterator[tuple[VideoFile, bool]]:
+        """Extract videos; yields whether each went well, in the order in which they finish."""
+        from mttsg_core.extraction import Extracted, Job
+
+        videos = {video.path: video for video in targets}
+        jobs = [Job(video.path, target) for video, target in targets.items()]
+        for event in extracting(jobs, settings, self.reporter, workers=workers):
+            self.failed += not isinstance(event, Extracted)  # the line was said already
+            yield videos[event.job.video], isinstance(event, Extracted)
+
+    def find_features(self, folder: Path) -> Iterator[list[ReadVideo]]:
+        """Videos and their features in a folder, one at a time; the video files themselves need not be there."""
         from mttsg_core.errors import FeatureError, VideoError
         from mttsg_core.features import FeatureStore
         from mttsg_core.lookup import FeatureIndex
@@ -95,14 +127,14 @@ class Session:
                 continue
             try:
                 durations = {found.key: probe(video.path).duration} if video.path.is_file() else {}
-                yield video, FeatureStore({found.key: found.path}, durations).load(found.key)
+                yield [(video, FeatureStore({found.key: found.path}, durations).load(found.key))]
             except (FeatureError, VideoError) as error:
                 self.fail(str(error))
 
     def ground(
         self,
         grounder: Grounder,
-        read: Iterable[tuple[VideoFile, VideoFeatures]],
+        read: Iterable[list[ReadVideo]],
         top: int,
         threshold: float,
         *,
@@ -110,28 +142,39 @@ class Session:
     ) -> Iterator[Answer]:
         """The answers of each video as it is read."""
         from mttsg_core.answers import answers_of
+
+        for batch in read:
+            for (video, features), moments in zip(batch, self._moments(grounder, batch, top), strict=True):
+                if moments is None:
+                    continue
+                queries = self.asked[video]
+                self.heard.update(dict.fromkeys(queries))
+                if with_curves:
+                    from mttsg_core.report import AskedVideo
+
+                    curves = dict(zip(queries, grounder.curves(features, queries), strict=True))
+                    self.videos.append(AskedVideo(video, features.timeline, curves))
+                yield from answers_of(video, queries, moments, threshold)
+
+    def _moments(self, grounder: Grounder, batch: list[ReadVideo], top: int) -> list[list[list[Moment]] | None]:
+        """Of each video the moments of each sentence; None of one that failed, which costs no other."""
         from mttsg_core.errors import FeatureError
 
-        for video, features in read:
-            queries = self.asked[video]
-            try:
-                moments = grounder.ground_features(features, queries, top)
-            except FeatureError as error:
-                self.fail(f"{video.path}: {error}")
-                continue
-            self.heard.update(dict.fromkeys(queries))
-            if with_curves:
-                from mttsg_core.report import AskedVideo
-
-                curves = dict(zip(queries, grounder.curves(features, queries), strict=True))
-                self.videos.append(AskedVideo(video, features.timeline, curves))
-            yield from answers_of(video, queries, moments, threshold)
+        try:
+            return [*grounder.ground_many(((features, self.asked[video]) for video, features in batch), top)]
+        except FeatureError as error:
+            if len(batch) > 1:
+                return [moments for one in batch for moments in self._moments(grounder, [one], top)]
+            self.fail(f"{batch[0][0].path}: {error}")
+            return [None]
 
     def lines(self, found: Iterable[Answer], where: str) -> Iterator[Row | Absent]:
         """Answers as rows, then the sentences that none of them answers."""
+        several = len(self.asked) > 1
         for answer in found:
             self.answers.append(answer)
-            yield Row(str(answer.video.path), answer.query, answer.rank, *answer.moment)
+            label = answer.video.name.as_posix() if several else ""
+            yield Row(str(answer.video.path), answer.query, answer.rank, *answer.moment, label)
         answered = {answer.query for answer in self.answers}
         for query in self.heard:
             if query not in answered:
@@ -140,12 +183,23 @@ class Session:
                 yield absent
 
 
+def _read(target: Path, video: VideoFile, grounder: Grounder) -> VideoFeatures:
+    """Features in the cache; a damaged file is made anew. Raises VideoError if that fails."""
+    from mttsg_core.errors import FeatureError
+    from mttsg_core.features import read_features
+
+    try:
+        return read_features(target)
+    except FeatureError:
+        return grounder.features_of(video.path)
+
+
 def write_page(session: Session, path: Path) -> None:
     """Write the page of the answers that were given out."""
     from mttsg_core.report import moments_page
 
     content = moments_page(session.videos, session.answers, path).encode("utf-8")
-    save(path, lambda part: part.write_bytes(content))
+    save(path, lambda part: part.write_bytes(content), is_whole=lambda: session.is_whole)
 
 
 def write_clips(session: Session, folder: Path, names: ClipNames, workers: int | None, *, overwrite: bool) -> None:
@@ -166,4 +220,4 @@ def write_clips(session: Session, folder: Path, names: ClipNames, workers: int |
                 session.reporter.detail(f"{event.clip.target}: {'is there already' if event.kept else 'written'}")
             bar.advance()
     if kept:
-        session.reporter.say(f"{folder}: {kept} clips are there already, skipped; --overwrite makes them anew")
+        session.reporter.say(f"{folder}: {count(kept, 'clip')} there already, skipped; --overwrite makes all anew")

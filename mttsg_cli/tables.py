@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mttsg_core.counts import count
+
 if TYPE_CHECKING:
     from mttsg_core.comparison import Comparison
 
@@ -30,7 +32,10 @@ def print_comparison(comparison: Comparison, *, breakdown: bool = False) -> None
         for other in comparison.evaluations
     ]
     console.print(
-        Text(f"{main.split}: {len(main.predictions)} queries of {main.videos} videos, {main.missed} without answer")
+        Text(
+            f"{main.split}: {count(len(main.predictions), 'query', 'queries')} of {count(main.videos, 'video')}, "
+            f"{main.missed} without answer"
+        )
     )
     for part in _parts(names, console.width - 2 - max(len(label) for label, _ in rows)):
         table = _table("", part, sign)

@@ -13,8 +13,9 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.extract import run_extraction
-from mttsg_cli.output import print_json, save
+from mttsg_cli.output import need_folders, print_json, save
 from mttsg_core.config import NetworkConfig, TrainingConfig
+from mttsg_core.counts import count
 
 if TYPE_CHECKING:
     from mttsg_core.encoders.base import Settings
@@ -106,6 +107,7 @@ def train(
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         model_folder = out or (unfinished_run() if resume else None)
+        need_folders(model_folder, cache)
         tables = options.config_tables(context)
         if resume and model_folder is not None:
             tables = {name: {**own, **tables[name]} for name, own in _settings_of_run(model_folder).items()}
@@ -192,11 +194,11 @@ def _follow(
             if isinstance(event, TrainingStarted):
                 bar.expect(event.epochs)
                 reporter.say(
-                    f"training on {event.videos} videos with {event.pairs} sentences, "
+                    f"training on {count(event.videos, 'video')} with {count(event.pairs, 'sentence')}, "
                     f"{event.parameters / 1e6:.2f} M parameters, {device}, into {folder}"
                 )
                 if event.clipped:
-                    reporter.say(f"{event.clipped} moments end after their video and are clipped")
+                    reporter.say(f"{count(event.clipped, 'moment')} clipped to the end of the video")
                 bar.advance(event.epoch)
             elif isinstance(event, EpochDone):
                 bar.advance()

@@ -7,9 +7,11 @@ other origin have a fingerprint made of their widths alone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
+import stat
 import struct
 import tokenize
 import zlib
@@ -177,8 +179,14 @@ class FeatureCache:
 
 
 def file_identity(path: Path) -> str:
-    """A name for the content of a file that is cheap to find for files of any size."""
+    """A name for the content of a file that is cheap to find for files of any size.
+
+    Raises:
+        OSError: if it cannot be read, or is no regular file: opening a pipe would wait for a writer.
+    """
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     digest = hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
     with path.open("rb") as file:
         step = max(_SAMPLED_BYTES, status.st_size // _SAMPLED_BLOCKS)

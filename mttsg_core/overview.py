@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,17 +53,22 @@ class SplitOverview:
 
 @dataclass(frozen=True)
 class Overview:
-    """All splits of a data folder by name, and their bad rows in the order of files and lines."""
+    """All splits of a data folder by name, and their bad rows in the order of files and lines.
+
+    `seen_in_training` names, for each other split, its videos that are in the training split too.
+    """
 
     folder: Path
     splits: dict[str, SplitOverview]
     problems: list[Problem]
+    seen_in_training: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, object]:
         """Plain values only, ready for JSON."""
         return {
             "folder": str(self.folder),
             "splits": {name: asdict(split) for name, split in self.splits.items()},
+            "seen_in_training": self.seen_in_training,
             "problems": [
                 {"file": str(problem.file), "line": problem.line, "reason": problem.reason} for problem in self.problems
             ],
@@ -76,9 +81,17 @@ def overview(folder: DataFolder) -> Overview:
     Raises:
         DataError: if an annotation file as a whole cannot be read.
     """
-    splits = {name: folder.split(name) for name in folder.splits}
-    described = {name: describe_split(split, folder.video_key) for name, split in splits.items()}
-    return Overview(folder.path, described, [problem for split in splits.values() for problem in split.problems])
+    return describe(folder.path, [folder.split(name) for name in folder.splits], folder.video_key)
+
+
+def describe(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> Overview:
+    """Describe the splits of a data set; `video_key` says which names are the same video."""
+    return Overview(
+        path,
+        {split.name: describe_split(split, video_key) for split in splits},
+        [problem for split in splits for problem in split.problems],
+        _seen_in_training({split.name: {video_key(pair.video) for pair in split.pairs} for split in splits}),
+    )
 
 
 def describe_split(split: Split, video_key: Callable[[str], str] = str) -> SplitOverview:
@@ -118,6 +131,13 @@ def describe_split(split: Split, video_key: Callable[[str], str] = str) -> Split
         shared_sentences=_mean(shared),
         ends_past_video=sum(length is not None and end > length for _, end, length in spans),
     )
+
+
+def _seen_in_training(videos: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """Of each split, from its videos, those of the training split; splits without any are left out."""
+    trained = videos.get("train", set())
+    seen = {name: sorted(found & trained) for name, found in videos.items() if name != "train"}
+    return {name: found for name, found in seen.items() if found}
 
 
 def _mean(values: list[int] | list[bool]) -> float | None:

@@ -18,7 +18,7 @@ GOOD = [
 
 def test_a_good_folder(tmp_path: Path, mttsg: Mttsg) -> None:
     write_rows(tmp_path / "train.jsonl", GOOD)
-    write_rows(tmp_path / "val.jsonl", GOOD[:1])
+    write_rows(tmp_path / "val.jsonl", [{**GOOD[0], "video": "c"}])
     ran = mttsg("check", tmp_path)
     assert (ran.code, ran.err) == (0, "")
     lines = {line[:22].strip(): line[22:].split() for line in ran.out.splitlines()}
@@ -29,6 +29,24 @@ def test_a_good_folder(tmp_path: Path, mttsg: Mttsg) -> None:
     assert lines["end past video"] == ["1", "0"]
     assert lines["seconds: median"] == ["4.0", "2.0"]
     assert all(len(line) <= 80 for line in ran.out.splitlines()[1:])
+
+
+def test_videos_of_the_training_split_in_another_are_a_warning(tmp_path: Path, mttsg: Mttsg) -> None:
+    rows = [{**GOOD[0], "video": name} for name in "abcdef"]
+    write_rows(tmp_path / "train.jsonl", rows)
+    write_rows(tmp_path / "val.jsonl", [{**GOOD[0], "video": name} for name in ("b.mp4", "x")])
+    write_rows(tmp_path / "test.jsonl", [{**GOOD[0], "video": name} for name in "fedcbx"])
+    ran = mttsg("check", tmp_path)
+    assert ran.code == 0
+    assert sorted(ran.err.splitlines()) == [
+        "warning: test: 5 videos also in train: b, c, d, ...",
+        "warning: val: 1 video also in train: b",
+    ]
+    found = json.loads(mttsg("check", tmp_path, "--json").out)
+    assert found["seen_in_training"] == {"test": ["b", "c", "d", "e", "f"], "val": ["b"]}
+    assert mttsg("check", tmp_path, "--quiet").err == ""
+    (tmp_path / "train.jsonl").unlink()
+    assert mttsg("check", tmp_path).err == ""
 
 
 def test_bad_rows_are_named_and_counted(tmp_path: Path, mttsg: Mttsg) -> None:

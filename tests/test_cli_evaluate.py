@@ -48,7 +48,7 @@ def test_predictions_of_anybody(data: Path, mttsg: Mttsg) -> None:
     assert found["convention"]["hit"] == "IoU >= m"
     assert found["nms"]
     assert set(found["intervals"]) >= {*KEYS, "mIoU", "mAP"}
-    assert "1 of 6 queries have no prediction" in ran.err
+    assert "1 of 6 queries without a prediction" in ran.err
 
 
 def test_other_conventions(data: Path, mttsg: Mttsg) -> None:
@@ -104,7 +104,7 @@ def test_without_any_duration(data: Path, mttsg: Mttsg) -> None:
     assert ran.code == 0
     assert found["baselines_fitted_on"] is None
     assert found["baselines"]["whole video"]["missed"] == 6
-    assert "6 queries are misses of the blind baselines" in ran.err
+    assert "6 queries missed by the blind baselines" in ran.err
 
 
 def test_bad_rows_are_counted(data: Path, mttsg: Mttsg) -> None:
@@ -116,7 +116,7 @@ def test_bad_rows_are_counted(data: Path, mttsg: Mttsg) -> None:
     assert ran.code == 0
     assert json.loads(ran.out)["queries"] == 6
     assert "3 bad rows skipped" in ran.err
-    assert "1 predictions belong to no query" in ran.err
+    assert "1 prediction for no query of test" in ran.err
     ran = mttsg("evaluate", data, "--predictions", data.parent / "theirs.jsonl", "--strict")
     assert (ran.code, ran.out) == (2, "")
 

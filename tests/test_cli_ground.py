@@ -145,6 +145,21 @@ def test_a_video_that_cannot_be_used(ground: Mttsg, tmp_path: Path, kind: str, f
     assert str(path) in ran.errors[0]
 
 
+def test_a_video_that_is_not_there_is_said_before_any_model_is_looked_for(mttsg: Mttsg, tmp_path: Path) -> None:
+    ran = mttsg("ground", tmp_path / "absent.mp4", QUERY, "--model", tmp_path / "nobody")
+    assert (ran.code, ran.out, ran.errors) == (2, "", [f"error: {tmp_path / 'absent.mp4'}: no such file"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("command", ["ground", "extract"])
+def test_a_named_pipe_is_refused_and_not_waited_for(mttsg: Mttsg, trained: Path, tmp_path: Path, command: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    asked = [QUERY, "--model", trained] if command == "ground" else []
+    ran = mttsg(command, tmp_path / "pipe", *asked)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.errors == [f"error: {tmp_path / 'pipe'}: not a regular file"]
+
+
 def test_models_that_cannot_be_used(mttsg: Mttsg, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = model_folder(tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"x")
@@ -301,4 +316,4 @@ def test_a_table_on_a_terminal(clip: Path, trained: Path, cache: Path) -> None:
     assert b"\t" not in printed
     assert re.search(rb"0:\d\d\.\d{3}", printed)
     assert b"\x1b" not in errors
-    assert b"1 videos, 1 sentences" in errors
+    assert b"1 video, 1 sentence, 1 moment, 0 failed" in errors

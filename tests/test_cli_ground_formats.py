@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,26 @@ class TestWriter:
         assert _cues(text, ".") == [(0.0, 0.05), (3723.0, 36000.0)]
         assert "late &amp; &lt;i>" in text
         assert "01:02:03.000 --> 10:00:00.000" in text
+
+    def test_subtitles_of_several_videos_say_which(self) -> None:
+        rows = [
+            Row("x/a b.mp4", "a dog", 1, 5.0, 6.0, 0.5, "a b.mp4"),
+            Row("x/d/<c>.mp4", "a dog\nruns", 1, 2.0, 3.0, 0.9, "d/<c>.mp4"),
+        ]
+        cues = list(srt.parse(self.write("srt", *rows)))
+        assert [(cue.start.total_seconds(), cue.content) for cue in cues] == [
+            (2.0, "d/<c>.mp4: a dog runs"),
+            (5.0, "a b.mp4: a dog"),
+        ]
+        spoken = list(webvtt.from_string(self.write("vtt", *rows)))
+        assert [(cue.start, cue.raw_text) for cue in spoken] == [
+            ("00:00:02.000", "d/&lt;c>.mp4: a dog runs"),
+            ("00:00:05.000", "a b.mp4: a dog"),
+        ]
+
+    def test_a_label_is_no_column(self) -> None:
+        for form in ("json", "jsonl", "csv", "tsv"):
+            assert self.write(form, replace(self.ROWS[0], label="l")) == self.write(form, self.ROWS[0])
 
     def test_only_a_table_shows_what_is_absent(self) -> None:
         stream = io.StringIO()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import srt
+import webvtt
 from conftest import Mttsg, Ran
 from tiny import CLIP_DIM, model_folder
 
@@ -66,6 +68,19 @@ class TestTop:
         (folder / "broken.mp4").write_text("no video")
         ran = ground(folder, QUERY, "--top", "2")
         assert (ran.code, len(ran.errors), len(rows(ran))) == (1, 1, 2)
+
+
+def test_subtitles_and_tables_name_the_video_where_several_are_asked(ground: Mttsg, folder: Path) -> None:
+    command = (folder, QUERY, "--top", "1")  # in one of the three
+    [row] = rows(ground(*command))
+    name = Path(row["video"]).relative_to(folder).as_posix()
+    [cue] = srt.parse(ground(*command, "--format", "srt").out)
+    assert cue.content == f"{name}: {QUERY}"
+    [cue] = webvtt.from_string(ground(*command, "--format", "vtt").out)
+    assert cue.text == f"{name}: {QUERY}"
+    assert ground(*command, "--format", "table").out.startswith("video ")
+    [cue] = srt.parse(ground(row["video"], QUERY, "--format", "srt").out)
+    assert cue.content == QUERY
 
 
 class TestThreshold:
@@ -124,7 +139,7 @@ class TestClips:
         others[0].write_text("mine")
         ran = ground(*command)
         assert ran.code == 0
-        assert "2 clips are there already" in ran.err
+        assert "2 clips there already" in ran.err
         assert others[0].read_text() == "mine"
         assert probe(first).duration > 0
         assert ground(*command, "--overwrite").code == 0
@@ -136,6 +151,11 @@ class TestClips:
         second = ground(*command)
         assert rows(first) == rows(second)
         assert len(list((folder / "clips").iterdir())) == 3
+        assert "not searched" not in first.err
+        assert f"{folder / 'clips'}: 3 videos there not searched" in second.err
+        assert "not searched" in ground(*command, "--json").err
+        [cut, *_] = (folder / "clips").iterdir()
+        assert ground(cut, QUERY, "--clips", folder / "clips").code == 0  # asked for by its name
         for clips in (folder, folder.parent):
             ran = ground(folder, QUERY, "--clips", clips)
             assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
@@ -214,6 +234,41 @@ class TestTheRest:
         assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
         assert mttsg(*command, "--model", tmp_path / "absent", "--overwrite").code == 2
 
+    def test_an_output_that_lacks_something_is_made_anew(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
+        out, page = tmp_path / "o.csv", tmp_path / "p.html"
+        command = (folder, QUERY, "--out", out, "--html", page)
+        first, *_ = sorted(folder.rglob("*.mp4"))
+        whole = first.read_bytes()
+        first.write_bytes(b"no video")
+        for _ in range(2):  # it fails again, and is tried again
+            ran = ground(*command)
+            assert (ran.code, len(ran.errors), len(out.read_text().splitlines())) == (1, 1, 3)
+            assert "there already" not in ran.err
+        assert ran.err.count("some inputs failed when it was made") == 2
+        first.write_bytes(whole)
+        assert ground(*command).code == 0
+        assert len(out.read_text().splitlines()) == 4
+        assert page.read_text().count("<video ") == 3
+        assert {path.name for path in tmp_path.iterdir()} == {"o.csv", "p.html", folder.name}
+        assert ground(*command).err.count("there already") == 2
+
+    def test_the_longest_name_that_a_file_may_have(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
+        out = tmp_path / f"{'x' * 251}.csv"
+        for _ in range(2):  # its note would have a name that is too long
+            assert ground(clip, QUERY, "--out", out).code == 0
+        assert len(out.read_text().splitlines()) == 2
+
+    def test_what_somebody_made_of_an_unfinished_output_is_theirs(
+        self, ground: Mttsg, folder: Path, tmp_path: Path
+    ) -> None:
+        (folder / "broken.mp4").write_text("no video")
+        command = (folder, QUERY, "--out", tmp_path / "o.csv")
+        assert ground(*command).code == 1
+        (tmp_path / "o.csv").write_text("mine")
+        ran = ground(*command)
+        assert (ran.code, (tmp_path / "o.csv").read_text()) == (0, "mine")
+        assert "there already" in ran.err
+
     def test_each_output_by_itself(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
         out, page, clips = tmp_path / "o.csv", tmp_path / "p.html", tmp_path / "c"
         command = (clip, QUERY, "--out", out, "--html", page, "--clips", clips)
@@ -238,6 +293,15 @@ class TestTheRest:
             assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
             assert str(path) in ran.errors[0]
             assert "absent" not in ran.errors[0]
+
+    @pytest.mark.parametrize("command", ["ground", "evaluate"])
+    def test_two_outputs_in_one_file_are_refused(
+        self, mttsg: Mttsg, clip: Path, corpus: Path, tmp_path: Path, command: str
+    ) -> None:
+        asked = [clip, QUERY] if command == "ground" else [corpus]
+        ran = mttsg(command, *asked, "--out", tmp_path / "x", "--html", tmp_path / "d" / ".." / "x")
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+        assert "--out and --html" in ran.errors[0]
 
     def test_a_dash_is_standard_output(
         self, ground: Mttsg, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,11 +22,13 @@ from mttsg_core.errors import DataError
 from mttsg_core.pairs import write_jsonl
 
 OPTIONS = {
-    "extract": "--out --workers --overwrite --encoder --fps --cache --config --quiet --verbose --json",
+    "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
     "--features --device --cache --seed --config --quiet --verbose --json",
-    "evaluate": "--model --split --predictions --out --baselines --features --device --cache --config --quiet --json",
-    "ground": "--model --queries --top --format --out --threshold --features --device --cache --config --quiet",
+    "evaluate": "--model --split --mode --predictions --out --baselines --encoder --text-encoder --fps --features "
+    "--device --cache --seed --config --quiet --verbose --json",
+    "ground": "--model --queries --top --format --out --threshold --clips --html --encoder --text-encoder --fps "
+    "--features --device --cache --seed --config --quiet --verbose --json",
 }
 
 
@@ -72,6 +74,29 @@ def test_wrong_usage_is_2_and_prints_nothing_on_standard_output(mttsg: Mttsg, ar
     ran = mttsg(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "extract VIDEO --out FILE",
+        "extract VIDEO --cache FILE",
+        "train DATA --out FILE",
+        "train DATA --cache FILE",
+        "evaluate DATA --cache FILE",
+        "ground VIDEO q --clips FILE",
+        "ground VIDEO q --cache FILE",
+    ],
+)
+def test_a_file_where_a_folder_is_needed_is_said_before_any_work(
+    mttsg: Mttsg, clip: Path, corpus: Path, tmp_path: Path, arguments: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    meant = {"VIDEO": clip, "DATA": corpus, "FILE": file}
+    ran = mttsg(*(meant.get(argument, argument) for argument in arguments.split()))
+    assert (ran.code, ran.out, ran.errors) == (2, "", [f"error: {file}: is a file, not a folder"])
+    assert file.read_text() == "mine"
 
 
 class TestConfig:
@@ -139,6 +164,12 @@ class TestConfig:
         ran = mttsg("extract", clip, "--config", path, "--out", tmp_path / "given")
         assert json.loads(ran.out)["folder"] == f"{tmp_path}/given"
 
+    def test_a_file_that_is_not_there_is_said_in_plain_words(self, mttsg: Mttsg, tmp_path: Path) -> None:
+        ran = mttsg("check", tmp_path, "--config", tmp_path / "absent.toml")
+        assert ran.code == 2
+        assert "No such file" in " ".join(ran.err.replace("│", " ").split())
+        assert "Errno" not in ran.err
+
     def test_dashes_and_underscores_are_the_same(self, mttsg: Mttsg, tmp_path: Path) -> None:
         for name in ("batch-videos", "batch_videos"):
             ran = mttsg("train", tmp_path / "absent", "--config", self.write(tmp_path, f"{name} = 2"))
@@ -163,10 +194,15 @@ class TestReporter:
         assert printed.err.splitlines() == [name, name, f"warning: {name}", f"error: {name}"]
 
     def test_control_characters_do_not_reach_the_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
-        Reporter().error("a\nb\x1b[31m\r\udcff.mp4: reason")
-        printed = capsys.readouterr().err
-        assert printed.count("\n") == 1
-        assert printed == "error: a\\nb\\x1b[31m\\r\\udcff.mp4: reason\n"
+        reporter = Reporter(verbose=True)
+        for say, before in (
+            (reporter.error, "error: "),
+            (reporter.warn, "warning: "),
+            (reporter.say, ""),
+            (reporter.detail, ""),
+        ):
+            say("a\nb\x1b[31m\r\udcff.mp4: reason")
+            assert capsys.readouterr().err == f"{before}a\\nb\\x1b[31m\\r\\udcff.mp4: reason\n"
 
     def test_quiet_says_only_errors(self, capsys: pytest.CaptureFixture[str]) -> None:
         reporter = Reporter(quiet=True)

@@ -138,7 +138,7 @@ def test_ends_past_the_video_are_clipped_and_counted(mttsg: Mttsg, data: Path, q
     write_rows(data / "train.jsonl", rows)
     ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
     assert ran.code == 0
-    assert "2 moments end after their video and are clipped" in ran.err
+    assert "2 moments clipped to the end of the video" in ran.err
 
 
 BAD_ROWS = {
@@ -164,7 +164,7 @@ def test_bad_rows_are_skipped_and_counted_or_fatal(
     ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, "--epochs", "1")
     assert ran.code == 0, ran.err
     assert f"{data / 'train.jsonl'}:{line}: " in ran.err
-    assert "1 bad rows skipped" in ran.err
+    assert "1 bad row skipped" in ran.err
     ran = mttsg("train", data, "--out", tmp_path / "strict", "--config", quick, "--strict")
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
     assert ran.errors[0].startswith(f"error: {data / 'train.jsonl'}:{line}: ")

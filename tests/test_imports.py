@@ -16,7 +16,7 @@ import mttsg_core
 ROOT = Path(mttsg_core.__file__).parents[1]
 PAPER = ("mining", "contrast", "negatives", "objects", "activities")
 LAYERS = (
-    ("errors",),
+    ("errors", "counts"),
     ("config", "modes", "moments", "calibration", "devices", "downloads", "paths", "workers"),
     (
         *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),

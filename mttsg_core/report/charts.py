@@ -10,6 +10,7 @@ import numpy as np
 from mttsg_core.breakdown import GroupFigures
 from mttsg_core.calibration import Bin
 from mttsg_core.comparison import Comparison
+from mttsg_core.counts import count
 from mttsg_core.metrics import best_ious, recall_at
 from mttsg_core.moments import FloatArray
 from mttsg_core.report.text import clean, percent
@@ -27,13 +28,14 @@ def iou_histogram(ious: FloatArray) -> str:
     counts, _ = np.histogram(ious, bins=_BINS, range=(0, 1))
     highest = _nice_ceiling(int(counts.max()))
     bars = []
-    for number, count in enumerate(counts.tolist()):
+    for number, queries in enumerate(counts.tolist()):
         left, right = _x(number / _BINS) + 0.75, _x((number + 1) / _BINS) - 0.75
-        top = _y(count / highest)
+        top = _y(queries / highest)
         low, high = number / _BINS, (number + 1) / _BINS
         bars.append(
             f'<rect class="bar" x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" '
-            f'height="{_y(0) - top:.2f}"><title>IoU {low:.2f} to {high:.2f}: {count} queries</title></rect>'
+            f'height="{_y(0) - top:.2f}"><title>IoU {low:.2f} to {high:.2f}: '
+            f"{count(queries, 'query', 'queries')}</title></rect>"
         )
     ticks = [(share, f"{highest * share:g}") for share in (0.0, 0.5, 1.0)]
     return _figure("Histogram of the IoU of each first answer", "IoU of the first answer", ticks, "".join(bars))
@@ -85,7 +87,7 @@ def reliability_plot(bins: Sequence[Bin]) -> str:
     dots = "".join(
         f'<circle class="bar" cx="{_x(one.score):.1f}" cy="{_y(one.right):.1f}" '
         f'r="{2 + 7 * sqrt(one.answers) / largest:.1f}">'
-        f"<title>{one.answers} answers of score {one.score:.2f}: {one.right:.0%} right</title></circle>"
+        f"<title>{count(one.answers, 'answer')} of score {one.score:.2f}: {one.right:.0%} right</title></circle>"
         for one in bins
     )
     diagonal = f'<path class="line s0 other" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>'
@@ -154,11 +156,11 @@ def _y(share: float) -> float:
     return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _nice_ceiling(count: int) -> int:
+def _nice_ceiling(largest: int) -> int:
     """The smallest 2, 4, 6, 8, 10, 12, 16, 20, 40, 60, ... that is no less: half of it is a whole number."""
     scale = 1
     while True:
         for step in (2, 4, 6, 8, 10, 12, 16):
-            if step * scale >= count:
+            if step * scale >= largest:
                 return step * scale
         scale *= 10

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from mttsg_core.answers import Answer
+from mttsg_core.counts import count
 from mttsg_core.encoders.base import Array
 from mttsg_core.moments import Timeline
 from mttsg_core.report.frame import frame, section
@@ -46,12 +47,12 @@ def moments_page(videos: Sequence[AskedVideo], answers: Sequence[Answer], place:
     answered = {video for video, _ in found}
     shown = [asked for asked in videos if asked.video in answered or len(videos) == 1]
     ids = {asked.video: f"v{number}" for number, asked in enumerate(shown)}
-    title = f"{_count(len(answers), 'moment')} of {_count(len(queries), 'sentence')} in {_count(len(shown), 'video')}"
+    title = f"{count(len(answers), 'moment')} of {count(len(queries), 'sentence')} in {count(len(shown), 'video')}"
     parts = [_video(asked, ids[asked.video], found, place, whole=len(videos) == 1) for asked in shown]
     if len(videos) > 1:
         parts.insert(0, section("The best of all", "".join(_best(query, answers, ids) for query in queries)))
     left_out = len(videos) - len(shown)
-    intro = f"<p>{_count(left_out, 'video')} without an answer left out.</p>" if left_out else ""
+    intro = f"<p>{count(left_out, 'video')} without an answer left out.</p>" if left_out else ""
     footnote = "It plays the videos from where they lie, and loads nothing else."
     # 'self' is the page's own server; a page opened as a file has none.
     return frame(title, intro, "".join(parts), footnote, style=PLAYER_STYLE, script=PLAYER_SCRIPT, media="'self' file:")
@@ -142,7 +143,3 @@ def _curve(values: Array) -> str:
         '<svg class="curve" viewBox="0 0 1000 100" preserveAspectRatio="none">'
         f'<path d="M0 100{points}L1000 100Z"/></svg>'
     )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from mttsg_core.baselines import BLIND
 from mttsg_core.comparison import Comparison
+from mttsg_core.counts import count
 from mttsg_core.moments import Moment
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import breakdown_plot, iou_histogram, recall_curves
@@ -24,7 +25,7 @@ def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, S
         pictures: of the cases, by their number.
     """
     main = comparison.main
-    title = f"{main.split}: {len(main.predictions)} queries of {main.videos} videos"
+    title = f"{main.split}: {count(len(main.predictions), 'query', 'queries')} of {count(main.videos, 'video')}"
     worst, best = ([case for case in cases if case.worst is worst] for worst in (True, False))
     sections = [
         section("Figures", _figures(comparison)),
@@ -35,7 +36,7 @@ def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, S
     if best:
         sections.append(section(f"The {len(best)} best", _legend() + "".join(_case(case, pictures) for case in best)))
     mode = "" if main.mode == main.name else f", mode <strong>{clean(main.mode)}</strong>"
-    missed = f"; {main.missed} queries have no answer" if main.missed else ""
+    missed = f"; {count(main.missed, 'query', 'queries')} without an answer" if main.missed else ""
     intro = f"<p>Answers: {clean(main.name)}{mode}{missed}.</p>"
     return frame(title, intro, "".join(sections), "This page loads nothing and runs no script.")
 

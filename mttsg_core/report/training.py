@@ -10,6 +10,7 @@ from typing import Any
 
 from mttsg_core.calibration import Bin
 from mttsg_core.checkpoint import REPORT, read_json
+from mttsg_core.counts import count
 from mttsg_core.report.charts import epoch_curves, reliability_plot
 from mttsg_core.report.frame import frame, section
 from mttsg_core.report.text import clean, percent
@@ -29,7 +30,8 @@ def training_page(folder: Path) -> str:
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     epochs: list[dict[str, Any]] = [json.loads(line) for line in lines]
     intro = (
-        f"<p>{report['pairs']} sentences of {report['videos']} videos, {report['epochs']} epochs, "
+        f"<p>{count(report['pairs'], 'sentence')} of {count(report['videos'], 'video')}, "
+        f"{count(report['epochs'], 'epoch')}, "
         f"{report['parameters'] / 1e6:.2f} M parameters, {report['seconds']:.0f} s. "
         f"Kept: epoch <strong>{report['best_epoch']}</strong>.</p>"
     )
