@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,24 @@ def test_a_video_that_was_damaged_like_its_features_costs_itself(
     assert (ran.code, len(ran.errors)) == (1, 1)
     assert ran.errors[0].startswith(f"error: {broken}: ")
     assert [row["video"] for row in tsv(ran.out)] == list(map(str, others))
+
+
+def test_features_that_do_not_fit_the_model_cost_their_own_video_only(
+    ground: Mttsg, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = ("--cache", tmp_path / "cache")
+    first = ground(folder, QUERY, *cached)
+    read_features = features.read_features
+    seen: list[Path] = []
+
+    def read_other(path: Path, video: str | None = None) -> features.VideoFeatures:
+        seen.append(path)
+        found = read_features(path, video)
+        return replace(found, fingerprint={"encoder": "another"}) if len(seen) == 2 else found
+
+    monkeypatch.setattr(features, "read_features", read_other)
+    again = ground(folder, QUERY, *cached)
+    assert again.code == 1
+    assert tsv(again.out) == [tsv(first.out)[0], tsv(first.out)[2]]
+    [line] = [line for line in again.err.splitlines() if line.startswith("error: ")]
+    assert sorted(folder.iterdir())[1].name in line
