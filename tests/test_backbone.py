@@ -17,7 +17,7 @@ def region_encoder() -> RegionEncoder:
 def test_change_is_after_minus_before_and_the_ends_go_on_for_ever() -> None:
     values = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0]])[..., None]
     assert change(values, 1).squeeze().tolist() == [1.0, 3.0, 6.0, 12.0, 8.0]
-    assert change(values, 3).squeeze().tolist() == [7.0, 15.0, 15.0, 14.0, 12.0]
+    assert change(values, 3).squeeze().tolist() == [7.0, 15.0, 15.0, 15.0, 14.0]
     assert change(values[:, :1], 3).squeeze().tolist() == 0.0
 
 
