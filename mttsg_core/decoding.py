@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -105,6 +106,15 @@ def whole_clips(chunks: Iterable[FrameChunk], per_clip: int) -> Iterator[ClipFra
         if len(whole):
             keep = np.isin(numbers // per_clip, whole)
             yield ClipFrames(whole.tolist(), frames[keep].reshape(len(whole), per_clip, *frames.shape[1:]))
+
+
+def read_ahead(pieces: Iterator[ClipFrames]) -> Generator[ClipFrames, None, None]:
+    """The same pieces; while one is used, a thread reads the next. Raises what reading them raises."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following = reader.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = reader.submit(next, pieces, None)
+            yield piece
 
 
 def read_many(
@@ -214,11 +224,11 @@ def _serve(connection: Connection, reading: Reading) -> None:
 
 
 def _send(connection: Connection, video: Path, reading: Reading) -> None:
-    """Read a video and send its pieces."""
+    """Read a video and send its pieces; the next is read while one waits to be taken."""
     try:
         timeline, pieces = read_clips(video, reading)
         connection.send(timeline)
-        for piece in pieces:
+        for piece in read_ahead(pieces):
             connection.send(piece)
         connection.send(Ended())
     except VideoError as error:

@@ -1,8 +1,8 @@
 """Videos to features: decode, encode, store; many files at a time, each in a worker process of its own.
 
-A light encoder runs in the workers; of a pretrained one there is one, here, for which the workers decode. A decoder
-that crashes or hangs on a file takes down its worker, not the batch: the file is reported as failed and the others go
-on.
+A light encoder runs in the workers; of a pretrained one there is one, here, for which the workers decode. So it is with
+a light one when a single long video would leave the other cores idle. A decoder that crashes or hangs on a file takes
+down its worker, not the batch: the file is reported as failed and the others go on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pebble import ProcessExpired
 
-from mttsg_core.decoding import ClipFrames, Reading, read_clips, read_many
+from mttsg_core.decoding import ClipFrames, Reading, read_ahead, read_clips, read_many
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
@@ -29,6 +29,7 @@ from mttsg_core.video import probe
 from mttsg_core.workers import interrupts_held_back, worker_pool
 
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
+_LONG = 10_000_000  # bytes of a video that takes much longer than to start a worker
 _OF_ONE_FILE = (VideoError, OSError, MemoryError)  # errors that cost one file
 
 
@@ -136,14 +137,14 @@ def encode_video(
         video: the file.
         encoder: the encoder of `settings`.
         settings: the rate and the reader.
-        threads: of the decoder; None lets it choose.
+        threads: of the decoder; None lets it choose, and decodes while the encoder is at work.
 
     Raises:
         VideoError: if no clip can be read.
     """
     timeline, pieces = read_clips(video, settings.reading(encoder, threads))
     made = _Features(timeline)
-    for piece in pieces:
+    for piece in read_ahead(pieces) if threads is None else pieces:
         made.add(piece, encoder)
     return made.whole(video, settings.fingerprint(encoder))
 
@@ -213,10 +214,10 @@ def extract(
     Args:
         jobs: the files and where their features are to lie. Features that lie there already are kept.
         settings: which features.
-        workers: processes. A single job, or a single worker, of a light encoder runs in this process, without a time
-            limit.
+        workers: processes. With a light encoder, a single worker is this process, and so it is for a single short
+            video, both without a time limit.
         overwrite: make features anew where they exist.
-        time_limit: seconds that one file may take (with a pretrained encoder, a piece of it); None allows a time that
+        time_limit: seconds that one file may take (a piece of it, where it is encoded here); None allows a time that
             grows with the file's size.
 
     Raises:
@@ -232,9 +233,10 @@ def extract(
         else:
             yield finished
     firsts = [same[0] for same in waiting.values()]
+    alone = len(firsts) == 1 < workers and firsts[0].size > _LONG
     workers = min(workers, len(firsts))
     events: Iterable[ExtractionEvent]
-    if not encoder.in_every_worker:
+    if alone or not encoder.in_every_worker:
         events = _extract_centrally(firsts, settings, encoder, workers, time_limit)
     elif workers > 1:
         events = _extract_parallel(firsts, settings, workers, time_limit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,8 +15,8 @@ import pytest
 from video_files import write_video
 
 from mttsg_core import decoding
-from mttsg_core.decoding import ClipFrames, Ended, Piece, Reading, read_clips, read_many
-from mttsg_core.errors import ConfigError
+from mttsg_core.decoding import ClipFrames, Ended, Piece, Reading, read_ahead, read_clips, read_many
+from mttsg_core.errors import ConfigError, CorruptVideoError
 from mttsg_core.moments import Timeline
 from mttsg_core.video import Framing
 
@@ -81,9 +83,9 @@ def test_a_crash_and_a_hang_cost_one_video_each(
     videos: list[Path], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_serve", crash_or_hang)
-    found = by_video(list(read_many(videos[:4], [1.0] * 4, READING, workers)))
+    found = by_video(list(read_many(videos[:4], [3.0] * 4, READING, workers)))
     ends = [pieces[-1] for _, pieces in sorted(found.items())]
-    assert ends[:2] == [Ended("the decoder crashed on it"), Ended("not done after 1 s, given up")]
+    assert ends[:2] == [Ended("the decoder crashed on it"), Ended("not done after 3 s, given up")]
     assert ends[2:] == [Ended(), Ended()]
 
 
@@ -111,3 +113,48 @@ def test_workers_join_in_while_pieces_come_too_slowly(videos: list[Path]) -> Non
     workers = [len(pieces.gi_frame.f_locals["started"]) for _ in pieces]
     assert workers[0] == 1
     assert 1 < workers[-1] <= 3
+
+
+def piece(clip: int) -> ClipFrames:
+    return ClipFrames([clip], np.zeros((1, 2, 12, 16, 3), dtype=np.uint8))
+
+
+def test_reading_ahead_changes_nothing(videos: list[Path]) -> None:
+    _, expected = read_clips(videos[1], READING)
+    _, found = read_clips(videos[1], READING)
+    for one, other in zip(read_ahead(found), expected, strict=True):
+        assert one.clips == other.clips
+        assert np.array_equal(one.frames, other.frames)
+
+
+def test_the_next_piece_is_read_while_one_is_used() -> None:
+    begun = [threading.Event() for _ in range(3)]
+
+    def pieces() -> Iterator[ClipFrames]:
+        for clip, event in enumerate(begun):
+            event.set()
+            yield piece(clip)
+
+    for used, _ in enumerate(read_ahead(pieces())):
+        assert all(event.wait(10) for event in begun[used : used + 2])
+        assert not any(event.is_set() for event in begun[used + 2 :])  # memory stays flat
+
+
+def test_what_fails_while_reading_ahead_is_raised_in_its_place() -> None:
+    def pieces() -> Iterator[ClipFrames]:
+        yield piece(0)
+        raise CorruptVideoError(Path("a.mp4"), "damaged")
+
+    ahead = read_ahead(pieces())
+    assert next(ahead).clips == [0]
+    with pytest.raises(CorruptVideoError, match="damaged"):
+        next(ahead)
+
+
+def test_whoever_stops_listening_leaves_no_thread(videos: list[Path]) -> None:
+    before = threading.active_count()
+    ahead = read_ahead(read_clips(videos[1], replace(READING, clips_at_once=1))[1])
+    next(ahead)
+    assert threading.active_count() > before
+    ahead.close()
+    assert threading.active_count() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -55,14 +57,14 @@ def test_pictures_without_any_content_are_finite(value: int) -> None:
 
 
 def test_a_clip_does_not_depend_on_the_others_nor_on_how_many_there_are() -> None:
-    frames = noise(70)  # more than are encoded at a time
+    frames = noise(70)
     together = ClassicEncoder().encode(frames)
     assert together.regions is not None
     for index in (0, 1, 63, 64, 69):
         alone = ClassicEncoder().encode(frames[index : index + 1])
         assert alone.regions is not None
+        np.testing.assert_array_equal(alone.regions[0], together.regions[index])
         np.testing.assert_allclose(alone.clips[0], together.clips[index], atol=1e-6)
-        np.testing.assert_allclose(alone.regions[0], together.regions[index], atol=1e-6)
 
 
 def test_a_clip_vector_is_the_mean_the_largest_and_the_spread_of_its_regions() -> None:
@@ -110,6 +112,47 @@ def test_colours_are_told_apart_and_have_their_place() -> None:
     assert hues["red"] in (0, 11)
 
 
+def of_regions(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean over each region: (H, W) to (R,)."""
+    return image.reshape(GRID, CELL, GRID, CELL).mean(axis=(1, 3)).ravel()
+
+
+def shared_between_two(position: float, bins: int) -> npt.NDArray[np.float64]:
+    """How much of a value at that place on a circle of bins falls on each."""
+    lower = int(np.floor(position))
+    shares = np.zeros(bins)
+    shares[lower % bins] = 1 - (position - lower)
+    shares[(lower + 1) % bins] += position - lower
+    return shares
+
+
+def test_hues_are_those_of_hsv_weighted_by_chroma() -> None:
+    picture = noise(1)[0, 0]
+    histogram = np.zeros((SIZE, SIZE, 12))
+    for row, column in np.ndindex(SIZE, SIZE):
+        red, green, blue = (float(value) / 255 for value in picture[row, column])
+        hue, _, _ = colorsys.rgb_to_hsv(red, green, blue)
+        chroma = max(red, green, blue) - min(red, green, blue)
+        histogram[row, column] = chroma * shared_between_two(hue * 12, 12)
+    made = ClassicEncoder().encode(clip(picture, picture))
+    assert made.regions is not None
+    expected = np.sqrt([of_regions(histogram[..., hue]) for hue in range(12)]).T
+    np.testing.assert_allclose(made.regions[0, :, HUES], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 15, 37, 52, 90, 98, 150, 178])
+def test_a_slope_falls_on_the_two_directions_beside_it(degrees: int) -> None:
+    angle = np.deg2rad(degrees)
+    row, column = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    plane = 128 + 8 * (np.cos(angle) * column + np.sin(angle) * row)  # steepest at that angle
+    picture = np.repeat(plane.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    made = ClassicEncoder().encode(clip(picture, picture))
+    assert made.regions is not None
+    shares = made.regions[0, 24, 15:27] ** 2  # of the middle region
+    expected = 8 / 255 * shared_between_two(degrees / 15, 12)
+    np.testing.assert_allclose(shares, expected, atol=0.05 * 8 / 255)  # grey levels are whole numbers
+
+
 def test_vertical_and_horizontal_stripes_differ_in_orientation() -> None:
     stripes = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
     stripes[:, (np.arange(SIZE) // 4) % 2 == 0] = 255
@@ -124,7 +167,7 @@ def test_vertical_and_horizontal_stripes_differ_in_orientation() -> None:
 def test_the_values_of_this_version_do_not_change_silently() -> None:
     """If this fails on purpose, raise the version in `ClassicEncoder.settings`: caches hold the old values."""
     made = ClassicEncoder().encode(clip(square(30, 50, (200, 60, 20)), square(33, 49, (200, 60, 20))))
-    assert ClassicEncoder().settings == {"encoder": "classic", "version": 1}
+    assert ClassicEncoder().settings == {"encoder": "classic", "version": 2}
     expected = [
         0.03179,
         0.02843,

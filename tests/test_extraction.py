@@ -56,7 +56,7 @@ class TestEncodeVideo:
         assert made.duration == pytest.approx(4.0)
         assert made.start == 0
         assert made.lost_clips == 0
-        assert made.fingerprint == {"encoder": "classic", "version": 1, "fps": 2.0, "reader": "auto"}
+        assert made.fingerprint == {"encoder": "classic", "version": 2, "fps": 2.0, "reader": "auto"}
         assert np.abs(made.clips).sum(1).min() > 0
 
     def test_each_clip_sees_its_own_frames(self, video: Path) -> None:
@@ -242,6 +242,37 @@ def test_a_crash_and_a_hang_cost_one_video_each(folder: Path, monkeypatch: pytes
     for name in ("a.mp4", "d.mp4", "e.mp4"):
         assert isinstance(events[name], Extracted), name
         assert events[name].job.target.is_file()
+
+
+class TestALongVideoAlone:
+    """Decoded by a worker, encoded here."""
+
+    @pytest.fixture(autouse=True)
+    def _every_video_is_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extraction, "_LONG", 0)
+
+    def test_its_features_are_the_same(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        expected = encode_video(folder / "a.mp4", build_encoder(), SETTINGS)
+        monkeypatch.setattr(extraction, "_extract_one", None)
+        [event] = extract(jobs_of(folder, folder / "a.mp4"), SETTINGS, workers=2)
+        assert isinstance(event, Extracted)
+        made = read_features(event.job.target)
+        assert np.array_equal(made.clips, expected.clips)
+        assert (made.fingerprint, made.duration, made.start) == (
+            expected.fingerprint,
+            expected.duration,
+            expected.start,
+        )
+
+    def test_one_worker_is_this_process(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extraction, "read_many", None)
+        [event] = extract(jobs_of(folder, folder / "a.mp4"), SETTINGS, workers=1)
+        assert isinstance(event, Extracted)
+
+    def test_what_is_no_video_is_one_failure(self, folder: Path) -> None:
+        [event] = extract(jobs_of(folder, folder / "text.mp4"), SETTINGS, workers=2)
+        assert isinstance(event, ExtractionFailed)
+        assert event.reason == "not a video"
 
 
 def test_whoever_stops_listening_stops_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

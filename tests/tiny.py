@@ -24,7 +24,7 @@ from mttsg_core.pairs import Pair
 CLIP_DIM, WORD_DIM, REGIONS, REGION_DIM = 6, 5, 4, 3
 MADE: Mapping[str, str | int | float] = {"encoder": "tiny", "version": 1}
 SIZES = {"width": 16, "region_width": 8, "region_heads": 2, "local_layers": 1, "head_width": 8, "span_width": 8}
-ONLY_THE_HEAD = {name: False for name in NetworkConfig.SWITCHES if name != "offsets"}
+ONLY_THE_HEAD = {name: False for name in NetworkConfig.SWITCHES if name not in ("presence", "offsets")}
 COLOURS, ACTIVITIES = ("red", "blue", "green"), ("moves", "grows")
 
 

@@ -2,6 +2,9 @@
 
 Colour is a soft histogram over hue and grey level, shape a histogram of oriented gradients (Dalal & Triggs, CVPR
 2005), motion the least-squares flow of each region between the two frames of a clip (Lucas & Kanade, IJCAI 1981).
+
+The histograms need no angles: they are means of differences, smaller values and absolute values of whole images. Clips
+are encoded one by one, so that these images stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from mttsg_core.video.framing import Framing
 
 _GRID = 7  # regions a side
 _CELL = 16  # pixels a side of a region
-_HUES = 12
-_GREYS = 3
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green and blue (ITU-R BT.601)
 _ORIENTATIONS = 12
-_BLOCK = 64  # clips encoded at a time: bounds the memory of the intermediate images
+_STEP = np.pi / _ORIENTATIONS  # radians between two directions
+_SINES, _COSINES = (wave(_STEP * np.arange(_ORIENTATIONS)).astype(np.float32) for wave in (np.sin, np.cos))
+_BEFORE, _AFTER = (np.roll(np.arange(_ORIENTATIONS), by) for by in (1, -1))  # the neighbours of each direction
 
 
 class ClassicEncoder:
@@ -34,111 +38,111 @@ class ClassicEncoder:
     @property
     def settings(self) -> Settings:
         """Id and version; the version is raised whenever the same frames would give other values."""
-        return {"encoder": self.id, "version": 1}
+        return {"encoder": self.id, "version": 2}
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
         """See `Encoder.encode`. Frames are (B, 2, 112, 112, 3); clips (B, 102), regions (B, 49, 34)."""
-        blocks = [frames[i : i + _BLOCK] for i in range(0, len(frames), _BLOCK)]
-        regions = np.concatenate([_regions(block) for block in blocks])
+        regions = np.stack([_regions(clip) for clip in frames])
         clips = np.concatenate([regions.mean(axis=1), regions.max(axis=1), regions.std(axis=1)], axis=-1)
-        return ClipFeatures(clips.astype(np.float32), regions)
+        return ClipFeatures(clips, regions)
 
 
 def _regions(frames: npt.NDArray[np.uint8]) -> Array:
-    """(B, 2, H, W, 3) to (B, R, D)."""
-    rgb = frames.astype(np.float32) / 255.0
-    grey = _blur(rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32))  # (B, 2, H, W)
-    down = np.gradient(grey, axis=2)
-    right = np.gradient(grey, axis=3)
+    """(2, H, W, 3) to (R, D)."""
+    red, green, blue = np.ascontiguousarray(np.moveaxis(frames, -1, 0), dtype=np.float32) / np.float32(255)
+    blurred = _blur(_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)  # (2, H, W)
+    down, right = (_by_region(np.gradient(blurred, axis=axis)) for axis in (1, 2))  # (2, R, P)
+    grey = _by_region(blurred)
+    level = _mean(grey)  # (2, R)
+    contrast = grey - level.mean(axis=1)[:, None, None]
+    colours = [_by_region(colour) for colour in (red, green, blue)]
     parts = [
-        _colour(rgb).mean(axis=1),
-        _oriented_gradients(down, right).mean(axis=1),
-        _motion(grey, down.mean(axis=1), right.mean(axis=1)),
-        _pool(grey).mean(axis=1)[..., None],
-        np.sqrt(_pool(np.square(grey - grey.mean(axis=(2, 3), keepdims=True)))).mean(axis=1)[..., None],
-        np.abs(_pool(grey[:, 1]) - _pool(grey[:, 0]))[..., None],
+        np.sqrt(_hues(*colours)).mean(axis=0),
+        np.sqrt(_greys(*colours)).mean(axis=0),
+        np.sqrt(_orientations(down, right)).mean(axis=0),
+        _motion(grey[1] - grey[0], (down[0] + down[1]) / 2, (right[0] + right[1]) / 2),
+        level.mean(axis=0)[:, None],
+        np.sqrt(_mean(contrast, contrast)).mean(axis=0)[:, None],
+        np.abs(level[1] - level[0])[:, None],
     ]
-    return np.concatenate(parts, axis=-1).astype(np.float32)
+    return np.concatenate(parts, axis=-1, dtype=np.float32)
 
 
-def _colour(rgb: Array) -> Array:
-    """Soft histogram of hue (weighted by chroma) and of grey level (by its absence): (B, F, R, hues + greys)."""
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    high: Array = np.maximum(np.maximum(red, green), blue)  # 30 times as fast as rgb.max(axis=-1)
-    low: Array = np.minimum(np.minimum(red, green), blue)
-    chroma = high - low
-    safe = np.maximum(chroma, 1e-6)
-    hue = np.where(
-        high == red,
-        (green - blue) / safe % 6.0,
-        np.where(high == green, (blue - red) / safe + 2.0, (red - green) / safe + 4.0),
-    )
-    hues = _soft_histogram(hue / 6.0 * _HUES, chroma, _HUES, circular=True)
-    greys = _soft_histogram(high * (_GREYS - 1), 1.0 - chroma, _GREYS, circular=False)
-    return np.sqrt(np.concatenate([hues, greys], axis=-1))
+def _hues(red: Array, green: Array, blue: Array) -> Array:
+    """Soft histogram of hue, weighted by chroma: (2, R, P) each to (2, R, 12), red, orange, yellow and so on.
+
+    On the hexagon of HSV a colour's chroma is shared between the two hues beside it in proportion to nearness.
+    """
+    zero = np.zeros_like(red)
+    hues = []
+    for one, two, three in ((red, green, blue), (green, blue, red), (blue, red, green)):
+        first, second, both = one - two, two - three, one - three
+        hues += [
+            _mean(np.maximum(np.minimum(first, both) - np.abs(second), zero)),  # `one`
+            2 * _mean(np.maximum(np.minimum(first, second), zero)),  # `one` with half of `two`
+            _mean(np.maximum(np.minimum(both, second) - np.abs(first), zero)),  # `one` and `two`
+            2 * _mean(np.maximum(np.minimum(-first, both), zero)),  # `two` with half of `one`
+        ]
+    return np.stack(hues, axis=-1)
 
 
-def _oriented_gradients(down: Array, right: Array) -> Array:
-    """Histogram of gradient orientation (sign ignored), weighted by strength: (B, F, R, orientations)."""
-    strength = np.hypot(down, right)
-    angle = (np.arctan2(down, right) / np.pi % 1.0).astype(np.float32)
-    histogram = _soft_histogram(angle * _ORIENTATIONS, strength, _ORIENTATIONS, circular=True)
-    return np.sqrt(histogram)
+def _greys(red: Array, green: Array, blue: Array) -> Array:
+    """Soft histogram of black, grey and white, weighted by the absence of chroma: (2, R, P) each to (2, R, 3)."""
+    high = np.maximum(np.maximum(red, green), blue)
+    low = np.minimum(np.minimum(red, green), blue)
+    colourless = 1 - (high - low)
+    place = 2 * high - 1  # -1 is black, 0 grey, 1 white
+    distance = np.abs(place)
+    shares = ((distance - place) / 2, 1 - distance, (distance + place) / 2)
+    return np.stack([_mean(colourless, share) for share in shares], axis=-1)
 
 
-def _motion(grey: Array, down: Array, right: Array) -> Array:
-    """Flow between the two frames by least squares in each region, and the mean change: (B, R, 4)."""
-    change = grey[:, 1] - grey[:, 0]  # (B, H, W)
-    xx, yy, xy = _pool(right * right), _pool(down * down), _pool(right * down)
-    xt, yt = _pool(right * change), _pool(down * change)
+def _orientations(down: Array, right: Array) -> Array:
+    """Soft histogram of gradient orientation (sign ignored), weighted by strength: (2, R, P) each to (2, R, 12).
+
+    A gradient is shared between the two directions beside it, about in proportion to nearness. Across direction k its
+    length is r |sin(angle - k step)|, and the second difference of that over k is zero but for these two.
+    """
+    lengths = [_mean(np.abs(cosine * down - sine * right)) for sine, cosine in zip(_SINES, _COSINES, strict=True)]
+    across = np.stack(lengths, axis=-1).astype(np.float64)  # (2, R, 12)
+    kinks = across[..., _BEFORE] + across[..., _AFTER] - 2 * np.cos(_STEP) * across
+    scale = _STEP / (4 - 4 * np.cos(_STEP))  # all shares add up to the strength, on average
+    shares: Array = (np.maximum(kinks, 0) * scale).astype(np.float32)
+    return shares
+
+
+def _motion(change: Array, down: Array, right: Array) -> Array:
+    """Flow between the two frames by least squares in each region, and the mean change: (R, P) each to (R, 4)."""
+    xx, yy, xy = _mean(right, right), _mean(down, down), _mean(right, down)
+    xt, yt = _mean(right, change), _mean(down, change)
     xx, yy = xx + 1e-4, yy + 1e-4  # a flat region does not move
     determinant = xx * yy - xy * xy
     flow_x = (xy * yt - yy * xt) / determinant
     flow_y = (xy * xt - xx * yt) / determinant
-    amount = _pool(np.abs(change))
+    amount = _mean(np.abs(change))
     return np.stack([np.tanh(flow_x / 4), np.tanh(flow_y / 4), np.sqrt(amount), np.sqrt(xx + yy)], axis=-1)
 
 
-def _soft_histogram(position: Array, weight: Array, bins: int, *, circular: bool) -> Array:
-    """Mean weight that falls on each bin in each region, shared between the two nearest bins.
-
-    Args:
-        position: (B, F, H, W) in bins: bin k is centred on k.
-        weight: (B, F, H, W).
-
-    Returns:
-        (B, F, R, bins).
-    """
-    lower = np.floor(position)
-    share = position - lower
-    first = lower.astype(np.int64)
-    second = first + 1
-    first, second = (
-        (first % bins, second % bins) if circular else (np.minimum(first, bins - 1), np.minimum(second, bins - 1))
-    )
-    *lead, height, width = position.shape
-    region = (np.arange(height)[:, None] // _CELL) * _GRID + np.arange(width)[None, :] // _CELL  # (H, W)
-    image = np.arange(int(np.prod(lead))).reshape(*lead, 1, 1)
-    base = (image * _GRID * _GRID + region) * bins
-    size = int(np.prod(lead)) * _GRID * _GRID * bins
-    total = np.bincount((base + first).ravel(), (weight * (1 - share)).ravel(), size)
-    total += np.bincount((base + second).ravel(), (weight * share).ravel(), size)
-    return (total / _CELL**2).astype(np.float32).reshape(*lead, _GRID * _GRID, bins)
+def _by_region(image: Array) -> Array:
+    """(2, H, W) to (2, R, P), the pixels of each region side by side."""
+    cells = image.reshape(-1, _GRID, _CELL, _GRID, _CELL).swapaxes(2, 3)
+    return cells.reshape(-1, _GRID * _GRID, _CELL * _CELL)
 
 
-def _pool(image: Array) -> Array:
-    """Mean over each region: (..., H, W) to (..., R)."""
-    *lead, _, _ = image.shape
-    return image.reshape(*lead, _GRID, _CELL, _GRID, _CELL).mean(axis=(-3, -1)).reshape(*lead, _GRID * _GRID)
+def _mean(*factors: Array) -> Array:
+    """Mean over the pixels of each region of an image, or of the product of two: (..., P) to (...)."""
+    mean: Array = np.einsum(",".join(["...p"] * len(factors)) + "->...", *factors) / np.float32(_CELL**2)
+    return mean
 
 
 def _blur(image: Array) -> Array:
-    """Binomial 3 x 3 blur of (..., H, W), edges repeated: gradients of noise are no shape."""
-    for axis in (-2, -1):
-        pad = [(0, 0)] * image.ndim
-        pad[axis] = (1, 1)
-        padded = np.pad(image, pad, mode="edge")
-        n = image.shape[axis]
-        take = [padded.take(range(i, i + n), axis=axis) for i in range(3)]
-        image = ((take[0] + 2 * take[1] + take[2]) / 4).astype(np.float32)
-    return image
+    """Binomial 3 x 3 blur of (2, H, W), edges repeated: gradients of noise are no shape."""
+    for axis in (1, 2):
+        lines = np.moveaxis(image, axis, 0)
+        blurred = 2 * lines
+        blurred[1:] += lines[:-1]
+        blurred[:-1] += lines[1:]
+        blurred[0] += lines[0]
+        blurred[-1] += lines[-1]
+        image = np.moveaxis(blurred, 0, axis)
+    return image / np.float32(16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from contextlib import ExitStack, closing
 from itertools import chain
 
@@ -18,6 +18,8 @@ from mttsg_core.video.probe import VideoInfo, to_seconds
 from mttsg_core.video.watch import Decode, StalledError, WatchedDecoder
 
 _MAY_STALL = {"hevc"}  # see watch.py
+_FEW_PIXELS = 400 * 300  # in a smaller picture frame threads wait for each other more than they work
+_MARKS_UNNEEDED = {"h264"}  # frames to which no other refers; in HEVC the mark is about some of the others only
 
 
 def read_frames(
@@ -25,15 +27,15 @@ def read_frames(
 ) -> Iterator[tuple[float, RGB]]:
     """The frames at the times `wanted`, as (time, picture (H, W, 3)), as they are decoded.
 
-    Every frame up to the last wanted one is decoded in file order, for no seek is right on every file, but only wanted
-    ones are converted. A frame that cannot be decoded does not come.
+    The file is read in order up to the last wanted frame, for no seek is right on every file. Frames that are neither
+    wanted nor needed for others are left out. A frame that cannot be decoded does not come.
 
     Args:
         info: of the video.
         wanted: (N,) seconds, ascending, each one of `info.frame_times`.
         size: width and height of the pictures.
         scaling: see `Framing`.
-        threads: of the decoder; None is one per core.
+        threads: of the decoder; None is one per core, or one for small pictures.
 
     Raises:
         UnsupportedVideoError: the pictures cannot be turned into RGB.
@@ -42,8 +44,9 @@ def read_frames(
     make_picture = PictureMaker(size, scaling)
     missing = set(wanted.tolist())
     latest = float("-inf")
-    for thread_count in (threads or 0, 1):
-        with closing(_decode(info, thread_count)) as frames:
+    threads = threads or (1 if info.width * info.height < _FEW_PIXELS else 0)
+    for thread_count in (threads, 1):
+        with closing(_decode(info, missing, thread_count)) as frames:
             for time, frame in frames:
                 latest = max(latest, time)
                 if time in missing:
@@ -65,16 +68,20 @@ def read_frames(
             return
 
 
-def _decode(info: VideoInfo, threads: int) -> Generator[tuple[float, av.VideoFrame], None, None]:
-    """All frames that can be decoded up to a stall, with their times; `threads` 0 is one per core."""
+def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tuple[float, av.VideoFrame], None, None]:
+    """The frames at the times `wanted`, and others, that can be decoded up to a stall; `threads` 0 is one per core."""
     with open_video(info.path) as (container, stream):
-        stream.codec_context.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        decoder, time_base = stream.codec_context, time_base_of(stream)
+        decoder.thread_type = "AUTO"
+        decoder.thread_count = threads
         with ExitStack() as cleanup:
-            decode: Decode = stream.codec_context.decode
+            decode: Decode = decoder.decode
             if info.codec in _MAY_STALL and threads != 1:
                 decode = cleanup.enter_context(closing(WatchedDecoder(decode)))
             for packet in chain(packets(info.path, container, stream), [None]):  # None empties the decoder
+                if info.codec in _MARKS_UNNEEDED and packet is not None:
+                    unwanted = packet.pts is not None and float(to_seconds(packet.pts, time_base)) not in wanted
+                    decoder.skip_frame = "NONREF" if unwanted else "DEFAULT"
                 try:
                     frames = decode(packet)
                 except StalledError:
@@ -84,4 +91,4 @@ def _decode(info: VideoInfo, threads: int) -> Generator[tuple[float, av.VideoFra
                 for frame in frames:
                     stamp = timestamp(frame)
                     if stamp is not None:
-                        yield float(to_seconds(stamp, time_base_of(stream))), frame
+                        yield float(to_seconds(stamp, time_base)), frame
