@@ -54,6 +54,7 @@ def test_a_missing_setting_is_named() -> None:
     ("kind", "name", "value"),
     [
         (TrainingConfig, "batch_videos", 0),
+        (TrainingConfig, "lr", 0.0),
         (TrainingConfig, "queries_per_video", 0),
         (TrainingConfig, "epochs", -1),
         (TrainingConfig, "lr", -1.0),
