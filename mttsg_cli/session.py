@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ReadVideo: TypeAlias = "tuple[VideoFile, VideoFeatures]"
 
-_AT_ONCE = 4  # videos whose features are there; more together take no less time
+_AT_ONCE = 16  # videos whose features are there; more together take no less time
 
 
 @dataclass

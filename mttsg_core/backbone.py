@@ -13,6 +13,7 @@ from mttsg_core.layers import AttentionPool, BiGRU, ChannelDropout, LocalBlock, 
 
 _TIME_FEATURES = 10
 _DEVIATION = 2.0  # deviations within a video are smaller than between videos
+_VIDEOS = 2  # whose regions are encoded at a time: larger tensors do not stay in the processor's cache
 _REACHES = (1, 3)  # clips before and after, between which a region is seen to change
 
 
@@ -110,6 +111,10 @@ class RegionEncoder(nn.Module):
 
     def forward(self, regions: Tensor, mask: Tensor) -> Tensor:
         """regions (V, T, R, D_r) and mask (V, T), True at the first clips of each video."""
+        parts = zip(regions.split(_VIDEOS), mask.split(_VIDEOS), strict=True)
+        return torch.cat([self._encode(*part) for part in parts])
+
+    def _encode(self, regions: Tensor, mask: Tensor) -> Tensor:
         x = self.standardise(regions)
         there, last = mask[..., None, None], mask.sum(1) - 1
         mean = masked_mean(x, there, dim=1)[:, None]  # (V, 1, R, D_r)

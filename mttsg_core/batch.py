@@ -71,16 +71,16 @@ class VideoItem:
 
 def collate(items: Sequence[VideoItem]) -> Batch:
     """A batch of at least one query in all."""
-    clips, clip_mask = pad([item.features.clips for item in items])
+    clips, clip_mask = _pad([item.features.clips for item in items])
     regions = None
     if items[0].features.regions is not None:
-        regions, _ = pad([item.features.regions for item in items if item.features.regions is not None])
-    words, word_mask = pad([query for item in items for query in item.words])
+        regions, _ = _pad([item.features.regions for item in items if item.features.regions is not None])
+    words, word_mask = _pad([query for item in items for query in item.words])
     bounds = None
     if all(item.bounds is not None for item in items):
         bounds = torch.from_numpy(np.concatenate([item.bounds for item in items if item.bounds is not None])).float()
     absent = [query for item in items for query in item.absent]
-    absent_words, absent_mask = pad(absent) if absent else (None, None)
+    absent_words, absent_mask = _pad(absent) if absent else (None, None)
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
@@ -108,7 +108,7 @@ def _index(counts: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.tensor(counts))
 
 
-def pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Arrays (T_i, ...) to (B, T, ...) in single precision, and the mask (B, T)."""
     longest = max(len(array) for array in arrays)
     padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)

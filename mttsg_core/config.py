@@ -22,7 +22,7 @@ _AT_LEAST_1 = {
     *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
 }
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
-_EVEN, _ODD, _MORE_THAN_0 = {"width", "head_width"}, {"kernel"}, {"lr"}
+_EVEN, _ODD, _SIGNED, _MORE_THAN_0 = {"width", "head_width"}, {"kernel"}, {"shift"}, {"lr"}
 _FEWEST_EPOCHS = 16
 _LEAST_PATIENCE = 4
 
@@ -227,7 +227,7 @@ def _check_range(name: str, value: float) -> None:
     reason = ""
     if not math.isfinite(value):
         reason = "a finite number"
-    elif value < 0:
+    elif value < 0 and name not in _SIGNED:
         reason = "a number of at least 0"
     elif name in _MORE_THAN_0 and value == 0:
         reason = "more than 0"

@@ -37,6 +37,27 @@ class PreparedVideos(NamedTuple):
     objects: Tensor | None
     activities: VideoActivities | None
 
+    def part(self, rows: slice, clips: int) -> PreparedVideos:
+        """Some of the videos, in so many clips: those past the end of all of them are left out."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows, :clips]
+
+        encoded, activities = self.encoded, self.activities
+        return PreparedVideos(
+            EncodedVideos(
+                encoded.clips[rows, :clips],
+                cut(encoded.regions),
+                encoded.mask[rows, :clips],
+                encoded.durations[rows],
+            ),
+            cut(self.contrast),
+            cut(self.objects),
+            None
+            if activities is None
+            else VideoActivities(activities.vectors[rows], activities.places[rows, :, :clips]),
+        )
+
 
 class NetworkOutput(NamedTuple):
     """The head's answer for N queries, and what it was made of.

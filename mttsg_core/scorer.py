@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from mttsg_core.backbone import EncodedQueries
-from mttsg_core.batch import VideoItem, collate, pad
+from mttsg_core.batch import VideoItem, collate
 from mttsg_core.checkpoint import Model
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.features import VideoFeatures
@@ -103,26 +102,32 @@ class NetworkScorer:
         ]
 
     def _heads(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
-        """What the head says of some queries at a time, in order, and the video of each as the network sees it."""
+        """What the head says of some queries at a time, and the video of each as the network sees it.
+
+        They come in the order of `_by_length`.
+        """
         most = self.network.config.max_clips
         joint = mode == "joint"
-        asked = [replace(item, features=item.features.at_most(most)) for item in items if item.words]
+        asked = [replace(item, features=item.features.at_most(most)) for item in _by_length(items) if item.words]
         if not asked:
             return
-        sentences, places = _distinct([words for item in asked for words in item.words])
-        words, word_mask = pad(sentences)
-        encoded = self.network.query_encoder(words.to(self.device), word_mask.to(self.device))
-        rest = iter(places)
+        batch = collate(asked).to(self.device)
+        videos = self.network.encode_videos(batch)
+        first, places = _distinct([words for item in asked for words in item.words])
+        encoded = self.network.query_encoder(batch.words[first], batch.word_mask[first])
+        video = query = 0
         for group in _groups(asked):
-            batch = collate(group).to(self.device)
-            videos = self.network.encode_videos(batch)
+            clips = max(len(item.features.clips) for item in group)
+            prepared = videos.part(slice(video, video + len(group)), clips)
             features = [item.features for item in group for _ in item.words]
-            chosen = list(islice(rest, len(features)))  # which of the sentences each is
-            step = len(features) if joint else max(1, _CLIPS_AT_ONCE // batch.clips.shape[1])
-            for part in (slice(first, first + step) for first in range(0, len(features), step)):
+            chosen = places[query : query + len(features)]  # which of the sentences each is
+            index = batch.video_index[query : query + len(features)] - video
+            step = len(features) if joint else max(1, _CLIPS_AT_ONCE // clips)
+            for part in (slice(start, start + step) for start in range(0, len(features), step)):
                 queries = EncodedQueries(*(values[chosen[part]] for values in encoded))
-                output = self.network.ground(videos, queries, batch.video_index[part], joint=joint)
+                output = self.network.ground(prepared, queries, index[part], joint=joint)
                 yield output.head, features[part]
+            video, query = video + len(group), query + len(features)
 
 
 def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
@@ -154,17 +159,27 @@ def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:
         yield group
 
 
-def _distinct(arrays: Sequence[Array]) -> tuple[list[Array], list[int]]:
-    """Each array once, however often it stands there, and for each its place among those."""
-    distinct = {id(array): array for array in arrays}
-    place = {key: number for number, key in enumerate(distinct)}
-    return list(distinct.values()), [place[id(array)] for array in arrays]
+def _distinct(arrays: Sequence[Array]) -> tuple[list[int], list[int]]:
+    """The place of the first of each array that stands there several times, and for each its number among those."""
+    number: dict[int, int] = {}
+    first: list[int] = []
+    for place, array in enumerate(arrays):
+        if id(array) not in number:
+            number[id(array)] = len(first)
+            first.append(place)
+    return first, [number[id(array)] for array in arrays]
+
+
+def _by_length(items: Sequence[VideoItem]) -> list[VideoItem]:
+    """Videos of like length side by side, so that little is padded."""
+    return sorted(items, key=lambda item: len(item.features.clips))
 
 
 def _by_video(answers: Sequence[_Answer], items: Sequence[VideoItem]) -> list[list[_Answer]]:
-    """The answers to all sentences in order, back to the videos in which they were asked."""
+    """The answers to all sentences, in the order of `_by_length`, back to the videos in which they were asked."""
     rest = iter(answers)
-    return [[next(rest) for _ in item.words] for item in items]
+    found = {id(item): [next(rest) for _ in item.words] for item in _by_length(items)}
+    return [found[id(item)] for item in items]
 
 
 def _stretch(curve: Array, clips: int) -> Array:
