@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
+from mttsg_core.calibration import Calibration
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, refuse_unknown, to_mapping
 from mttsg_core.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    "config", [NetworkConfig(clip_dim=4, word_dim=5, width=64, offsets=False), LossConfig(span=2), TrainingConfig(lr=1)]
+    "config",
+    [
+        NetworkConfig(clip_dim=4, word_dim=5, width=64, offsets=False),
+        LossConfig(span=2),
+        TrainingConfig(lr=1),
+        Calibration(slope=0.5, shift=-1.5),
+    ],
 )
 def test_to_mapping_and_back(config: Any) -> None:
     assert from_mapping(type(config), to_mapping(config)) == config
