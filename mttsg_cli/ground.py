@@ -94,13 +94,9 @@ def ground(
     text_encoder: options.KnownTextEncoder = None,
     fps: Annotated[
         float | None,
-        typer.Option(
-            "--fps",
-            min=0.01,
-            max=120,
-            metavar="F",
-            help="Clips a second of an answer without training. Default: 2. A trained model has its own, and another "
-            "is refused.",
+        options.fps_option(
+            "Clips a second of an answer without training. Default: 2. A trained model has its own, and another is "
+            "refused."
         ),
     ] = None,
     device: options.Device = "auto",

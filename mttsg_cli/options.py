@@ -65,6 +65,11 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def fps_option(meaning: str) -> Any:
+    """The option --fps of a command to which it means that."""
+    return typer.Option("--fps", min=0.01, max=120, metavar="F", help=meaning)
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -98,7 +103,7 @@ TextEncoder = Annotated[
         "Default: clip with a pretrained encoder, else a glove*.txt beside train.jsonl, else hashed.",
     ),
 ]
-Fps = Annotated[float | None, typer.Option("--fps", min=0.01, max=120, metavar="F", help="Clips a second. Default: 2.")]
+Fps = Annotated[float | None, fps_option("Clips a second. Default: 2.")]
 KnownTextEncoder = Annotated[
     str | None,
     typer.Option(
@@ -106,14 +111,7 @@ KnownTextEncoder = Annotated[
     ),
 ]
 KnownFps = Annotated[
-    float | None,
-    typer.Option(
-        "--fps",
-        min=0.01,
-        max=120,
-        metavar="F",
-        help="The model's clips a second, where that must be certain: another is refused.",
-    ),
+    float | None, fps_option("The model's clips a second, where that must be certain: another is refused.")
 ]
 NoSeed = Annotated[
     int | None,
