@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.layers import masked_softmax, own_columns, symmetric_contrastive_loss
+from mttsg_core.layers import QueryGroups, masked_softmax, own_columns, symmetric_contrastive_loss
 from mttsg_core.spans import coverage
 
 _TEMPERATURE = 0.1
@@ -55,16 +55,16 @@ class Activities(nn.Module):
         vectors: Tensor = seen + self.refine(seen + self.queries)
         return VideoActivities(normalize(vectors, dim=-1), places)
 
-    def evidence(self, activities: VideoActivities, mask: Tensor, sentence: Tensor) -> Tensor:
-        """The best activity and its place, for sentences s' (V, Q, D) and mask (V, T): (V, Q, T, D_h)."""
-        text = normalize(self.text_side(sentence), dim=-1)  # (V, Q, C)
-        match = text @ activities.vectors.transpose(1, 2)  # (V, Q, K_e)
+    def evidence(self, activities: VideoActivities, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> Tensor:
+        """The best activity and its place, for sentences s' (N, D) and mask (V, T): (N, T, D_h)."""
+        text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
+        match = groups.product(text, activities.vectors.transpose(1, 2))  # (N, K_e)
         chosen = (match / _TEMPERATURE).softmax(-1)
-        clips = mask.sum(1)[:, None, None]
-        places = (chosen @ activities.places) * clips  # (V, Q, T), 1 if anywhere is as likely
-        vector = self.out_vector(chosen @ activities.vectors)  # (V, Q, D_h)
+        clips = mask.sum(1)[groups.video_index, None]  # (N, 1)
+        places = groups.product(chosen, activities.places) * clips  # (N, T), 1 if anywhere is as likely
+        vector = self.out_vector(groups.product(chosen, activities.vectors))  # (N, D_h)
         channels = torch.stack([places.log1p(), match.amax(-1, keepdim=True).expand_as(places)], dim=-1)
-        evidence: Tensor = self.out(channels) + vector[:, :, None]
+        evidence: Tensor = self.out(channels) + vector[:, None]
         return evidence
 
     def loss(

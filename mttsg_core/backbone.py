@@ -62,14 +62,14 @@ class Standardise(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Clip vectors, and how they differ from their video's mean, with their place in time, in local context."""
+    """Clip vectors, how they differ from their video's mean and how they change, with their place, in local context."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
         self.standardise = Standardise(config.clip_dim)
         self.input_dropout = ChannelDropout(config.input_dropout)
-        self.project = nn.Linear(2 * config.clip_dim, width)
+        self.project = nn.Linear((2 + len(_REACHES)) * config.clip_dim, width)
         self.time = nn.Linear(_TIME_FEATURES, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
@@ -83,7 +83,9 @@ class VideoEncoder(nn.Module):
         there = mask[..., None]
         x = self.standardise(clips) * there
         deviation = x - masked_mean(x, there, dim=1)[:, None]  # (V, T, D_c)
-        x = self.project(self.input_dropout(torch.cat([x, _DEVIATION * deviation], dim=-1)))  # (V, T, D)
+        held = held_ends(x, mask)
+        changes = [change(held, reach) for reach in _REACHES]  # (V, T, D_c) each
+        x = self.project(self.input_dropout(torch.cat([x, _DEVIATION * deviation, *changes], dim=-1)))  # (V, T, D)
         x = self.dropout(self.norm(x + self.time(time_features(mask, durations)))) * there
         for block in self.local:
             x = block(x, mask)
@@ -116,12 +118,11 @@ class RegionEncoder(nn.Module):
 
     def _encode(self, regions: Tensor, mask: Tensor) -> Tensor:
         x = self.standardise(regions)
-        there, last = mask[..., None, None], mask.sum(1) - 1
-        mean = masked_mean(x, there, dim=1)[:, None]  # (V, 1, R, D_r)
+        mean = masked_mean(x, mask[..., None, None], dim=1)[:, None]  # (V, 1, R, D_r)
         # looks(x) + deviates(x - mean), in one product over all clips
         both = nn.functional.linear(x, self.looks.weight + self.deviates.weight, self.looks.bias)
         seen = both - self.deviates(mean) + self.place  # (V, T, R, D_o)
-        x = torch.where(there, x, x[torch.arange(len(x), device=x.device), last][:, None])  # ends go on as they are
+        x = held_ends(x, mask)
         for layer, reach in zip(self.changes, _REACHES, strict=True):
             seen = seen + layer(change(x, reach))
         out: Tensor = self.rest(seen)
@@ -181,6 +182,13 @@ def time_features(mask: Tensor, durations: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def held_ends(x: Tensor, mask: Tensor) -> Tensor:
+    """(V, T, ...) with the last clip of each video, by its mask (V, T), in all the places after it."""
+    last = x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]  # (V, ...)
+    there = mask.reshape(*mask.shape, *(1,) * (x.ndim - 2))
+    return torch.where(there, x, last[:, None])
 
 
 def change(x: Tensor, reach: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.layers import contrastive_loss, masked_softmax, own_columns, symmetric_contrastive_loss
+from mttsg_core.layers import QueryGroups, contrastive_loss, masked_softmax, own_columns, symmetric_contrastive_loss
 from mttsg_core.spans import coverage, span_iou
 
 _TEMPERATURE = 0.1
@@ -42,6 +42,8 @@ class Contrast(nn.Module):
         super().__init__()
         self.clip_side = nn.Linear(config.width, config.contrast_width)
         self.text_side = nn.Linear(config.width, config.contrast_width)
+        looked = config.region_heads * config.region_width
+        self.seen_side = nn.Linear(looked, config.contrast_width, bias=False) if config.regions else None
         self.out = nn.Linear(2, config.head_width, bias=False)
         nn.init.zeros_(self.out.weight)  # the network starts as one without
 
@@ -50,11 +52,19 @@ class Contrast(nn.Module):
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def evidence(self, clips: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
-        """How well each clip matches: clips (V, T, C), mask (V, T) and sentences s' (V, Q, D) to (V, Q, T, D_h)."""
-        text = normalize(self.text_side(sentence), dim=-1)  # (V, Q, C)
-        match = text @ normalize(clips, dim=-1).transpose(1, 2)  # (V, Q, T)
-        share = masked_softmax(match / _TEMPERATURE, mask[:, None]) * mask.sum(1)[:, None, None]  # (V, Q, T)
+    def own_clips(self, clips: Tensor, seen: Tensor | None, groups: QueryGroups) -> Tensor:
+        """The clips of each query's video as the query sees them: with what it looks at in their regions.
+
+        clips (V, T, C) and seen (N, T, H * D_o), or None without regions, to (N, T, C).
+        """
+        own = clips.index_select(0, groups.video_index)
+        return own if self.seen_side is None or seen is None else own + self.seen_side(seen)
+
+    def evidence(self, own: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
+        """How well each clip matches: own clips (N, T, C), mask (N, T) and sentences s' (N, D) to (N, T, D_h)."""
+        text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
+        match = torch.einsum("ntc,nc->nt", normalize(own, dim=-1), text)  # (N, T)
+        share = masked_softmax(match / _TEMPERATURE, mask) * mask.sum(1, keepdim=True)  # (N, T)
         evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return evidence
 
@@ -62,26 +72,24 @@ class Contrast(nn.Module):
         """Sentences s (N, D) in the common space, of length 1: (N, C)."""
         return normalize(self.text_side(sentence).float(), dim=-1)
 
-    def scores(
-        self, clips: Tensor, mask: Tensor, views: Tensor, sentences: Tensor, video_index: Tensor, bounds: Tensor
-    ) -> Tensor:
+    def scores(self, own: Tensor, mask: Tensor, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
         """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
         Args:
-            clips: (V, T, C), see `forward`.
-            mask: (V, T).
+            own: (N, T, C), see `own_clips`.
+            mask: (N, T).
             views: (N, C) directions of the sentences.
             sentences: (N, C) the same, encoded without dropout.
-            video_index: (N,).
             bounds: (N, 2).
         """
-        inside = coverage(bounds, clips.shape[1]) * mask[video_index]  # (N, T)
-        pairs = _pooled(inside, clips.float()[video_index]) + sentences  # (N, C)
+        inside = coverage(bounds, own.shape[1]) * mask  # (N, T)
+        pairs = _pooled(inside, own.float()) + sentences  # (N, C)
         return 0.5 * views @ pairs.T
 
     def terms(
         self,
         clips: Tensor,
+        own: Tensor,
         mask: Tensor,
         words: Tensor,
         word_mask: Tensor,
@@ -95,6 +103,7 @@ class Contrast(nn.Module):
 
         Args:
             clips: (V, T, C), see `forward`.
+            own: (N, T, C), see `own_clips`.
             mask: (V, T).
             words: (N, L, D), with word_mask (N, L).
             sentence: s' (N, D).
@@ -104,8 +113,7 @@ class Contrast(nn.Module):
             false_videos: (N, V) other videos that are none.
         """
         text = self.directions(sentence)
-        clips = clips.float()
-        own, own_mask = clips.index_select(0, video_index), mask[video_index]  # (N, T, C), (N, T)
+        clips, own, own_mask = clips.float(), own.float(), mask[video_index]  # (N, T)
         inside = coverage(bounds, clips.shape[1]) * own_mask  # (N, T)
         scores = text @ _pooled(inside, own).T  # (N, N)
         same_video = video_index[:, None] == video_index

@@ -100,9 +100,8 @@ class Mining(nn.Module):
 
     def entries(self, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups) -> Tensor:
         """m (N, D): each sentence with what it attends to in its own video."""
-        asked = groups.group(self.look(sentence))  # (V, Q, D)
-        score = asked @ clips.transpose(1, 2) / math.sqrt(clips.shape[-1])  # (V, Q, T)
-        shown = groups.ungroup(masked_softmax(score, mask[:, None]) @ clips)  # (N, D)
+        score = groups.product(self.look(sentence), clips.transpose(1, 2)) / math.sqrt(clips.shape[-1])  # (N, T)
+        shown = groups.product(masked_softmax(score, mask[groups.video_index]), clips)  # (N, D)
         entries: Tensor = self.entry_norm(self.entry(torch.cat([sentence, shown], dim=-1)))
         return entries
 

@@ -67,6 +67,7 @@ class NetworkOutput(NamedTuple):
         videos: without any query.
         queries: after mining.
         asked: before mining.
+        own: (N, T, C) clips of each query's video in the space of the contrast, as the query sees them, or None.
         phrases: (N, K_w, C) phrase prototypes, or None.
         gate: (N, D) how far mining was let in, or None.
     """
@@ -75,6 +76,7 @@ class NetworkOutput(NamedTuple):
     videos: PreparedVideos
     queries: EncodedQueries
     asked: EncodedQueries
+    own: Tensor | None
     phrases: Tensor | None
     gate: Tensor | None
 
@@ -90,6 +92,7 @@ class Network(nn.Module):
         self.config = config
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
+        self.look = RegionLook(config) if config.regions else None
         self.fusion = Fusion(config)
         self.head = GroundingHead(config)
         self.contrast = Contrast(config) if config.contrast else None
@@ -140,18 +143,23 @@ class Network(nn.Module):
                 queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
             )  # words come back with s' added
             queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
-        sentence = groups.group(queries.sentence)  # (V, Q, D)
-        evidence: list[Tensor] = []  # (V, Q, T, D_h) each
+        sentence = queries.sentence
+        evidence: list[Tensor] = []  # (N, T, D_h) each
+        seen = own = None
+        if self.look is not None and encoded.regions is not None:
+            seen, looked = self.look(encoded.regions, sentence, groups)  # (N, T, H * D_o), (N, T, D_h)
+            evidence.append(looked)
         if self.contrast is not None and videos.contrast is not None:
-            evidence.append(self.contrast.evidence(videos.contrast, encoded.mask, sentence))
+            own = self.contrast.own_clips(videos.contrast, seen, groups)  # (N, T, C)
+            evidence.append(self.contrast.evidence(own, encoded.mask[video_index], sentence))
         if self.objects is not None and videos.objects is not None:
             phrases = self.objects.phrases(queries.words, queries.mask)
-            evidence.append(self.objects.evidence(videos.objects, groups.group(phrases)))
+            evidence.append(self.objects.evidence(videos.objects, phrases, groups))
         if self.activities is not None and videos.activities is not None:
-            evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence))
+            evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
         fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D_h)
         head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
-        return NetworkOutput(head, videos, queries, asked, phrases, gate)
+        return NetworkOutput(head, videos, queries, asked, own, phrases, gate)
 
     @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
@@ -160,10 +168,10 @@ class Network(nn.Module):
         if self.negatives is None or batch.bounds is None:
             return no_false_negatives(batch.video_index, len(batch.clips))
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
-        if self.contrast is not None and videos.contrast is not None:
+        if self.contrast is not None and output.own is not None:
             views, sentences = self.contrast.directions(output.asked.sentence), self.contrast.directions(clean)
             mask, index = videos.encoded.mask, batch.video_index
-            scores = self.contrast.scores(videos.contrast, mask, views, sentences, index, batch.bounds)
+            scores = self.contrast.scores(output.own, mask[index], views, sentences, batch.bounds)
         else:
             views, sentences = (normalize(part.float(), dim=-1) for part in (output.asked.sentence, clean))
             scores = views @ sentences.T
@@ -184,7 +192,6 @@ class Fusion(nn.Module):
         self.gate = nn.Linear(wide, 2 * width)
         self.word_key = nn.Linear(wide, wide)
         self.word_value = nn.Linear(wide, width)
-        self.look = RegionLook(config) if config.regions else None
         self.mix = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
@@ -193,18 +200,15 @@ class Fusion(nn.Module):
     def forward(
         self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
     ) -> Tensor:
-        """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (V, Q, T, D_h) each."""
-        clips = self.clip(videos.clips)[:, None]  # (V, 1, T, D_h)
-        gate, shift = self.gate(groups.group(queries.sentence))[:, :, None].chunk(2, dim=-1)  # (V, Q, 1, D_h) each
-        words, word_mask = groups.group(queries.words), groups.group(queries.mask)  # (V, Q, L, D), (V, Q, L)
-        score = torch.einsum("vtd,vqld->vqtl", self.word_key(videos.clips), words) / math.sqrt(words.shape[-1])
-        weights = masked_softmax(score, word_mask[:, :, None])
-        x = clips * (1 + gate) + shift + weights @ self.word_value(words)  # (V, Q, T, D_h)
-        if self.look is not None and videos.regions is not None:
-            x = x + self.look(videos.regions, groups.group(queries.sentence))
+        """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (N, T, D_h) each."""
+        clips = self.clip(videos.clips)[groups.video_index]  # (N, T, D_h)
+        gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
+        keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
+        weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
+        x = clips * (1 + gate) + shift + weights.transpose(1, 2) @ self.word_value(queries.words)  # (N, T, D_h)
         for said in evidence:
             x = x + said
-        fused = groups.ungroup(clips + self.dropout(self.mix(nn.functional.gelu(x))))  # (N, T, D_h)
+        fused = clips + self.dropout(self.mix(nn.functional.gelu(x)))
         return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
 
 
@@ -224,18 +228,21 @@ class RegionLook(nn.Module):
         self.strength = nn.Linear(self.heads, config.head_width, bias=False)
         self.gate = nn.Linear(config.width, config.head_width)
 
-    def forward(self, regions: Tensor, sentence: Tensor) -> Tensor:
-        """regions (V, T, R, D_o) and sentence (V, Q, D) to (V, Q, T, D_h)."""
+    def forward(self, regions: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
+        """regions (V, T, R, D_o) and sentence (N, D) to what is seen (N, T, H * D_o), and what it says (N, T, D_h)."""
         videos, clips, _, width = regions.shape
-        queries = sentence.shape[1]
-        query = self.query(sentence).reshape(videos, 1, -1, width) / math.sqrt(width)  # (V, 1, Q * H, D_o)
-        score = query @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
+        query = groups.group(self.query(sentence) / math.sqrt(width))  # (V, Q, H * D_o)
+        score = query.reshape(videos, 1, -1, width) @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
         weights = score.softmax(-1)
-        seen = (weights @ regions).reshape(videos, clips, queries, -1)  # (V, T, Q, H * D_o)
         strength = score.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H) the logarithm of the sum of exp(score)
-        out = self.seen(seen) + self.strength(strength.reshape(videos, clips, queries, -1))  # (V, T, Q, D_h)
-        looked: Tensor = nn.functional.gelu(out).transpose(1, 2)  # (V, Q, T, D_h)
-        return looked * (1 + self.gate(sentence)[:, :, None])
+
+        def of_query(values: Tensor) -> Tensor:
+            """(V, T, Q * H, ...) to (N, T, H * ...)."""
+            return groups.ungroup(values.reshape(videos, clips, groups.size, -1).transpose(1, 2))
+
+        seen = of_query(weights @ regions)
+        looked = nn.functional.gelu(self.seen(seen) + self.strength(of_query(strength)))
+        return seen, looked * (1 + self.gate(sentence)[:, None])
 
 
 def build_network(config: NetworkConfig) -> Network:

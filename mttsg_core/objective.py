@@ -68,10 +68,19 @@ def module_terms(
     videos, queries, index = output.videos, output.queries, batch.video_index
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
-    if network.contrast is not None and videos.contrast is not None and config.contrast + config.intra > 0:
+    if network.contrast is not None and output.own is not None and videos.contrast is not None:
         words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
-            videos.contrast, mask, words, word_mask, sentence, index, batch.bounds, false.pairs, false.videos
+            videos.contrast,
+            output.own,
+            mask,
+            words,
+            word_mask,
+            sentence,
+            index,
+            batch.bounds,
+            false.pairs,
+            false.videos,
         )
         terms |= {"contrast": found.moment + found.video, "intra": found.intra}
     if network.objects is not None and videos.objects is not None and output.phrases is not None and config.objects > 0:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.layers import masked_softmax, own_columns, symmetric_contrastive_loss
+from mttsg_core.layers import QueryGroups, masked_softmax, own_columns, symmetric_contrastive_loss
 from mttsg_core.spans import coverage
 
 _TEMPERATURE = 0.1
@@ -76,10 +76,10 @@ class Objects(nn.Module):
         prototypes: Tensor = self.phrase_prototypes(heard, mask)
         return normalize(prototypes, dim=-1)
 
-    def evidence(self, objects: Tensor, phrases: Tensor) -> Tensor:
-        """How well clips match phrases: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, T, D_h)."""
-        best = _best_object(objects, phrases)  # (V, Q, K_w, T)
-        channels = torch.cat([best, best.mean(2, keepdim=True)], dim=2).transpose(2, 3)  # (V, Q, T, K_w + 1)
+    def evidence(self, objects: Tensor, phrases: Tensor, groups: QueryGroups) -> Tensor:
+        """How well clips match phrases: (V, T, K_o, C) and (N, K_w, C) to (N, T, D_h)."""
+        best = groups.ungroup(_best_object(objects, groups.group(phrases)))  # (N, K_w, T)
+        channels = torch.cat([best, best.mean(1, keepdim=True)], dim=1).transpose(1, 2)  # (N, T, K_w + 1)
         evidence: Tensor = self.out(channels)
         return evidence
 

@@ -8,6 +8,7 @@ import torch
 from small_networks import small_config
 
 from mttsg_core.activities import Activities, assign, assign_by_video
+from mttsg_core.layers import QueryGroups
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
@@ -47,14 +48,15 @@ NONE = torch.zeros(4, 2, dtype=torch.bool)
 
 def test_activities_ignore_padding() -> None:
     activities = _activities()
-    clips, mask, sentence = torch.randn(1, 5, 16), torch.ones(1, 5, dtype=torch.bool), torch.randn(1, 2, 16)
+    clips, mask, sentence = torch.randn(1, 5, 16), torch.ones(1, 5, dtype=torch.bool), torch.randn(2, 16)
     longer, longer_mask = torch.cat([clips, torch.randn(1, 3, 16)], dim=1), torch.cat([mask, ~mask[:, :3]], dim=1)
     short, long_ = activities(clips, mask), activities(longer, longer_mask)
     torch.testing.assert_close(long_.vectors, short.vectors, atol=1e-5, rtol=0)
     assert not long_.places[..., 5:].any()
+    groups = QueryGroups(torch.zeros(2, dtype=torch.long), 1)
     torch.testing.assert_close(
-        activities.evidence(long_, longer_mask, sentence)[:, :, :5],
-        activities.evidence(short, mask, sentence),
+        activities.evidence(long_, longer_mask, sentence, groups)[:, :5],
+        activities.evidence(short, mask, sentence, groups),
         atol=1e-5,
         rtol=0,
     )

@@ -1,14 +1,15 @@
 """InfoNCE with several positives, and the three contrasts built on it."""
 
+import pytest
 import torch
 from small_networks import small_config
 
 from mttsg_core.contrast import Contrast, ContrastTerms
-from mttsg_core.layers import contrastive_loss
+from mttsg_core.layers import QueryGroups, contrastive_loss
 
 
 def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
-    """Clips, mask, words, word mask, sentences and videos of a batch."""
+    """Clips, clips as the queries see them, mask, words, word mask, sentences and videos of a batch."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
     mask[1, 5:] = False
@@ -17,7 +18,8 @@ def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
     word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
-    return clips, mask, words, word_mask, sentence, index
+    own = contrast.own_clips(clips, torch.randn(5, 8, 16, generator=generator), QueryGroups(index, 3))
+    return clips, own, mask, words, word_mask, sentence, index
 
 
 def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
@@ -73,9 +75,9 @@ def test_learning_brings_sentences_to_their_moments() -> None:
         optimizer.zero_grad()
         (terms.moment + terms.video).backward()
         optimizer.step()
-    clips, mask, _, _, sentence, index = _parts(contrast)
+    _, own, mask, _, _, sentence, index = _parts(contrast)
     text = contrast.directions(sentence)
-    scores = contrast.scores(clips, mask, text, text * 0, index, BOUNDS)
+    scores = contrast.scores(own, mask[index], text, text * 0, BOUNDS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
     assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
 
@@ -99,11 +101,11 @@ def test_false_negatives_take_no_part() -> None:
 def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config())
-    clips, mask, _, _, sentence, index = _parts(contrast)
+    _, own, mask, _, _, sentence, index = _parts(contrast)
     text = contrast.directions(sentence)
     torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
-    scores = contrast.scores(clips, mask, text, text, index, BOUNDS)
-    moment = torch.nn.functional.normalize(clips[0, :3].mean(0), dim=-1)
+    scores = contrast.scores(own, mask[index], text, text, BOUNDS)
+    moment = torch.nn.functional.normalize(own[0, :3].mean(0), dim=-1)
     torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
 
 
@@ -122,8 +124,21 @@ def test_evidence_ignores_padding() -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config())
     torch.nn.init.normal_(contrast.out.weight)
-    clips, sentence = contrast(torch.randn(1, 5, 16)), torch.randn(1, 2, 16)
-    mask = torch.ones(1, 5, dtype=torch.bool)
-    longer = torch.cat([clips, torch.randn(1, 3, 8)], dim=1)
+    own, sentence, mask = torch.randn(2, 5, 8), torch.randn(2, 16), torch.ones(2, 5, dtype=torch.bool)
+    longer = torch.cat([own, torch.randn(2, 3, 8)], dim=1)
     padded = contrast.evidence(longer, torch.cat([mask, ~mask[:, :3]], dim=1), sentence)
-    torch.testing.assert_close(padded[:, :, :5], contrast.evidence(clips, mask, sentence))
+    torch.testing.assert_close(padded[:, :5], contrast.evidence(own, mask, sentence))
+
+
+@pytest.mark.parametrize("regions", [0, 3])
+def test_a_query_sees_the_clips_of_its_video_with_what_it_looks_at(regions: int) -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config(regions=regions))
+    clips, index = torch.randn(3, 5, 8), torch.tensor([2, 0, 2])
+    seen = torch.randn(3, 5, 16) if regions else None
+    own = contrast.own_clips(clips, seen, QueryGroups(index, 3))
+    for query, video in enumerate(index.tolist()):
+        expected = clips[video]
+        if contrast.seen_side is not None and seen is not None:
+            expected = expected + contrast.seen_side(seen[query])
+        torch.testing.assert_close(own[query], expected)

@@ -166,6 +166,7 @@ def test_all_modules_off_is_the_plain_network() -> None:
     assert {name.partition(".")[0] for name in network.state_dict()} == {
         "video_encoder",
         "query_encoder",
+        "look",
         "fusion",
         "head",
     }
@@ -232,7 +233,7 @@ def test_word_for_word_duplicates_leave_the_denominators() -> None:
     says = [random.normal(size=(4, 12)).astype(np.float32) for _ in range(60)]
     shows = random.normal(size=(60, 6)).astype(np.float32)
     drop: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    for step in range(180):
+    for step in range(240):
         drawn = random.integers(0, 60, 32)
         items = [small_item(3, [1], regions=0, seed=step * 32 + i) for i in range(32)]
         items = [
@@ -245,7 +246,7 @@ def test_word_for_word_duplicates_leave_the_denominators() -> None:
         false = network.false_negatives(output, batch)
         module_terms(network, output, batch, LossConfig(), false)["contrast"].backward()
         optimizer.step()
-        if step >= 165:
+        if step >= 225:
             found = network.false_negatives(output, batch).pairs
             same = torch.from_numpy(drawn[:, None] == drawn[None])
             drop[True].append(found[same & ~torch.eye(32, dtype=torch.bool)])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_networks import small_config
 
+from mttsg_core.layers import QueryGroups
 from mttsg_core.objects import Objects, Prototypes
 
 
@@ -35,12 +36,12 @@ def test_evidence_is_the_best_object_for_each_phrase(regions: int) -> None:
     clips = torch.randn(2, 6, 16)
     found = objects(clips, torch.randn(2, 6, 3, 8) if regions else None)
     assert found.shape == (2, 6, 4, 8)
-    phrases = objects.phrases(torch.randn(6, 5, 16), torch.ones(6, 5, dtype=torch.bool)).view(2, 3, 8, 8)
-    evidence = objects.evidence(found, phrases)
-    assert evidence.shape == (2, 3, 6, 8)
-    best = torch.stack([(phrases[1, 2] @ found[1, 4].T).max(1).values]).squeeze(0)
+    phrases = objects.phrases(torch.randn(6, 5, 16), torch.ones(6, 5, dtype=torch.bool))  # (6, 8, 8)
+    evidence = objects.evidence(found, phrases, QueryGroups(torch.tensor([0, 1, 0, 1, 0, 1]), 2))
+    assert evidence.shape == (6, 6, 8)
+    best = torch.stack([(phrases[5] @ found[1, 4].T).max(1).values]).squeeze(0)
     expected = objects.out(torch.cat([best, best.mean(0, keepdim=True)]))
-    torch.testing.assert_close(evidence[1, 2, 4], expected)
+    torch.testing.assert_close(evidence[5, 4], expected)
 
 
 def test_phrases_ignore_padding_and_one_word_is_enough() -> None:
