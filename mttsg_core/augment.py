@@ -1,4 +1,4 @@
-"""Training videos made anew from those at hand: cut to a window, filled up with a piece of another, or robbed of a moment.
+"""Training videos made anew from those at hand: cut to a window, filled up from another, or robbed of a moment.
 
 A moment then stands at other places of longer and shorter videos, so that its place says less and its content more.
 The rate of clips is kept and no clip is interpolated. On Charades-STA with CLIP features this was worth about 2
