@@ -59,25 +59,37 @@ class GroundingHead(nn.Module):
 
     def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
         """fused (N, T, D_h), mask (N, T), durations (N,) of the videos in seconds."""
-        hidden = self.dropout(self.norm(fused + self.gru(fused, mask)))  # (N, T, D_h)
+        hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
         first, last = span_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)
         parts = span_sum(self.span_parts(hidden), mask)  # (N, P, D_s)
         joint = self.span_score(nn.functional.gelu(parts + self.geometry(_geometry(first, last, clips, durations))))
         spans = (joint + span_sum(scores, mask)).squeeze(-1).float()
-        presence = spans.new_full(clips.shape, torch.inf)
-        if self.presence is not None:
-            presence = self.presence(hidden, scores[..., 2], mask)
         lowest = torch.finfo(spans.dtype).min / 8
         return HeadOutput(
             spans=spans.masked_fill(last > clips[:, None], lowest),
             boundaries=scores[..., :2],
             inside=scores[..., 2],
             offsets=hidden.new_zeros(*mask.shape, 2) if self.offsets is None else self.offsets(hidden),
-            presence=presence,
+            presence=self._presence(hidden, scores[..., 2], mask),
             mask=mask,
         )
+
+    def presence_of(self, fused: Tensor, mask: Tensor) -> Tensor:
+        """`HeadOutput.presence` alone: fused (N, T, D_h) and mask (N, T) to logits (N,)."""
+        hidden = self._hidden(fused, mask)
+        return self._presence(hidden, self.clip_scores(hidden)[..., 2], mask)
+
+    def _hidden(self, fused: Tensor, mask: Tensor) -> Tensor:
+        hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))
+        return hidden
+
+    def _presence(self, hidden: Tensor, inside: Tensor, mask: Tensor) -> Tensor:
+        if self.presence is None:
+            return hidden.new_full(mask.shape[:1], torch.inf, dtype=torch.float32)
+        logits: Tensor = self.presence(hidden, inside, mask)
+        return logits
 
 
 class Presence(nn.Module):

@@ -59,26 +59,38 @@ class PreparedVideos(NamedTuple):
         )
 
 
+class Meeting(NamedTuple):
+    """N queries, each met with its video.
+
+    Attributes:
+        fused: (N, T, D_h) the clips as the query sees them, for the head.
+        queries: after mining.
+        own: (N, T, C) the clips as the query sees them, in the space of the contrast, or None.
+        phrases: (N, K_w, C) phrase prototypes, or None.
+        gate: (N, D) how far mining was let in, or None.
+    """
+
+    fused: Tensor
+    queries: EncodedQueries
+    own: Tensor | None
+    phrases: Tensor | None
+    gate: Tensor | None
+
+
 class NetworkOutput(NamedTuple):
     """The head's answer for N queries, and what it was made of.
 
     Attributes:
         head: the answer.
         videos: without any query.
-        queries: after mining.
-        asked: before mining.
-        own: (N, T, C) clips of each query's video in the space of the contrast, as the query sees them, or None.
-        phrases: (N, K_w, C) phrase prototypes, or None.
-        gate: (N, D) how far mining was let in, or None.
+        asked: the queries before mining.
+        meeting: of both.
     """
 
     head: HeadOutput
     videos: PreparedVideos
-    queries: EncodedQueries
     asked: EncodedQueries
-    own: Tensor | None
-    phrases: Tensor | None
-    gate: Tensor | None
+    meeting: Meeting
 
 
 class Network(nn.Module):
@@ -123,7 +135,6 @@ class Network(nn.Module):
         video_index: Tensor,
         *,
         joint: bool = False,
-        strangers: bool = False,
     ) -> NetworkOutput:
         """Boundaries of N queries, each in the video that `video_index` (N,) names.
 
@@ -132,12 +143,30 @@ class Network(nn.Module):
             queries: see `QueryEncoder`.
             video_index: (N,).
             joint: let the queries of a video help each other; their order makes no difference.
-            strangers: see `Mining`.
         """
+        meeting = self._meet(videos, queries, video_index, joint=joint)
+        encoded = videos.encoded
+        head: HeadOutput = self.head(meeting.fused, encoded.mask[video_index], encoded.durations[video_index])
+        return NetworkOutput(head, videos, queries, meeting)
+
+    def presence(self, videos: PreparedVideos, strangers: EncodedQueries, video_index: Tensor) -> Tensor:
+        """Logits (N,) of videos showing queries that they are known not to show; see `Mining` for strangers."""
+        fused = self._meet(videos, strangers, video_index, strangers=True).fused
+        return self.head.presence_of(fused, videos.encoded.mask[video_index])
+
+    def _meet(
+        self,
+        videos: PreparedVideos,
+        queries: EncodedQueries,
+        video_index: Tensor,
+        *,
+        joint: bool = False,
+        strangers: bool = False,
+    ) -> Meeting:
+        """Each query with its video, by way of every module that is on."""
         encoded = videos.encoded
         groups = QueryGroups(video_index, len(encoded.clips))
         gate = phrases = None
-        asked = queries
         if self.mining is not None:
             mined = self.mining(
                 queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
@@ -157,9 +186,7 @@ class Network(nn.Module):
             evidence.append(self.objects.evidence(videos.objects, phrases, groups))
         if self.activities is not None and videos.activities is not None:
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
-        fused = self.fusion(encoded, queries, groups, evidence)  # (N, T, D_h)
-        head: HeadOutput = self.head(fused, encoded.mask[video_index], encoded.durations[video_index])
-        return NetworkOutput(head, videos, queries, asked, own, phrases, gate)
+        return Meeting(self.fusion(encoded, queries, groups, evidence), queries, own, phrases, gate)
 
     @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
@@ -168,10 +195,10 @@ class Network(nn.Module):
         if self.negatives is None or batch.bounds is None:
             return no_false_negatives(batch.video_index, len(batch.clips))
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
-        if self.contrast is not None and output.own is not None:
+        if self.contrast is not None and output.meeting.own is not None:
             views, sentences = self.contrast.directions(output.asked.sentence), self.contrast.directions(clean)
             mask, index = videos.encoded.mask, batch.video_index
-            scores = self.contrast.scores(output.own, mask[index], views, sentences, batch.bounds)
+            scores = self.contrast.scores(output.meeting.own, mask[index], views, sentences, batch.bounds)
         else:
             views, sentences = (normalize(part.float(), dim=-1) for part in (output.asked.sentence, clean))
             scores = views @ sentences.T

@@ -54,8 +54,8 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
         terms["presence"] = presence_term(network, output, batch, false)
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
     statistics = {} if network.negatives is None else network.negatives.statistics()
-    if output.gate is not None:
-        statistics["gate"] = output.gate.detach().mean()
+    if output.meeting.gate is not None:
+        statistics["gate"] = output.meeting.gate.detach().mean()
     return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
 
 
@@ -65,14 +65,15 @@ def module_terms(
     """The terms of the modules that are on."""
     if batch.bounds is None:
         return {}
-    videos, queries, index = output.videos, output.queries, batch.video_index
+    videos, index = output.videos, batch.video_index
+    queries, own, phrases = output.meeting.queries, output.meeting.own, output.meeting.phrases
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
-    if network.contrast is not None and output.own is not None and videos.contrast is not None:
+    if network.contrast is not None and own is not None and videos.contrast is not None:
         words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
             videos.contrast,
-            output.own,
+            own,
             mask,
             words,
             word_mask,
@@ -83,8 +84,8 @@ def module_terms(
             false.videos,
         )
         terms |= {"contrast": found.moment + found.video, "intra": found.intra}
-    if network.objects is not None and videos.objects is not None and output.phrases is not None and config.objects > 0:
-        terms["objects"] = network.objects.loss(videos.objects, mask, output.phrases, index, batch.bounds, false.videos)
+    if network.objects is not None and videos.objects is not None and phrases is not None and config.objects > 0:
+        terms["objects"] = network.objects.loss(videos.objects, mask, phrases, index, batch.bounds, false.videos)
     if network.activities is not None and videos.activities is not None and config.activities > 0:
         terms["activities"] = network.activities.loss(
             videos.activities, mask, queries.sentence, index, batch.bounds, false.videos
@@ -108,7 +109,7 @@ def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: 
     present = functional.softplus(-output.head.presence).mean()
     if not len(elsewhere):
         return present
-    absent = network.ground(output.videos, strangers, elsewhere, strangers=True).head.presence
+    absent = network.presence(output.videos, strangers, elsewhere)
     return 0.5 * (present + functional.softplus(absent).mean())
 
 

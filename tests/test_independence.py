@@ -101,7 +101,7 @@ def test_padding_and_the_rest_of_the_batch_change_nothing(regions: int) -> None:
         (first.head.boundaries, second.head.boundaries[:2, :9]),
         (first.head.inside, second.head.inside[:2, :9]),
         (first.head.offsets, second.head.offsets[:2, :9]),
-        (first.queries.sentence, second.queries.sentence[:2]),
+        (first.meeting.queries.sentence, second.meeting.queries.sentence[:2]),
     ):
         torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
     torch.testing.assert_close(decode(second.head, 3)[0][:2], decode(first.head, 3)[0], atol=1e-5, rtol=0)
