@@ -1,4 +1,4 @@
-"""Training videos made anew from those at hand: cut to a window, filled up from another, or robbed of a moment.
+"""Training videos made anew from those at hand: cut to a window, joined to a piece of another, or robbed of a moment.
 
 A moment then stands at other places of longer and shorter videos, so that its place says less and its content more.
 The rate of clips is kept and no clip is interpolated. On Charades-STA with CLIP features this was worth about 2
@@ -19,29 +19,27 @@ from mttsg_core.features import VideoFeatures
 
 _KEPT_WHOLE = 0.3  # chance that a side of the window stays at the end of the video
 _SMALLEST_WINDOW = 0.6  # of the video
-_ROOM = 0.6  # of the video, at most, that a window leaves to a piece of another one
 _VISIBLE = 0.75  # of a moment that must lie in the window for its query to stay
 _MARGIN = 1  # clips erased on either side of a moment
 _LEFT = 1 / 3  # of a video, at least, when a moment is erased
-_PIECE = (0.3, 1.2)  # length of the other video's piece, relative to the window, where there is room
+_PIECE = (0.2, 0.6)  # length of the other video's piece, relative to the window
 
 
-def cut_window(item: VideoItem, generator: np.random.Generator, smallest: float = _SMALLEST_WINDOW) -> VideoItem:
+def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     """A window of the video that holds one of its moments, drawn at random, whole. The other queries stay if they can.
 
     Args:
         item: with bounds (Q, 2) in clip units.
         generator: of the randomness.
-        smallest: of the video, that the window keeps.
     """
     clips = len(item.features.clips)
     bounds = _bounds(item)
     start, end = bounds[generator.integers(len(bounds))]
-    first = 0 if generator.random() < _KEPT_WHOLE else _draw(generator, 0, min(start, clips * (1 - smallest)))
+    first = 0 if generator.random() < _KEPT_WHOLE else _draw(generator, 0, min(start, clips * (1 - _SMALLEST_WINDOW)))
     last = (
         clips
         if generator.random() < _KEPT_WHOLE
-        else clips - _draw(generator, 0, clips - max(end, first + clips * smallest))
+        else clips - _draw(generator, 0, clips - max(end, first + clips * _SMALLEST_WINDOW))
     )
     inside = bounds.clip(first, last)
     visible = (inside[:, 1] - inside[:, 0]) >= _VISIBLE * (bounds[:, 1] - bounds[:, 0])
@@ -49,23 +47,13 @@ def cut_window(item: VideoItem, generator: np.random.Generator, smallest: float 
     return VideoItem(_take(item.features, np.arange(first, last)), words, (inside - first)[visible])
 
 
-def join_window(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
-    """A window of the video, and in place of the rest a piece of another one, before it or after it; see `join_piece`.
-
-    The joined video is no longer than the video was, so that a batch of such videos is not padded for the sake of one.
-    """
-    window = cut_window(item, generator, 1 - _ROOM)
-    room = len(item.features.clips) - len(window.features.clips)
-    return join_piece(window, other, room, generator) if room else window
-
-
-def join_piece(item: VideoItem, other: VideoItem, room: int, generator: np.random.Generator) -> VideoItem:
-    """The video with a piece of another one of at most `room` clips, at the same rate, before it or after it.
+def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
+    """The video with a piece of another one, at the same rate, before it or after it.
 
     The queries of the other video whose moment the piece shows are asked too, but for those that both have.
     """
     features, source = item.features, other.features
-    length = min(room, max(1, round(len(features.clips) * generator.uniform(*_PIECE))))
+    length = max(1, round(len(features.clips) * generator.uniform(*_PIECE)))
     step = features.timeline.seconds_per_clip / source.timeline.seconds_per_clip
     length = min(length, max(1, int(len(source.clips) / step)))
     begin = generator.uniform(0, max(0.0, len(source.clips) - length * step))

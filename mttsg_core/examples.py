@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mttsg_core.augment import cut_window, erase_moment, join_window
+from mttsg_core.augment import cut_window, erase_moment, join_piece
 from mttsg_core.batch import Batch, VideoItem, collate, draw_batches
 from mttsg_core.config import TrainingConfig
 from mttsg_core.encoders import TextEncoder
@@ -85,12 +85,12 @@ class Examples:
     ) -> VideoItem:
         item = self._whole(video, config, generator)
         change = generator.random()
-        if change < config.cut:
-            return cut_window(item, generator)
         if change < config.cut + config.join:
-            return join_window(item, self._whole(generator.choice(others), config, generator), generator)
-        if change < config.cut + config.join + config.erase:
-            return erase_moment(item, generator)
+            item = cut_window(item, generator)
+        elif change < config.cut + config.join + config.erase:
+            item = erase_moment(item, generator)
+        if config.cut <= change < config.cut + config.join:
+            item = join_piece(item, self._whole(generator.choice(others), config, generator), generator)
         return item
 
     def _whole(self, video: int, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:
