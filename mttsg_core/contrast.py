@@ -5,6 +5,7 @@ Sentences and clips are projected into one space. There, with positives and nega
     video is its positive;
   - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
     other moments, and its sentence against other stretches of its own video;
+  - between modalities, of clips: a clip of the true moment against those of its own video outside and those of others;
   - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
 A pair that is no known positive may still match: `negatives` says which. The cosine of each clip with the
 sentence is also given to the head.
@@ -12,6 +13,7 @@ sentence is also given to the head.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,11 +21,19 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.layers import QueryGroups, contrastive_loss, masked_softmax, own_columns, symmetric_contrastive_loss
+from mttsg_core.layers import (
+    QueryGroups,
+    contrastive_loss,
+    masked_mean,
+    masked_softmax,
+    own_columns,
+    symmetric_contrastive_loss,
+)
 from mttsg_core.spans import coverage, span_iou
 
 _TEMPERATURE = 0.1
 _SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
+_CLIPS = 16  # others that a clip of the moment is told from
 _STRETCHES = 8  # random stretches of its own video that a sentence is told from
 
 
@@ -31,6 +41,7 @@ class ContrastTerms(NamedTuple):
     """The terms of L_CL, scalars."""
 
     moment: Tensor
+    clip: Tensor
     video: Tensor
     intra: Tensor
 
@@ -126,6 +137,7 @@ class Contrast(nn.Module):
         moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
         return ContrastTerms(
             moment,
+            self._clips(text, clips, mask, own, inside, video_index, false_videos),
             self._videos(text, clips, mask, video_index, false_videos),
             self._views(words, word_mask, own, inside, itself, kept),
         )
@@ -139,6 +151,30 @@ class Contrast(nn.Module):
         other = span_iou(drawn, bounds[:, None]) < _OTHER
         rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
         return softplus(rest - true / _TEMPERATURE).mean()
+
+    def _clips(
+        self,
+        text: Tensor,
+        clips: Tensor,
+        mask: Tensor,
+        own: Tensor,
+        inside: Tensor,
+        video_index: Tensor,
+        false: Tensor,
+    ) -> Tensor:
+        """A sentence with the clips of its moment against as many of the others as `_CLIPS`, by their mean.
+
+        The moment's clips count by the logarithm of their mean exponential: not all of them need to show it.
+        """
+        within, outside = inside > 0.5, (inside == 0) & mask[video_index]  # (N, T)
+        own_match = torch.einsum("ntc,nc->nt", normalize(own, dim=-1), text) / _TEMPERATURE  # (N, T)
+        match = torch.einsum("vtc,nc->nvt", normalize(clips, dim=-1), text) / _TEMPERATURE  # (N, V, T)
+        elsewhere = mask & ~(false | own_columns(video_index, len(clips)))[..., None]  # (N, V, T)
+        others = torch.cat([outside, elsewhere.flatten(1)], dim=1)
+        rest = _log_mean_exp(torch.cat([own_match, match.flatten(1)], dim=1), others)  # (N,)
+        usable = within.any(1) & others.any(1)
+        loss = softplus(rest + math.log(_CLIPS) - _log_mean_exp(own_match, within))
+        return masked_mean(loss, usable, dim=0)
 
     def _videos(self, text: Tensor, clips: Tensor, mask: Tensor, video_index: Tensor, false: Tensor) -> Tensor:
         """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
@@ -162,6 +198,12 @@ class Contrast(nn.Module):
             logits = first @ second.T / _TEMPERATURE  # (N, N)
             loss = loss + contrastive_loss(logits, itself & both[:, None], (kept | kept.T) & both)
         return 0.5 * loss
+
+
+def _log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:
+    """Over the entries of each row (N, M) where `mask` is True: (N,)."""
+    values = values.masked_fill(~mask, torch.finfo(values.dtype).min / 4)
+    return values.logsumexp(1) - mask.sum(1).clamp_min(1).log()
 
 
 def _pooled(weights: Tensor, tokens: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from mttsg_core.evaluation import Dataset
 from mttsg_core.features import same_fingerprint
 from mttsg_core.network import Network
 
+_SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded
 _STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
 
 
@@ -77,8 +78,12 @@ class Examples:
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
         generator = np.random.default_rng([config.seed, epoch])
-        for drawn in draw_batches([len(words) for words in self.words], config.batch_videos, generator):
-            yield collate([self._item(video, drawn, config, generator) for video in drawn])
+        size = config.batch_videos
+        for drawn in draw_batches([len(words) for words in self.words], _SORTED * size, generator):
+            items = [self._item(video, drawn, config, generator) for video in drawn]
+            items.sort(key=lambda item: len(item.features.clips))
+            for first in generator.permutation(range(0, len(items), size)):
+                yield collate(items[first : first + size])
 
     def _item(
         self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator

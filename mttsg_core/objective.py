@@ -83,7 +83,7 @@ def module_terms(
             false.pairs,
             false.videos,
         )
-        terms |= {"contrast": found.moment + found.video, "intra": found.intra}
+        terms |= {"contrast": found.moment + found.clip + found.video, "intra": found.intra}
     if network.objects is not None and videos.objects is not None and phrases is not None and config.objects > 0:
         terms["objects"] = network.objects.loss(videos.objects, mask, phrases, index, batch.bounds, false.videos)
     if network.activities is not None and videos.activities is not None and config.activities > 0:

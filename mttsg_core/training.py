@@ -213,7 +213,7 @@ class _Run:
         self.device = device
         self.progress = _Progress()
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr)
+        self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
         warmup = max(1, round(config.warmup * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,

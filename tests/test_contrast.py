@@ -58,7 +58,7 @@ def test_without_negatives_there_is_nothing_to_learn() -> None:
 
 def test_every_term_reaches_both_sides() -> None:
     torch.manual_seed(0)
-    for name in ("moment", "video", "intra"):
+    for name in ("moment", "clip", "video", "intra"):
         contrast = Contrast(small_config())
         getattr(_terms(contrast, BOUNDS), name).backward()
         for side in (contrast.clip_side, contrast.text_side):
@@ -114,7 +114,7 @@ def test_a_moment_without_length_or_past_the_end_is_finite() -> None:
     contrast = Contrast(small_config())
     bounds = torch.tensor([[3.0, 3.0], [8.0, 8.0], [6.0, 7.0], [0.0, 8.0], [7.99, 8.0]])
     terms = _terms(contrast, bounds)
-    total = terms.moment + terms.video + terms.intra
+    total = terms.moment + terms.clip + terms.video + terms.intra
     total.backward()
     assert total.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in contrast.parameters())
