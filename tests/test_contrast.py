@@ -142,3 +142,32 @@ def test_a_query_sees_the_clips_of_its_video_with_what_it_looks_at(regions: int)
         if contrast.seen_side is not None and seen is not None:
             expected = expected + contrast.seen_side(seen[query])
         torch.testing.assert_close(own[query], expected)
+
+
+def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config(regions=0))
+    sentence, index, bounds = torch.randn(1, 16), torch.tensor([0]), torch.tensor([[1.0, 3.0]])
+    text, mask = contrast.directions(sentence)[0], torch.ones(2, 5, dtype=torch.bool)
+    clips = (-text).expand(2, 5, -1).clone()
+    clips[0, 1:3] = text
+
+    def loss(clips: torch.Tensor, *, false: bool = False, mask: torch.Tensor = mask) -> float:
+        words, groups = torch.randn(1, 2, 16), QueryGroups(index, 2)
+        own = contrast.own_clips(clips, None, groups)
+        none = torch.zeros(1, 1, dtype=torch.bool)
+        videos = torch.tensor([[False, false]])
+        parts = (clips, own, mask, words, none.expand(1, 2), sentence, index, bounds, none, videos)
+        return contrast.terms(*parts).clip.item()
+
+    at_best = loss(clips)
+    assert at_best < 1e-4
+    outside, elsewhere, part = clips.clone(), clips.clone(), clips.clone()
+    outside[0, 4], elsewhere[1, 2], part[0, 1] = text, text, -text
+    assert loss(outside) > 0.5
+    assert loss(elsewhere) > 0.5
+    assert loss(elsewhere, false=True) == pytest.approx(at_best, abs=1e-4)
+    shorter = mask.clone()
+    shorter[1, 2:] = False
+    assert loss(elsewhere, mask=shorter) == pytest.approx(at_best, abs=1e-4)
+    assert loss(part) < 1e-3  # one clip of the moment that shows it is enough
