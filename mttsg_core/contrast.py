@@ -135,10 +135,14 @@ class Contrast(nn.Module):
         kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
         moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
+        own_match = torch.einsum("nc,ntc->nt", text, normalize(own, dim=-1)) / _TEMPERATURE  # (N, T)
+        match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T)
+        own_videos = own_columns(video_index, len(clips))
+        elsewhere = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T)
         return ContrastTerms(
             moment,
-            self._clips(text, clips, mask, own, inside, video_index, false_videos),
-            self._videos(text, clips, mask, video_index, false_videos),
+            self._clips(own_match, own_mask, inside, match, elsewhere),
+            self._videos(match, mask, clips, text, own_videos, false_videos),
             self._views(words, word_mask, own, inside, itself, kept),
         )
 
@@ -152,38 +156,28 @@ class Contrast(nn.Module):
         rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
         return softplus(rest - true / _TEMPERATURE).mean()
 
-    def _clips(
-        self,
-        text: Tensor,
-        clips: Tensor,
-        mask: Tensor,
-        own: Tensor,
-        inside: Tensor,
-        video_index: Tensor,
-        false: Tensor,
-    ) -> Tensor:
+    def _clips(self, own: Tensor, own_mask: Tensor, inside: Tensor, others: Tensor, other_mask: Tensor) -> Tensor:
         """A sentence with the clips of its moment against as many of the others as `_CLIPS`, by their mean.
 
         The moment's clips count by the logarithm of their mean exponential: not all of them need to show it.
-        """
-        within, outside = inside > 0.5, (inside == 0) & mask[video_index]  # (N, T)
-        own_match = torch.einsum("ntc,nc->nt", normalize(own, dim=-1), text) / _TEMPERATURE  # (N, T)
-        match = torch.einsum("vtc,nc->nvt", normalize(clips, dim=-1), text) / _TEMPERATURE  # (N, V, T)
-        elsewhere = mask & ~(false | own_columns(video_index, len(clips)))[..., None]  # (N, V, T)
-        others = torch.cat([outside, elsewhere.flatten(1)], dim=1)
-        rest = _log_mean_exp(torch.cat([own_match, match.flatten(1)], dim=1), others)  # (N,)
-        usable = within.any(1) & others.any(1)
-        loss = softplus(rest + math.log(_CLIPS) - _log_mean_exp(own_match, within))
-        return masked_mean(loss, usable, dim=0)
 
-    def _videos(self, text: Tensor, clips: Tensor, mask: Tensor, video_index: Tensor, false: Tensor) -> Tensor:
+        Args:
+            own: (N, T) logits of the clips of the own video, with own_mask (N, T).
+            inside: (N, T) how much of each lies in the moment.
+            others: (N, V, T) logits of the clips of the videos, with other_mask (N, V, T) for those to be told from.
+        """
+        within, outside = inside > 0.5, (inside == 0) & own_mask  # (N, T)
+        mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
+        rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
+        loss = softplus(rest + math.log(_CLIPS) - _log_mean_exp(own, within))
+        return masked_mean(loss, within.any(1) & mask.any(1), dim=0)
+
+    def _videos(self, match: Tensor, mask: Tensor, clips: Tensor, text: Tensor, own: Tensor, false: Tensor) -> Tensor:
         """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
-        match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1))  # (N, V, T)
-        weights = masked_softmax(match / _TEMPERATURE, mask)  # (N, V, T)
+        weights = masked_softmax(match, mask)  # (N, V, T)
         pooled = torch.einsum("nvt,vtc->nvc", weights, clips)  # (N, V, C)
         scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
-        positives = own_columns(video_index, len(clips))
-        return symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false)
+        return symmetric_contrastive_loss(scores / _TEMPERATURE, own, ~own & ~false)
 
     def _views(
         self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, itself: Tensor, kept: Tensor
