@@ -135,8 +135,8 @@ class Contrast(nn.Module):
         kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
         moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
-        own_match = torch.einsum("nc,ntc->nt", text, normalize(own, dim=-1)) / _TEMPERATURE  # (N, T)
         match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T)
+        own_match = match[torch.arange(len(text), device=text.device), video_index]  # (N, T)
         own_videos = own_columns(video_index, len(clips))
         elsewhere = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T)
         return ContrastTerms(

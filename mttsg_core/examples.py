@@ -18,7 +18,8 @@ from mttsg_core.evaluation import Dataset
 from mttsg_core.features import same_fingerprint
 from mttsg_core.network import Network
 
-_SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded
+_SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded, at most
+_OF_EPOCH = 4  # of so many batches of an epoch, one: else the same videos would always stand together
 _STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
 
 
@@ -79,7 +80,8 @@ class Examples:
         """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
         generator = np.random.default_rng([config.seed, epoch])
         size = config.batch_videos
-        for drawn in draw_batches([len(words) for words in self.words], _SORTED * size, generator):
+        together = size * max(1, min(_SORTED, config.steps_per_epoch(len(self.videos)) // _OF_EPOCH))
+        for drawn in draw_batches([len(words) for words in self.words], together, generator):
             items = [self._item(video, drawn, config, generator) for video in drawn]
             items.sort(key=lambda item: len(item.features.clips))
             for first in generator.permutation(range(0, len(items), size)):
