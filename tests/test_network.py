@@ -167,6 +167,15 @@ def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: Network
     assert [shape[0] for shape in seen] == [2]
 
 
+def test_presence_alone_is_that_of_a_whole_answer(net: Network) -> None:
+    made = batch(LENGTHS)
+    with torch.inference_mode():
+        videos, queries = net.encode_videos(made), net.query_encoder(made.words, made.word_mask)
+        alone = net.presence(videos, queries, made.video_index)
+    assert alone.isfinite().all()
+    torch.testing.assert_close(alone, net(made).head.presence)
+
+
 def test_dropout_is_off_when_answering_and_on_when_learning() -> None:
     net, made = network(dropout=0.5), batch()
     assert torch.equal(net(made).head.spans, net(made).head.spans)
