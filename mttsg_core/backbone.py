@@ -62,14 +62,14 @@ class Standardise(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Clip vectors, how they differ from their video's mean and how they change, with their place, in local context."""
+    """Clip vectors, and how they differ from their video's mean, with their place in time, in local context."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
         self.standardise = Standardise(config.clip_dim)
         self.input_dropout = ChannelDropout(config.input_dropout)
-        self.project = nn.Linear((2 + len(_REACHES)) * config.clip_dim, width)
+        self.project = nn.Linear(2 * config.clip_dim, width)
         self.time = nn.Linear(_TIME_FEATURES, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
@@ -83,9 +83,7 @@ class VideoEncoder(nn.Module):
         there = mask[..., None]
         x = self.standardise(clips) * there
         deviation = x - masked_mean(x, there, dim=1)[:, None]  # (V, T, D_c)
-        held = held_ends(x, mask)
-        changes = [change(held, reach) for reach in _REACHES]  # (V, T, D_c) each
-        x = self.project(self.input_dropout(torch.cat([x, _DEVIATION * deviation, *changes], dim=-1)))  # (V, T, D)
+        x = self.project(self.input_dropout(torch.cat([x, _DEVIATION * deviation], dim=-1)))  # (V, T, D)
         x = self.dropout(self.norm(x + self.time(time_features(mask, durations)))) * there
         for block in self.local:
             x = block(x, mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tiny import REGION_DIM, REGIONS, SIZES
 
-from mttsg_core.backbone import RegionEncoder, VideoEncoder, change, held_ends
+from mttsg_core.backbone import RegionEncoder, change, held_ends
 from mttsg_core.config import NetworkConfig
 
 
@@ -26,16 +26,6 @@ def test_the_last_clip_goes_on_after_the_end_of_its_video() -> None:
     held = held_ends(values, mask)
     assert torch.equal(held[0], values[0])
     assert torch.equal(held[1], values[1, :1].expand(3, 2))
-
-
-def test_a_clip_is_told_whether_it_comes_after_other_clips_or_before_them() -> None:
-    config = NetworkConfig(clip_dim=4, word_dim=4, **{**SIZES, "local_layers": 0})
-    torch.manual_seed(0)
-    encoder = VideoEncoder(config).eval()
-    torch.nn.init.zeros_(encoder.gru.new.weight)  # so that only the input tells
-    rising, mask = torch.linspace(-1, 1, 7)[None, :, None].expand(1, 7, 4), torch.ones(1, 7, dtype=torch.bool)
-    ahead, back = (encoder(clips, mask, torch.tensor([7.0]), None).clips for clips in (rising, rising.flip(1)))
-    assert (ahead[:, 3] - back[:, 3]).abs().max() > 0.05  # the middle clip itself is the same in both
 
 
 def test_a_region_that_grows_is_told_from_one_that_shrinks_by_a_single_clip() -> None:
