@@ -74,16 +74,28 @@ def test_padding_never_changes_a_pool(ragged: tuple[Tensor, Tensor]) -> None:
     _both_ways(AttentionPool(6), *ragged)
 
 
-def test_a_bigru_is_torchs_on_packed_sequences(ragged: tuple[Tensor, Tensor]) -> None:
+def test_a_bigru_goes_step_by_step_both_ways(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
-    ours = BiGRU(6, 8)
-    theirs = nn.GRU(6, 4, batch_first=True, bidirectional=True)
-    weights = dict(ours.ahead.named_parameters())
-    weights |= {f"{name}_reverse": value for name, value in ours.back.named_parameters()}
-    theirs.load_state_dict(weights)
-    packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
-    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
-    torch.testing.assert_close(ours(x, mask), expected, atol=1e-6, rtol=1e-5)
+    layer = BiGRU(6, 8)
+    found = layer(x, mask)
+    keep, new = layer.keep(x).sigmoid(), layer.new(x).tanh()
+    for row, length in enumerate(LENGTHS):
+        ahead, back = torch.zeros(4), torch.zeros(4)
+        for step in range(length):
+            kept, added = keep[row, step, :4], new[row, step, :4]
+            ahead = kept * ahead + (1 - kept) * added
+            torch.testing.assert_close(found[row, step, :4], ahead)
+            kept, added = keep[row, length - 1 - step, 4:], new[row, length - 1 - step, 4:]
+            back = kept * back + (1 - kept) * added
+            torch.testing.assert_close(found[row, length - 1 - step, 4:], back)
+
+
+def test_the_gradient_of_a_bigru_is_its_own(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    layer = BiGRU(6, 8).double()
+    assert torch.autograd.gradcheck(
+        lambda *inputs: layer(inputs[0], mask), (x.double().requires_grad_(), *layer.parameters())
+    )
 
 
 def test_dropped_channels_are_dropped_over_all_of_time() -> None:
