@@ -69,7 +69,8 @@ def module_terms(
     queries, own, phrases = output.meeting.queries, output.meeting.own, output.meeting.phrases
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
-    if network.contrast is not None and own is not None and videos.contrast is not None:
+    weight = config.contrast + config.intra
+    if network.contrast is not None and own is not None and videos.contrast is not None and weight > 0:
         words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
             videos.contrast,

@@ -112,6 +112,12 @@ def test_the_total_is_the_weighted_sum_of_its_terms(switches: dict[str, bool], w
     assert not any(value.requires_grad for value in losses.terms.values())
 
 
+def test_a_term_without_weight_is_not_computed() -> None:
+    net, made = network(), batch(bounds=True)
+    weights = LossConfig(contrast=0, intra=0, objects=0, activities=0, presence=0)
+    assert objective(net, net(made), made, weights).terms.keys() == TERMS
+
+
 def test_presence_switched_off_asks_nothing_of_other_videos() -> None:
     net, made = network(presence=False), batch(bounds=True)
     assert objective(net, net(made), made, LossConfig()).terms.keys() >= TERMS
