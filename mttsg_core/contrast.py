@@ -6,6 +6,7 @@ Sentences and clips are projected into one space. There, with positives and nega
   - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
     other moments, and its sentence against other stretches of its own video;
   - between modalities, of clips: a clip of the true moment against those of its own video outside and those of others;
+    where clips have regions, each sentence sees those of every video by what it looks at in them;
   - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
 A pair that is no known positive may still match: `negatives` says which. The cosine of each clip with the
 sentence is also given to the head.
@@ -22,7 +23,6 @@ from torch.nn.functional import normalize, softplus
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.layers import (
-    QueryGroups,
     contrastive_loss,
     masked_mean,
     masked_softmax,
@@ -63,13 +63,9 @@ class Contrast(nn.Module):
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def own_clips(self, clips: Tensor, seen: Tensor | None, groups: QueryGroups) -> Tensor:
-        """The clips of each query's video as the query sees them: with what it looks at in their regions.
-
-        clips (V, T, C) and seen (N, T, H * D_o), or None without regions, to (N, T, C).
-        """
-        own = clips.index_select(0, groups.video_index)
-        return own if self.seen_side is None or seen is None else own + self.seen_side(seen)
+    def clips_seen(self, clips: Tensor, seen: Tensor | None) -> Tensor:
+        """Clips (..., T, C) as queries see them: with what they look at in the regions (..., T, H * D_o), if any."""
+        return clips if self.seen_side is None or seen is None else clips + self.seen_side(seen)
 
     def evidence(self, own: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
         """How well each clip matches: own clips (N, T, C), mask (N, T) and sentences s' (N, D) to (N, T, D_h)."""
@@ -87,7 +83,7 @@ class Contrast(nn.Module):
         """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
         Args:
-            own: (N, T, C), see `own_clips`.
+            own: (N, T, C) the clips of each query's video, see `clips_seen`.
             mask: (N, T).
             views: (N, C) directions of the sentences.
             sentences: (N, C) the same, encoded without dropout.
@@ -99,7 +95,8 @@ class Contrast(nn.Module):
 
     def terms(
         self,
-        clips: Tensor,
+        everywhere: Tensor,
+        there: Tensor,
         own: Tensor,
         mask: Tensor,
         words: Tensor,
@@ -113,8 +110,10 @@ class Contrast(nn.Module):
         """The losses of a batch.
 
         Args:
-            clips: (V, T, C), see `forward`.
-            own: (N, T, C), see `own_clips`.
+            everywhere: (N, V, T', C) some clips of all the videos as each query sees them; (1, V, T', C) if all see
+                the same.
+            there: (V, T') its mask.
+            own: (N, T, C) the clips of each query's video, see `clips_seen`.
             mask: (V, T).
             words: (N, L, D), with word_mask (N, L).
             sentence: s' (N, D).
@@ -124,8 +123,8 @@ class Contrast(nn.Module):
             false_videos: (N, V) other videos that are none.
         """
         text = self.directions(sentence)
-        clips, own, own_mask = clips.float(), own.float(), mask[video_index]  # (N, T)
-        inside = coverage(bounds, clips.shape[1]) * own_mask  # (N, T)
+        everywhere, own, own_mask = everywhere.float(), own.float(), mask[video_index]  # (N, T)
+        inside = coverage(bounds, own.shape[1]) * own_mask  # (N, T)
         scores = text @ _pooled(inside, own).T  # (N, N)
         same_video = video_index[:, None] == video_index
         overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
@@ -135,14 +134,14 @@ class Contrast(nn.Module):
         kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
         moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
-        match = torch.einsum("nc,vtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T)
-        own_match = match[torch.arange(len(text), device=text.device), video_index]  # (N, T)
-        own_videos = own_columns(video_index, len(clips))
-        elsewhere = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T)
+        own_match = torch.einsum("nc,ntc->nt", text, normalize(own, dim=-1)) / _TEMPERATURE  # (N, T)
+        match = torch.einsum("nc,nvtc->nvt", text, normalize(everywhere, dim=-1)) / _TEMPERATURE  # (N, V, T')
+        own_videos = own_columns(video_index, len(mask))
+        elsewhere = there & ~(own_videos | false_videos)[..., None]  # (N, V, T')
         return ContrastTerms(
             moment,
             self._clips(own_match, own_mask, inside, match, elsewhere),
-            self._videos(match, mask, clips, text, own_videos, false_videos),
+            self._videos(match, there, everywhere, text, own_videos, false_videos),
             self._views(words, word_mask, own, inside, itself, kept),
         )
 
@@ -175,7 +174,7 @@ class Contrast(nn.Module):
     def _videos(self, match: Tensor, mask: Tensor, clips: Tensor, text: Tensor, own: Tensor, false: Tensor) -> Tensor:
         """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
         weights = masked_softmax(match, mask)  # (N, V, T)
-        pooled = torch.einsum("nvt,vtc->nvc", weights, clips)  # (N, V, C)
+        pooled = torch.einsum("nvt,nvtc->nvc", weights, clips)  # (N, V, C)
         scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
         return symmetric_contrastive_loss(scores / _TEMPERATURE, own, ~own & ~false)
 

@@ -26,6 +26,13 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     return (values * mask).sum(dim) / mask.sum(dim).clamp_min(1)
 
 
+def drawn_steps(mask: Tensor, count: int) -> Tensor:
+    """(B, count) steps where `mask` (B, T) is True, one at random of each of `count` equal parts of the row."""
+    lengths = mask.sum(1, keepdim=True)
+    parts = torch.arange(count, device=mask.device) + torch.rand(len(mask), count, device=mask.device)
+    return torch.minimum((parts / count * lengths).long(), lengths - 1)
+
+
 class ChannelDropout(nn.Module):
     """Drops channels of (B, D), or of (B, T, D) for all of the T steps at once."""
 

@@ -16,10 +16,12 @@ from mttsg_core.batch import Batch
 from mttsg_core.config import NetworkConfig
 from mttsg_core.contrast import Contrast
 from mttsg_core.head import GroundingHead, HeadOutput
-from mttsg_core.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.layers import ChannelDropout, QueryGroups, drawn_steps, masked_softmax
 from mttsg_core.mining import Mining
 from mttsg_core.negatives import FalseNegatives, Negatives, no_false_negatives
 from mttsg_core.objects import Objects
+
+_SEEN_CLIPS = 8  # clips of every video that each query of a batch looks at in training
 
 
 class PreparedVideos(NamedTuple):
@@ -179,7 +181,7 @@ class Network(nn.Module):
             seen, looked = self.look(encoded.regions, sentence, groups)  # (N, T, H * D_o), (N, T, D_h)
             evidence.append(looked)
         if self.contrast is not None and videos.contrast is not None:
-            own = self.contrast.own_clips(videos.contrast, seen, groups)  # (N, T, C)
+            own = self.contrast.clips_seen(videos.contrast[video_index], seen)  # (N, T, C)
             evidence.append(self.contrast.evidence(own, encoded.mask[video_index], sentence))
         if self.objects is not None and videos.objects is not None:
             phrases = self.objects.phrases(queries.words, queries.mask)
@@ -187,6 +189,25 @@ class Network(nn.Module):
         if self.activities is not None and videos.activities is not None:
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
         return Meeting(self.fusion(encoded, queries, groups, evidence), queries, own, phrases, gate)
+
+    def everywhere(self, output: NetworkOutput) -> tuple[Tensor, Tensor]:
+        """Clips of all the videos as each query sees them, in the space of the contrast, and their mask.
+
+        Returns:
+            (N, V, T', C) and (V, T'). Queries that look at regions see a few clips of each video, evenly spread and
+            drawn anew each time; others see all of them, and all the same: (1, V, T, C).
+
+        Raises:
+            ValueError: if the contrast is switched off.
+        """
+        clips, encoded = output.videos.contrast, output.videos.encoded
+        if self.contrast is None or clips is None:
+            raise ValueError("this network was built without contrast")
+        if self.look is None or encoded.regions is None:
+            return clips[None], encoded.mask
+        drawn = torch.arange(len(clips), device=clips.device)[:, None], drawn_steps(encoded.mask, _SEEN_CLIPS)
+        seen = self.look.everywhere(encoded.regions[drawn], output.meeting.queries.sentence)  # (N, V, T', H * D_o)
+        return self.contrast.clips_seen(clips[drawn], seen), encoded.mask[drawn]
 
     @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
@@ -257,9 +278,9 @@ class RegionLook(nn.Module):
 
     def forward(self, regions: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
         """regions (V, T, R, D_o) and sentence (N, D) to what is seen (N, T, H * D_o), and what it says (N, T, D_h)."""
-        videos, clips, _, width = regions.shape
-        query = groups.group(self.query(sentence) / math.sqrt(width))  # (V, Q, H * D_o)
-        score = query.reshape(videos, 1, -1, width) @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
+        videos, clips = regions.shape[:2]
+        query = groups.group(self._queries(sentence))  # (V, Q, H, D_o)
+        score = query.flatten(1, 2)[:, None] @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
         weights = score.softmax(-1)
         strength = score.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H) the logarithm of the sum of exp(score)
 
@@ -270,6 +291,18 @@ class RegionLook(nn.Module):
         seen = of_query(weights @ regions)
         looked = nn.functional.gelu(self.seen(seen) + self.strength(of_query(strength)))
         return seen, looked * (1 + self.gate(sentence)[:, None])
+
+    def everywhere(self, regions: Tensor, sentence: Tensor) -> Tensor:
+        """What each sentence (N, D) sees in all of the regions (V, T, R, D_o): (N, V, T, H * D_o)."""
+        query = self._queries(sentence).flatten(0, 1)  # (N * H, D_o)
+        weights = (query @ regions.transpose(-1, -2)).softmax(-1)  # (V, T, N * H, R)
+        seen = (weights @ regions).unflatten(2, (-1, self.heads))  # (V, T, N, H, D_o)
+        return seen.movedim(2, 0).flatten(-2)
+
+    def _queries(self, sentence: Tensor) -> Tensor:
+        """(N, D) to what each head looks for, (N, H, D_o), scaled for a softmax of its products."""
+        queries: Tensor = self.query(sentence).unflatten(-1, (self.heads, -1))
+        return queries / math.sqrt(queries.shape[-1])
 
 
 def build_network(config: NetworkConfig) -> Network:

@@ -70,10 +70,10 @@ def module_terms(
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
     weight = config.contrast + config.intra
-    if network.contrast is not None and own is not None and videos.contrast is not None and weight > 0:
+    if network.contrast is not None and own is not None and weight > 0:
         words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
-            videos.contrast,
+            *network.everywhere(output),
             own,
             mask,
             words,

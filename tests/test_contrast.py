@@ -5,11 +5,11 @@ import torch
 from small_networks import small_config
 
 from mttsg_core.contrast import Contrast, ContrastTerms
-from mttsg_core.layers import QueryGroups, contrastive_loss
+from mttsg_core.layers import contrastive_loss
 
 
 def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
-    """Clips, clips as the queries see them, mask, words, word mask, sentences and videos of a batch."""
+    """All clips, those of its video as each query sees them, each with a mask; words with theirs, sentences, videos."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
     mask[1, 5:] = False
@@ -18,8 +18,8 @@ def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
     word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
-    own = contrast.own_clips(clips, torch.randn(5, 8, 16, generator=generator), QueryGroups(index, 3))
-    return clips, own, mask, words, word_mask, sentence, index
+    own = contrast.clips_seen(clips[index], torch.randn(5, 8, 16, generator=generator))
+    return clips[None], mask, own, mask, words, word_mask, sentence, index
 
 
 def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
@@ -75,7 +75,7 @@ def test_learning_brings_sentences_to_their_moments() -> None:
         optimizer.zero_grad()
         (terms.moment + terms.video).backward()
         optimizer.step()
-    _, own, mask, _, _, sentence, index = _parts(contrast)
+    _, _, own, mask, _, _, sentence, index = _parts(contrast)
     text = contrast.directions(sentence)
     scores = contrast.scores(own, mask[index], text, text * 0, BOUNDS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
@@ -101,7 +101,7 @@ def test_false_negatives_take_no_part() -> None:
 def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config())
-    _, own, mask, _, _, sentence, index = _parts(contrast)
+    _, _, own, mask, _, _, sentence, index = _parts(contrast)
     text = contrast.directions(sentence)
     torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
     scores = contrast.scores(own, mask[index], text, text, BOUNDS)
@@ -131,17 +131,15 @@ def test_evidence_ignores_padding() -> None:
 
 
 @pytest.mark.parametrize("regions", [0, 3])
-def test_a_query_sees_the_clips_of_its_video_with_what_it_looks_at(regions: int) -> None:
+def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config(regions=regions))
-    clips, index = torch.randn(3, 5, 8), torch.tensor([2, 0, 2])
-    seen = torch.randn(3, 5, 16) if regions else None
-    own = contrast.own_clips(clips, seen, QueryGroups(index, 3))
-    for query, video in enumerate(index.tolist()):
-        expected = clips[video]
-        if contrast.seen_side is not None and seen is not None:
-            expected = expected + contrast.seen_side(seen[query])
-        torch.testing.assert_close(own[query], expected)
+    clips, seen = torch.randn(3, 5, 8), torch.randn(3, 5, 16) if regions else None
+    expected = clips
+    if contrast.seen_side is not None and seen is not None:
+        expected = clips + contrast.seen_side(seen)
+    assert (contrast.seen_side is not None) == bool(regions)
+    torch.testing.assert_close(contrast.clips_seen(clips, seen), expected)
 
 
 def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
@@ -153,11 +151,10 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
     clips[0, 1:3] = text
 
     def loss(clips: torch.Tensor, *, false: bool = False, mask: torch.Tensor = mask) -> float:
-        words, groups = torch.randn(1, 2, 16), QueryGroups(index, 2)
-        own = contrast.own_clips(clips, None, groups)
+        words = torch.randn(1, 2, 16)
         none = torch.zeros(1, 1, dtype=torch.bool)
         videos = torch.tensor([[False, false]])
-        parts = (clips, own, mask, words, none.expand(1, 2), sentence, index, bounds, none, videos)
+        parts = (clips[None], mask, clips[index], mask, words, none.expand(1, 2), sentence, index, bounds, none, videos)
         return contrast.terms(*parts).clip.item()
 
     at_best = loss(clips)

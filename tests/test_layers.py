@@ -12,6 +12,7 @@ from mttsg_core.layers import (
     ChannelDropout,
     LocalBlock,
     QueryGroups,
+    drawn_steps,
     masked_log_softmax,
     masked_mean,
     masked_softmax,
@@ -96,6 +97,18 @@ def test_the_gradient_of_a_bigru_is_its_own(ragged: tuple[Tensor, Tensor]) -> No
     assert torch.autograd.gradcheck(
         lambda *inputs: layer(inputs[0], mask), (x.double().requires_grad_(), *layer.parameters())
     )
+
+
+def test_steps_are_drawn_from_all_of_a_row_and_never_from_its_padding(
+    ragged: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, mask = ragged
+    drawn = torch.stack([drawn_steps(mask, 3) for _ in range(200)])  # (200, 3, 3)
+    for row, length in enumerate(LENGTHS):
+        assert set(drawn[:, row].flatten().tolist()) == set(range(length))
+    assert (drawn.diff(dim=-1) >= 0).all()
+    monkeypatch.setattr(torch, "rand", lambda *shape, device: torch.full(shape, 1 - 2**-24))
+    assert drawn_steps(mask, 8)[:, -1].tolist() == [length - 1 for length in LENGTHS]  # even when rounding goes up
 
 
 def test_dropped_channels_are_dropped_over_all_of_time() -> None:

@@ -176,6 +176,33 @@ def test_presence_alone_is_that_of_a_whole_answer(net: Network) -> None:
     torch.testing.assert_close(alone, net(made).head.presence)
 
 
+def test_every_query_looks_at_the_clips_of_every_video(net: Network) -> None:
+    made = collate([item(20, 2, seed=0), item(1, 1, seed=1)])
+    output = net(made)
+    torch.manual_seed(0)
+    seen, there = net.everywhere(output)  # (N, V, T', C), (V, T')
+    assert there.all()  # none is drawn from the padding
+    assert seen.shape[:2] == (3, 2)
+    for query in range(3):
+        own = output.meeting.own
+        assert own is not None
+        for clip in seen[query, made.video_index[query]]:  # each is one of those that the query sees in its own video
+            assert (own[query] - clip).abs().amax(-1).min() < 1e-5
+    assert (seen[0] - seen[1]).abs().max() > 1e-3
+    assert len(seen[0, 0].unique(dim=0)) > 4
+
+
+def test_without_regions_all_queries_see_the_same_clips() -> None:
+    net = network(regions=False)
+    made = collate([item(6, 2, regions=False), item(3, 1, seed=1, regions=False)])
+    output = net(made)
+    seen, there = net.everywhere(output)
+    assert seen.shape[:3] == (1, 2, 6)
+    assert there.tolist() == output.videos.encoded.mask.tolist()
+    assert output.meeting.own is not None
+    torch.testing.assert_close(output.meeting.own[2], seen[0, 1])
+
+
 def test_dropout_is_off_when_answering_and_on_when_learning() -> None:
     net, made = network(dropout=0.5), batch()
     assert torch.equal(net(made).head.spans, net(made).head.spans)
