@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class ChannelDropout(nn.Module):
             return x
         shape = (x.shape[0], 1, x.shape[-1]) if x.ndim == 3 else x.shape
         kept = x.new_empty(shape).bernoulli_(1 - self.share)
-        return x * kept / (1 - self.share)
+        return x * kept.div_(1 - self.share)
 
 
 class LocalBlock(nn.Module):
@@ -85,38 +86,46 @@ class BiGRU(nn.Module):
         x, there = x.transpose(0, 1), mask.T[..., None]  # (T, B, D_in), (T, B, 1)
         keep = self.keep(x).sigmoid()  # (T, B, width)
         new = (1 - keep) * self.new(x).tanh() * there  # nothing comes from the padding, so the way back may begin there
-        states: Tensor = _Recurrence.apply(_back_turned(keep), _back_turned(new))  # type: ignore[no-untyped-call]
-        return (_back_turned(states) * there).transpose(0, 1)
-
-
-def _back_turned(x: Tensor) -> Tensor:
-    """(T, B, D) with the second half of its entries in the opposite order of time; its own inverse."""
-    ahead, back = x.chunk(2, dim=-1)
-    return torch.cat([ahead, back.flip(0)], dim=-1)
+        states: Tensor = _Recurrence.apply(keep, new)  # type: ignore[no-untyped-call]
+        return (states * there).transpose(0, 1)
 
 
 class _Recurrence(torch.autograd.Function):
-    """h_t = keep_t h_{t-1} + new_t over (T, B, D), from 0; recording every step would take several times as long."""
+    """h_t = keep_t h_{t-1} + new_t over (T, B, D), from 0; the second half of the entries goes from the last step back.
+
+    Recording every step would take several times as long.
+    """
 
     @staticmethod
     def forward(ctx: Any, keep: Tensor, new: Tensor) -> Tensor:
         states = torch.empty_like(new)
-        state = torch.zeros_like(new[0])
-        for kept, added, here in zip(keep, new, states, strict=True):
-            state = torch.addcmul(added, kept, state, out=here)
+        for keeps, news, here in _both_ways(keep, new, states):
+            state = torch.zeros_like(news[0])
+            for kept, added, out in zip(keeps, news, here, strict=True):
+                state = torch.addcmul(added, kept, state, out=out)
         ctx.save_for_backward(keep, states)
         return states
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         [gradient], (keep, states) = gradients, ctx.saved_tensors
-        of_new, of_keep = torch.empty_like(keep), torch.zeros_like(keep)
-        later = kept = torch.zeros_like(keep[0])
-        for step in range(len(keep) - 1, -1, -1):
-            later = torch.addcmul(gradient[step], kept, later, out=of_new[step])
-            kept = keep[step]
-        of_keep[1:] = of_new[1:] * states[:-1]
+        of_new, of_keep = torch.empty_like(keep), torch.empty_like(keep)
+        for given, keeps, before, new_here, keep_here in _both_ways(gradient, keep, states, of_new, of_keep):
+            later = kept = torch.zeros_like(keeps[0])
+            for step in range(len(keeps) - 1, -1, -1):
+                later = torch.addcmul(given[step], kept, later, out=new_here[step])
+                kept = keeps[step]
+                if step:
+                    torch.mul(later, before[step - 1], out=keep_here[step])
+            keep_here[0].zero_()
         return of_keep, of_new
+
+
+def _both_ways(*tensors: Tensor) -> Iterator[list[tuple[Tensor, ...]]]:
+    """The steps of (T, B, D) in the order in which the first half of the entries takes them, then the second half."""
+    halves = [tensor.chunk(2, dim=-1) for tensor in tensors]
+    yield [ahead.unbind() for ahead, _ in halves]
+    yield [back.unbind()[::-1] for _, back in halves]
 
 
 class AttentionPool(nn.Module):

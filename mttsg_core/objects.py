@@ -22,6 +22,7 @@ _TEMPERATURE = 0.1
 _WIDEST = 3  # words of a phrase
 _APART = 0.1  # weight of the term that keeps prototypes apart
 _CLIPS = 32  # clips of a video that the loss looks at, evenly spread, at most
+_LOWEST = -3.0  # added to cosines with what is not there
 _CHUNK = 8  # videos whose scores with all sentences are held at once
 
 
@@ -100,13 +101,12 @@ class Objects(nn.Module):
         objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
         bounds = bounds / step
         inside = (coverage(bounds, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
-        lowest = -2.0
+        nowhere = (~mask * _LOWEST).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
         columns = []
-        for first in range(0, len(objects), _CHUNK):
-            part = objects[first : first + _CHUNK]  # (V', T, K_o, C)
-            best = _best_object(part, phrases.expand(len(part), *phrases.shape))  # (V', N, K_w, T)
-            there = mask[first : first + _CHUNK, None, None]  # (V', 1, 1, T)
-            columns.append(best.masked_fill(~there, lowest).amax(-1).mean(-1).T)  # (N, V')
+        for part, padding in zip(objects.flatten(1, 2).split(_CHUNK), nowhere.split(_CHUNK), strict=True):
+            every = phrases.flatten(0, 1).expand(len(part), -1, -1)  # (V', N * K_w, C)
+            cosines = torch.baddbmm(padding[:, None], every, part.transpose(1, 2))  # (V', N * K_w, T * K_o)
+            columns.append(cosines.max(-1).values.unflatten(1, phrases.shape[:2]).mean(-1).T)  # (N, V')
         scores = torch.cat(columns, dim=1)  # (N, V)
         positives = own_columns(video_index, len(objects))
         loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
