@@ -37,6 +37,18 @@ _CLIPS = 16  # others that a clip of the moment is told from
 _STRETCHES = 8  # random stretches of its own video that a sentence is told from
 
 
+class SeenClips(NamedTuple):
+    """Clips in the common space, as queries see them: with what they look at in the regions.
+
+    Attributes:
+        vectors: (..., T, C).
+        mask: (..., T).
+    """
+
+    vectors: Tensor
+    mask: Tensor
+
+
 class ContrastTerms(NamedTuple):
     """The terms of L_CL, scalars."""
 
@@ -63,15 +75,15 @@ class Contrast(nn.Module):
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def clips_seen(self, clips: Tensor, seen: Tensor | None) -> Tensor:
-        """Clips (..., T, C) as queries see them: with what they look at in the regions (..., T, H * D_o), if any."""
-        return clips if self.seen_side is None or seen is None else clips + self.seen_side(seen)
+    def look(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> SeenClips:
+        """Clips (..., T, C) with what queries look at in their regions (..., T, H * D_o), if any; mask (..., T)."""
+        return SeenClips(clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask)
 
-    def evidence(self, own: Tensor, mask: Tensor, sentence: Tensor) -> Tensor:
-        """How well each clip matches: own clips (N, T, C), mask (N, T) and sentences s' (N, D) to (N, T, D_h)."""
+    def evidence(self, own: SeenClips, sentence: Tensor) -> Tensor:
+        """How well each clip matches: N queries' own clips (N, T, C) and sentences s' (N, D) to (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
-        match = torch.einsum("ntc,nc->nt", normalize(own, dim=-1), text)  # (N, T)
-        share = masked_softmax(match / _TEMPERATURE, mask) * mask.sum(1, keepdim=True)  # (N, T)
+        match = torch.einsum("ntc,nc->nt", normalize(own.vectors, dim=-1), text)  # (N, T)
+        share = masked_softmax(match / _TEMPERATURE, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
         evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return evidence
 
@@ -79,26 +91,23 @@ class Contrast(nn.Module):
         """Sentences s (N, D) in the common space, of length 1: (N, C)."""
         return normalize(self.text_side(sentence).float(), dim=-1)
 
-    def scores(self, own: Tensor, mask: Tensor, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
+    def scores(self, own: SeenClips, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
         """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
         Args:
-            own: (N, T, C) the clips of each query's video, see `clips_seen`.
-            mask: (N, T).
+            own: (N, T, C) the clips of each query's video as it sees them.
             views: (N, C) directions of the sentences.
             sentences: (N, C) the same, encoded without dropout.
             bounds: (N, 2).
         """
-        inside = coverage(bounds, own.shape[1]) * mask  # (N, T)
-        pairs = _pooled(inside, own.float()) + sentences  # (N, C)
+        inside = coverage(bounds, own.mask.shape[1]) * own.mask  # (N, T)
+        pairs = _pooled(inside, own.vectors.float()) + sentences  # (N, C)
         return 0.5 * views @ pairs.T
 
     def terms(
         self,
-        everywhere: Tensor,
-        there: Tensor,
-        own: Tensor,
-        mask: Tensor,
+        everywhere: SeenClips,
+        own: SeenClips,
         words: Tensor,
         word_mask: Tensor,
         sentence: Tensor,
@@ -110,11 +119,9 @@ class Contrast(nn.Module):
         """The losses of a batch.
 
         Args:
-            everywhere: (N, V, T', C) some clips of all the videos as each query sees them; (1, V, T', C) if all see
-                the same.
-            there: (V, T') its mask.
-            own: (N, T, C) the clips of each query's video, see `clips_seen`.
-            mask: (V, T).
+            everywhere: (N, V, T', C) some clips of all the videos as each query sees them, with mask (V, T');
+                (1, V, T', C) if all see the same.
+            own: (N, T, C) the clips of each query's video as it sees them.
             words: (N, L, D), with word_mask (N, L).
             sentence: s' (N, D).
             video_index: (N,).
@@ -123,9 +130,10 @@ class Contrast(nn.Module):
             false_videos: (N, V) other videos that are none.
         """
         text = self.directions(sentence)
-        everywhere, own, own_mask = everywhere.float(), own.float(), mask[video_index]  # (N, T)
-        inside = coverage(bounds, own.shape[1]) * own_mask  # (N, T)
-        scores = text @ _pooled(inside, own).T  # (N, N)
+        clips, there = everywhere.vectors.float(), everywhere.mask  # (N or 1, V, T', C), (V, T')
+        own_clips, own_mask = own.vectors.float(), own.mask  # (N, T, C), (N, T)
+        inside = coverage(bounds, own_mask.shape[1]) * own_mask  # (N, T)
+        scores = text @ _pooled(inside, own_clips).T  # (N, N)
         same_video = video_index[:, None] == video_index
         overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
         itself = torch.eye(len(text), dtype=torch.bool, device=text.device)
@@ -133,16 +141,16 @@ class Contrast(nn.Module):
         negatives = ~itself & ~(same_video & (overlap >= _OTHER))
         kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
-        moment = moment + self._stretches(text, scores.diagonal(), own, own_mask, bounds)
-        own_match = torch.einsum("nc,ntc->nt", text, normalize(own, dim=-1)) / _TEMPERATURE  # (N, T)
-        match = torch.einsum("nc,nvtc->nvt", text, normalize(everywhere, dim=-1)) / _TEMPERATURE  # (N, V, T')
-        own_videos = own_columns(video_index, len(mask))
+        moment = moment + self._stretches(text, scores.diagonal(), own_clips, own_mask, bounds)
+        own_match = torch.einsum("nc,ntc->nt", text, normalize(own_clips, dim=-1)) / _TEMPERATURE  # (N, T)
+        match = torch.einsum("nc,nvtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T')
+        own_videos = own_columns(video_index, len(there))
         elsewhere = there & ~(own_videos | false_videos)[..., None]  # (N, V, T')
         return ContrastTerms(
             moment,
             self._clips(own_match, own_mask, inside, match, elsewhere),
-            self._videos(match, there, everywhere, text, own_videos, false_videos),
-            self._views(words, word_mask, own, inside, itself, kept),
+            self._videos(match, there, clips, text, own_videos, false_videos),
+            self._views(words, word_mask, own_clips, inside, itself, kept),
         )
 
     def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor) -> Tensor:

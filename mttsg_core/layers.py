@@ -153,17 +153,22 @@ class QueryGroups:
         same = torch.nn.functional.one_hot(video_index, videos).cumsum(0)  # (N, V)
         self.video_index = video_index
         self.videos = videos
-        self.slot = same.gather(1, video_index[:, None]).squeeze(1) - 1  # (N,) its place among its video's queries
-        self.size = int(self.slot.max()) + 1 if len(video_index) else 0
+        number = same.gather(1, video_index[:, None]).squeeze(1) - 1  # (N,) of each query among its video's
+        self.size = int(number.max()) + 1 if len(video_index) else 0
+        self.slot = video_index * self.size + number  # (N,) where it stands among V * Q
 
     def group(self, values: Tensor) -> Tensor:
         """(N, ...) to (V, Q, ...), zeros in the places that no query has."""
-        grouped = values.new_zeros(self.videos, self.size, *values.shape[1:])
-        return grouped.index_put((self.video_index, self.slot), values)
+        empty = values.new_zeros(self.videos * self.size, *values.shape[1:])
+        return empty.index_copy(0, self.slot, values).unflatten(0, (self.videos, self.size))
 
     def ungroup(self, grouped: Tensor) -> Tensor:
         """(V, Q, ...) to (N, ...), the inverse of `group`."""
-        return grouped[self.video_index, self.slot]
+        return grouped.flatten(0, 1).index_select(0, self.slot)
+
+    def of_video(self, values: Tensor) -> Tensor:
+        """(V, ...) to (N, ...), those of each query's video."""
+        return values.index_select(0, self.video_index)
 
     def product(self, queries: Tensor, videos: Tensor) -> Tensor:
         """Each query's matrix (or vector) times that of its video: (N, ..., C) and (V, C, X) to (N, ..., X)."""

@@ -14,7 +14,7 @@ from mttsg_core.activities import Activities, VideoActivities
 from mttsg_core.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.batch import Batch
 from mttsg_core.config import NetworkConfig
-from mttsg_core.contrast import Contrast
+from mttsg_core.contrast import Contrast, SeenClips
 from mttsg_core.head import GroundingHead, HeadOutput
 from mttsg_core.layers import ChannelDropout, QueryGroups, drawn_steps, masked_softmax
 from mttsg_core.mining import Mining
@@ -67,14 +67,14 @@ class Meeting(NamedTuple):
     Attributes:
         fused: (N, T, D_h) the clips as the query sees them, for the head.
         queries: after mining.
-        own: (N, T, C) the clips as the query sees them, in the space of the contrast, or None.
+        own: (N, T, C) the clips of its video in the space of the contrast, or None.
         phrases: (N, K_w, C) phrase prototypes, or None.
         gate: (N, D) how far mining was let in, or None.
     """
 
     fused: Tensor
     queries: EncodedQueries
-    own: Tensor | None
+    own: SeenClips | None
     phrases: Tensor | None
     gate: Tensor | None
 
@@ -181,8 +181,8 @@ class Network(nn.Module):
             seen, looked = self.look(encoded.regions, sentence, groups)  # (N, T, H * D_o), (N, T, D_h)
             evidence.append(looked)
         if self.contrast is not None and videos.contrast is not None:
-            own = self.contrast.clips_seen(videos.contrast[video_index], seen)  # (N, T, C)
-            evidence.append(self.contrast.evidence(own, encoded.mask[video_index], sentence))
+            own = self.contrast.look(groups.of_video(videos.contrast), seen, groups.of_video(encoded.mask))  # (N, T, C)
+            evidence.append(self.contrast.evidence(own, sentence))
         if self.objects is not None and videos.objects is not None:
             phrases = self.objects.phrases(queries.words, queries.mask)
             evidence.append(self.objects.evidence(videos.objects, phrases, groups))
@@ -190,8 +190,8 @@ class Network(nn.Module):
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
         return Meeting(self.fusion(encoded, queries, groups, evidence), queries, own, phrases, gate)
 
-    def everywhere(self, output: NetworkOutput) -> tuple[Tensor, Tensor]:
-        """Clips of all the videos as each query sees them, in the space of the contrast, and their mask.
+    def everywhere(self, output: NetworkOutput) -> SeenClips:
+        """Clips of all the videos as each query sees them, in the space of the contrast.
 
         Returns:
             (N, V, T', C) and (V, T'). Queries that look at regions see a few clips of each video, evenly spread and
@@ -204,22 +204,20 @@ class Network(nn.Module):
         if self.contrast is None or clips is None:
             raise ValueError("this network was built without contrast")
         if self.look is None or encoded.regions is None:
-            return clips[None], encoded.mask
+            return self.contrast.look(clips[None], None, encoded.mask)
         drawn = torch.arange(len(clips), device=clips.device)[:, None], drawn_steps(encoded.mask, _SEEN_CLIPS)
         seen = self.look.everywhere(encoded.regions[drawn], output.meeting.queries.sentence)  # (N, V, T', H * D_o)
-        return self.contrast.clips_seen(clips[drawn], seen), encoded.mask[drawn]
+        return self.contrast.look(clips[drawn], seen, encoded.mask[drawn])
 
     @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
         """Which sentences of a batch likely fit other videos' pairs; none where `negatives` is switched off."""
-        videos = output.videos
         if self.negatives is None or batch.bounds is None:
             return no_false_negatives(batch.video_index, len(batch.clips))
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         if self.contrast is not None and output.meeting.own is not None:
             views, sentences = self.contrast.directions(output.asked.sentence), self.contrast.directions(clean)
-            mask, index = videos.encoded.mask, batch.video_index
-            scores = self.contrast.scores(output.meeting.own, mask[index], views, sentences, batch.bounds)
+            scores = self.contrast.scores(output.meeting.own, views, sentences, batch.bounds)
         else:
             views, sentences = (normalize(part.float(), dim=-1) for part in (output.asked.sentence, clean))
             scores = views @ sentences.T
@@ -249,7 +247,7 @@ class Fusion(nn.Module):
         self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
     ) -> Tensor:
         """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (N, T, D_h) each."""
-        clips = self.clip(videos.clips)[groups.video_index]  # (N, T, D_h)
+        clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
         gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
         keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
         weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
@@ -257,7 +255,7 @@ class Fusion(nn.Module):
         for said in evidence:
             x = x + said
         fused = clips + self.dropout(self.mix(nn.functional.gelu(x)))
-        return self.out_dropout(self.norm(fused)) * videos.mask[groups.video_index][..., None]
+        return self.out_dropout(self.norm(fused)) * groups.of_video(videos.mask)[..., None]
 
 
 class RegionLook(nn.Module):

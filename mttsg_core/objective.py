@@ -73,9 +73,8 @@ def module_terms(
     if network.contrast is not None and own is not None and weight > 0:
         words, word_mask, sentence = queries.words, queries.mask, queries.sentence
         found = network.contrast.terms(
-            *network.everywhere(output),
+            network.everywhere(output),
             own,
-            mask,
             words,
             word_mask,
             sentence,

@@ -4,12 +4,14 @@ import pytest
 import torch
 from small_networks import small_config
 
-from mttsg_core.contrast import Contrast, ContrastTerms
+from mttsg_core.contrast import Contrast, ContrastTerms, SeenClips
 from mttsg_core.layers import contrastive_loss
 
+Parts = tuple[SeenClips, SeenClips, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
-def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
-    """All clips, those of its video as each query sees them, each with a mask; words with theirs, sentences, videos."""
+
+def _parts(contrast: Contrast) -> Parts:
+    """All clips, those of its own video as each query sees them, words with their mask, sentences and videos."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
     mask[1, 5:] = False
@@ -18,8 +20,8 @@ def _parts(contrast: Contrast) -> tuple[torch.Tensor, ...]:
     word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
-    own = contrast.clips_seen(clips[index], torch.randn(5, 8, 16, generator=generator))
-    return clips[None], mask, own, mask, words, word_mask, sentence, index
+    own = contrast.look(clips[index], torch.randn(5, 8, 16, generator=generator), mask[index])
+    return SeenClips(clips[None], mask), own, words, word_mask, sentence, index
 
 
 def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
@@ -75,9 +77,9 @@ def test_learning_brings_sentences_to_their_moments() -> None:
         optimizer.zero_grad()
         (terms.moment + terms.video).backward()
         optimizer.step()
-    _, _, own, mask, _, _, sentence, index = _parts(contrast)
+    _, own, _, _, sentence, _ = _parts(contrast)
     text = contrast.directions(sentence)
-    scores = contrast.scores(own, mask[index], text, text * 0, BOUNDS)
+    scores = contrast.scores(own, text, text * 0, BOUNDS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
     assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
 
@@ -87,7 +89,7 @@ def test_false_negatives_take_no_part() -> None:
     contrast = Contrast(small_config())
     false = torch.zeros(5, 5, dtype=torch.bool)
     false[2, 3:] = True
-    parts = list(_parts(contrast))
+    parts = _parts(contrast)
 
     def moment(false: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
@@ -101,11 +103,11 @@ def test_false_negatives_take_no_part() -> None:
 def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
     torch.manual_seed(0)
     contrast = Contrast(small_config())
-    _, _, own, mask, _, _, sentence, index = _parts(contrast)
+    _, own, _, _, sentence, _ = _parts(contrast)
     text = contrast.directions(sentence)
     torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
-    scores = contrast.scores(own, mask[index], text, text, BOUNDS)
-    moment = torch.nn.functional.normalize(own[0, :3].mean(0), dim=-1)
+    scores = contrast.scores(own, text, text, BOUNDS)
+    moment = torch.nn.functional.normalize(own.vectors[0, :3].mean(0), dim=-1)
     torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
 
 
@@ -126,8 +128,8 @@ def test_evidence_ignores_padding() -> None:
     torch.nn.init.normal_(contrast.out.weight)
     own, sentence, mask = torch.randn(2, 5, 8), torch.randn(2, 16), torch.ones(2, 5, dtype=torch.bool)
     longer = torch.cat([own, torch.randn(2, 3, 8)], dim=1)
-    padded = contrast.evidence(longer, torch.cat([mask, ~mask[:, :3]], dim=1), sentence)
-    torch.testing.assert_close(padded[:, :5], contrast.evidence(own, mask, sentence))
+    padded = contrast.evidence(SeenClips(longer, torch.cat([mask, ~mask[:, :3]], dim=1)), sentence)
+    torch.testing.assert_close(padded[:, :5], contrast.evidence(SeenClips(own, mask), sentence))
 
 
 @pytest.mark.parametrize("regions", [0, 3])
@@ -139,7 +141,7 @@ def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
     if contrast.seen_side is not None and seen is not None:
         expected = clips + contrast.seen_side(seen)
     assert (contrast.seen_side is not None) == bool(regions)
-    torch.testing.assert_close(contrast.clips_seen(clips, seen), expected)
+    torch.testing.assert_close(contrast.look(clips, seen, torch.ones(3, 5)).vectors, expected)
 
 
 def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
@@ -154,8 +156,9 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
         words = torch.randn(1, 2, 16)
         none = torch.zeros(1, 1, dtype=torch.bool)
         videos = torch.tensor([[False, false]])
-        parts = (clips[None], mask, clips[index], mask, words, none.expand(1, 2), sentence, index, bounds, none, videos)
-        return contrast.terms(*parts).clip.item()
+        everywhere, own = SeenClips(clips[None], mask), SeenClips(clips[index], mask[index])
+        terms = contrast.terms(everywhere, own, words, none.expand(1, 2), sentence, index, bounds, none, videos)
+        return terms.clip.item()
 
     at_best = loss(clips)
     assert at_best < 1e-4

@@ -187,7 +187,7 @@ def test_every_query_looks_at_the_clips_of_every_video(net: Network) -> None:
         own = output.meeting.own
         assert own is not None
         for clip in seen[query, made.video_index[query]]:  # each is one of those that the query sees in its own video
-            assert (own[query] - clip).abs().amax(-1).min() < 1e-5
+            assert (own.vectors[query] - clip).abs().amax(-1).min() < 1e-5
     assert (seen[0] - seen[1]).abs().max() > 1e-3
     assert len(seen[0, 0].unique(dim=0)) > 4
 
@@ -200,7 +200,7 @@ def test_without_regions_all_queries_see_the_same_clips() -> None:
     assert seen.shape[:3] == (1, 2, 6)
     assert there.tolist() == output.videos.encoded.mask.tolist()
     assert output.meeting.own is not None
-    torch.testing.assert_close(output.meeting.own[2], seen[0, 1])
+    torch.testing.assert_close(output.meeting.own.vectors[2], seen[0, 1])
 
 
 def test_dropout_is_off_when_answering_and_on_when_learning() -> None:
