@@ -60,7 +60,7 @@ class Activities(nn.Module):
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
         match = groups.product(text, activities.vectors.transpose(1, 2))  # (N, K_e)
         chosen = (match / _TEMPERATURE).softmax(-1)
-        clips = mask.sum(1)[groups.video_index, None]  # (N, 1)
+        clips = groups.of_video(mask.sum(1, keepdim=True))  # (N, 1)
         places = groups.product(chosen, activities.places) * clips  # (N, T), 1 if anywhere is as likely
         vector = self.out_vector(groups.product(chosen, activities.vectors))  # (N, D_h)
         channels = torch.stack([places.log1p(), match.amax(-1, keepdim=True).expand_as(places)], dim=-1)

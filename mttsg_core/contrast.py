@@ -75,7 +75,7 @@ class Contrast(nn.Module):
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def look(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> SeenClips:
+    def as_seen(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> SeenClips:
         """Clips (..., T, C) with what queries look at in their regions (..., T, H * D_o), if any; mask (..., T)."""
         return SeenClips(clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask)
 

@@ -101,7 +101,7 @@ class Mining(nn.Module):
     def entries(self, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups) -> Tensor:
         """m (N, D): each sentence with what it attends to in its own video."""
         score = groups.product(self.look(sentence), clips.transpose(1, 2)) / math.sqrt(clips.shape[-1])  # (N, T)
-        shown = groups.product(masked_softmax(score, mask[groups.video_index]), clips)  # (N, D)
+        shown = groups.product(masked_softmax(score, groups.of_video(mask)), clips)  # (N, D)
         entries: Tensor = self.entry_norm(self.entry(torch.cat([sentence, shown], dim=-1)))
         return entries
 

@@ -181,7 +181,9 @@ class Network(nn.Module):
             seen, looked = self.look(encoded.regions, sentence, groups)  # (N, T, H * D_o), (N, T, D_h)
             evidence.append(looked)
         if self.contrast is not None and videos.contrast is not None:
-            own = self.contrast.look(groups.of_video(videos.contrast), seen, groups.of_video(encoded.mask))  # (N, T, C)
+            own = self.contrast.as_seen(
+                groups.of_video(videos.contrast), seen, groups.of_video(encoded.mask)
+            )  # (N, T, C)
             evidence.append(self.contrast.evidence(own, sentence))
         if self.objects is not None and videos.objects is not None:
             phrases = self.objects.phrases(queries.words, queries.mask)
@@ -204,10 +206,10 @@ class Network(nn.Module):
         if self.contrast is None or clips is None:
             raise ValueError("this network was built without contrast")
         if self.look is None or encoded.regions is None:
-            return self.contrast.look(clips[None], None, encoded.mask)
+            return self.contrast.as_seen(clips[None], None, encoded.mask)
         drawn = torch.arange(len(clips), device=clips.device)[:, None], drawn_steps(encoded.mask, _SEEN_CLIPS)
         seen = self.look.everywhere(encoded.regions[drawn], output.meeting.queries.sentence)  # (N, V, T', H * D_o)
-        return self.contrast.look(clips[drawn], seen, encoded.mask[drawn])
+        return self.contrast.as_seen(clips[drawn], seen, encoded.mask[drawn])
 
     @torch.no_grad()
     def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:

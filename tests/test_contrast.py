@@ -20,7 +20,7 @@ def _parts(contrast: Contrast) -> Parts:
     word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
-    own = contrast.look(clips[index], torch.randn(5, 8, 16, generator=generator), mask[index])
+    own = contrast.as_seen(clips[index], torch.randn(5, 8, 16, generator=generator), mask[index])
     return SeenClips(clips[None], mask), own, words, word_mask, sentence, index
 
 
@@ -141,7 +141,7 @@ def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
     if contrast.seen_side is not None and seen is not None:
         expected = clips + contrast.seen_side(seen)
     assert (contrast.seen_side is not None) == bool(regions)
-    torch.testing.assert_close(contrast.look(clips, seen, torch.ones(3, 5)).vectors, expected)
+    torch.testing.assert_close(contrast.as_seen(clips, seen, torch.ones(3, 5)).vectors, expected)
 
 
 def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
