@@ -1,7 +1,7 @@
 """Activity-sentence prototypes, the temporal alignment (the paper's module 4; method, section 5), L_2.
 
 K_e learned activity queries cross-attend the clips of a video -> E (V, K_e, D), and where each looks.
-    S_as[p, i] = max_e cos(s'_p, E[i, e]);  L_2 = symmetric, multi-positive cross-entropy of S_as / tau
+    S_as[p, i] = max_e cos(s_p, E[i, e]);  L_2 = symmetric, multi-positive cross-entropy of S_as / tau
 The queries of one video are assigned different activities, at the least cost in all (Hungarian method); the assigned
 activity must match the sentence better than the others and look at its true moment. Nothing of E depends on a query,
 so it is made once a video; scoring a query against it is a dot product. The head sees the best activity and its place.
@@ -56,7 +56,7 @@ class Activities(nn.Module):
         return VideoActivities(normalize(vectors, dim=-1), places)
 
     def evidence(self, activities: VideoActivities, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> Tensor:
-        """The best activity and its place, for sentences s' (N, D) and mask (V, T): (N, T, D_h)."""
+        """The best activity and its place, for sentences s (N, D) and mask (V, T): (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
         match = groups.product(text, activities.vectors.transpose(1, 2))  # (N, K_e)
         chosen = (match / _TEMPERATURE).softmax(-1)
@@ -81,7 +81,7 @@ class Activities(nn.Module):
         Args:
             activities: of V videos.
             mask: (V, T).
-            sentence: s' (N, D).
+            sentence: s (N, D).
             video_index: (N,).
             bounds: (N, 2) true moments in clip units.
             false_videos: (N, V) other videos that are no negatives of a sentence.

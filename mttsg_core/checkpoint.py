@@ -24,7 +24,7 @@ from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.features import write_atomically
 from mttsg_core.network import Network, build_network
 
-FORMAT = 4
+FORMAT = 5
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
 
 

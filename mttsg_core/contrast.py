@@ -1,7 +1,7 @@
 """Cross-modal contrast (the paper's module 3; method, section 3), L_CL.
 
 Sentences and clips are projected into one space. There, with positives and negatives of the whole batch, InfoNCE
-  - between modalities, of videos: v_ip = attention pooling of F_i by s'_p, S_pi = cos(v_ip, s'_p); every query of a
+  - between modalities, of videos: v_ip = attention pooling of F_i by s_p, S_pi = cos(v_ip, s_p); every query of a
     video is its positive;
   - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
     other moments, and its sentence against other stretches of its own video;
@@ -80,7 +80,7 @@ class Contrast(nn.Module):
         return SeenClips(clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask)
 
     def evidence(self, own: SeenClips, sentence: Tensor) -> Tensor:
-        """How well each clip matches: N queries' own clips (N, T, C) and sentences s' (N, D) to (N, T, D_h)."""
+        """How well each clip matches: N queries' own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
         match = torch.einsum("ntc,nc->nt", normalize(own.vectors, dim=-1), text)  # (N, T)
         share = masked_softmax(match / _TEMPERATURE, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
@@ -123,7 +123,7 @@ class Contrast(nn.Module):
                 (1, V, T', C) if all see the same.
             own: (N, T, C) the clips of each query's video as it sees them.
             words: (N, L, D), with word_mask (N, L).
-            sentence: s' (N, D).
+            sentence: s (N, D).
             video_index: (N,).
             bounds: (N, 2) true moments in clip units.
             false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
@@ -180,7 +180,7 @@ class Contrast(nn.Module):
         return masked_mean(loss, within.any(1) & mask.any(1), dim=0)
 
     def _videos(self, match: Tensor, mask: Tensor, clips: Tensor, text: Tensor, own: Tensor, false: Tensor) -> Tensor:
-        """S_pi = cos(v_ip, s'_p) against all the videos of the batch."""
+        """S_pi = cos(v_ip, s_p) against all the videos of the batch."""
         weights = masked_softmax(match, mask)  # (N, V, T)
         pooled = torch.einsum("nvt,nvtc->nvc", weights, clips)  # (N, V, C)
         scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)

@@ -66,14 +66,12 @@ class Meeting(NamedTuple):
 
     Attributes:
         fused: (N, T, D_h) the clips as the query sees them, for the head.
-        queries: after mining.
         own: (N, T, C) the clips of its video in the space of the contrast, or None.
         phrases: (N, K_w, C) phrase prototypes, or None.
         gate: (N, D) how far mining was let in, or None.
     """
 
     fused: Tensor
-    queries: EncodedQueries
     own: SeenClips | None
     phrases: Tensor | None
     gate: Tensor | None
@@ -85,13 +83,13 @@ class NetworkOutput(NamedTuple):
     Attributes:
         head: the answer.
         videos: without any query.
-        asked: the queries before mining.
+        queries: as they were asked.
         meeting: of both.
     """
 
     head: HeadOutput
     videos: PreparedVideos
-    asked: EncodedQueries
+    queries: EncodedQueries
     meeting: Meeting
 
 
@@ -165,16 +163,19 @@ class Network(nn.Module):
         joint: bool = False,
         strangers: bool = False,
     ) -> Meeting:
-        """Each query with its video, by way of every module that is on."""
+        """Each query with its video, by way of every module that is on.
+
+        What is mined is for the head alone: all that compares queries with videos compares them as they were asked.
+        """
         encoded = videos.encoded
         groups = QueryGroups(video_index, len(encoded.clips))
+        sentence, taught = queries.sentence, queries
         gate = phrases = None
         if self.mining is not None:
             mined = self.mining(
-                queries.words, queries.sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
+                queries.words, sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
             )  # words come back with s' added
-            queries, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
-        sentence = queries.sentence
+            taught, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         seen = own = None
         if self.look is not None and encoded.regions is not None:
@@ -190,7 +191,7 @@ class Network(nn.Module):
             evidence.append(self.objects.evidence(videos.objects, phrases, groups))
         if self.activities is not None and videos.activities is not None:
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
-        return Meeting(self.fusion(encoded, queries, groups, evidence), queries, own, phrases, gate)
+        return Meeting(self.fusion(encoded, taught, groups, evidence), own, phrases, gate)
 
     def everywhere(self, output: NetworkOutput) -> SeenClips:
         """Clips of all the videos as each query sees them, in the space of the contrast.
@@ -208,7 +209,7 @@ class Network(nn.Module):
         if self.look is None or encoded.regions is None:
             return self.contrast.as_seen(clips[None], None, encoded.mask)
         drawn = torch.arange(len(clips), device=clips.device)[:, None], drawn_steps(encoded.mask, _SEEN_CLIPS)
-        seen = self.look.everywhere(encoded.regions[drawn], output.meeting.queries.sentence)  # (N, V, T', H * D_o)
+        seen = self.look.everywhere(encoded.regions[drawn], output.queries.sentence)  # (N, V, T', H * D_o)
         return self.contrast.as_seen(clips[drawn], seen, encoded.mask[drawn])
 
     @torch.no_grad()
@@ -218,10 +219,10 @@ class Network(nn.Module):
             return no_false_negatives(batch.video_index, len(batch.clips))
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         if self.contrast is not None and output.meeting.own is not None:
-            views, sentences = self.contrast.directions(output.asked.sentence), self.contrast.directions(clean)
+            views, sentences = self.contrast.directions(output.queries.sentence), self.contrast.directions(clean)
             scores = self.contrast.scores(output.meeting.own, views, sentences, batch.bounds)
         else:
-            views, sentences = (normalize(part.float(), dim=-1) for part in (output.asked.sentence, clean))
+            views, sentences = (normalize(part.float(), dim=-1) for part in (output.queries.sentence, clean))
             scores = views @ sentences.T
         found: FalseNegatives = self.negatives(scores, sentences, batch.video_index, len(batch.clips))
         return found

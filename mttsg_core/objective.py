@@ -66,7 +66,7 @@ def module_terms(
     if batch.bounds is None:
         return {}
     videos, index = output.videos, batch.video_index
-    queries, own, phrases = output.meeting.queries, output.meeting.own, output.meeting.phrases
+    queries, own, phrases = output.queries, output.meeting.own, output.meeting.phrases
     mask = videos.encoded.mask
     terms: dict[str, Tensor] = {}
     weight = config.contrast + config.intra
@@ -98,7 +98,7 @@ def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: 
 
     The latter are those that the batch names, and some of its queries with another of its videos each.
     """
-    asked, weights = output.asked, false.strangers  # (N, V)
+    asked, weights = output.queries, false.strangers  # (N, V)
     drawn = torch.rand(len(weights), device=weights.device) < _STRANGERS
     chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
     elsewhere = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen

@@ -101,7 +101,7 @@ def test_padding_and_the_rest_of_the_batch_change_nothing(regions: int) -> None:
         (first.head.boundaries, second.head.boundaries[:2, :9]),
         (first.head.inside, second.head.inside[:2, :9]),
         (first.head.offsets, second.head.offsets[:2, :9]),
-        (first.meeting.queries.sentence, second.meeting.queries.sentence[:2]),
+        (first.meeting.fused, second.meeting.fused[:2, :9]),
     ):
         torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
     torch.testing.assert_close(decode(second.head, 3)[0][:2], decode(first.head, 3)[0], atol=1e-5, rtol=0)
@@ -180,6 +180,19 @@ def test_a_fresh_module_leaves_the_prediction_as_it_is(part: str) -> None:
     before = network(batch).head.spans
     setattr(network, part, None)
     torch.testing.assert_close(network(batch).head.spans, before)
+
+
+def test_what_is_mined_is_for_the_head_alone() -> None:
+    network, batch = small_network(), small_batch()
+    with torch.no_grad():
+        before = network(batch)
+        network.mining.slots.normal_()  # type: ignore[union-attr]
+        after = network(batch)
+    assert not torch.allclose(after.meeting.fused, before.meeting.fused, atol=1e-3)
+    assert before.meeting.own is not None
+    assert after.meeting.own is not None
+    torch.testing.assert_close(after.meeting.own.vectors, before.meeting.own.vectors)
+    torch.testing.assert_close(after.meeting.phrases, before.meeting.phrases)
 
 
 def test_the_state_of_memory_and_thresholds_is_in_the_checkpoint() -> None:
