@@ -6,6 +6,9 @@
     z_p = attention of m_p over its top-k entries of other videos: in the batch, in a FIFO queue, in learned slots
     g_p = sigmoid(W_g [s_p ; u_p ; z_p]);  s'_p = LN(s_p + g_p * (u_p + z_p));  words get s'_p through a projection
 
+Only the head hears s'_p: contrast, objects and activities compare the sentence as it was asked, in which nothing of
+the own video or of past pairs is mixed.
+
 Alone, a query mines the queue and the slots only, which training fills and everything else leaves as they are: its
 prediction depends on nothing but its video, its words and the checkpoint. Together (`joint`), the queries of a video
 mine each other too, in no order and without their times. Training does both: co-query dropout takes a random half of
@@ -25,11 +28,10 @@ from mttsg_core.layers import QueryGroups, masked_softmax
 
 
 class MinedQueries(NamedTuple):
-    """N queries after mining. Attributes: words (N, L, D), sentence s' (N, D), entries m (N, D), gate g (N, D)."""
+    """N queries after mining. Attributes: words (N, L, D), sentence s' (N, D), gate g (N, D)."""
 
     words: Tensor
     sentence: Tensor
-    entries: Tensor
     gate: Tensor
 
 
@@ -96,7 +98,7 @@ class Mining(nn.Module):
         mined = self.norm(sentence + gate * (near + far))  # (N, D)
         if learning:
             self.remember(entries)
-        return MinedQueries(words + self.to_words(mined)[:, None], mined, entries, gate)
+        return MinedQueries(words + self.to_words(mined)[:, None], mined, gate)
 
     def entries(self, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups) -> Tensor:
         """m (N, D): each sentence with what it attends to in its own video."""
