@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,11 +35,24 @@ class EncodedVideos(NamedTuple):
 
 
 class EncodedQueries(NamedTuple):
-    """N sentences. Attributes: words W (N, L, D), sentence s (N, D), mask (N, L)."""
+    """N sentences.
+
+    Attributes:
+        words: W (N, L, D).
+        sentence: s (N, D).
+        mask: (N, L).
+        origins: (N,) see `Batch`, or None.
+    """
 
     words: Tensor
     sentence: Tensor
     mask: Tensor
+    origins: Tensor | None = None
+
+    def part(self, rows: Tensor | Sequence[int]) -> EncodedQueries:
+        """Some of the queries."""
+        origins = None if self.origins is None else self.origins[rows]
+        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], origins)
 
 
 class Standardise(nn.Module):

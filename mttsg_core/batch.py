@@ -26,8 +26,9 @@ class Batch:
         video_index: (N,) the video of each query.
         regions: (V, T, R, D_r) region vectors, or None.
         bounds: (N, 2) start and end of the true moment in clip units, or None when grounding.
+        origins: (N,) the number of the training video that each query was made for, or None when grounding.
         absent_words: (A, L', D_w) sentences that a video of the batch does not show, or None; with absent_mask (A, L').
-        absent_index: (A,) the video of each of them.
+        absent_index: (A,) the video of each of them; with absent_origins (A,).
     """
 
     clips: Tensor
@@ -38,9 +39,11 @@ class Batch:
     video_index: Tensor
     regions: Tensor | None = None
     bounds: Tensor | None = None
+    origins: Tensor | None = None
     absent_words: Tensor | None = None
     absent_mask: Tensor | None = None
     absent_index: Tensor | None = None
+    absent_origins: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -60,12 +63,14 @@ class VideoItem:
         features: of the video.
         words: one array (L, D_w) a query.
         bounds: (Q, 2) in clip units, or None.
+        origins: one number a query, of the training video that it was made for; none when grounding.
         absent: one array (L, D_w) for each sentence that the video is known not to show.
     """
 
     features: VideoFeatures
     words: Sequence[Array]
     bounds: Array | None = None
+    origins: Sequence[int] = ()
     absent: Sequence[Array] = ()
 
 
@@ -81,6 +86,7 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         bounds = torch.from_numpy(np.concatenate([item.bounds for item in items if item.bounds is not None])).float()
     absent = [query for item in items for query in item.absent]
     absent_words, absent_mask = _pad(absent) if absent else (None, None)
+    known = all(item.origins for item in items)
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
@@ -90,9 +96,13 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         video_index=_index([len(item.words) for item in items]),
         regions=regions,
         bounds=bounds,
+        origins=torch.tensor([origin for item in items for origin in item.origins]) if known else None,
         absent_words=absent_words,
         absent_mask=absent_mask,
         absent_index=_index([len(item.absent) for item in items]) if absent else None,
+        absent_origins=torch.tensor([item.origins[0] for item in items for _ in item.absent])
+        if absent and known
+        else None,
     )
 
 

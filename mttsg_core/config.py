@@ -18,10 +18,11 @@ _Config = TypeVar("_Config")
 # What a number must be beside not negative. Names are unique across the classes below.
 _AT_LEAST_1 = {
     *("width", "region_width", "region_heads", "head_width", "span_width", "kernel", "max_clips"),
-    *("contrast_width", "memory_slots", "memory_top", "prototype_width", "object_prototypes", "phrase_prototypes"),
+    *("contrast_width", "memory_top", "prototype_width", "object_prototypes", "phrase_prototypes"),
     *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
 }
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
+_UP_TO_1 = {"co_query_dropout", "cut", "join", "erase"}
 _EVEN, _ODD, _SIGNED, _MORE_THAN_0 = {"width", "head_width"}, {"kernel"}, {"shift"}, {"lr"}
 _FEWEST_EPOCHS = 16
 _LEAST_PATIENCE = 4
@@ -49,7 +50,6 @@ class NetworkConfig:
         word_input_dropout: share of the entries of word vectors dropped.
         word_dropout: share of words dropped.
         contrast_width: of the common space of clips and sentences.
-        memory_slots: learned entries of the memory.
         memory_queue: entries of past pairs that the memory holds.
         memory_top: entries that a query mines at once, at most.
         co_query_dropout: share of the queries that mine no other query of their batch, so that a query does well alone.
@@ -84,7 +84,6 @@ class NetworkConfig:
     word_input_dropout: float = 0.3
     word_dropout: float = 0.1
     contrast_width: int = 128
-    memory_slots: int = 32
     memory_queue: int = 512
     memory_top: int = 8
     co_query_dropout: float = 0.5
@@ -235,6 +234,8 @@ def _check_range(name: str, value: float) -> None:
         reason = "at least 1"
     elif name in _SHARES and value >= 1:
         reason = "less than 1"
+    elif name in _UP_TO_1 and value > 1:
+        reason = "at most 1"
     elif (name in _EVEN and value % 2) or (name in _ODD and not value % 2):
         reason = "even" if name in _EVEN else "odd"
     if reason:

@@ -20,7 +20,7 @@ from mttsg_core.network import Network
 
 _SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded, at most
 _OF_EPOCH = 4  # of so many batches of an epoch, one: else the same videos would always stand together
-_STATISTICS_VIDEOS = 200  # videos that the mean and spread of the features are taken from
+_STATISTICS_VIDEOS = 200  # the mean and spread of the features are taken from at least so many videos, if there are
 
 
 class Examples:
@@ -28,7 +28,7 @@ class Examples:
 
     def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
         self.store = dataset.store
-        self.clipped = 0
+        self.clipped = self.pairs = 0
         self.videos: list[str] = []
         self.words: list[list[Array]] = []
         self.bounds: list[Array] = []
@@ -49,6 +49,7 @@ class Examples:
             bounds = timeline.to_clips([moment for _, moment in spans])
             self.clipped += int((bounds[:, 1] > timeline.clips).sum())
             self.videos.append(video)
+            self.pairs += len({id(pair) for pair, _ in spans})
             self.words.append(text_encoder.encode([pair.query for pair, _ in spans]))
             self.bounds.append(bounds.clip(0, timeline.clips).astype(np.float32))
         if not self.videos:
@@ -104,7 +105,7 @@ class Examples:
         """A video as it is, with some of its queries."""
         chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
         words = [self.words[video][i] for i in chosen]
-        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen])
+        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen], [video] * len(words))
 
 
 def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -115,7 +115,7 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
         """See `Batch` for the shapes, and `ground` for `joint`."""
-        queries = self.query_encoder(batch.words, batch.word_mask)
+        queries = self.query_encoder(batch.words, batch.word_mask)._replace(origins=batch.origins)
         return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
 
     def encode_videos(self, batch: Batch) -> PreparedVideos:
@@ -173,9 +173,12 @@ class Network(nn.Module):
         gate = phrases = None
         if self.mining is not None:
             mined = self.mining(
-                queries.words, sentence, encoded.clips, encoded.mask, groups, joint=joint, strangers=strangers
+                *(queries.words, sentence, queries.origins),
+                *(encoded.clips, encoded.mask, groups),
+                joint=joint,
+                strangers=strangers,
             )  # words come back with s' added
-            taught, gate = EncodedQueries(mined.words, mined.sentence, queries.mask), mined.gate
+            taught, gate = queries._replace(words=mined.words, sentence=mined.sentence), mined.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         seen = own = None
         if self.look is not None and encoded.regions is not None:

@@ -44,12 +44,14 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
         network: whose modules hold the losses of their own parts.
         output: of the network for the batch.
         batch: with true moments.
-        config: the weights; a term without weight is not computed.
+        config: the weights; a term of a module that has no weight is not computed.
     """
     if batch.bounds is None:
         raise ValueError("a training batch needs true moments")
     false = network.false_negatives(output, batch)
     terms = grounding_terms(output.head, batch.bounds) | module_terms(network, output, batch, config, false)
+    if network.head.offsets is None:
+        del terms["offset"]
     if network.config.presence and config.presence > 0:
         terms["presence"] = presence_term(network, output, batch, false)
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
@@ -102,15 +104,16 @@ def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: 
     drawn = torch.rand(len(weights), device=weights.device) < _STRANGERS
     chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
     elsewhere = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
-    strangers = EncodedQueries(*(part[chosen] for part in asked))
+    strangers = asked.part(chosen)
     if batch.absent_words is not None and batch.absent_mask is not None and batch.absent_index is not None:
-        strangers = _joined(strangers, network.query_encoder(batch.absent_words, batch.absent_mask))
+        absent = network.query_encoder(batch.absent_words, batch.absent_mask)
+        strangers = _joined(strangers, absent._replace(origins=batch.absent_origins))
         elsewhere = torch.cat([elsewhere, batch.absent_index])
     present = functional.softplus(-output.head.presence).mean()
     if not len(elsewhere):
         return present
-    absent = network.presence(output.videos, strangers, elsewhere)
-    return 0.5 * (present + functional.softplus(absent).mean())
+    logits = network.presence(output.videos, strangers, elsewhere)
+    return 0.5 * (present + functional.softplus(logits).mean())
 
 
 def _joined(first: EncodedQueries, second: EncodedQueries) -> EncodedQueries:
@@ -121,7 +124,10 @@ def _joined(first: EncodedQueries, second: EncodedQueries) -> EncodedQueries:
         more = longest - part.words.shape[1]
         words.append(functional.pad(part.words, (0, 0, 0, more)))
         masks.append(functional.pad(part.mask, (0, more)))
-    return EncodedQueries(torch.cat(words), torch.cat([first.sentence, second.sentence]), torch.cat(masks))
+    origins = None
+    if first.origins is not None and second.origins is not None:
+        origins = torch.cat([first.origins, second.origins])
+    return EncodedQueries(torch.cat(words), torch.cat([first.sentence, second.sentence]), torch.cat(masks), origins)
 
 
 def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:

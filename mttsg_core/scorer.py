@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from mttsg_core.backbone import EncodedQueries
 from mttsg_core.batch import VideoItem, collate
 from mttsg_core.checkpoint import Model
 from mttsg_core.encoders.base import Array, Settings
@@ -124,8 +123,7 @@ class NetworkScorer:
             index = batch.video_index[query : query + len(features)] - video
             step = len(features) if joint else max(1, _CLIPS_AT_ONCE // clips)
             for part in (slice(start, start + step) for start in range(0, len(features), step)):
-                queries = EncodedQueries(*(values[chosen[part]] for values in encoded))
-                output = self.network.ground(prepared, queries, index[part], joint=joint)
+                output = self.network.ground(prepared, encoded.part(chosen[part]), index[part], joint=joint)
                 yield output.head, features[part]
             video, query = video + len(group), query + len(features)
 

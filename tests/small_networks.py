@@ -23,7 +23,6 @@ SMALL: dict[str, Any] = {
     "span_width": 4,
     "contrast_width": 8,
     "prototype_width": 8,
-    "memory_slots": 6,
     "memory_queue": 12,
     "memory_top": 4,
 }
