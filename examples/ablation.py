@@ -4,12 +4,12 @@
     python examples/ablation.py data/ --split rest --share 0.25 --jobs 4 --out few
     python examples/ablation.py data/ --split left --folds 4 --jobs 4 --out folds
 
-Writes OUT/table.md and OUT/table.csv: for each variant the mean and the standard deviation over seeds, in percent.
-Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. With `--share` only some of the
-training videos are trained on; the others are the split `rest`. With `--folds` the videos of train and val are divided
-anew for every run: one fold is the split `left`, which the run never sees, the next is val, the others are train. The
-noise of a small validation set then decides nothing. Options after `--` go to `mttsg train`, for example
-`-- --text-encoder glove:vectors.txt --epochs 20`.
+Writes OUT/table.md and OUT/table.csv: for each variant the mean and the standard deviation over seeds (of one run the
+mean alone), in percent. Finished runs in OUT are kept, so an interrupted ablation goes on where it stopped. With
+`--share` only some of the training videos are trained on; the others are the split `rest`. With `--folds` the videos of
+train and val are divided anew for every run: one fold is the split `left`, which the run never sees, the next is val,
+the others are train. The noise of a small validation set then decides nothing. Options after `--` go to `mttsg train`,
+for example `-- --text-encoder glove:vectors.txt --epochs 20`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mttsg_core.config import NetworkConfig
+from mttsg_core.config import NetworkConfig, refuse_unknown
+from mttsg_core.errors import ConfigError
 
 FIGURES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 WHOLE, PLAIN = "whole method", "plain network"
@@ -49,6 +50,11 @@ def main() -> int:
     mark = words.index("--") if "--" in words else len(words)
     arguments, training = parser.parse_args(words[:mark]), words[mark + 1 :]
     splits = arguments.split or ["val"]
+    try:
+        refuse_unknown(arguments.variant or [], variants(), "variant")
+        settle(arguments.out, [str(arguments.data), str(arguments.share), str(arguments.folds), *training])
+    except ConfigError as error:
+        parser.error(str(error))
     chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
     seeds = range(arguments.folds or arguments.seeds)
     data = dict.fromkeys(seeds, arguments.data)
@@ -74,6 +80,20 @@ def main() -> int:
     write_tables(arguments.out, rows)
     print((arguments.out / "table.md").read_text(encoding="utf-8"))
     return 0
+
+
+def settle(folder: Path, settings: Sequence[str]) -> None:
+    """Keep what the runs in a folder are made with, so that none is taken for one of other settings.
+
+    Raises:
+        ConfigError: if the folder holds runs of others.
+    """
+    kept = folder / "settings.json"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    elif (before := json.loads(kept.read_text(encoding="utf-8"))) != list(settings):
+        raise ConfigError(f"{folder} holds runs with other settings ({' '.join(before)}): choose another --out")
 
 
 def variants() -> dict[str, tuple[str, ...]]:
@@ -161,8 +181,8 @@ def figures(reports: Sequence[dict[str, float]]) -> dict[str, str]:
     found = {}
     for name in FIGURES:
         values = [report[name] for report in reports]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        found[name] = f"{statistics.mean(values):.1f} ± {spread:.1f}"
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        found[name] = f"{statistics.mean(values):.1f}{spread}"
     return found
 
 

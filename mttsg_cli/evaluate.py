@@ -182,6 +182,7 @@ def _dataset(
     strict: bool,
 ) -> tuple[Dataset, int]:
     """The pairs with the features that the model expects, and how many videos failed."""
+    from mttsg_core.errors import DataError
     from mttsg_core.sources import find_sources
 
     sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict)
@@ -193,6 +194,9 @@ def _dataset(
     dataset = sources.dataset(split)
     for reason in sources.unusable:
         reporter.error(reason)
+    if not dataset.store.files:
+        hint = "; the model was trained on features made elsewhere" if not sources.jobs and not sources.unusable else ""
+        raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
     return dataset, len(failures) + len(sources.unusable)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,14 +117,17 @@ class Session:
         """Videos and their features in a folder, one at a time; the video files themselves need not be there."""
         from mttsg_core.errors import FeatureError, VideoError
         from mttsg_core.features import FeatureStore
-        from mttsg_core.lookup import FeatureIndex
+        from mttsg_core.lookup import VIDEO_SUFFIXES, FeatureIndex, without_suffix
         from mttsg_core.video import probe
 
         index = FeatureIndex(folder)
+        stems = Counter(video.name.stem for video in self.asked)
         for video in self.asked:
-            found = index.find([str(video.name), video.name.stem])
+            name = video.name.as_posix()
+            names = [name, without_suffix(name, VIDEO_SUFFIXES)]
+            found = index.find([*names, video.name.stem] if stems[video.name.stem] == 1 else names)
             if found is None or found.path is None:
-                self.fail(f"{video.path}: no features in {folder}")
+                self.fail(f"{video.path}: {(found and found.reason) or f'no features in {folder}'}")
                 continue
             try:
                 durations = {found.key: probe(video.path).duration} if video.path.is_file() else {}

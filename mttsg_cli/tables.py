@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ Intervals = Mapping[str, tuple[float, float]]
 
 def print_comparison(comparison: Comparison, *, breakdown: bool = False) -> None:
     """The figures of a split, one row an evaluation, each with half its 95 % interval below it."""
-    console = Console()
+    console = _console()
     main = comparison.main
     names = list(main.metrics)
     sign = ">" if main.measures.strict else "≥"
@@ -73,7 +75,7 @@ def print_breakdown(comparison: Comparison, console: Console) -> None:
 
 def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
     """A table of text with a name for each row."""
-    console = Console()
+    console = _console()
     console.print(Text(title), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -82,6 +84,13 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, 
     for label, cells in rows:
         table.add_row(Text(label), *map(Text, cells))
     console.print(table)
+
+
+def _console() -> Console:
+    """Of standard output, whatever its encoding: characters that it lacks become question marks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console()
 
 
 def _table(title: str, names: Sequence[str], sign: str) -> Table:

@@ -110,7 +110,7 @@ def assign_by_video(cost: Tensor, video_index: Tensor) -> Tensor:
     Where a video has more queries than there are activities, further rounds assign the rest.
     """
     assigned = torch.zeros_like(video_index)
-    rows = cost.cpu().tolist()
+    rows = cost.nan_to_num().cpu().tolist()  # a training that diverges says so itself
     by_video: dict[int, list[int]] = {}
     for query, video in enumerate(video_index.tolist()):
         by_video.setdefault(video, []).append(query)

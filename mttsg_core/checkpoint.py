@@ -68,6 +68,8 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     arrays = model.text_encoder.tensors()
     if arrays:
         write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part))
+    else:
+        (folder / WORDS).unlink(missing_ok=True)  # of an earlier run in the same folder
     write_json(folder / CONFIG, described)
 
 
@@ -104,7 +106,8 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
-        words = load_arrays(folder / WORDS) if (folder / WORDS).is_file() else None
+        kind, _, name = described["text_encoder"].partition(":")
+        words = load_arrays(folder / WORDS) if kind == WordVectors.kind else None
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
         raise ModelError(f"{folder}: damaged model folder ({' '.join(str(error).split())[:200]})") from error
@@ -113,7 +116,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         text_encoder = (
             build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
             if words is None
-            else WordVectors.from_tensors(words, text_id.partition(":")[2])
+            else WordVectors.from_tensors(words, name)
         )
     except (ConfigError, KeyError) as error:
         raise ModelError(f"{folder}: {error}") from error

@@ -25,6 +25,10 @@ class ModelError(MttsgError):
     """A model folder that is missing, incomplete, or of another format."""
 
 
+class TrainingError(MttsgError):
+    """A training that cannot go on."""
+
+
 class VideoError(MttsgError):
     """A video that cannot be read. `path` is the file, `reason` says why in a few words."""
 

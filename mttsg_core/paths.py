@@ -88,7 +88,7 @@ def unfinished_run() -> Path:
     Raises:
         ModelError: if there is none, or it is finished.
     """
-    runs = numbered_runs()
+    runs = [run for run in numbered_runs() if (run / "config.json").is_file()]  # others never began
     if not runs or (runs[-1] / "report.json").is_file():
         raise ModelError("no stopped run to resume: name its folder with --out DIR")
     return runs[-1]

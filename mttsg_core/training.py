@@ -22,7 +22,7 @@ from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, load_model, save_descr
 from mttsg_core.confidence import measure_confidence
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
-from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.evaluation import Dataset, evaluate
 from mttsg_core.examples import Examples
 from mttsg_core.features import write_atomically
@@ -119,6 +119,7 @@ def train(
         DataError: if there is nothing to learn from.
         ConfigError: if `resume` is asked with other settings than the run was started with.
         ModelError: if `resume` is asked and there is nothing to go on with.
+        TrainingError: if the loss is no number any more.
     """
     config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
     examples = Examples(training, text_encoder)
@@ -146,9 +147,7 @@ def train(
         save_description(folder, model, about)
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    yield TrainingStarted(
-        progress.epoch, epochs, len(examples.videos), len(training.pairs), parameters, examples.clipped
-    )
+    yield TrainingStarted(progress.epoch, epochs, len(examples.videos), examples.pairs, parameters, examples.clipped)
     grounder = Grounder(NetworkScorer(replace(model, network=run.averaged), device))
     for epoch in range(progress.epoch + 1, epochs + 1):
         if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience_for(epochs):
@@ -180,7 +179,7 @@ def train(
         "epochs": progress.epoch,
         "seconds": progress.seconds,
         "videos": len(examples.videos),
-        "pairs": len(training.pairs),
+        "pairs": examples.pairs,
         "parameters": parameters,
         "validation": progress.best_metrics,
         "validation_pairs": len(validation.pairs) if validation else 0,
@@ -257,6 +256,8 @@ class _Run:
             for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
         means = {name: float(value) / steps for name, value in sums.items()}
+        if not math.isfinite(means["total"]):
+            raise TrainingError(f"epoch {epoch}: the loss is no number any more; a smaller --lr may help")
         return means, means.pop("norm")
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
@@ -287,8 +288,8 @@ class _Run:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: damaged ({error})") from error
         for name, value in about.items():
-            if started.get(name) != value:
-                raise ConfigError(f"the run was started with {name} = {started.get(name)!r}, not {value!r}")
+            for what, before, now in _changes(name, started.get(name), value):
+                raise ConfigError(f"the run was started with {what} = {before!r}, not {now!r}")
         self.network.load_state_dict(_part(tensors, "network."))
         self.average.load_state_dict(_part(tensors, "average."))
         state: dict[int, dict[str, Tensor]] = {}
@@ -301,6 +302,15 @@ class _Run:
             group["lr"] = rate
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = _Progress(**notes["progress"])
+
+
+def _changes(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What differs between two settings: its name and both values. Mappings are compared by their entries."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            yield from _changes(f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield name, before, now
 
 
 def _keep_log(path: Path, epochs: int) -> None:

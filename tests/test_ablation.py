@@ -9,6 +9,7 @@ import ablation
 import pytest
 
 from mttsg_core.config import NetworkConfig
+from mttsg_core.errors import ConfigError
 
 
 @pytest.fixture
@@ -59,3 +60,16 @@ def test_the_plain_network_has_none_of_the_parts_that_learn_from_other_pairs() -
     assert found[ablation.WHOLE] == ()
     assert set(found[ablation.PLAIN]) == set(NetworkConfig.SWITCHES) - {"offsets"}
     assert len(found) == len(NetworkConfig.SWITCHES) + 2
+
+
+def test_runs_of_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
+    ablation.settle(tmp_path, ["data", "0.25"])
+    ablation.settle(tmp_path, ["data", "0.25"])
+    with pytest.raises(ConfigError, match="other settings"):
+        ablation.settle(tmp_path, ["data", "0.5"])
+
+
+def test_one_run_has_no_spread() -> None:
+    report = dict.fromkeys(ablation.FIGURES, 50.0)
+    assert ablation.figures([report])["mIoU"] == "50.0"
+    assert ablation.figures([report, report])["mIoU"] == "50.0 ± 0.0"

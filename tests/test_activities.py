@@ -26,6 +26,11 @@ def test_assignment_is_the_cheapest_of_all(rows: int) -> None:
             assert sum(cost[row, column] for row, column in enumerate(found)) == pytest.approx(best)
 
 
+def test_costs_that_are_no_numbers_end_too() -> None:
+    cost = torch.full((3, 4), torch.nan)
+    assert len(set(assign_by_video(cost, torch.tensor([0, 0, 0])).tolist())) == 3
+
+
 def test_queries_of_a_video_get_different_activities() -> None:
     cost = torch.zeros(11, 4)
     index = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,13 @@ def test_the_table_fits_a_terminal(data: Path, mttsg: Mttsg) -> None:
     assert "shuffled" not in ran.out
     ran = mttsg("evaluate", data, "--predictions", data.parent / "theirs.jsonl", "--iou", "0.1,0.2,0.3,0.4,0.5,0.6,0.7")
     assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_a_terminal_without_the_signs_of_the_table(data: Path) -> None:
+    command = [sys.executable, "-m", "mttsg_cli", "evaluate", data, "--predictions", data.parent / "theirs.jsonl"]
+    ran = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert b"mIoU" in ran.stdout
 
 
 def test_without_a_training_split(data: Path, mttsg: Mttsg) -> None:

@@ -249,6 +249,25 @@ class TestFeaturesMadeElsewhere:
             assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
             assert reason in ran.errors[0]
 
+    def test_videos_of_one_name_have_features_of_their_own(
+        self, mttsg: Mttsg, model: Path, clip: Path, tmp_path: Path
+    ) -> None:
+        for number, place in enumerate(("hall", "kitchen")):
+            for folder in ("videos", "features"):
+                (tmp_path / folder / place).mkdir(parents=True)
+            shutil.copy(clip, tmp_path / "videos" / place / "a.mp4")
+            values = np.random.default_rng(number).normal(size=(20, CLIP_DIM)).astype(np.float32)
+            np.save(tmp_path / "features" / place / "a.npy", values)
+        arguments = ("ground", tmp_path / "videos", QUERY, "--model", model, "--features", tmp_path / "features")
+        ran = mttsg(*arguments, "--format", "jsonl", "--top", "9")
+        assert ran.code == 0, ran.err
+        found = {row["video"]: row for row in map(json.loads, ran.out.splitlines())}
+        assert {Path(video).parent.name for video in found} == {"hall", "kitchen"}
+        (tmp_path / "features" / "hall" / "a.npy").unlink()
+        ran = mttsg(*arguments)
+        assert (ran.code, len(ran.errors)) == (1, 1)  # and no answer from the features of the other
+        assert "hall" in ran.errors[0]
+
     def test_features_of_another_encoder_are_refused_and_both_named(
         self, ground: Mttsg, clip: Path, tmp_path: Path
     ) -> None:

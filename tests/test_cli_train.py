@@ -220,6 +220,11 @@ def test_glove_vectors_beside_the_data_are_used(mttsg: Mttsg, data: Path, quick:
     assert (tmp_path / "m" / "words.safetensors").is_file()
     assert mttsg("train", data, "--out", tmp_path / "h", "--config", quick, "--text-encoder", "hashed").code == 0
     assert json.loads((tmp_path / "h" / "config.json").read_text())["text_encoder"] == "hashed"
+    again = mttsg(
+        *("train", data, "--out", tmp_path / "m", "--config", quick, "--text-encoder", "hashed", "--overwrite")
+    )
+    assert again.code == 0
+    assert not (tmp_path / "m" / "words.safetensors").exists()  # of the run before
 
 
 def test_features_of_another_encoder_are_refused_and_both_named(

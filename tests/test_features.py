@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tiny import MADE, features
 
@@ -359,6 +360,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_safetensors_cannot_write_is_an_error_of_the_system(tmp_path: Path) -> None:
+    def fail(part: Path) -> None:
+        raise SafetensorError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "a", fail)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions")
+def test_whoever_may_read_new_files_may_read_features(tmp_path: Path) -> None:
+    write_features(tmp_path / "a.safetensors", features(5))
+    (tmp_path / "new").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_a_writer_killed_at_any_moment_leaves_nothing_that_loads_wrong(tmp_path: Path) -> None:

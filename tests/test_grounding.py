@@ -158,9 +158,12 @@ class TestNumberedRuns:
     def test_the_newest_finished_one_counts(self, tmp_path: Path) -> None:
         first, second, third = new_run(), new_run(), new_run()
         assert [run.name for run in numbered_runs()] == ["0001", "0002", "0003"]
+        for run in (first, second, third):
+            (run / "config.json").write_text("{}")
         for run in (first, second):
             (run / "report.json").write_text("{}")
         assert find_model(None) == second
+        new_run()  # of which nothing came
         assert unfinished_run() == third
         (third / "report.json").write_text("{}")
         assert find_model(None) == third

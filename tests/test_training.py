@@ -17,7 +17,7 @@ from mttsg_core import training as module
 from mttsg_core.checkpoint import load_model
 from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.encoders import build_text_encoder
-from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError
+from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, TrainingError
 from mttsg_core.evaluation import Dataset, evaluate
 from mttsg_core.examples import Examples
 from mttsg_core.features import write_features
@@ -290,6 +290,20 @@ def test_a_new_run_leaves_nothing_of_the_old_one(data: Dataset, tmp_path: Path) 
         load_model(tmp_path / "m")
     with pytest.raises(ModelError, match="nothing to resume"):
         fit(data, tmp_path / "m", resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no number"):
+        fit(data, tmp_path / "m", config=replace(CONFIG, lr=1e30, clip_norm=1e30))
+    assert not (tmp_path / "m" / "report.json").exists()
+
+
+def test_sentences_without_features_are_not_said_to_be_trained_on(data: Dataset, tmp_path: Path) -> None:
+    late = replace(data.pairs[0], moments=((1e6, 2e6),))  # long after the end of its video
+    started = fit(replace(data, pairs=[late, *data.pairs[1:]]), tmp_path / "m", config=replace(CONFIG, epochs=1))[0]
+    assert isinstance(started, TrainingStarted)
+    assert started.pairs == len(data.pairs) - 1
+    assert json.loads((tmp_path / "m" / "report.json").read_text())["pairs"] == len(data.pairs) - 1
 
 
 def test_a_part_switched_off_stays_off(data: Dataset, tmp_path: Path) -> None:
