@@ -14,7 +14,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.models import load_any
-from mttsg_cli.output import FORMATS, default_format, is_due, need_folders, need_two_files, save_rows
+from mttsg_cli.output import FORMATS, default_format, is_due, need_folders, need_no_video, need_two_files, save_rows
 from mttsg_cli.session import Session, write_clips, write_page
 from mttsg_core.config import refuse_unknown
 from mttsg_core.counts import count
@@ -148,6 +148,7 @@ def ground(
             raise VideoNotFoundError(video, "no such file")  # before any model is loaded, or even downloaded
         folder = video.is_dir()
         videos = find_videos([video]) if features is None or folder else [VideoFile(video, Path(video.name))]
+        need_no_video((out, html), (one.path for one in videos))
         if folder and clips is not None:
             videos = _without(videos, clips, reporter)
         asked, missing = assign(questions, videos)

@@ -82,6 +82,16 @@ def need_two_files(rows: Path | None, page: Path | None) -> None:
         raise ConfigError(f"{page}: --out and --html name one file")
 
 
+def need_no_video(outputs: Iterable[Path | None], videos: Iterable[Path]) -> None:
+    """See to it that no output takes the place of a video. Raises ConfigError if one would."""
+    there = [path for path in outputs if path is not None and path.exists()]
+    if there:
+        taken = {video.resolve() for video in videos}
+        for path in there:
+            if path.resolve() in taken:
+                raise ConfigError(f"{path}: is one of the videos, which no output may replace")
+
+
 def is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
     """Whether a file is still to be written, and if not, a line that says so.
 

@@ -224,6 +224,14 @@ class TestOut:
         ran = ground(clip, QUERY, "--out", tmp_path / out, "--overwrite")
         assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
 
+    @pytest.mark.parametrize("option", ["--out", "--html"])
+    def test_no_output_takes_the_place_of_a_video(self, ground: Mttsg, clip: Path, tmp_path: Path, option: str) -> None:
+        video = tmp_path / "a.mp4"
+        shutil.copy(clip, video)
+        ran = ground(video, QUERY, option, video, "--format", "json", "--overwrite")
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+        assert video.read_bytes() == clip.read_bytes()
+
 
 class TestFeaturesMadeElsewhere:
     """`--features DIR`: the video itself need not be there."""
