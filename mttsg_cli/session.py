@@ -127,7 +127,8 @@ class Session:
             names = [name, without_suffix(name, VIDEO_SUFFIXES)]
             found = index.find([*names, video.name.stem] if stems[video.name.stem] == 1 else names)
             if found is None or found.path is None:
-                self.fail(f"{video.path}: {(found and found.reason) or f'no features in {folder}'}")
+                reason = f"no features in {folder}" if found is None else found.reason
+                self.fail(f"{video.path}: {reason}")
                 continue
             try:
                 durations = {found.key: probe(video.path).duration} if video.path.is_file() else {}

@@ -43,8 +43,8 @@ def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     )
     inside = bounds.clip(first, last)
     visible = (inside[:, 1] - inside[:, 0]) >= _VISIBLE * (bounds[:, 1] - bounds[:, 0])
-    kept = np.flatnonzero(visible).tolist()
-    return VideoItem(_take(item.features, np.arange(first, last)), *_some(item, kept, (inside - first)[visible]))
+    words, origins = _asked(item, np.flatnonzero(visible).tolist())
+    return VideoItem(_take(item.features, np.arange(first, last)), words, (inside - first)[visible], origins)
 
 
 def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
@@ -67,8 +67,8 @@ def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator
     visible = (shown > 0) & (shown >= _VISIBLE * (moments[:, 1] - moments[:, 0]))
     new = [query for query in np.flatnonzero(visible).tolist() if not _holds(item.words, other.words[query])]
     own, theirs = (length, 0) if before else (0, len(features.clips))  # where each part begins now
-    words, moved, origins = _some(other, new, inside[new] + theirs)
-    bounds = np.concatenate([_bounds(item) + own, moved]).astype(np.float32)
+    words, origins = _asked(other, new)
+    bounds = np.concatenate([_bounds(item) + own, inside[new] + theirs]).astype(np.float32)
     return VideoItem(joined, [*item.words, *words], bounds, [*item.origins, *origins])
 
 
@@ -89,16 +89,16 @@ def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     if clips - (last - first) < _LEFT * clips or not kept:
         return item
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
+    words, origins = _asked(item, kept)
     sentence = item.words[erased]
-    moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
-    words, moved, origins = _some(item, kept, moved)
     absent = [] if _holds(words, sentence) else [sentence]
+    moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
     return VideoItem(_take(item.features, rows), words, moved, origins, absent)
 
 
-def _some(item: VideoItem, kept: Sequence[int], bounds: Array) -> tuple[list[Array], Array, list[int]]:
-    """Words, bounds (K, 2) and origins of the K queries that are kept, for an item."""
-    return [item.words[i] for i in kept], bounds, [item.origins[i] for i in kept] if item.origins else []
+def _asked(item: VideoItem, kept: Sequence[int]) -> tuple[list[Array], list[int]]:
+    """Words and origins of some of the queries."""
+    return [item.words[i] for i in kept], [item.origins[i] for i in kept] if item.origins else []
 
 
 def _bounds(item: VideoItem) -> Array:

@@ -86,7 +86,7 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         bounds = torch.from_numpy(np.concatenate([item.bounds for item in items if item.bounds is not None])).float()
     absent = [query for item in items for query in item.absent]
     absent_words, absent_mask = _pad(absent) if absent else (None, None)
-    known = all(item.origins for item in items)
+    origins = [origin for item in items for origin in item.origins]
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
@@ -96,12 +96,12 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         video_index=_index([len(item.words) for item in items]),
         regions=regions,
         bounds=bounds,
-        origins=torch.tensor([origin for item in items for origin in item.origins]) if known else None,
+        origins=torch.tensor(origins) if origins else None,
         absent_words=absent_words,
         absent_mask=absent_mask,
         absent_index=_index([len(item.absent) for item in items]) if absent else None,
         absent_origins=torch.tensor([item.origins[0] for item in items for _ in item.absent])
-        if absent and known
+        if absent and origins
         else None,
     )
 

@@ -68,8 +68,6 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     arrays = model.text_encoder.tensors()
     if arrays:
         write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part))
-    else:
-        (folder / WORDS).unlink(missing_ok=True)  # of an earlier run in the same folder
     write_json(folder / CONFIG, described)
 
 
@@ -103,15 +101,15 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     longest = described.get("longest")
     if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
         raise ModelError(f"{folder}: damaged model folder ('longest' in {CONFIG} is not what it should be)")
+    text_id, encoder_id = described["text_encoder"], str(described["features"].get("encoder"))
+    kind, _, name = text_id.partition(":")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
-        kind, _, name = described["text_encoder"].partition(":")
         words = load_arrays(folder / WORDS) if kind == WordVectors.kind else None
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
         raise ModelError(f"{folder}: damaged model folder ({' '.join(str(error).split())[:200]})") from error
-    text_id, encoder_id = described["text_encoder"], str(described["features"].get("encoder"))
     try:
         text_encoder = (
             build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)

@@ -132,18 +132,22 @@ class Mining(nn.Module):
             company: (N,) who sees the batch; None if nobody does.
             video_index: (N,).
         """
-        store = self.queue.to(entries.dtype)  # (M, D)
+        size = len(self.queue)  # M
+        store = torch.cat([self.queue.to(entries.dtype), entries])  # (M + N, D)
+        directions = self.directions(store)
         open_ = (self.origins != _EMPTY).expand(len(entries), -1)  # (N, M)
         if origins is not None:
             open_ = open_ & (self.origins != origins[:, None])
-        if company is not None:
+        if company is None:
+            store = store[:size]
+        else:
             others = (video_index[:, None] != video_index) & company[:, None]  # (N, N)
             if origins is not None:
                 others = others & (origins[:, None] != origins)
-            store, open_ = torch.cat([store, entries]), torch.cat([open_, others], dim=1)
+            open_ = torch.cat([open_, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)
-        score = self.directions(entries) @ self.directions(store).T / _TEMPERATURE  # (N, M)
+        score = directions[size:] @ directions[: len(store)].T / _TEMPERATURE  # (N, M)
         best, index = score.masked_fill(~open_, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, open_.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)

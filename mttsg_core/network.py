@@ -173,8 +173,12 @@ class Network(nn.Module):
         gate = phrases = None
         if self.mining is not None:
             mined = self.mining(
-                *(queries.words, sentence, queries.origins),
-                *(encoded.clips, encoded.mask, groups),
+                queries.words,
+                sentence,
+                queries.origins,
+                encoded.clips,
+                encoded.mask,
+                groups,
                 joint=joint,
                 strangers=strangers,
             )  # words come back with s' added

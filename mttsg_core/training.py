@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mttsg_core.calibration import UNCALIBRATED
-from mttsg_core.checkpoint import REPORT, WEIGHTS, Model, load_model, save_description, save_weights, write_json
+from mttsg_core.checkpoint import REPORT, WEIGHTS, WORDS, Model, load_model, save_description, save_weights, write_json
 from mttsg_core.confidence import measure_confidence
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders import TextEncoder
@@ -142,7 +142,7 @@ def train(
         run.restore(folder, started)
         _keep_log(folder / LOG, run.progress.epoch)
     else:
-        for old in (REPORT, WEIGHTS, STATE, LOG):  # of an earlier run in the same folder
+        for old in (REPORT, WEIGHTS, WORDS, STATE, LOG):  # of an earlier run in the same folder
             (folder / old).unlink(missing_ok=True)
         save_description(folder, model, about)
     progress = run.progress

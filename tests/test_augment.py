@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -146,3 +148,15 @@ def test_a_sentence_that_still_holds_is_not_absent() -> None:
     same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.bounds)
     made = [erase_moment(same, np.random.default_rng(seed)) for seed in range(10)]
     assert all(len(one.features.clips) < 20 and not one.absent for one in made)
+
+
+def test_every_sentence_keeps_the_video_that_it_was_made_for() -> None:
+    whole = replace(with_moments((2.0, 5.5), (12.0, 15.0)), origins=[7, 7])
+    other = replace(with_moments((0.0, 1.0), (8.0, 9.0)), origins=[8, 8])
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        for made in (cut_window(whole, generator), erase_moment(whole, generator)):
+            assert set(made.origins) == {7}
+            assert len(made.origins) == len(made.words)
+        joined = join_piece(whole, other, generator)
+        assert list(joined.origins) == [7, 7] + [8] * (len(joined.words) - 2)
