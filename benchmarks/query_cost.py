@@ -62,6 +62,7 @@ def make_batch(config: NetworkConfig, videos: int, clips: int, queries: int) -> 
         words=torch.randn(count, WORDS, config.word_dim),
         word_mask=torch.ones(count, WORDS, dtype=torch.bool),
         video_index=torch.arange(videos).repeat_interleave(queries),
+        sentences=torch.arange(count),
         regions=torch.randn(videos, clips, config.regions, config.region_dim) if config.regions else None,
         bounds=torch.tensor([[clips * 0.3, clips * 0.6]]).repeat(count, 1),
     )

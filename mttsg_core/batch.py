@@ -26,6 +26,7 @@ class Batch:
         video_index: (N,) the video of each query.
         regions: (V, T, R, D_r) region vectors, or None.
         bounds: (N, 2) start and end of the true moment in clip units, or None when grounding.
+        sentences: (N,) a number for each sentence: equal where one sentence has several true moments in its video.
         origins: (N,) the number of the training video that each query was made for, or None when grounding.
         absent_words: (A, L', D_w) sentences that a video of the batch does not show, or None; with absent_mask (A, L').
         absent_index: (A,) the video of each of them; with absent_origins (A,).
@@ -37,6 +38,7 @@ class Batch:
     words: Tensor
     word_mask: Tensor
     video_index: Tensor
+    sentences: Tensor
     regions: Tensor | None = None
     bounds: Tensor | None = None
     origins: Tensor | None = None
@@ -94,6 +96,7 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         words=words,
         word_mask=word_mask,
         video_index=_index([len(item.words) for item in items]),
+        sentences=torch.tensor(_numbers(items)),
         regions=regions,
         bounds=bounds,
         origins=torch.tensor(origins) if origins else None,
@@ -111,6 +114,16 @@ def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.ra
     order = generator.permutation(np.flatnonzero(np.asarray(queries_per_video) > 0))
     for i in range(0, len(order), videos):
         yield order[i : i + videos].tolist()
+
+
+def _numbers(items: Sequence[VideoItem]) -> list[int]:
+    """The number of each query's sentence, counted from 0; sentences of different videos are different ones."""
+    known: dict[tuple[int, bytes], int] = {}
+    return [
+        known.setdefault((place, query.tobytes()), len(known))
+        for place, item in enumerate(items)
+        for query in item.words
+    ]
 
 
 def _index(counts: Sequence[int]) -> Tensor:

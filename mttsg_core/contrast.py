@@ -29,7 +29,7 @@ from mttsg_core.layers import (
     own_columns,
     symmetric_contrastive_loss,
 )
-from mttsg_core.spans import coverage, span_iou
+from mttsg_core.spans import coverage, shared_coverage, span_iou
 
 _TEMPERATURE = 0.1
 _SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
@@ -113,6 +113,7 @@ class Contrast(nn.Module):
         sentence: Tensor,
         video_index: Tensor,
         bounds: Tensor,
+        sentences: Tensor,
         false_pairs: Tensor,
         false_videos: Tensor,
     ) -> ContrastTerms:
@@ -126,6 +127,7 @@ class Contrast(nn.Module):
             sentence: s (N, D).
             video_index: (N,).
             bounds: (N, 2) true moments in clip units.
+            sentences: (N,) equal where moments have one sentence: each is a positive of it.
             false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
             false_videos: (N, V) other videos that are none.
         """
@@ -134,36 +136,39 @@ class Contrast(nn.Module):
         own_clips, own_mask = own.vectors.float(), own.mask  # (N, T, C), (N, T)
         inside = coverage(bounds, own_mask.shape[1]) * own_mask  # (N, T)
         scores = text @ _pooled(inside, own_clips).T  # (N, N)
-        same_video = video_index[:, None] == video_index
+        anywhere = shared_coverage(bounds, sentences, own_mask.shape[1])  # (N, T)
+        same_video, same = video_index[:, None] == video_index, sentences[:, None] == sentences
         overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
-        itself = torch.eye(len(text), dtype=torch.bool, device=text.device)
-        positives = itself | (same_video & (overlap >= _SAME))
-        negatives = ~itself & ~(same_video & (overlap >= _OTHER))
+        positives = same | (same_video & (overlap >= _SAME))
+        negatives = ~same & ~(same_video & (overlap >= _OTHER))
         kept = negatives & ~false_pairs
         moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
-        moment = moment + self._stretches(text, scores.diagonal(), own_clips, own_mask, bounds)
+        moment = moment + self._stretches(text, scores.diagonal(), own_clips, own_mask, bounds, same)
         own_match = torch.einsum("nc,ntc->nt", text, normalize(own_clips, dim=-1)) / _TEMPERATURE  # (N, T)
         match = torch.einsum("nc,nvtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T')
         own_videos = own_columns(video_index, len(there))
         elsewhere = there & ~(own_videos | false_videos)[..., None]  # (N, V, T')
         return ContrastTerms(
             moment,
-            self._clips(own_match, own_mask, inside, match, elsewhere),
+            self._clips(own_match, own_mask, inside, anywhere, match, elsewhere),
             self._videos(match, there, clips, text, own_videos, false_videos),
-            self._views(words, word_mask, own_clips, inside, itself, kept),
+            self._views(words, word_mask, own_clips, inside, kept),
         )
 
-    def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor) -> Tensor:
-        """A sentence with its moment against random stretches of the same video."""
+    def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor, same: Tensor) -> Tensor:
+        """A sentence with its moment against random stretches of the same video that are none of its moments."""
         clips = mask.sum(1)[:, None, None]
         drawn = torch.rand(len(text), _STRETCHES, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
         weights = coverage(drawn, own.shape[1]) * mask[:, None]  # (N, S, T)
         scores = torch.einsum("nsc,nc->ns", normalize(weights @ own, dim=-1), text)  # (N, S)
-        other = span_iou(drawn, bounds[:, None]) < _OTHER
+        overlap = span_iou(drawn[:, None], bounds[None, :, None]) * same[..., None]  # (N, N, S)
+        other = overlap.amax(1) < _OTHER  # (N, S)
         rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
         return softplus(rest - true / _TEMPERATURE).mean()
 
-    def _clips(self, own: Tensor, own_mask: Tensor, inside: Tensor, others: Tensor, other_mask: Tensor) -> Tensor:
+    def _clips(
+        self, own: Tensor, own_mask: Tensor, inside: Tensor, anywhere: Tensor, others: Tensor, other_mask: Tensor
+    ) -> Tensor:
         """A sentence with the clips of its moment against as many of the others as `_CLIPS`, by their mean.
 
         The moment's clips count by the logarithm of their mean exponential: not all of them need to show it.
@@ -171,9 +176,10 @@ class Contrast(nn.Module):
         Args:
             own: (N, T) logits of the clips of the own video, with own_mask (N, T).
             inside: (N, T) how much of each lies in the moment.
+            anywhere: (N, T) how much of each lies in any moment of the sentence.
             others: (N, V, T) logits of the clips of the videos, with other_mask (N, V, T) for those to be told from.
         """
-        within, outside = inside > 0.5, (inside == 0) & own_mask  # (N, T)
+        within, outside = inside > 0.5, (anywhere == 0) & own_mask  # (N, T)
         mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
         rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
         loss = softplus(rest + math.log(_CLIPS) - _log_mean_exp(own, within))
@@ -186,11 +192,10 @@ class Contrast(nn.Module):
         scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
         return symmetric_contrastive_loss(scores / _TEMPERATURE, own, ~own & ~false)
 
-    def _views(
-        self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, itself: Tensor, kept: Tensor
-    ) -> Tensor:
+    def _views(self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, kept: Tensor) -> Tensor:
         """Two halves of each sentence, and of each moment, know each other."""
         spoken = self.text_side(words).float()  # (N, L, C)
+        itself = torch.eye(len(spoken), dtype=torch.bool, device=spoken.device)
         loss = spoken.new_zeros(())
         for weights, tokens in ((word_mask.to(spoken.dtype), spoken), (inside, own)):
             half = torch.rand_like(weights) < 0.5

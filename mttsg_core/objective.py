@@ -15,7 +15,7 @@ from mttsg_core.head import HeadOutput
 from mttsg_core.layers import masked_log_softmax, masked_mean, masked_softmax
 from mttsg_core.negatives import FalseNegatives
 from mttsg_core.network import Network, NetworkOutput
-from mttsg_core.spans import coverage, span_edges, span_iou
+from mttsg_core.spans import shared_coverage, span_edges, span_iou
 
 _SHARPNESS = 10.0  # of the target over spans: softmax of the overlap times this
 _SPREAD = 0.1  # of the soft boundary labels, in lengths of the moment
@@ -49,9 +49,10 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
     if batch.bounds is None:
         raise ValueError("a training batch needs true moments")
     false = network.false_negatives(output, batch)
-    terms = grounding_terms(output.head, batch.bounds) | module_terms(network, output, batch, config, false)
+    terms = grounding_terms(output.head, batch.bounds, batch.sentences)
     if network.head.offsets is None:
         del terms["offset"]
+    terms |= module_terms(network, output, batch, config, false)
     if network.config.presence and config.presence > 0:
         terms["presence"] = presence_term(network, output, batch, false)
     total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
@@ -82,12 +83,15 @@ def module_terms(
             sentence,
             index,
             batch.bounds,
+            batch.sentences,
             false.pairs,
             false.videos,
         )
         terms |= {"contrast": found.moment + found.clip + found.video, "intra": found.intra}
     if network.objects is not None and videos.objects is not None and phrases is not None and config.objects > 0:
-        terms["objects"] = network.objects.loss(videos.objects, mask, phrases, index, batch.bounds, false.videos)
+        terms["objects"] = network.objects.loss(
+            videos.objects, mask, phrases, index, batch.bounds, batch.sentences, false.videos
+        )
     if network.activities is not None and videos.activities is not None and config.activities > 0:
         terms["activities"] = network.activities.loss(
             videos.activities, mask, queries.sentence, index, batch.bounds, false.videos
@@ -130,8 +134,14 @@ def _joined(first: EncodedQueries, second: EncodedQueries) -> EncodedQueries:
     return EncodedQueries(torch.cat(words), torch.cat([first.sentence, second.sentence]), torch.cat(masks), origins)
 
 
-def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
-    """Divergences from soft labels of spans, boundaries and inside clips, and the error of the offsets."""
+def grounding_terms(head: HeadOutput, bounds: Tensor, sentences: Tensor) -> dict[str, Tensor]:
+    """Divergences from soft labels of spans, boundaries and inside clips, and the error of the offsets.
+
+    Args:
+        head: of N queries.
+        bounds: (N, 2) true moments in clip units.
+        sentences: (N,) equal where moments have one sentence: its clips inside are those of all of them.
+    """
     mask = head.mask
     first, last = span_edges(mask.shape[1], mask.device)
     valid = last <= mask.sum(1, keepdim=True)  # (N, P)
@@ -148,7 +158,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor) -> dict[str, Tensor]:
     log_edges = masked_log_softmax(head.boundaries.float(), there, dim=1)
     near = (distance.abs() <= 1 + _REACH * length) & there
     error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
-    covered = coverage(bounds, mask.shape[1])  # (N, T)
+    covered = shared_coverage(bounds, sentences, mask.shape[1])  # (N, T)
     inside = functional.binary_cross_entropy_with_logits(head.inside.float(), covered, reduction="none")
     return {
         "span": -(target * log_spans).sum(-1).mean(),

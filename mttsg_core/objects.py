@@ -16,7 +16,7 @@ from torch.nn.functional import normalize, pad
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.layers import QueryGroups, masked_softmax, own_columns, symmetric_contrastive_loss
-from mttsg_core.spans import coverage
+from mttsg_core.spans import shared_coverage
 
 _TEMPERATURE = 0.1
 _WIDEST = 3  # words of a phrase
@@ -85,7 +85,14 @@ class Objects(nn.Module):
         return evidence
 
     def loss(
-        self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, bounds: Tensor, false_videos: Tensor
+        self,
+        objects: Tensor,
+        mask: Tensor,
+        phrases: Tensor,
+        video_index: Tensor,
+        bounds: Tensor,
+        sentences: Tensor,
+        false_videos: Tensor,
     ) -> Tensor:
         """L_1 of a batch.
 
@@ -95,12 +102,13 @@ class Objects(nn.Module):
             phrases: (N, K_w, C).
             video_index: (N,).
             bounds: (N, 2) true moments: the own video's clips outside are no place to find the phrases.
+            sentences: (N,) equal where moments have one sentence.
             false_videos: (N, V) other videos that are no negatives of a sentence.
         """
         step = -(-mask.shape[1] // _CLIPS)
         objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
         bounds = bounds / step
-        inside = (coverage(bounds, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
+        inside = (shared_coverage(bounds, sentences, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
         nowhere = (~mask * _LOWEST).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
         columns = []
         for part, padding in zip(objects.flatten(1, 2).split(_CHUNK), nowhere.split(_CHUNK), strict=True):

@@ -155,6 +155,22 @@ def coverage(bounds: Tensor, clips: int) -> Tensor:
     return covered.clamp(0, 1)
 
 
+def shared_coverage(bounds: Tensor, sentences: Tensor, clips: int) -> Tensor:
+    """How much of each clip lies in any true moment of the same sentence.
+
+    Args:
+        bounds: (N, 2) in clip units.
+        sentences: (N,) numbers below N, equal for moments of one sentence.
+        clips: T.
+
+    Returns:
+        (N, T) between 0 and 1.
+    """
+    own = coverage(bounds, clips)  # (N, T)
+    rows = sentences[:, None].expand_as(own)
+    return torch.zeros_like(own).scatter_reduce(0, rows, own, "amax").gather(0, rows)
+
+
 def covered_chance(logits: Tensor, clips: int) -> Tensor:
     """The chance that each clip lies in the moment: the share of the distribution (N, P) that covers it, (N, T)."""
     weight = (logits.float() * _SHARPEN).softmax(-1)

@@ -34,6 +34,12 @@ def test_everything_is_in_its_place_and_the_rest_is_zero() -> None:
     np.testing.assert_allclose(made.bounds, np.concatenate([one.bounds for one in items if one.bounds is not None]))
 
 
+def test_one_sentence_with_several_moments_has_one_number_in_its_video() -> None:
+    door, window = words(2, seed=1), words(3, seed=2)
+    first = VideoItem(features(4), [door, window, door.copy()])
+    assert collate([first, VideoItem(features(5), [window, door])]).sentences.tolist() == [0, 1, 0, 2, 3]
+
+
 def test_half_precision_becomes_single() -> None:
     made = features(4)
     half = VideoItem(type(made)(made.clips.astype(np.float16), None, 2.0, {}), [words()])

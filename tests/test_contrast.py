@@ -27,7 +27,7 @@ def _parts(contrast: Contrast) -> Parts:
 def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
     parts = _parts(contrast)
     false = torch.zeros(5, 5, dtype=torch.bool) if false is None else false
-    return contrast.terms(*parts, bounds, false, torch.zeros(5, 3, dtype=torch.bool))
+    return contrast.terms(*parts, bounds, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool))
 
 
 BOUNDS = torch.tensor([[0.0, 3.0], [4.0, 7.5], [1.0, 4.0], [2.0, 6.0], [2.1, 6.0]])
@@ -93,7 +93,9 @@ def test_false_negatives_take_no_part() -> None:
 
     def moment(false: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
-        found: ContrastTerms = contrast.terms(*parts, BOUNDS, false, torch.zeros(5, 3, dtype=torch.bool))
+        found: ContrastTerms = contrast.terms(
+            *parts, BOUNDS, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool)
+        )
         return found.moment
 
     assert moment(false) < moment(torch.zeros_like(false))
@@ -157,7 +159,9 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
         none = torch.zeros(1, 1, dtype=torch.bool)
         videos = torch.tensor([[False, false]])
         everywhere, own = SeenClips(clips[None], mask), SeenClips(clips[index], mask[index])
-        terms = contrast.terms(everywhere, own, words, none.expand(1, 2), sentence, index, bounds, none, videos)
+        terms = contrast.terms(
+            everywhere, own, words, none.expand(1, 2), sentence, index, bounds, torch.tensor([0]), none, videos
+        )
         return terms.clip.item()
 
     at_best = loss(clips)
@@ -171,3 +175,27 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
     shorter[1, 2:] = False
     assert loss(elsewhere, mask=shorter) == pytest.approx(at_best, abs=1e-4)
     assert loss(part) < 1e-3  # one clip of the moment that shows it is enough
+
+
+def test_the_moments_of_one_sentence_are_not_told_from_each_other() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(small_config(regions=0))
+    sentence, index = torch.randn(1, 16).expand(2, 16), torch.tensor([0, 0])
+    bounds, mask = torch.tensor([[1.0, 3.0], [6.0, 8.0]]), torch.ones(1, 10, dtype=torch.bool)
+    text = contrast.directions(sentence)[0]
+    clips = (-text).expand(1, 10, -1).clone()
+    clips[0, 1:3] = clips[0, 6:8] = text
+
+    def loss(numbers: list[int]) -> ContrastTerms:
+        torch.manual_seed(1)
+        words, none = torch.randn(2, 2, 16), torch.zeros(2, 2, dtype=torch.bool)
+        everywhere, own = SeenClips(clips[None], mask), SeenClips(clips[index], mask[index])
+        parts = (everywhere, own, words, ~none, sentence, index, bounds, torch.tensor(numbers))
+        return contrast.terms(*parts, none, none[:, :1])
+
+    two, one = loss([0, 1]), loss([0, 0])
+    assert two.clip > 0.5
+    assert two.moment > 0.5
+    assert one.clip < 1e-4
+    assert one.moment < two.moment - 0.5
+    assert one.intra == 0  # nothing in the batch is a negative of the sentence

@@ -16,6 +16,7 @@ from mttsg_core.spans import span_edges, span_iou
 
 TERMS = {"span", "boundary", "inside", "offset"}
 ALWAYS = TERMS | {"presence"}
+ONE = torch.zeros(1, dtype=torch.long)  # the only sentence
 
 
 def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 0.0) -> HeadOutput:
@@ -34,7 +35,7 @@ def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 
 
 
 def test_a_head_that_knows_nothing_has_the_entropy_of_the_uniform() -> None:
-    terms = grounding_terms(output(), torch.tensor([[2.0, 6.0]]))
+    terms = grounding_terms(output(), torch.tensor([[2.0, 6.0]]), ONE)
     first, _ = span_edges(10)
     assert terms.keys() >= TERMS
     assert float(terms["span"]) == pytest.approx(math.log(len(first)))
@@ -55,13 +56,22 @@ def test_each_term_falls_when_its_output_is_right() -> None:
         "inside": torch.where((clip >= 2) & (clip <= 6), 5.0, -5.0)[None],
         "offsets": distance,
     }
-    before = grounding_terms(blank, bounds)
+    before = grounding_terms(blank, bounds, ONE)
     for (part, value), name in zip(right.items(), ("span", "boundary", "inside", "offset"), strict=True):
-        after = grounding_terms(blank._replace(**{part: value}), bounds)
+        after = grounding_terms(blank._replace(**{part: value}), bounds, ONE)
         assert after[name] < before[name] - 0.05, name
-        wrong = grounding_terms(blank._replace(**{part: value.flip(1) * 2}), bounds)
+        wrong = grounding_terms(blank._replace(**{part: value.flip(1) * 2}), bounds, ONE)
         assert wrong[name] > after[name], name
-    assert float(grounding_terms(blank._replace(offsets=distance), bounds)["offset"]) == pytest.approx(0, abs=1e-6)
+    right_offsets = grounding_terms(blank._replace(offsets=distance), bounds, ONE)
+    assert float(right_offsets["offset"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_clips_of_any_moment_of_the_sentence_lie_inside() -> None:
+    bounds, clip = torch.tensor([[1.0, 3.0], [6.0, 9.0]]), torch.arange(10)
+    shown = ((clip >= 1) & (clip < 3)) | ((clip >= 6) & (clip < 9))
+    made = output(10, (10, 10))._replace(inside=torch.where(shown, 9.0, -9.0).expand(2, 10))
+    assert float(grounding_terms(made, bounds, torch.tensor([0, 0]))["inside"]) < 0.001
+    assert float(grounding_terms(made, bounds, torch.tensor([0, 1]))["inside"]) > 1
 
 
 def test_padding_does_not_count() -> None:
@@ -81,8 +91,8 @@ def test_padding_does_not_count() -> None:
 
     mask = torch.arange(12)[None] < 5
     long = HeadOutput(spans, pad(short.boundaries), pad(short.inside), pad(short.offsets), short.presence, mask)
-    for name, value in grounding_terms(short, bounds).items():
-        torch.testing.assert_close(grounding_terms(long, bounds)[name], value, msg=name)
+    for name, value in grounding_terms(short, bounds, ONE).items():
+        torch.testing.assert_close(grounding_terms(long, bounds, ONE)[name], value, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,7 @@ def test_moments_at_the_edges_and_tiny_ones_give_finite_losses_and_gradients(bou
     parts = [made.boundaries, made.inside, made.offsets]
     for part in parts:
         part.requires_grad_()
-    total = sum(grounding_terms(made, torch.tensor([bounds])).values(), torch.zeros(()))
+    total = sum(grounding_terms(made, torch.tensor([bounds]), ONE).values(), torch.zeros(()))
     total.backward()
     assert total.isfinite()
     assert all(part.grad is not None and part.grad.isfinite().all() for part in parts)
@@ -137,7 +147,7 @@ def test_without_true_moments_there_is_no_loss() -> None:
 def test_each_term_reaches_the_parameters_it_should(name: str, reached: str) -> None:
     made, net = batch(bounds=True), network()
     assert made.bounds is not None
-    grounding_terms(net(made).head, made.bounds)[name].backward()
+    grounding_terms(net(made).head, made.bounds, made.sentences)[name].backward()
     gradients = {key: value.grad for key, value in net.named_parameters()}
     own = gradients[f"head.{reached}.weight"]
     assert own is not None

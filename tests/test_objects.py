@@ -60,9 +60,9 @@ def test_the_loss_does_not_depend_on_how_videos_are_divided(monkeypatch: pytest.
     mask[2, 3:] = False
     phrases = objects.phrases(torch.randn(7, 4, 16), torch.ones(7, 4, dtype=torch.bool))
     index, bounds = torch.tensor([0, 0, 1, 2, 3, 4, 4]), torch.tensor([[0.5, 2.5]] * 7)
-    whole = objects.loss(found, mask, phrases, index, bounds, NONE)
+    whole = objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE)
     monkeypatch.setattr("mttsg_core.objects._CHUNK", 2)
-    torch.testing.assert_close(objects.loss(found, mask, phrases, index, bounds, NONE), whole)
+    torch.testing.assert_close(objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE), whole)
     whole.backward()
     for name, parameter in objects.named_parameters():
         if name != "out.weight":
@@ -82,3 +82,17 @@ def test_pseudo_regions_see_their_neighbours_only() -> None:
 def test_regions_are_needed_where_they_were_promised() -> None:
     with pytest.raises(ValueError, match="regions"):
         _objects()(torch.randn(1, 2, 16), None)
+
+
+def test_phrases_may_be_found_in_any_moment_of_their_sentence() -> None:
+    objects = _objects()
+    found, mask = objects(torch.randn(1, 6, 16), torch.randn(1, 6, 3, 8)), torch.ones(1, 6, dtype=torch.bool)
+    phrases = objects.phrases(torch.randn(1, 4, 16), torch.ones(1, 4, dtype=torch.bool)).expand(2, -1, -1)
+    index, bounds = torch.tensor([0, 0]), torch.tensor([[0.0, 2.0], [2.0, 6.0]])
+
+    def loss(bounds: torch.Tensor, numbers: list[int]) -> float:
+        return objects.loss(found, mask, phrases, index, bounds, torch.tensor(numbers), NONE[:2, :1]).item()
+
+    whole = loss(torch.tensor([[0.0, 6.0]] * 2), [0, 1])
+    assert loss(bounds, [0, 0]) == pytest.approx(whole)
+    assert loss(bounds, [0, 1]) > whole + 0.1
