@@ -63,7 +63,7 @@ def evaluate(
     strict_iou: Annotated[
         bool, typer.Option("--strict-iou", help="Count IoU > m, as some papers do, instead of IoU >= m.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the shuffles of --baselines.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the shuffles of --baselines.")] = 0,
     features: options.Features = None,
     encoder: options.KnownEncoder = None,
     text_encoder: options.KnownTextEncoder = None,
@@ -104,6 +104,8 @@ def evaluate(
         need_two_files(out, html)
         for path in (out, html):
             if path is not None:
+                if path == Path("-"):
+                    raise ConfigError("predictions and pages are files: '-' is not taken here")
                 make_way(path)
                 if path.exists() and not overwrite:
                     raise ConfigError(f"{path}: exists already; use --overwrite")

@@ -199,6 +199,8 @@ def _follow(
                 )
                 if event.clipped:
                     reporter.say(f"{count(event.clipped, 'moment')} clipped to the end of the video")
+                if event.outside:
+                    reporter.warn(f"{count(event.outside, 'moment')} outside the video, left out (see mttsg check)")
                 bar.advance(event.epoch)
             elif isinstance(event, EpochDone):
                 bar.advance()

@@ -22,6 +22,7 @@ _AT_LEAST_1 = {
     *("activity_prototypes", "pseudo_regions", "steps", "batch_videos", "queries_per_video"),
 }
 _SHARES = {"dropout", "input_dropout", "word_input_dropout", "word_dropout", "warmup", "average"}
+_LARGEST_SEED = 2**63 - 1
 _UP_TO_1 = {"co_query_dropout", "cut", "join", "erase"}
 _EVEN, _ODD, _SIGNED, _MORE_THAN_0 = {"width", "head_width"}, {"kernel"}, {"shift"}, {"lr"}
 _FEWEST_EPOCHS = 16
@@ -236,6 +237,8 @@ def _check_range(name: str, value: float) -> None:
         reason = "less than 1"
     elif name in _UP_TO_1 and value > 1:
         reason = "at most 1"
+    elif name == "seed" and value > _LARGEST_SEED:
+        reason = f"at most {_LARGEST_SEED}"
     elif (name in _EVEN and value % 2) or (name in _ODD and not value % 2):
         reason = "even" if name in _EVEN else "odd"
     if reason:

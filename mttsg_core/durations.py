@@ -9,6 +9,8 @@ from dataclasses import replace
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import read_features
 from mttsg_core.pairs import DataFolder, Pair, Split
+from mttsg_core.rows import past_end
+from mttsg_core.textfiles import Problem
 from mttsg_core.video import probe
 
 
@@ -29,10 +31,16 @@ def known_durations(folder: DataFolder, pairs: Sequence[Pair]) -> list[float | N
 
 
 def with_durations(folder: DataFolder, split: Split) -> Split:
-    """The split with the duration of every pair whose video tells it."""
-    lengths = known_durations(folder, split.pairs)
-    pairs = [replace(pair, duration=duration) for pair, duration in zip(split.pairs, lengths, strict=True)]
-    return replace(split, pairs=pairs)
+    """The split with the duration of every pair whose video tells it; a row past the end of its video is a bad one."""
+    pairs: list[Pair] = []
+    problems = list(split.problems)
+    for pair, duration in zip(split.pairs, known_durations(folder, split.pairs), strict=True):
+        reason = None if duration is None else past_end(pair.moments, duration)
+        if reason is None:
+            pairs.append(replace(pair, duration=duration))
+        else:
+            problems.append(Problem(split.file, pair.line, reason))
+    return replace(split, pairs=pairs, problems=sorted(problems, key=lambda problem: problem.line))
 
 
 def _look(folder: DataFolder, name: str) -> float | None:

@@ -28,7 +28,7 @@ class Examples:
 
     def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
         self.store = dataset.store
-        self.clipped = self.pairs = 0
+        self.clipped = self.outside = self.pairs = 0  # moments that end, and that begin, past the end of their video
         self.videos: list[str] = []
         self.words: list[list[Array]] = []
         self.bounds: list[Array] = []
@@ -44,6 +44,7 @@ class Examples:
                 for moment in pair.moments
                 if moment[0] < timeline.start + timeline.duration and moment[1] > timeline.start
             ]  # a pair with several true moments teaches each of them
+            self.outside += sum(len(pair.moments) for pair in pairs) - len(spans)
             if not spans:
                 continue
             bounds = timeline.to_clips([moment for _, moment in spans])

@@ -42,6 +42,7 @@ _DAMAGE = (
     tokenize.TokenError,
 )
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16
+_NO_DURATION = "the duration of the video is not known: give it in the rows, or give the video"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class VideoFeatures:
             FeatureError: if the duration is not known.
         """
         if self.duration is None:
-            raise FeatureError("the duration of the video is not known: give it in the rows, or give the video")
+            raise FeatureError(_NO_DURATION)
         return Timeline(self.duration, len(self.clips), self.start)
 
     @property
@@ -128,7 +129,7 @@ class FeatureStore:
         """The features of a video.
 
         Raises:
-            FeatureError: if there are none, or they cannot be used.
+            FeatureError: if there are none, they cannot be used, or nothing tells how long the video is.
         """
         if video in self._held:
             self._held.move_to_end(video)
@@ -139,7 +140,9 @@ class FeatureStore:
         if self._max_clips is not None:
             features = features.at_most(self._max_clips)
         if features.duration is None:
-            features = replace(features, duration=self._durations.get(video))
+            if video not in self._durations:
+                raise FeatureError(f"{self.files[video]}: {_NO_DURATION}")
+            features = replace(features, duration=self._durations[video])
         self._held[video] = features
         self._held_bytes += features.nbytes
         while self._held_bytes > self._max_bytes and len(self._held) > 1:
@@ -152,7 +155,7 @@ class FeatureStore:
         reasons = []
         for video in videos:
             try:
-                _ = self.load(video).timeline
+                self.load(video)
             except FeatureError as error:
                 reasons.append(str(error))
                 del self.files[video]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,16 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
             else:
                 questions.append(Question(query.strip(), video))
     else:
-        lines = content.decode("utf-8", "replace").splitlines()
-        questions = [Question(line.strip()) for line in lines if line.strip()]
+        if _is_json_list(content):
+            raise DataError(f"{path}: one sentence, or one JSON object, a line; not a JSON list")
+        for number, raw in enumerate(content.splitlines(), 1):
+            try:
+                sentence = raw.decode("utf-8").strip()
+            except UnicodeDecodeError:
+                problems.append(Problem(path, number, "not in UTF-8"))
+                continue
+            if sentence:
+                questions.append(Question(sentence))
     if not questions:
         raise DataError(f"{path}: no sentence in it" + "".join(f" ({problem})" for problem in problems[:1]))
     return questions, problems
@@ -73,6 +82,14 @@ def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[
             asked[video] = list(dict.fromkeys(sentences))
     missing = [question.video for question in questions if question.video is not None and question.video not in known]
     return asked, list(dict.fromkeys(missing))
+
+
+def _is_json_list(content: bytes) -> bool:
+    """Is it a JSON list? A sentence may well begin with a bracket."""
+    try:
+        return isinstance(json.loads(content), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_text(value: str) -> bool:

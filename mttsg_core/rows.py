@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -136,11 +137,15 @@ def check_row(row: Row, durations: Durations, stem: str, file: Path) -> Pair | s
     if isinstance(spans, str):
         return spans
     seconds = None if duration is None else float(duration)
-    if seconds is not None:
-        late = next((start for start, _ in spans if start >= seconds), None)
-        if late is not None:
-            return f"start {late} is past the end of the video at {seconds}"
+    if seconds is not None and (reason := past_end(spans, seconds)) is not None:
+        return reason
     return Pair(identity, video, query, tuple(spans), seconds, file, row.line)
+
+
+def past_end(moments: Sequence[tuple[float, float]], duration: float) -> str | None:
+    """The reason why moments are none of a video of so many seconds: one begins when it is over."""
+    late = next((start for start, _ in moments if start >= duration), None)
+    return None if late is None else f"start {late} is past the end of the video at {duration}"
 
 
 class Durations:

@@ -37,7 +37,10 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """Training is about to begin, or to go on after `epoch` epochs."""
+    """Training is about to begin, or to go on after `epoch` epochs.
+
+    Moments that end past the end of their video are clipped to it; those outside of it teach nothing.
+    """
 
     epoch: int
     epochs: int
@@ -45,6 +48,7 @@ class TrainingStarted:
     pairs: int
     parameters: int
     clipped: int
+    outside: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,15 @@ def train(
         save_description(folder, model, about)
     progress = run.progress
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    yield TrainingStarted(progress.epoch, epochs, len(examples.videos), examples.pairs, parameters, examples.clipped)
+    yield TrainingStarted(
+        progress.epoch,
+        epochs,
+        len(examples.videos),
+        examples.pairs,
+        parameters,
+        examples.clipped,
+        examples.outside,
+    )
     grounder = Grounder(NetworkScorer(replace(model, network=run.averaged), device))
     for epoch in range(progress.epoch + 1, epochs + 1):
         if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience_for(epochs):

@@ -150,7 +150,7 @@ def test_a_page_is_not_overwritten(data: Path, mttsg: Mttsg) -> None:
     assert mttsg("evaluate", data, "--predictions", theirs, "--html", target, "--overwrite").code == 0
     assert target.read_text(encoding="utf-8") == content
     assert mttsg("evaluate", data, "--predictions", theirs, "--html", data / "new" / "page.html").code == 0
-    for place in (theirs / "page.html", data.parent):
+    for place in (theirs / "page.html", data.parent, "-"):
         ran = mttsg("evaluate", data, "--predictions", theirs, "--html", place, "--overwrite")
         assert (ran.code, ran.out) == (2, "")
 

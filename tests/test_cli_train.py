@@ -141,6 +141,19 @@ def test_ends_past_the_video_are_clipped_and_counted(mttsg: Mttsg, data: Path, q
     assert "2 moments clipped to the end of the video" in ran.err
 
 
+def test_moments_outside_the_video_are_named(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    length = rows[0].pop("duration")
+    rows[0] |= {"start": length + 1, "end": length + 2}
+    write_rows(data / "train.jsonl", rows)
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
+    assert ran.code == 0
+    assert "1 moment outside the video, left out" in ran.err
+    checked = mttsg("check", data)
+    assert checked.code == 1
+    assert f"train.jsonl:1: start {length + 1} is past the end of the video at " in checked.err
+
+
 BAD_ROWS = {
     "start after end": '{"video": "train0", "query": "q", "start": 3, "end": 2}',
     "negative": '{"video": "train0", "query": "q", "start": -1, "end": 2}',

@@ -74,6 +74,7 @@ def test_a_missing_setting_is_named() -> None:
         (NetworkConfig, "width", 0),
         (NetworkConfig, "width", 7),
         (NetworkConfig, "dropout", 1.0),
+        (TrainingConfig, "seed", 2**63),
         (NetworkConfig, "kernel", 2),
         (NetworkConfig, "region_heads", 0),
         (NetworkConfig, "max_clips", 0),

@@ -278,6 +278,8 @@ def test_a_store_averages_and_knows_durations(tmp_path: Path) -> None:
         store.load("absent")
     with pytest.raises(FeatureError, match=r"y\.npy"):
         store.load("y")
+    with pytest.raises(FeatureError, match=r"x\.npy: the duration of the video is not known"):
+        FeatureStore(store.files).load("x")
 
 
 def test_a_store_reads_a_file_once_and_forgets_when_memory_is_short(tmp_path: Path) -> None:

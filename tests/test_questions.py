@@ -55,6 +55,17 @@ def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
         parse_questions(FILE, content)
 
 
+def test_a_line_in_another_encoding_is_a_problem() -> None:
+    questions, problems = parse_questions(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
+    assert questions == [Question("opens door"), Question("[a] closes it")]
+    assert [str(problem) for problem in problems] == ["q.txt:2: not in UTF-8"]
+
+
+def test_a_json_list_is_no_file_of_sentences() -> None:
+    with pytest.raises(DataError, match="not a JSON list"):
+        parse_questions(FILE, b'[\n  "opens door",\n  "closes door"\n]\n')
+
+
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:
     videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
     for name in ("/v/x/a.mp4", "x/a.mp4", "a.mp4", "a"):

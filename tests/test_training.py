@@ -239,7 +239,7 @@ def test_ends_past_the_video_are_clipped_and_counted(data: Dataset, tmp_path: Pa
     pairs[2] = replace(pairs[2], moments=((998.0, 999.0),))  # nothing of it is in the video
     started = next(train(replace(data, pairs=pairs), None, tmp_path / "m", HASHED, network=SIZES, config=CONFIG))
     assert isinstance(started, TrainingStarted)
-    assert started.clipped == 2
+    assert (started.clipped, started.outside) == (2, 1)
     examples = Examples(replace(data, pairs=pairs), HASHED)
     for video, bounds in zip(examples.videos, examples.bounds, strict=True):
         clips = len(data.store.load(video).clips)
