@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
@@ -95,6 +95,7 @@ def train(
         from mttsg_core import sources as data_sources
         from mttsg_core import training
         from mttsg_core.card import write_card
+        from mttsg_core.checkpoint import load_text_encoder, read_description
         from mttsg_core.config import LossConfig, from_mapping
         from mttsg_core.devices import choose_device, limit_threads
         from mttsg_core.encoders import build_text_encoder
@@ -109,8 +110,11 @@ def train(
         model_folder = out or (unfinished_run() if resume else None)
         need_folders(model_folder, cache)
         tables = options.config_tables(context)
+        began: dict[str, Any] | None = None
         if resume and model_folder is not None:
-            tables = {name: {**own, **tables[name]} for name, own in _settings_of_run(model_folder).items()}
+            training.find_state(model_folder)
+            began = read_description(model_folder)
+            tables = {name: {**own, **tables[name]} for name, own in _settings_of_run(began).items()}
         chosen = options.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
@@ -128,18 +132,28 @@ def train(
         if "train" not in splits:
             raise DataError(f"{data}: no train split; there is {', '.join(sorted(folder.splits))}")
         wanted = _wanted_features(
-            folder, splits, use_features=features is not None, encoder=encoder, fps=fps, reader=reader, offline=offline
+            folder,
+            splits,
+            began,
+            use_features=features is not None,
+            encoder=encoder,
+            fps=fps,
+            reader=reader,
+            offline=offline,
         )
         sources = data_sources.find_sources(
             folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
         )
         options.report_problems(reporter, sources.problems)
-        text = build_text_encoder(
-            _text_encoder(text_encoder, data, wanted),
-            encoder_id=str(wanted["encoder"]),
-            device=str(run_device),
-            offline=offline,
-        )
+        if began is not None and model_folder is not None and text_encoder is None:
+            text = load_text_encoder(model_folder, began, device=str(run_device), offline=offline)
+        else:
+            text = build_text_encoder(
+                _text_encoder(text_encoder, data, wanted),
+                encoder_id=str(wanted["encoder"]),
+                device=str(run_device),
+                offline=offline,
+            )
         if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
             raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
         failures = 0
@@ -212,12 +226,9 @@ def _follow(
     raise RuntimeError("a training ended without saying so")
 
 
-def _settings_of_run(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a run was started with, by the tables of a `--config` file; empty where there is no run."""
-    from mttsg_core.checkpoint import CONFIG, read_json
-
-    described = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    training, network = dict(described.get("training", {})), dict(described.get("network", {}))
+def _settings_of_run(described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a run was started with, by the tables of a `--config` file."""
+    training, network = dict(described["training"]), dict(described["network"])
     for decided in ("clip_dim", "word_dim", "region_dim", "regions"):  # by the features
         network.pop(decided, None)
     return {"loss": training.pop("loss", {}), "training": training, "network": network}
@@ -240,6 +251,7 @@ def _push(folder: Path, repo: str, reporter: Reporter) -> bool:
 def _wanted_features(
     folder: DataFolder,
     splits: Sequence[str],
+    began: Mapping[str, Any] | None,
     *,
     use_features: bool,
     encoder: str | None,
@@ -247,13 +259,16 @@ def _wanted_features(
     reader: str | None,
     offline: bool,
 ) -> Settings:
-    """Features that lie in the folder are used unless a way of making them is asked for."""
+    """Features that lie in the folder are used unless a way of making them is asked for, or was, when the run began."""
     from mttsg_core.encoders import build_encoder
     from mttsg_core.extraction import ExtractionSettings
     from mttsg_core.features import same_fingerprint
     from mttsg_core.sources import features_at_hand, features_named
 
     asked = options.given(encoder=encoder, fps=fps, reader=reader)
+    if began is not None and not use_features and not asked:
+        made: Settings = began["features"]
+        return made
     if use_features or not asked:
         at_hand = (features_named if use_features else features_at_hand)(folder, splits)
         if at_hand is not None:

@@ -88,37 +88,67 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     Raises:
         ModelError: if it is missing, incomplete, damaged, or of a later format, or its text encoder is not there.
     """
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
+    described = read_description(folder)
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
-    described = read_json(folder / CONFIG)
-    if described.get("format") != FORMAT:
-        raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
-    for name, kind in (("network", dict), ("text_encoder", str), ("features", dict)):
-        if not isinstance(described.get(name), kind):
-            raise ModelError(f"{folder}: damaged model folder ({name!r} in {CONFIG} is not what it should be)")
     longest = described.get("longest")
     if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
         raise ModelError(f"{folder}: damaged model folder ('longest' in {CONFIG} is not what it should be)")
-    text_id, encoder_id = described["text_encoder"], str(described["features"].get("encoder"))
-    kind, _, name = text_id.partition(":")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
-        words = load_arrays(folder / WORDS) if kind == WordVectors.kind else None
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
-        raise ModelError(f"{folder}: damaged model folder ({' '.join(str(error).split())[:200]})") from error
-    try:
-        text_encoder = (
-            build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
-            if words is None
-            else WordVectors.from_tensors(words, name)
-        )
-    except (ConfigError, KeyError) as error:
-        raise ModelError(f"{folder}: {error}") from error
+        raise ModelError(f"{folder}: {_damaged(error)}") from error
+    text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
     return Model(network.eval(), text_encoder, described["features"], longest, calibration)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model folder, with what every model has in it.
+
+    Raises:
+        ModelError: if it is missing, damaged, or of another format.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
+    described = read_json(folder / CONFIG)
+    if described.get("format") != FORMAT:
+        raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
+    for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
+        if not isinstance(described.get(name), kind):
+            raise ModelError(f"{folder}: damaged model folder ({name!r} in {CONFIG} is not what it should be)")
+    return described
+
+
+def load_text_encoder(
+    folder: Path, described: Mapping[str, Any], *, device: str = "cpu", offline: bool = False
+) -> TextEncoder:
+    """The text encoder of a model folder.
+
+    Args:
+        folder: of the model.
+        described: see `read_description`.
+        device: where a pretrained one runs.
+        offline: whether a pretrained one must be on this computer already.
+
+    Raises:
+        ModelError: if it is not there, or its words are damaged.
+    """
+    text_id, encoder_id = str(described["text_encoder"]), str(described["features"].get("encoder"))
+    kind, _, name = text_id.partition(":")
+    try:
+        if kind == WordVectors.kind:
+            return WordVectors.from_tensors(load_arrays(folder / WORDS), name)
+        return build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
+    except ConfigError as error:
+        raise ModelError(f"{folder}: {error}") from error
+    except (KeyError, ValueError, OSError, SafetensorError) as error:
+        raise ModelError(f"{folder}: {_damaged(error)}") from error
+
+
+def _damaged(error: Exception) -> str:
+    return f"damaged model folder ({' '.join(str(error).split())[:200]})"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

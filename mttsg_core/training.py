@@ -289,9 +289,7 @@ class _Run:
 
     def restore(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Take up a stopped run."""
-        path = folder / STATE
-        if not path.is_file():
-            raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
+        path = find_state(folder)
         try:
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()["mttsg"])
@@ -314,6 +312,17 @@ class _Run:
             group["lr"] = rate
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = _Progress(**notes["progress"])
+
+
+def find_state(folder: Path) -> Path:
+    """The file from which the run in a folder goes on.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if not (folder / STATE).is_file():
+        raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
+    return folder / STATE
 
 
 def _changes(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -121,6 +121,24 @@ def test_resume(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+def test_resume_takes_up_the_encoders_that_the_run_began_with(
+    mttsg: Mttsg, corpus: Path, cache: Path, quick: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "glove.2d.txt"
+    words.write_text("circle 0.5 1\nsquare -0.5 1\nmoves 0 2\n")
+    arguments = ["train", corpus, "--out", tmp_path / "m", "--cache", cache, "--workers", "1"]
+    assert mttsg(*arguments, "--config", quick, "--fps", "2", "--text-encoder", f"glove:{words}").code == 0
+    before = load_file(tmp_path / "m" / "model.safetensors")
+    words.unlink()
+    ran = mttsg(*arguments, "--resume")
+    assert ran.code == 0, ran.err
+    after = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    ran = mttsg(*arguments, "--resume", "--fps", "3")
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    assert "fps" in ran.errors[0]
+
+
 def test_numbered_runs_are_the_default(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     assert mttsg("train", data, "--resume").code == 2
     for number in (1, 2):
