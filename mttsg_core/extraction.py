@@ -23,7 +23,7 @@ from mttsg_core.decoding import ClipFrames, Reading, read_ahead, read_clips, rea
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
-from mttsg_core.features import FeatureCache, VideoFeatures, read_features, write_features
+from mttsg_core.features import FeatureCache, VideoFeatures, describe, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.video import probe
 from mttsg_core.workers import interrupts_held_back, worker_pool
@@ -212,7 +212,8 @@ def extract(
     """Make the features of many videos, and say of each how it went, in the order in which they finish.
 
     Args:
-        jobs: the files and where their features are to lie. Features that lie there already are kept.
+        jobs: the files and where their features are to lie. Features that lie there already are kept; where they were
+            made in another way, the job fails.
         settings: which features.
         workers: processes. With a light encoder, a single worker is this process, and so it is for a single short
             video, both without a time limit.
@@ -319,7 +320,8 @@ def _reason(error: VideoError | OSError | MemoryError) -> str:
     return "not enough memory for it" if isinstance(error, MemoryError) else error.strerror or str(error)
 
 
-def _finished(job: Job, fingerprint: Settings) -> Extracted | None:
+def _finished(job: Job, fingerprint: Settings) -> ExtractionEvent | None:
+    """What a job comes to without any work; None if there is work to do, as where a damaged file lies."""
     if not job.target.is_file():
         return None
     try:
@@ -327,7 +329,9 @@ def _finished(job: Job, fingerprint: Settings) -> Extracted | None:
     except FeatureError:
         return None
     if dict(features.fingerprint) != dict(fingerprint):
-        return None
+        return ExtractionFailed(
+            job, f"{job.target} holds features made with {describe(features.fingerprint)}; overwrite, or go elsewhere"
+        )
     return _event(job, features, cached=True)
 
 

@@ -183,10 +183,15 @@ def test_what_is_finished_is_skipped_and_made_anew_when_asked(folder: Path) -> N
     assert all(job.target.stat().st_mtime_ns > old for job, old in zip(jobs, before, strict=True))
 
 
-def test_features_of_other_settings_or_damaged_ones_are_not_finished(folder: Path) -> None:
+def test_features_of_other_settings_are_replaced_only_when_asked_and_damaged_ones_always(folder: Path) -> None:
     [job] = jobs_of(folder, folder / "a.mp4")
     list(extract([job], ExtractionSettings(fps=1.0)))
+    before = job.target.read_bytes()
     [event] = extract([job], SETTINGS)
+    assert isinstance(event, ExtractionFailed)
+    assert "fps 1.0" in event.reason
+    assert job.target.read_bytes() == before
+    [event] = extract([job], SETTINGS, overwrite=True)
     assert isinstance(event, Extracted)
     assert (event.cached, event.clips) == (False, 8)
     job.target.write_bytes(job.target.read_bytes()[:-50])
