@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mttsg_core.training import EpochDone, TrainingEvent, TrainingFinished
 
 _DEFAULT = TrainingConfig()
+_PAGE = "report.html"
 
 
 def train(
@@ -154,8 +155,8 @@ def train(
                 device=str(run_device),
                 offline=offline,
             )
-        if model_folder and not resume and not overwrite and (model_folder / "config.json").exists():
-            raise ConfigError(f"{model_folder}: holds a model already; use --resume or --overwrite")
+        if model_folder is not None and not resume and not overwrite:
+            _need_room(model_folder)
         failures = 0
         settings = data_sources.settings_of(wanted, device=str(run_device), offline=offline) if sources.jobs else None
         if settings is not None:
@@ -184,7 +185,7 @@ def train(
         reporter.say(f"kept epoch {finished.best_epoch}{stopped}, {finished.seconds:.0f} s of training: {model_folder}")
         write_card(model_folder, push, overwrite=overwrite)
         page = training_page(model_folder)
-        save(model_folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+        save(model_folder / _PAGE, lambda part: part.write_text(page, encoding="utf-8"))
         if as_json:
             print_json({"model": str(model_folder), "best_epoch": finished.best_epoch, **finished.metrics})
         if push is not None:
@@ -224,6 +225,18 @@ def _follow(
             else:
                 return event
     raise RuntimeError("a training ended without saying so")
+
+
+def _need_room(folder: Path) -> None:
+    """Raise ConfigError if a training would replace files of the folder."""
+    from mttsg_core import checkpoint, training
+    from mttsg_core.errors import ConfigError
+
+    if (folder / checkpoint.CONFIG).exists():
+        raise ConfigError(f"{folder}: holds a model already; use --resume or --overwrite")
+    for name in (checkpoint.WEIGHTS, checkpoint.WORDS, checkpoint.REPORT, training.LOG, str(training.STATE), _PAGE):
+        if (folder / name).exists():
+            raise ConfigError(f"{folder}: holds {name} already; use another folder or --overwrite")
 
 
 def _settings_of_run(described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

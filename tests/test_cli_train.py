@@ -101,6 +101,18 @@ def test_nothing_is_overwritten_unless_asked(mttsg: Mttsg, data: Path, quick: Pa
     assert model()["model.safetensors"] != before["model.safetensors"]
 
 
+def test_no_file_of_a_folder_without_a_model_is_replaced(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    page = tmp_path / "mine" / "report.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    arguments = ["train", data, "--out", page.parent, "--config", quick]
+    ran = mttsg(*arguments)
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    assert "report.html" in ran.errors[0]
+    assert page.read_text() == "mine"
+    assert mttsg(*arguments, "--overwrite").code == 0
+
+
 def test_resume(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     arguments = ["train", data, "--out", tmp_path / "m", "--config", quick]
     ran = mttsg(*arguments, "--resume")
