@@ -70,12 +70,14 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
 def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
     """The sentences of each video, in order and each once, and the names of videos that are asked about but not there.
 
-    A question names its video by its path, its path below the folder, its file name, or that without suffix.
+    A question names its video by its path, or the last parts of that: `a.mp4`, `videos/a.mp4`; or by `a` alone.
     """
     asked: dict[VideoFile, list[str]] = {}
     known: set[str] = set()
     for video in videos:
-        names = {str(video.path), video.name.as_posix(), video.name.name, video.name.stem}
+        parts = video.path.absolute().parts
+        names = {str(video.path), str(video.path.absolute()), video.path.stem}
+        names |= {"/".join(parts[place:]) for place in range(1, len(parts))}
         known |= names
         sentences = [question.query for question in questions if question.video is None or question.video in names]
         if sentences:
