@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,12 +18,42 @@ from mttsg_core.config import NetworkConfig, TrainingConfig
 from mttsg_core.counts import count
 
 if TYPE_CHECKING:
+    from mttsg_core.encoders import TextEncoder
     from mttsg_core.encoders.base import Settings
     from mttsg_core.pairs import DataFolder
     from mttsg_core.training import EpochDone, TrainingEvent, TrainingFinished
 
 _DEFAULT = TrainingConfig()
 _PAGE = "report.html"
+
+
+class _Begun(NamedTuple):
+    """A run that goes on: its folder, and what it was started with."""
+
+    folder: Path
+    described: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Begun:
+        """Raises ModelError if there is nothing to go on with."""
+        from mttsg_core.checkpoint import read_description
+        from mttsg_core.training import find_state
+
+        find_state(folder)
+        return cls(folder, read_description(folder))
+
+    @property
+    def features(self) -> Settings:
+        """How its features were made."""
+        made: Settings = self.described["features"]
+        return made
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Its settings by the tables of a `--config` file."""
+        training, network = dict(self.described["training"]), dict(self.described["network"])
+        for decided in ("clip_dim", "word_dim", "region_dim", "regions"):  # by the features
+            network.pop(decided, None)
+        return {"loss": training.pop("loss", {}), "training": training, "network": network}
 
 
 def train(
@@ -96,10 +126,8 @@ def train(
         from mttsg_core import sources as data_sources
         from mttsg_core import training
         from mttsg_core.card import write_card
-        from mttsg_core.checkpoint import load_text_encoder, read_description
         from mttsg_core.config import LossConfig, from_mapping
         from mttsg_core.devices import choose_device, limit_threads
-        from mttsg_core.encoders import build_text_encoder
         from mttsg_core.errors import ConfigError, DataError
         from mttsg_core.features import FeatureCache
         from mttsg_core.hub import check_push
@@ -111,11 +139,9 @@ def train(
         model_folder = out or (unfinished_run() if resume else None)
         need_folders(model_folder, cache)
         tables = options.config_tables(context)
-        began: dict[str, Any] | None = None
-        if resume and model_folder is not None:
-            training.find_state(model_folder)
-            began = read_description(model_folder)
-            tables = {name: {**own, **tables[name]} for name, own in _settings_of_run(began).items()}
+        began = _Begun.read(model_folder) if resume and model_folder is not None else None
+        if began is not None:
+            tables = {name: {**own, **tables[name]} for name, own in began.tables().items()}
         chosen = options.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
@@ -146,15 +172,7 @@ def train(
             folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
         )
         options.report_problems(reporter, sources.problems)
-        if began is not None and model_folder is not None and text_encoder is None:
-            text = load_text_encoder(model_folder, began, device=str(run_device), offline=offline)
-        else:
-            text = build_text_encoder(
-                _text_encoder(text_encoder, data, wanted),
-                encoder_id=str(wanted["encoder"]),
-                device=str(run_device),
-                offline=offline,
-            )
+        text = _text_encoder(data, began, text_encoder, wanted, device=str(run_device), offline=offline)
         if model_folder is not None and not resume and not overwrite:
             _need_room(model_folder)
         failures = 0
@@ -239,14 +257,6 @@ def _need_room(folder: Path) -> None:
             raise ConfigError(f"{folder}: holds {name} already; use another folder or --overwrite")
 
 
-def _settings_of_run(described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a run was started with, by the tables of a `--config` file."""
-    training, network = dict(described["training"]), dict(described["network"])
-    for decided in ("clip_dim", "word_dim", "region_dim", "regions"):  # by the features
-        network.pop(decided, None)
-    return {"loss": training.pop("loss", {}), "training": training, "network": network}
-
-
 def _push(folder: Path, repo: str, reporter: Reporter) -> bool:
     """Push a finished model, or say why not and how to do it later."""
     from mttsg_core.errors import ModelError
@@ -264,7 +274,7 @@ def _push(folder: Path, repo: str, reporter: Reporter) -> bool:
 def _wanted_features(
     folder: DataFolder,
     splits: Sequence[str],
-    began: Mapping[str, Any] | None,
+    began: _Begun | None,
     *,
     use_features: bool,
     encoder: str | None,
@@ -280,8 +290,7 @@ def _wanted_features(
 
     asked = options.given(encoder=encoder, fps=fps, reader=reader)
     if began is not None and not use_features and not asked:
-        made: Settings = began["features"]
-        return made
+        return began.features
     if use_features or not asked:
         at_hand = (features_named if use_features else features_at_hand)(folder, splits)
         if at_hand is not None:
@@ -292,16 +301,28 @@ def _wanted_features(
     return ExtractionSettings(**asked, offline=offline).fingerprint()
 
 
-def _text_encoder(asked: str | None, data: Path, features: Settings) -> str:
-    """What is asked for; else the text tower of a pretrained encoder, a file of GloVe vectors, or `hashed`."""
-    from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER
+def _text_encoder(
+    data: Path, began: _Begun | None, asked: str | None, features: Settings, *, device: str, offline: bool
+) -> TextEncoder:
+    """What is asked for, or was when the run began; else what goes with the features and the data."""
+    from mttsg_core.checkpoint import load_text_encoder
+    from mttsg_core.encoders import OWN_TEXT_TOWER, build_text_encoder
     from mttsg_core.errors import ConfigError
     from mttsg_core.features import ELSEWHERE
 
+    if began is not None and asked is None:
+        return load_text_encoder(began.folder, began.described, device=device, offline=offline)
     if asked == OWN_TEXT_TOWER and features["encoder"] == ELSEWHERE:
         raise ConfigError(f"--text-encoder {asked}: the features do not say whose text tower; name the model itself")
-    if asked is not None:
-        return asked
+    text_id = _usual_text_encoder(data, features) if asked is None else asked
+    return build_text_encoder(text_id, encoder_id=str(features["encoder"]), device=device, offline=offline)
+
+
+def _usual_text_encoder(data: Path, features: Settings) -> str:
+    """The text tower of a pretrained encoder, a file of GloVe vectors, or `hashed`."""
+    from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER
+    from mttsg_core.features import ELSEWHERE
+
     if features["encoder"] not in (DEFAULT_ENCODER, ELSEWHERE) and "fps" in features:  # else another program made them
         return OWN_TEXT_TOWER
     files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
