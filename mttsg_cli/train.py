@@ -138,6 +138,8 @@ def train(
         reporter = Reporter(quiet=quiet, verbose=verbose)
         model_folder = out or (unfinished_run() if resume else None)
         need_folders(model_folder, cache)
+        if model_folder is not None and not resume and not overwrite:
+            _need_room(model_folder)
         tables = options.config_tables(context)
         began = _Begun.read(model_folder) if resume and model_folder is not None else None
         if began is not None:
@@ -173,8 +175,6 @@ def train(
         )
         options.report_problems(reporter, sources.problems)
         text = _text_encoder(data, began, text_encoder, wanted, device=str(run_device), offline=offline)
-        if model_folder is not None and not resume and not overwrite:
-            _need_room(model_folder)
         failures = 0
         settings = data_sources.settings_of(wanted, device=str(run_device), offline=offline) if sources.jobs else None
         if settings is not None:
