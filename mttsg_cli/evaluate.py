@@ -185,9 +185,10 @@ def _dataset(
 ) -> tuple[Dataset, int]:
     """The pairs with the features that the model expects, and how many videos failed."""
     from mttsg_core.errors import DataError
+    from mttsg_core.features import ELSEWHERE
     from mttsg_core.sources import find_sources
 
-    sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict)
+    sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict, keep_absent=True)
     options.report_problems(reporter, sources.problems)
     settings = grounder.extraction_settings() if sources.jobs else None
     failures = []
@@ -197,7 +198,8 @@ def _dataset(
     for reason in sources.unusable:
         reporter.error(reason)
     if not dataset.store.files:
-        hint = "; the model was trained on features made elsewhere" if not sources.jobs and not sources.unusable else ""
+        elsewhere = grounder.fingerprint["encoder"] == ELSEWHERE
+        hint = "; the model was trained on features made elsewhere" if elsewhere and not sources.unusable else ""
         raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
     return dataset, len(failures) + len(sources.unusable)
 
@@ -250,10 +252,14 @@ def _compare(
     from mttsg_core.breakdown import vocabulary
     from mttsg_core.comparison import Comparison, blind_baselines
     from mttsg_core.durations import known_durations
+    from mttsg_core.errors import DataError
 
     training: list[Pair] = []
     if "train" in folder.splits:
-        training = folder.split("train", check_videos=False).pairs
+        try:
+            training = folder.split("train", check_videos=False).pairs
+        except DataError as error:
+            reporter.warn(f"{error}: nothing is taken from the training split")
     seen = vocabulary(pair.query for pair in training) if training else None
     if not baselines:
         return Comparison(main, durations, seen_words=seen)

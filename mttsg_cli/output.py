@@ -18,6 +18,7 @@ from rich.text import Text
 from mttsg_cli.console import Reporter
 from mttsg_core.errors import ConfigError
 from mttsg_core.lookup import is_file
+from mttsg_core.textfiles import to_json
 
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
@@ -121,7 +122,8 @@ def save(path: Path, write: Callable[[Path], object], *, is_whole: Callable[[], 
     Raises:
         ConfigError: if it cannot be written.
     """
-    from mttsg_core.features import file_identity, write_atomically
+    from mttsg_core.features import file_identity
+    from mttsg_core.writing import write_atomically
 
     def write_and_note(part: Path) -> None:
         write(part)
@@ -208,12 +210,12 @@ def _write_table(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
 
 
 def _write_json(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
-    stream.write(_as_json([row.rounded() for row in _rows(lines)], indent=2) + "\n")
+    stream.write(to_json([row.rounded() for row in _rows(lines)], indent=2) + "\n")
 
 
 def _write_jsonl(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
     for row in _rows(lines):
-        stream.write(_as_json(row.rounded()) + "\n")
+        stream.write(to_json(row.rounded()) + "\n")
         stream.flush()
 
 
@@ -227,20 +229,6 @@ def _write_separated(delimiter: str) -> _Writer:
             stream.flush()
 
     return write
-
-
-def _as_json(value: object, indent: int | None = None) -> str:
-    """JSON as it is read best; escapes where a file name is no Unicode, since JSON is UTF-8."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return text if _is_unicode(text) else json.dumps(value, indent=indent)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:

@@ -30,9 +30,10 @@ class Calibration:
     shift: float = 0.0
 
     def apply(self, scores: Tensor) -> Tensor:
-        """Scores in 0..1, of any shape; 0 stays 0."""
-        moved = (self.slope * scores.clamp(_SMALLEST, 1 - _SMALLEST).logit() + self.shift).sigmoid()
-        return moved * (scores > 0)
+        """Scores in 0..1, of any shape, to scores in double precision, in which near ones stay apart; 0 stays 0."""
+        exact = scores.double()
+        moved = (self.slope * exact.clamp(_SMALLEST, 1 - _SMALLEST).logit() + self.shift).sigmoid()
+        return moved * (exact > 0)
 
 
 UNCALIBRATED = Calibration()

@@ -11,7 +11,8 @@ from typing import Any
 from mttsg_core.checkpoint import CONFIG, REPORT, read_json
 from mttsg_core.config import NetworkConfig
 from mttsg_core.errors import ModelError
-from mttsg_core.features import ELSEWHERE, write_atomically
+from mttsg_core.features import ELSEWHERE
+from mttsg_core.writing import write_atomically
 
 CARD = "README.md"
 _SHOWN = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@5,IoU=0.3", "R@5,IoU=0.5", "R@5,IoU=0.7", "mIoU")

@@ -21,8 +21,8 @@ from mttsg_core.encoders import TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.text import WordVectors
 from mttsg_core.errors import ConfigError, ModelError
-from mttsg_core.features import write_atomically
 from mttsg_core.network import Network, build_network
+from mttsg_core.writing import write_atomically
 
 FORMAT = 5
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"

@@ -47,9 +47,9 @@ def _look(folder: DataFolder, name: str) -> float | None:
     with suppress(FeatureError):
         path = folder.find_features(name)
         if path is not None and path.suffix == ".safetensors":  # the only format that may say it
-            duration = read_features(path, folder.video_key(name)).duration
-            if duration is not None:
-                return duration
+            features = read_features(path, folder.video_key(name))
+            if features.duration is not None:
+                return features.timeline.end
     with suppress(VideoError):
         video = folder.find_video(name)
         if video is not None:

@@ -57,10 +57,10 @@ class Dataset:
         return found
 
     def duration(self, pair: Pair) -> float | None:
-        """Seconds of a pair's video, from its row or its features; None if neither is there."""
+        """Seconds at which a pair's video ends, from its row or its features; None if neither is there."""
         if pair.duration is not None or pair.video not in self.store.files:
             return pair.duration
-        return self.store.load(pair.video).duration
+        return self.store.load(pair.video).timeline.end
 
     @property
     def fingerprint(self) -> Settings:

@@ -16,11 +16,10 @@ import struct
 import tokenize
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,6 +31,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.lookup import import_hdf5
 from mttsg_core.moments import Timeline
+from mttsg_core.writing import write_atomically
 
 FloatFeatures = npt.NDArray[np.floating]
 ELSEWHERE = "elsewhere"  # the encoder named in the fingerprint of features that were not made here
@@ -227,18 +227,19 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
         FeatureError: if the file is missing, damaged, holds no such arrays, or values that are not finite.
     """
     about: Mapping[str, object] = {}
+    kind = path.suffix.lower()
     try:
-        if path.suffix == ".safetensors":
+        if kind == ".safetensors":
             with safe_open(path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {}).get("mttsg", "{}"))
                 arrays = {name: file.get_tensor(name) for name in file.keys() if name in ("clips", "regions")}  # noqa: SIM118
-        elif path.suffix == ".npz":
+        elif kind == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files if name in ("clips", "regions")}
-        elif path.suffix == ".npy":
+        elif kind == ".npy":
             array = np.load(path, allow_pickle=False)
             arrays = {"regions" if array.ndim == 3 else "clips": array}
-        elif path.suffix in (".h5", ".hdf5"):
+        elif kind in (".h5", ".hdf5"):
             array = _read_hdf5(path, video or "")
             arrays = {"regions" if array.ndim == 3 else "clips": array}
         else:
@@ -264,26 +265,6 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
         start=_number(about.get("start")) or 0.0,
         lost_clips=int(_number(about.get("lost_clips")) or 0),
     )
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid4().hex}.part")
-    try:
-        part.touch()
-        mode = stat.S_IMODE(part.stat().st_mode)
-        write(part)
-        part.chmod(mode)  # safetensors writes a file of its own, which only its owner may read
-        part.replace(path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def same_fingerprint(found: Settings, wanted: Settings, what: str) -> None:

@@ -70,7 +70,10 @@ def _recognise_objects(fields: Mapping[str, str]) -> Callable[[str], bool]:
     wanted = {fields["video"], fields["query"]}
 
     def recognise(head: str) -> bool:
-        return any(wanted <= record.keys() and not is_prediction(record) for record in _head_objects(head))
+        rows = [record for record in _head_objects(head) if wanted <= record.keys()]
+        annotations = [record for record in rows if not is_prediction(record)]
+        unanswered = [record for record in annotations if record.get("moments") == []]  # or without a moment
+        return len(annotations) > len(unanswered) or len(rows) == len(unanswered) > 0
 
     return recognise
 
@@ -84,10 +87,10 @@ def _head_objects(head: str) -> Iterator[dict[str, object]]:
 
 
 def is_prediction(record: Mapping[str, object]) -> bool:
-    """Whether a row holds answers (windows with scores) rather than annotations."""
+    """Whether a row holds answers (windows with scores, or a ranked moment) rather than annotations."""
     moments = record.get("moments")
     scored = isinstance(moments, list) and bool(moments) and isinstance(moments[0], list) and len(moments[0]) == 3
-    return "pred_relevant_windows" in record or scored
+    return scored or "pred_relevant_windows" in record or {"rank", "score"} <= record.keys()
 
 
 # --- JSON documents -----------------------------------------------------------------------------------------------

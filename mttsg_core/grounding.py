@@ -26,6 +26,7 @@ from mttsg_core.windows import cut_windows, merge_curves, merge_moments, window_
 from mttsg_core.zeroshot import ZeroShot
 
 _AT_ONCE = 16  # videos, or windows of long ones, in a batch
+_OF_A_WINDOW = 10  # answers that each window gives, at least: the best of all may be no window's best
 _SENTENCES_HELD = 4096  # whose vectors stay in memory, for the next video that they are asked of
 
 
@@ -140,7 +141,7 @@ class Grounder:
         Raises:
             VideoError: if the video cannot be read.
             FeatureError: if the model was trained on features made elsewhere.
-            DataError: for an empty sentence.
+            DataError: for an empty sentence, a single one that is in no list, or if `top` is less than 1.
         """
         return self.ground_features(self.features_of(Path(video)), queries, top, mode=mode)
 
@@ -184,6 +185,8 @@ class Grounder:
         A video longer than those that the model knows is asked in overlapping windows, see `windows`.
         """
         mode = grounding_mode(mode)
+        if top < 1:
+            raise DataError(f"at least 1 answer a sentence, not {top}")
         asked: deque[list[VideoItem]] = deque()  # the windows of each video whose answers are not all there
 
         def windows() -> Iterator[VideoItem]:
@@ -192,7 +195,9 @@ class Grounder:
                 asked.append([VideoItem(window, words) for window in cut_windows(features, self.scorer.longest)])
                 yield from asked[-1]
 
-        answers = (answer for batch in _batches(windows(), at_once) for answer in self.scorer.ground(batch, top, mode))
+        wanted = max(top, _OF_A_WINDOW)
+        batches = _batches(windows(), at_once)
+        answers = (answer for batch in batches for answer in self.scorer.ground(batch, wanted, mode))
         for first in answers:
             items = asked.popleft()
             timelines = [item.features.timeline for item in items]
@@ -217,6 +222,8 @@ class Grounder:
     def _words(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """What the scorer needs to know of each sentence, once it is clear that they can be asked of the video."""
         same_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        if isinstance(queries, str):
+            raise DataError("queries are a list of sentences, not a single one")
         if any(not query.strip() for query in queries):
             raise DataError("a query must have at least one word")
         new = list(dict.fromkeys(query for query in queries if query not in self._held))

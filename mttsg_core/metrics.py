@@ -87,11 +87,6 @@ def recall_at(ious: FloatArray, n: int, threshold: float, *, strict: bool = Fals
     return float(100 * _hits(ious, n, threshold, strict).mean())
 
 
-def mean_iou(ious: FloatArray) -> float:
-    """mIoU in percent: the mean over queries of the first prediction's IoU; ious are (queries, at least 1)."""
-    return float(100 * ious[:, 0].mean())
-
-
 def query_values(
     truths: Truths,
     predictions: Ranked,

@@ -6,7 +6,6 @@ lines are no rows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +26,7 @@ from mttsg_core.lookup import (
     without_suffix,
 )
 from mttsg_core.rows import Durations, Pair, Row, check_row
-from mttsg_core.textfiles import Problem
+from mttsg_core.textfiles import Problem, to_json
 
 __all__ = ["DataFolder", "Pair", "Problem", "Split", "read_pairs", "write_jsonl"]
 
@@ -99,7 +98,7 @@ def write_jsonl(pairs: Iterable[Pair], path: str | Path) -> None:
                     record["moments"] = pair.moments
                 if pair.duration is not None:
                     record["duration"] = pair.duration
-                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                stream.write(to_json(record) + "\n")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
 

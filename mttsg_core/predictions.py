@@ -10,7 +10,6 @@ overlaps nothing: leaving it out would promote the answers behind it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from mttsg_core.errors import DataError
 from mttsg_core.moments import Moment
 from mttsg_core.pairs import Pair
 from mttsg_core.rows import MAX_SECONDS
-from mttsg_core.textfiles import Problem, read_bytes, read_json_lines
+from mttsg_core.textfiles import Problem, read_bytes, read_json_lines, to_json
+from mttsg_core.writing import write_atomically
 
 
 class Answer(NamedTuple):
@@ -65,8 +65,9 @@ class Predictions:
     def match(self, pairs: Sequence[Pair], video_key: Callable[[str], str] = str) -> Matched:
         """Find the prediction of each pair: by id, else by video and query.
 
-        An id is not trusted where the row names another video and another query than the pair: ids such as 1, 2, 3
-        are common to files that have nothing to do with each other. Pairs with the same video and query take the
+        An id is not trusted where the row names another video and another query than the pair, nor where it names
+        another of them and some row names both: ids such as 1, 2, 3 are common to files that have nothing to do with
+        each other. Pairs with the same video and query take the
         predictions for it in the order of the file, the last one again when they run out.
 
         Args:
@@ -84,8 +85,10 @@ class Predictions:
         for pair in pairs:
             text = (video_key(pair.video), pair.query)
             place = by_id.get(pair.id)
-            if place is not None and self._is_another(self.answers[place], text, video_key):
-                place = None
+            if place is not None:
+                differences = self._differences(self.answers[place], text, video_key)
+                if differences == 2 or (differences and text in by_text):
+                    place = None
             if place is None and text in by_text:
                 turn = times_asked.get(text, 0)
                 times_asked[text] = turn + 1
@@ -97,10 +100,11 @@ class Predictions:
         return Matched(moments, missing, len(self.answers) - len(used))
 
     @staticmethod
-    def _is_another(answer: Answer, text: tuple[str, str], video_key: Callable[[str], str]) -> bool:
+    def _differences(answer: Answer, text: tuple[str, str], video_key: Callable[[str], str]) -> int:
+        """How many of video and query the row names otherwise; 0 if it does not name both."""
         if answer.video is None or answer.query is None:
-            return False
-        return video_key(answer.video) != text[0] and answer.query != text[1]
+            return 0
+        return (video_key(answer.video) != text[0]) + (answer.query != text[1])
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -161,11 +165,11 @@ def _answer(line: int, record: Mapping[str, object]) -> tuple[Answer, list[str]]
 
 def _moment(window: object) -> Moment:
     """The moment, or one of no length and of the same score, if it has one, that holds its rank."""
-    values = [_real(value) for value in window] if isinstance(window, list) and len(window) in (2, 3) else []
-    score = values[2] if len(values) == 3 else 1.0
+    values = [_real(value) for value in window] if isinstance(window, list) else []
+    score = values[2] if len(values) > 2 else 1.0
     if len(values) < 2 or score is None:
         return Moment(0.0, 0.0, 0.0)
-    start, end = values[:2]
+    start, end = values[:2] if len(values) in (2, 3) else (None, None)
     if start is None or end is None or not -MAX_SECONDS <= start < end <= MAX_SECONDS:
         return Moment(0.0, 0.0, score)
     return Moment(start, end, score)
@@ -182,17 +186,18 @@ def _real(value: object) -> float | None:
 
 
 def write_predictions(path: str | Path, pairs: Iterable[Pair], moments: Iterable[Sequence[Moment]]) -> None:
-    """Write the ranked moments of each pair in our format, unrounded: read again, they score the same.
+    """Write the ranked moments of each pair in our format, unrounded and in one step: read again, they score the same.
 
     Raises:
         DataError: if the file cannot be written.
     """
     path = Path(path)
+    lines = []
+    for pair, ranked in zip(pairs, moments, strict=True):
+        spans = [[float(value) for value in moment] for moment in ranked]
+        record = {"id": pair.id, "video": pair.video, "query": pair.query, "moments": spans}
+        lines.append(to_json(record) + "\n")
     try:
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            for pair, ranked in zip(pairs, moments, strict=True):
-                spans = [[float(value) for value in moment] for moment in ranked]
-                record = {"id": pair.id, "video": pair.video, "query": pair.query, "moments": spans}
-                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        write_atomically(path, lambda part: part.write_text("".join(lines), encoding="utf-8", newline="\n"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error

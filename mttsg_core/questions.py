@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mttsg_core.errors import DataError
-from mttsg_core.textfiles import Problem, read_json_lines
+from mttsg_core.textfiles import Problem, is_unicode, read_json_lines
 from mttsg_core.videofiles import VideoFile
 
 
@@ -45,7 +45,7 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
             query, video = record.get("query"), record.get("video")
             if not isinstance(query, str) or not query.strip():
                 problems.append(Problem(path, line, "no query"))
-            elif not _is_text(query):
+            elif not is_unicode(query):
                 problems.append(Problem(path, line, "the query holds half of a surrogate pair"))
             elif video is not None and not isinstance(video, str):
                 problems.append(Problem(path, line, "the video is not a string"))
@@ -70,20 +70,33 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
 def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
     """The sentences of each video, in order and each once, and the names of videos that are asked about but not there.
 
-    A question names its video by its path, or the last parts of that: `a.mp4`, `videos/a.mp4`; or by `a` alone.
+    A question names its video by its path or the last parts of that, with or without suffix: `videos/a.mp4`, `a`.
     """
+    of_all = [(place, question.query) for place, question in enumerate(questions) if question.video is None]
+    named: dict[str, list[tuple[int, str]]] = {}
+    for place, question in enumerate(questions):
+        if question.video is not None:
+            named.setdefault(PurePath(question.video).as_posix(), []).append((place, question.query))
     asked: dict[VideoFile, list[str]] = {}
-    known: set[str] = set()
+    missing = dict.fromkeys(named)
     for video in videos:
-        parts = video.path.absolute().parts
-        names = {str(video.path), str(video.path.absolute()), video.path.stem}
-        names |= {"/".join(parts[place:]) for place in range(1, len(parts))}
-        known |= names
-        sentences = [question.query for question in questions if question.video is None or question.video in names]
+        sentences = list(of_all)
+        for name in _names(video.path):
+            if name in named:
+                sentences += named[name]
+                missing.pop(name, None)
         if sentences:
-            asked[video] = list(dict.fromkeys(sentences))
-    missing = [question.video for question in questions if question.video is not None and question.video not in known]
-    return asked, list(dict.fromkeys(missing))
+            asked[video] = list(dict.fromkeys(query for _, query in sorted(sentences)))
+    return asked, list(missing)
+
+
+def _names(path: Path) -> set[str]:
+    """What a video may be called."""
+    names = {path.as_posix(), path.with_suffix("").as_posix()}
+    for whole in (path.absolute(), path.absolute().with_suffix("")):
+        names.add(whole.as_posix())
+        names |= {"/".join(whole.parts[place:]) for place in range(1, len(whole.parts))}
+    return names
 
 
 def _is_json_list(content: bytes) -> bool:
@@ -92,11 +105,3 @@ def _is_json_list(content: bytes) -> bool:
         return isinstance(json.loads(content), list)
     except (ValueError, RecursionError):
         return False
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

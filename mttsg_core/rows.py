@@ -178,13 +178,20 @@ class Durations:
 
 
 def _lengths(path: Path) -> dict[str, object]:
-    """Column `length` by column `id` of a csv file, {} if it lacks them."""
+    """Column `length` by column `id` of a csv file, as text where it is no number; {} if it lacks them."""
     lines = read_bytes(path).decode("utf-8", errors="replace").splitlines()
     try:
         return {
-            row["id"]: float(row["length"])
+            row["id"]: _number_or_text(row["length"])
             for row in (csv.DictReader(lines) if lines and {"id", "length"} <= set(lines[0].split(",")) else ())
             if row["id"] and row["length"]
         }
-    except (csv.Error, ValueError) as error:
-        raise DataError(f"{path}: the column 'length' does not hold seconds throughout") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: broken csv ({error})") from error
+
+
+def _number_or_text(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -21,8 +21,8 @@ class Sources:
     """The pairs of some splits and where the features of their videos are or will be.
 
     Attributes:
-        splits: the good rows of each split; `Pair.video` is the video's key, one for each video.
-        problems: the bad rows, which are in no split.
+        splits: the rows of each split; `Pair.video` is the video's key, one for each video.
+        problems: the bad rows, which are in no split but for those of videos that are not there, if they are kept.
         files: feature file of each video; those of `jobs` are yet to be written.
         jobs: videos to extract.
         durations: seconds of videos whose features may not tell them.
@@ -56,6 +56,7 @@ def find_sources(
     wanted: Settings,
     *,
     strict: bool = False,
+    keep_absent: bool = False,
 ) -> Sources:
     """Read splits of a data folder and find the features of their videos.
 
@@ -68,6 +69,8 @@ def find_sources(
         cache: for features of videos.
         wanted: the fingerprint; its encoder is `ELSEWHERE` for any features that lie in the folder.
         strict: raise on the first bad row.
+        keep_absent: rows of videos that the folder does not hold are bad rows, but in their split all the same: a
+            query that is asked of them is a miss.
 
     Raises:
         DataError: if a split is missing, or has not one good row, or a row is bad and `strict`.
@@ -79,6 +82,8 @@ def find_sources(
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         sources.problems += split.problems
+        if keep_absent:
+            split = folder.split(name, require_moment=True, check_videos=False)
         sources.splits[name] = list(_located(folder, split.pairs, cache, wanted, sources))
     return sources
 

@@ -78,3 +78,18 @@ def parse_json(text: str) -> tuple[object, str | None]:
         return None, "broken json: nested too deeply"
     except ValueError as error:  # an integer of thousands of digits
         return None, f"broken json: {error}"
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """JSON as it is read best; escapes where a file name is no Unicode, since JSON is UTF-8."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if is_unicode(text) else json.dumps(value, indent=indent)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it: a file name in another encoding has surrogates in it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

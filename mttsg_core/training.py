@@ -25,11 +25,11 @@ from mttsg_core.encoders import TextEncoder
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.evaluation import Dataset, evaluate
 from mttsg_core.examples import Examples
-from mttsg_core.features import write_atomically
 from mttsg_core.grounding import Grounder
 from mttsg_core.network import Network, build_network
 from mttsg_core.objective import objective
 from mttsg_core.scorer import NetworkScorer
+from mttsg_core.writing import write_atomically
 
 STATE = Path("state") / "training.safetensors"
 LOG = "log.jsonl"

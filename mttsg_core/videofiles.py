@@ -35,8 +35,10 @@ def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
     found = [video for path in paths for video in _videos_of(path)]
     if not found:
         raise DataError(f"no video files in {', '.join(str(path) for path in paths)}")
-    unique = {os.path.realpath(video.path): video for video in reversed(found)}
-    return sorted(unique.values(), key=lambda video: found.index(video))
+    first: dict[str, VideoFile] = {}
+    for video in found:
+        first.setdefault(os.path.realpath(video.path), video)
+    return list(first.values())
 
 
 def _videos_of(path: Path) -> Iterator[VideoFile]:

@@ -43,9 +43,10 @@ def test_the_fit_finds_what_made_the_outcomes(slope: float, shift: float) -> Non
 
 @given(slope=st.floats(0.05, 20), shift=st.floats(-10, 10))
 def test_an_order_never_changes_and_nothing_stays_nothing(slope: float, shift: float) -> None:
-    scores = torch.linspace(0, 1, 101, dtype=torch.double)
+    scores = torch.cat([torch.linspace(0, 1, 101), torch.tensor([1e-5, 2e-5, 0.9995, 0.9999])]).sort().values
     moved = Calibration(slope, shift).apply(scores)
     assert (moved.diff() >= 0).all()
+    assert (moved[1:] > 0).all()
     assert moved[0] == 0
     assert ((moved >= 0) & (moved <= 1)).all()
 

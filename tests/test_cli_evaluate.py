@@ -54,6 +54,27 @@ def test_predictions_of_anybody(data: Path, mttsg: Mttsg) -> None:
     assert "1 of 6 queries without a prediction" in ran.err
 
 
+def test_a_query_of_a_video_that_is_not_there_is_a_miss_for_a_model_too(
+    corpus: Path, cache: Path, trained: Path, tmp_path: Path, mttsg: Mttsg
+) -> None:
+    rows = [json.loads(line) for line in (corpus / "val.jsonl").read_text().splitlines()]
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "videos").symlink_to(corpus / "videos")
+    write_rows(folder / "test.jsonl", [*rows, {**rows[0], "video": "absent", "id": "absent"}])
+    (folder / "train.json").write_text('{"v": {"timestamps": [')
+    out = tmp_path / "out.jsonl"
+    arguments = ["--model", trained, "--cache", cache, "--workers", "1", "--json"]
+    ran = mttsg("evaluate", folder, *arguments, "--out", out)
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert (found["queries"], found["missed"]) == (len(rows) + 1, 1)
+    assert f"test.jsonl:{len(rows) + 1}: " in ran.err
+    assert "train.json:1: broken json" in ran.err  # it is not needed
+    again = json.loads(mttsg("evaluate", folder, "--predictions", out, "--json").out)
+    assert [again[name] for name in KEYS] == [found[name] for name in KEYS]
+
+
 def test_other_conventions(data: Path, mttsg: Mttsg) -> None:
     theirs = data.parent / "theirs.jsonl"
     ran = mttsg("evaluate", data, "--predictions", theirs, "--at", "2, 1", "--iou", "0.5", "--strict-iou", "--json")

@@ -88,6 +88,13 @@ def test_an_empty_sentence_is_refused(grounder: Grounder, query: str) -> None:
         grounder.ground_features(features(), ["fine", query])
 
 
+def test_a_sentence_alone_and_no_answer_are_refused(grounder: Grounder) -> None:
+    with pytest.raises(DataError, match="list of sentences"):
+        grounder.ground_features(features(), "star")
+    with pytest.raises(DataError, match="at least 1 answer"):
+        grounder.ground_features(features(), QUERIES, 0)
+
+
 def test_a_duration_is_needed(grounder: Grounder) -> None:
     with pytest.raises(FeatureError, match="duration"):
         grounder.ground_features(replace(features(), duration=None), QUERIES)

@@ -17,7 +17,7 @@ ROOT = Path(mttsg_core.__file__).parents[1]
 PAPER = ("mining", "contrast", "negatives", "objects", "activities")
 LAYERS = (
     ("errors", "counts"),
-    ("config", "modes", "moments", "calibration", "devices", "downloads", "paths", "workers"),
+    ("config", "modes", "moments", "calibration", "devices", "downloads", "paths", "workers", "writing"),
     (
         *("textfiles", "lookup", "rows", "formats", "pairs", "predictions", "questions", "videofiles", "overview"),
         "answers",

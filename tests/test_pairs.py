@@ -97,6 +97,9 @@ def test_splits(tmp_path: Path) -> None:
         write_rows(tmp_path / name, GOOD)
     touch(tmp_path, "notes.txt", "config.json")
     write_rows(tmp_path / "predictions.jsonl", {"video": "a", "query": "b", "moments": [[1, 2, 0.5]]})
+    answers = [{"video": "a", "query": "b", "moments": moments} for moments in ([], [[1, 2, 0.5]])]
+    write_rows(tmp_path / "test_predictions.jsonl", *answers)
+    write_rows(tmp_path / "test_found.jsonl", {"video": "a", "query": "b", "rank": 1, "start": 1, "end": 2, "score": 1})
     write_rows(tmp_path / "others.jsonl", {"qid": 1, "vid": "a", "query": "b", "pred_relevant_windows": [[1, 2, 0.5]]})
     folder = DataFolder.open(tmp_path)
     assert {name: path.name for name, path in folder.splits.items()} == {

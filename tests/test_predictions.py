@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,4 +99,24 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert not found.problems
     assert found.match(PAIRS).moments == moments
     with pytest.raises(DataError):
-        write_predictions(tmp_path / "no" / "out.jsonl", PAIRS, moments)
+        write_predictions(tmp_path / "out.jsonl" / "below", PAIRS, moments)
+
+
+def test_a_name_that_is_no_unicode_is_written_and_read_again(tmp_path: Path) -> None:
+    pairs = [replace(PAIRS[0], video="caf\udce9/a")]
+    write_predictions(tmp_path / "out.jsonl", pairs, [[Moment(1, 2, 0.5)]])
+    assert read_predictions(tmp_path / "out.jsonl").answers[0].video == pairs[0].video
+
+
+def test_a_row_that_names_video_and_query_goes_before_an_id_that_does_not_fit(tmp_path: Path) -> None:
+    rows = [{"id": "2", "video": "a", "query": "x", "moments": [[0, 2, 1]]},
+            {"id": "1", "video": "a", "query": "y", "moments": [[2, 4, 1]]}]  # fmt: skip
+    assert read(tmp_path, *rows).match(PAIRS[:2]).moments == [[(0, 2, 1)], [(2, 4, 1)]]
+    [renamed] = read(tmp_path, {**rows[0], "id": "1", "query": "X."}).match(PAIRS[:1]).moments
+    assert renamed == [(0, 2, 1)]  # the wording alone differs, and no row has that of the pair
+
+
+def test_a_moment_with_more_in_it_keeps_the_rank_of_its_score(tmp_path: Path) -> None:
+    found = read(tmp_path, {"id": "1", "moments": [[5, 6, 0.2], [1, 2, 0.3, "label"]]})
+    assert len(found.problems) == 1
+    assert found.answers[0].moments == [(0, 0, 0.3), (5, 6, 0.2)]

@@ -68,7 +68,7 @@ def test_a_json_list_is_no_file_of_sentences() -> None:
 
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:
     videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
-    for name in ("/v/x/a.mp4", "v/x/a.mp4", "x/a.mp4", "a.mp4", "a"):
+    for name in ("/v/x/a.mp4", "v/x/a.mp4", "x/a.mp4", "./x/a.mp4", "x/a", "a.mp4", "a"):
         asked, missing = assign([Question("all"), Question("one", name)], videos)
         assert asked == {videos[0]: ["all", "one"], videos[1]: ["all"]}
         assert missing == []

@@ -88,6 +88,16 @@ def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path
     assert store.load("c").duration == pytest.approx(9.0)
 
 
+def test_rows_of_absent_videos_are_kept_when_asked(videos: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "c")
+    few, all_ = (
+        find_sources(DataFolder.open(videos), ["train"], cache, ANY, keep_absent=kept) for kept in (False, True)
+    )
+    assert few.problems == all_.problems
+    assert [pair.video for pair in few.splits["train"]] == ["a", "a", "b"]
+    assert [pair.video for pair in all_.splits["train"]] == ["a", "a", "b", "absent"]
+
+
 def test_settings_come_back_from_their_fingerprint() -> None:
     assert settings_of(SETTINGS.fingerprint()) == SETTINGS
     assert settings_of(ANY) is None

@@ -170,6 +170,22 @@ def test_what_is_whole_in_a_window_wins_over_a_part_of_it_with_a_higher_score() 
     assert merge_moments(windows[:1], [[part]], 5) == [part]
 
 
+class PartsFirst(Marks):
+    """Believes what it sees where a window was cut off more than what is marked."""
+
+    def _answer(self, features: VideoFeatures, mark: int) -> list[Moment]:
+        end = features.timeline.end
+        marks = [moment._replace(score=0.5) for moment in super()._answer(features, mark)[:-1]]
+        return [Moment(end - 6, end, 0.8 if end < 175 else 0.1), *marks]
+
+
+def test_the_best_answer_is_the_same_however_many_are_asked_for() -> None:
+    grounder, video = Grounder(PartsFirst()), marked(350, (100, 110))
+    [one], [five] = (grounder.ground_features(video, ["1"], top) for top in (1, 5))
+    assert one == five[:1]
+    assert one[0][:2] == (50, 55)
+
+
 def test_an_edge_of_the_video_cuts_nothing() -> None:
     windows = [Timeline(60, 120, 2), Timeline(60, 120, 32)]
     first, last = Moment(2, 10, 0.8), Moment(80, 92, 0.7)
