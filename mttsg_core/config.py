@@ -139,7 +139,7 @@ class LossConfig:
     offset: float = 0.1
     contrast: float = 0.3
     intra: float = 0.15
-    presence: float = 0.8
+    presence: float = 0.3
     objects: float = 0.1
     activities: float = 0.1
 
