@@ -50,6 +50,8 @@ def main() -> int:
     mark = words.index("--") if "--" in words else len(words)
     arguments, training = parser.parse_args(words[:mark]), words[mark + 1 :]
     splits = arguments.split or ["val"]
+    if arguments.folds in (1, 2):
+        parser.error("--folds: at least 3, one to test, one to validate and one to train on")
     try:
         refuse_unknown(arguments.variant or [], variants(), "variant")
         settle(arguments.out, [str(arguments.data), str(arguments.share), str(arguments.folds), *training])
@@ -162,10 +164,21 @@ def run(
         kept = folder / f"evaluation-{split}.json"
         if not kept.exists():
             words = ("evaluate", str(data), "--model", str(folder), "--split", split, "--json", "--quiet")
-            said = mttsg(*words, threads=threads)
+            said = mttsg(*words, *shared(options), threads=threads)
             kept.write_text(said, encoding="utf-8")
         reports[split] = json.loads(kept.read_text(encoding="utf-8"))
     return reports
+
+
+def shared(options: Sequence[str]) -> list[str]:
+    """Those of the options of `mttsg train` that `mttsg evaluate` needs too."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--features", "--cache", "--device", "--workers"):
+        parser.add_argument(name)
+    parser.add_argument("--offline", action="store_true")
+    known, _ = parser.parse_known_args(list(options))
+    given = {f"--{name}": value for name, value in vars(known).items() if value}
+    return [word for name, value in given.items() for word in ((name,) if value is True else (name, value))]
 
 
 def mttsg(*words: str, threads: int | None) -> str:

@@ -104,12 +104,21 @@ def exit_codes() -> Iterator[None]:
         # The reader of our output has left. Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SOME_FAILED) from None
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("MTTSG_DEBUG") == "1" or not _memory_ran_out(error):
+            raise
+        Reporter().error("not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help")
+        raise typer.Exit(UNUSABLE) from None
     except OSError as error:
         if os.environ.get("MTTSG_DEBUG") == "1":
             raise
         named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         Reporter().error(named + (error.strerror or str(error)))
         raise typer.Exit(UNUSABLE) from None
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _one_line(text: str) -> str:

@@ -186,6 +186,10 @@ def train(
         for reason in sources.unusable:
             reporter.error(reason)
         failures += len(sources.unusable)
+        for dataset, lost in ((learned, "left out"), (validation, "counted as missed")):
+            if dataset is not None and dataset.without_features:
+                sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
+                reporter.warn(f"{dataset.name}: {sentences} without features, {lost}")
         model_folder = model_folder or new_run()
         events = training.train(
             learned,

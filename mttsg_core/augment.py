@@ -44,7 +44,8 @@ def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     inside = bounds.clip(first, last)
     visible = (inside[:, 1] - inside[:, 0]) >= _VISIBLE * (bounds[:, 1] - bounds[:, 0])
     words, origins = _asked(item, np.flatnonzero(visible).tolist())
-    return VideoItem(_take(item.features, np.arange(first, last)), words, (inside - first)[visible], origins)
+    features = _take(item.features, np.arange(first, last))
+    return VideoItem(features, words, (inside - first)[visible], origins, item.shown)
 
 
 def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
@@ -69,16 +70,17 @@ def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator
     own, theirs = (length, 0) if before else (0, len(features.clips))  # where each part begins now
     words, origins = _asked(other, new)
     bounds = np.concatenate([_bounds(item) + own, inside[new] + theirs]).astype(np.float32)
-    return VideoItem(joined, [*item.words, *words], bounds, [*item.origins, *origins])
+    return VideoItem(joined, [*item.words, *words], bounds, [*item.origins, *origins], [*item.shown, *other.shown])
 
 
-def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
+def erase_moment(item: VideoItem, whole: VideoItem, generator: np.random.Generator) -> VideoItem:
     """The video without one of its moments: what described it is absent now. Moments that were cut into leave.
 
     A video of which less than a third would be left, or in which no other moment would, stays as it is.
 
     Args:
         item: with bounds (Q, 2) in clip units.
+        whole: the same with all its queries: a sentence that has another moment in what is left is not absent.
         generator: of the randomness.
     """
     clips, bounds = len(item.features.clips), _bounds(item)
@@ -91,9 +93,12 @@ def erase_moment(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
     words, origins = _asked(item, kept)
     sentence = item.words[erased]
-    absent = [] if _holds(words, sentence) else [sentence]
+    said = zip(whole.words, _bounds(whole), strict=True)
+    absent = (
+        [] if _holds([other for other, (start, end) in said if start < first or end > last], sentence) else [sentence]
+    )
     moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
-    return VideoItem(_take(item.features, rows), words, moved, origins, absent)
+    return VideoItem(_take(item.features, rows), words, moved, origins, item.shown, absent)
 
 
 def _asked(item: VideoItem, kept: Sequence[int]) -> tuple[list[Array], list[int]]:

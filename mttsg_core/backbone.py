@@ -41,7 +41,8 @@ class EncodedQueries(NamedTuple):
         words: W (N, L, D).
         sentence: s (N, D).
         mask: (N, L).
-        origins: (N,) see `Batch`, or None.
+        origins: (N, K) training videos whose entries in the memory a query does not find, that which it was made for
+            first; or None.
     """
 
     words: Tensor

@@ -28,8 +28,9 @@ class Batch:
         bounds: (N, 2) start and end of the true moment in clip units, or None when grounding.
         sentences: (N,) a number for each sentence: equal where one sentence has several true moments in its video.
         origins: (N,) the number of the training video that each query was made for, or None when grounding.
+        shown: (V, S) the numbers of the training videos that each video is made of, the last repeated; or None.
         absent_words: (A, L', D_w) sentences that a video of the batch does not show, or None; with absent_mask (A, L').
-        absent_index: (A,) the video of each of them; with absent_origins (A,).
+        absent_index: (A,) the video of each of them.
     """
 
     clips: Tensor
@@ -42,10 +43,16 @@ class Batch:
     regions: Tensor | None = None
     bounds: Tensor | None = None
     origins: Tensor | None = None
+    shown: Tensor | None = None
     absent_words: Tensor | None = None
     absent_mask: Tensor | None = None
     absent_index: Tensor | None = None
-    absent_origins: Tensor | None = None
+
+    def origins_asked(self, origins: Tensor | None, video_index: Tensor) -> Tensor | None:
+        """Origins (A,) of queries, each with those of the video (A,) that it is asked of: (A, 1 + S), or None."""
+        if origins is None or self.shown is None:
+            return None
+        return torch.cat([origins[:, None], self.shown[video_index]], dim=1)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -66,6 +73,7 @@ class VideoItem:
         words: one array (L, D_w) a query.
         bounds: (Q, 2) in clip units, or None.
         origins: one number a query, of the training video that it was made for; none when grounding.
+        shown: the numbers of the training videos that this one is made of; none when grounding.
         absent: one array (L, D_w) for each sentence that the video is known not to show.
     """
 
@@ -73,6 +81,7 @@ class VideoItem:
     words: Sequence[Array]
     bounds: Array | None = None
     origins: Sequence[int] = ()
+    shown: Sequence[int] = ()
     absent: Sequence[Array] = ()
 
 
@@ -89,6 +98,8 @@ def collate(items: Sequence[VideoItem]) -> Batch:
     absent = [query for item in items for query in item.absent]
     absent_words, absent_mask = _pad(absent) if absent else (None, None)
     origins = [origin for item in items for origin in item.origins]
+    most = max(len(item.shown) for item in items)
+    shown = [[*item.shown, *[item.shown[-1]] * (most - len(item.shown))] for item in items] if most else []
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
@@ -100,12 +111,10 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         regions=regions,
         bounds=bounds,
         origins=torch.tensor(origins) if origins else None,
+        shown=torch.tensor(shown) if shown else None,
         absent_words=absent_words,
         absent_mask=absent_mask,
         absent_index=_index([len(item.absent) for item in items]) if absent else None,
-        absent_origins=torch.tensor([item.origins[0] for item in items for _ in item.absent])
-        if absent and origins
-        else None,
     )
 
 

@@ -30,8 +30,8 @@ class Calibration:
     shift: float = 0.0
 
     def apply(self, scores: Tensor) -> Tensor:
-        """Scores in 0..1, of any shape, to scores in double precision, in which near ones stay apart; 0 stays 0."""
-        exact = scores.double()
+        """Scores in 0..1, of any shape, to scores in double precision, where near ones stay apart; 0 stays 0."""
+        exact = scores.cpu().double()  # some accelerators have no such numbers
         moved = (self.slope * exact.clamp(_SMALLEST, 1 - _SMALLEST).logit() + self.shift).sigmoid()
         return moved * (exact > 0)
 

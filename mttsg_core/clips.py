@@ -115,6 +115,8 @@ def plan_clips(answers: Iterable[Answer], videos: Sequence[VideoFile], folder: P
     """
     stems = Counter(video.name.stem.casefold() for video in videos)
     given: dict[str, tuple[Path, float, float]] = {}  # by name, in small letters as on systems that do not tell
+    numbers: Counter[str] = Counter()  # given to names so far
+    known: set[tuple[str, tuple[Path, float, float]]] = set()
     clips = []
     for answer in answers:
         name = answer.video.name
@@ -122,10 +124,14 @@ def plan_clips(answers: Iterable[Answer], videos: Sequence[VideoFile], folder: P
         base = names.name(answer, shown)
         moment = answer.moment
         content = (answer.video.path, round(moment.start, 3), round(moment.end, 3))
-        number, target = 1, base
+        plain = str(base).casefold()
+        if (plain, content) in known:
+            continue
+        known.add((plain, content))
+        target = base
         while given.get(str(target).casefold(), content) != content:
-            number += 1
-            target = base.with_name(f"{base.name}-{number}")
+            numbers[plain] += 1
+            target = base.with_name(f"{base.name}-{numbers[plain] + 1}")
         if str(target).casefold() not in given:
             given[str(target).casefold()] = content
             clips.append(Clip(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))

@@ -44,6 +44,12 @@ def limit_threads(device: torch.device) -> None:
         torch.set_num_threads(min(_CPU_THREADS, torch.get_num_threads()))
 
 
+def half_precision(device: torch.device) -> torch.dtype:
+    """The type of 16 bits that a GPU computes in: bfloat16, unless it only imitates that."""
+    real = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if real else torch.float16
+
+
 @contextmanager
 def all_threads() -> Iterator[None]:
     """Undo `limit_threads` for a while: the matrices of a pretrained model are large."""

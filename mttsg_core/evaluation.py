@@ -56,6 +56,11 @@ class Dataset:
                 found.setdefault(pair.video, []).append(position)
         return found
 
+    @property
+    def without_features(self) -> int:
+        """How many pairs have a video without features."""
+        return sum(pair.video not in self.store.files for pair in self.pairs)
+
     def duration(self, pair: Pair) -> float | None:
         """Seconds at which a pair's video ends, from its row or its features; None if neither is there."""
         if pair.duration is not None or pair.video not in self.store.files:

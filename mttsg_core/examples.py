@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from mttsg_core.network import Network
 
 _SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded, at most
 _OF_EPOCH = 4  # of so many batches of an epoch, one: else the same videos would always stand together
-_STATISTICS_VIDEOS = 200  # the mean and spread of the features are taken from at least so many videos, if there are
+_STATISTICS_VIDEOS = 200  # the mean and spread of the features are taken from so many videos, at most
 
 
 class Examples:
@@ -69,14 +69,12 @@ class Examples:
 
     def fit_statistics(self, network: Network) -> None:
         """Give the network the mean and spread of the features, from videos spread over the whole set."""
-        step = max(1, len(self.videos) // _STATISTICS_VIDEOS)
-        sample = [self.store.load(video) for video in self.videos[::step]]
+        sample = self.videos[:: -(-len(self.videos) // _STATISTICS_VIDEOS)]
         encoder = network.video_encoder
-        encoder.standardise.fit(*_mean_and_deviation([features.clips for features in sample]))
+        encoder.standardise.fit(*_mean_and_deviation(self.store.load(video).clips for video in sample))
         if encoder.regions is not None:
-            encoder.regions.standardise.fit(
-                *_mean_and_deviation([features.regions for features in sample if features.regions is not None])
-            )
+            regions = (self.store.load(video).regions for video in sample)
+            encoder.regions.standardise.fit(*_mean_and_deviation(array for array in regions if array is not None))
 
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch; the same for the same seed and epoch, whatever came before."""
@@ -92,24 +90,37 @@ class Examples:
     def _item(
         self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator
     ) -> VideoItem:
-        item = self._whole(video, config, generator)
+        item = self._some(video, config, generator)
         change = generator.random()
         if change < config.cut + config.join:
             item = cut_window(item, generator)
         elif change < config.cut + config.join + config.erase:
-            item = erase_moment(item, generator)
-        if config.cut <= change < config.cut + config.join:
-            item = join_piece(item, self._whole(generator.choice(others), config, generator), generator)
+            item = erase_moment(item, self._asked(video, range(len(self.words[video]))), generator)
+        if config.cut <= change < config.cut + config.join and len(others) > 1:
+            other = generator.choice([other for other in others if other != video])
+            item = join_piece(item, self._some(other, config, generator), generator)
         return item
 
-    def _whole(self, video: int, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:
+    def _some(self, video: int, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:
         """A video as it is, with some of its queries."""
-        chosen = generator.permutation(len(self.words[video]))[: config.queries_per_video]
-        words = [self.words[video][i] for i in chosen]
-        return VideoItem(self.store.load(self.videos[video]), words, self.bounds[video][chosen], [video] * len(words))
+        return self._asked(video, generator.permutation(len(self.words[video]))[: config.queries_per_video].tolist())
+
+    def _asked(self, video: int, queries: Sequence[int]) -> VideoItem:
+        """A video as it is, with these of its queries."""
+        words = [self.words[video][query] for query in queries]
+        bounds = self.bounds[video][list(queries)]
+        return VideoItem(self.store.load(self.videos[video]), words, bounds, [video] * len(words), [video])
 
 
-def _mean_and_deviation(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Over all axes but the last."""
-    values = np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]).astype(np.float32)
-    return torch.from_numpy(values.mean(axis=0)), torch.from_numpy(values.std(axis=0))
+def _mean_and_deviation(arrays: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Over all axes but the last, with one array in memory at a time (Chan et al., 1983)."""
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for array in arrays:
+        values = array.reshape(-1, array.shape[-1]).astype(np.float64)
+        own = values.mean(axis=0)
+        moved = own - mean
+        total = count + len(values)
+        squares = squares + ((values - own) ** 2).sum(axis=0) + moved**2 * (count * len(values) / total)
+        mean = mean + moved * (len(values) / total)
+        count = total
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(squares / count)).float()

@@ -15,8 +15,8 @@ the own video or of past pairs is mixed.
 Alone, a query mines the queue only, which training fills and everything else leaves as it is: its prediction depends
 on nothing but its video, its words and the checkpoint. Together (`joint`), the queries of a video mine each other
 too, in no order and without their times. Training does both: co-query dropout takes a random half of the queries out
-of the company of the others. No query of the training finds entries of its own video in the queue: after the training
-none will.
+of the company of the others. No query of the training finds entries of the video that it is asked of in the queue, nor
+of the one it was made for: after the training none will.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Mining(nn.Module):
 
         Args:
             words, sentence, clips, mask: see above.
-            origins: (N,) the training video that each query was made for; None outside training.
+            origins: (N, K) see `EncodedQueries`; None outside training.
             groups: the queries by video.
             joint: let the queries of a video mine each other; training always does.
             strangers: these queries do not describe their video: each mines the memory alone and leaves nothing in it.
@@ -104,7 +104,7 @@ class Mining(nn.Module):
         gate = torch.sigmoid(self.gate(torch.cat([sentence, near, far], dim=-1)))  # (N, D)
         mined = self.norm(sentence + gate * (near + far))  # (N, D)
         if learning:
-            self.remember(entries, origins)
+            self.remember(entries, None if origins is None else origins[:, 0])
         return MinedQueries(words + self.to_words(mined)[:, None], mined, gate)
 
     def entries(self, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups) -> Tensor:
@@ -128,7 +128,7 @@ class Mining(nn.Module):
 
         Args:
             entries: m (N, D).
-            origins: (N,) whose entries in the queue each query does not see; None if it sees all.
+            origins: (N, K) whose entries each query does not see; None if it sees all.
             company: (N,) who sees the batch; None if nobody does.
             video_index: (N,).
         """
@@ -137,13 +137,13 @@ class Mining(nn.Module):
         directions = self.directions(store)
         open_ = (self.origins != _EMPTY).expand(len(entries), -1)  # (N, M)
         if origins is not None:
-            open_ = open_ & (self.origins != origins[:, None])
+            open_ = open_ & (self.origins != origins[..., None]).all(1)
         if company is None:
             store = store[:size]
         else:
             others = (video_index[:, None] != video_index) & company[:, None]  # (N, N)
             if origins is not None:
-                others = others & (origins[:, None] != origins)
+                others = others & (origins[:, 0] != origins[..., None]).all(1)
             open_ = torch.cat([open_, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)

@@ -115,7 +115,9 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
         """See `Batch` for the shapes, and `ground` for `joint`."""
-        queries = self.query_encoder(batch.words, batch.word_mask)._replace(origins=batch.origins)
+        queries = self.query_encoder(batch.words, batch.word_mask)._replace(
+            origins=batch.origins_asked(batch.origins, batch.video_index)
+        )
         return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
 
     def encode_videos(self, batch: Batch) -> PreparedVideos:

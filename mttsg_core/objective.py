@@ -108,10 +108,13 @@ def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: 
     drawn = torch.rand(len(weights), device=weights.device) < _STRANGERS
     chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
     elsewhere = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
-    strangers = asked.part(chosen)
+    origins = None if batch.origins is None else batch.origins[chosen]
+    strangers = asked.part(chosen)._replace(origins=batch.origins_asked(origins, elsewhere))
     if batch.absent_words is not None and batch.absent_mask is not None and batch.absent_index is not None:
         absent = network.query_encoder(batch.absent_words, batch.absent_mask)
-        strangers = _joined(strangers, absent._replace(origins=batch.absent_origins))
+        origins = None if batch.shown is None else batch.shown[batch.absent_index, 0]
+        absent = absent._replace(origins=batch.origins_asked(origins, batch.absent_index))
+        strangers = _joined(strangers, absent)
         elsewhere = torch.cat([elsewhere, batch.absent_index])
     present = functional.softplus(-output.head.presence).mean()
     if not len(elsewhere):

@@ -93,7 +93,7 @@ class NetworkScorer:
         curves: list[Array] = []
         for head, videos in self._heads(items, "independent"):
             present = self.calibration.apply(head.presence.sigmoid())[:, None]
-            chances = (present * covered_chance(head.spans, head.mask.shape[1])).cpu().numpy()
+            chances = (present * covered_chance(head.spans, head.mask.shape[1]).cpu()).float().numpy()
             curves += [chance[: len(video.clips)] for chance, video in zip(chances, videos, strict=True)]
         return [
             [_stretch(curve, len(item.features.clips)) for curve in found]

@@ -21,10 +21,12 @@ from mttsg_core.calibration import UNCALIBRATED
 from mttsg_core.checkpoint import REPORT, WEIGHTS, WORDS, Model, load_model, save_description, save_weights, write_json
 from mttsg_core.confidence import measure_confidence
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
+from mttsg_core.devices import half_precision
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.evaluation import Dataset, evaluate
 from mttsg_core.examples import Examples
+from mttsg_core.features import same_fingerprint
 from mttsg_core.grounding import Grounder
 from mttsg_core.network import Network, build_network
 from mttsg_core.objective import objective
@@ -120,12 +122,15 @@ def train(
         resume: go on with the run in `folder`, to the very weights of an unbroken run (on the CPU).
 
     Raises:
-        DataError: if there is nothing to learn from.
+        DataError: if there is nothing to learn from, or nothing to validate on.
+        FeatureError: if the features of both were made in different ways.
         ConfigError: if `resume` is asked with other settings than the run was started with.
         ModelError: if `resume` is asked and there is nothing to go on with.
         TrainingError: if the loss is no number any more.
     """
     config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
+    if validation is not None:
+        same_fingerprint(validation.fingerprint, training.fingerprint, validation.name)
     examples = Examples(training, text_encoder)
     sizes = examples.feature_sizes()
     torch.manual_seed(config.seed)
@@ -232,7 +237,7 @@ class _Run:
                 (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
             ),
         )
-        half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+        half = half_precision(device)
         self.autocast = torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
 

@@ -121,7 +121,7 @@ def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
     whole = with_moments((2.0, 5.5), (11.0, 14.0), (16.5, 18.0))
     erased = set()
     for seed in range(30):
-        made = erase_moment(whole, np.random.default_rng(seed))
+        made = erase_moment(whole, whole, np.random.default_rng(seed))
         assert made.bounds is not None
         [absent] = made.absent
         start, end = absent[0]
@@ -139,24 +139,34 @@ def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
 @pytest.mark.parametrize("spans", [((0.0, 17.0), (19.0, 20.0)), ((3.0, 8.0),), ((3.0, 8.0), (4.0, 9.0))])
 def test_nothing_is_erased_where_too_little_would_be_left(spans: tuple[tuple[float, float], ...]) -> None:
     whole = with_moments(*spans)
-    made = [erase_moment(whole, np.random.default_rng(seed)) for seed in range(5)]
+    made = [erase_moment(whole, whole, np.random.default_rng(seed)) for seed in range(5)]
     assert all(one is whole or one.absent[0][0, 0] == 19.0 for one in made)
 
 
 def test_a_sentence_that_still_holds_is_not_absent() -> None:
     whole = with_moments((2.0, 5.0), (11.0, 14.0))
     same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.bounds)
-    made = [erase_moment(same, np.random.default_rng(seed)) for seed in range(10)]
+    made = [erase_moment(same, same, np.random.default_rng(seed)) for seed in range(10)]
     assert all(len(one.features.clips) < 20 and not one.absent for one in made)
 
 
+def test_nor_is_one_whose_other_moment_was_not_drawn() -> None:
+    whole = with_moments((2.0, 5.0), (11.0, 14.0), (16.0, 18.0))
+    words = [whole.words[0], whole.words[1], whole.words[0].copy()]
+    drawn, whole = VideoItem(whole.features, words[:2], whole.bounds[:2]), replace(whole, words=words)  # type: ignore[index]
+    made = [erase_moment(drawn, whole, np.random.default_rng(seed)) for seed in range(20)]
+    assert {float(one.absent[0][0, 0]) if one.absent else None for one in made} == {None, 11.0}
+
+
 def test_every_sentence_keeps_the_video_that_it_was_made_for() -> None:
-    whole = replace(with_moments((2.0, 5.5), (12.0, 15.0)), origins=[7, 7])
-    other = replace(with_moments((0.0, 1.0), (8.0, 9.0)), origins=[8, 8])
+    whole = replace(with_moments((2.0, 5.5), (12.0, 15.0)), origins=[7, 7], shown=[7])
+    other = replace(with_moments((0.0, 1.0), (8.0, 9.0)), origins=[8, 8], shown=[8])
     for seed in range(20):
         generator = np.random.default_rng(seed)
-        for made in (cut_window(whole, generator), erase_moment(whole, generator)):
+        for made in (cut_window(whole, generator), erase_moment(whole, whole, generator)):
             assert set(made.origins) == {7}
             assert len(made.origins) == len(made.words)
+            assert list(made.shown) == [7]
         joined = join_piece(whole, other, generator)
         assert list(joined.origins) == [7, 7] + [8] * (len(joined.words) - 2)
+        assert list(joined.shown) == [7, 8]

@@ -212,6 +212,9 @@ class TestReporter:
         assert capsys.readouterr().err == "error: e\n"
 
 
+NO_MEMORY = "error: not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help"
+
+
 class TestExitCodes:
     """What goes wrong is one line and a number."""
 
@@ -222,6 +225,8 @@ class TestExitCodes:
             (OSError(28, "No space left on device", "/x/y"), 2, "error: /x/y: No space left on device"),
             (PermissionError(13, "Permission denied"), 2, "error: Permission denied"),
             (KeyboardInterrupt(), 130, "interrupted; what was finished is kept"),
+            (MemoryError(), 2, NO_MEMORY),
+            (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), 2, NO_MEMORY),
         ],
     )
     def test_one_line_and_a_code(
@@ -235,6 +240,8 @@ class TestExitCodes:
     def test_what_is_our_own_fault_is_not_hidden(self) -> None:
         with pytest.raises(ZeroDivisionError), exit_codes():
             raise ZeroDivisionError
+        with pytest.raises(RuntimeError), exit_codes():
+            raise RuntimeError("shapes do not match")
 
     def test_a_traceback_when_asked_for(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         from mttsg_cli.app import app

@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_TOML, Mttsg, start_mttsg
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import dataset, write_rows
 
-from mttsg_core.features import write_features
+from mttsg_core.features import read_features, write_features
 from mttsg_core.pairs import write_jsonl
 
 NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
@@ -67,6 +68,20 @@ def test_without_json_standard_output_stays_empty(mttsg: Mttsg, data: Path, quic
     assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick).out == ""
     ran = mttsg("train", data, "--out", tmp_path / "m2", "--config", quick, "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_sentences_without_features_are_counted(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    lost = sum(row["video"] == rows[0]["video"] for row in rows)
+    for path in (data / "features").iterdir():  # made elsewhere, but for one video: there is its file alone
+        np.save(path.with_suffix(".npy"), read_features(path).clips)
+        path.unlink()
+    (data / "features" / f"{rows[0]['video']}.npy").unlink()
+    (data / "videos").mkdir()
+    (data / "videos" / f"{rows[0]['video']}.mp4").touch()
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick)
+    assert ran.code == 0, ran.err
+    assert f"train: {lost} of {len(rows)} sentences without features, left out" in ran.err
 
 
 def test_options_reach_the_training(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:

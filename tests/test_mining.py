@@ -31,6 +31,16 @@ def _mine(mining: Mining, *, joint: bool = False) -> MinedQueries:
     return result
 
 
+def test_no_entry_of_the_video_asked_nor_of_the_own_one_is_found() -> None:
+    mining = _mining(memory_top=1)
+    entries, numbers = torch.randn(4, 16), torch.tensor([1, 2, 3, 4])
+    mining.remember(entries, numbers)
+    for own, entry in zip(numbers.tolist(), entries, strict=True):
+        for origins, seen in (((8, 9), True), ((own, 9), False), ((8, own), False), ((8, 9, own), False)):
+            found = mining.memory(entry[None], torch.tensor([origins]), None, torch.tensor([0]))
+            assert torch.allclose(found[0], entry, atol=1e-5) == seen
+
+
 def test_alone_a_query_does_not_see_the_others() -> None:
     mining = _mining()
     words, sentence, _, clips, mask = _inputs()
@@ -124,6 +134,6 @@ def test_training_never_finds_its_own_video_in_the_memory() -> None:
     mining = _mining(memory_queue=6, memory_top=6)
     entries = torch.randn(6, 16, generator=torch.Generator().manual_seed(2))
     mining.remember(entries, torch.tensor([7, 7, 7, 7, 7, 7]))
-    assert not mining.memory(entries, torch.full((6,), 7), None, VIDEO_INDEX).any()
-    assert mining.memory(entries, torch.full((6,), 8), None, VIDEO_INDEX).any(dim=1).all()
+    assert not mining.memory(entries, torch.full((6, 1), 7), None, VIDEO_INDEX).any()
+    assert mining.memory(entries, torch.full((6, 1), 8), None, VIDEO_INDEX).any(dim=1).all()
     assert mining.memory(entries, None, None, VIDEO_INDEX).any(dim=1).all()  # nothing is hidden outside training

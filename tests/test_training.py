@@ -20,7 +20,7 @@ from mttsg_core.encoders import build_text_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, TrainingError
 from mttsg_core.evaluation import Dataset, evaluate
 from mttsg_core.examples import Examples
-from mttsg_core.features import write_features
+from mttsg_core.features import FeatureStore, write_features
 from mttsg_core.grounding import Grounder
 from mttsg_core.scorer import NetworkScorer
 from mttsg_core.training import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
@@ -224,6 +224,19 @@ def test_the_best_epoch_is_kept_and_training_stops_when_none_follows(
     assert (finished.best_epoch, finished.stopped_early) == (2, True)
     assert finished.metrics["mIoU"] == 30
     assert all(torch.equal(value, kept[name]) for name, value in weights(tmp_path / "m").items())
+
+
+def test_a_validation_split_that_cannot_be_used_is_refused_at_once(
+    data: Dataset, validation: Dataset, tmp_path: Path
+) -> None:
+    absent = replace(validation, pairs=[replace(pair, video="absent") for pair in validation.pairs])
+    with pytest.raises(DataError, match="val: no video of it has features"):
+        fit(data, tmp_path / "m", absent)
+    for video, path in validation.store.files.items():
+        write_features(path, replace(validation.store.load(video), fingerprint={"encoder": "x"}))
+    with pytest.raises(FeatureError, match="'x'"):
+        fit(data, tmp_path / "m", replace(validation, store=FeatureStore(validation.store.files)))
+    assert not (tmp_path / "m").exists()
 
 
 def test_without_validation_the_last_epoch_is_kept(data: Dataset, tmp_path: Path) -> None:

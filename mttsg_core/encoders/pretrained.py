@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from mttsg_core.devices import all_threads
+from mttsg_core.devices import all_threads, half_precision
 from mttsg_core.encoders.base import Array, ClipFeatures, Settings
 from mttsg_core.encoders.files import PretrainedFiles
 from mttsg_core.encoders.pictures import PicturePreparation
@@ -121,8 +121,7 @@ class PretrainedEncoder:
         on_gpu = self.device.type == "cuda"
         frames = (frames.pin_memory() if on_gpu else frames).to(self.device, non_blocking=True)
         pixels = self._pictures.normalise(frames)  # (B, F, 3, H, W), in memory still channels last
-        half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
-        with all_threads(), torch.autocast(self.device.type, half, enabled=on_gpu):
+        with all_threads(), torch.autocast(self.device.type, half_precision(self.device), enabled=on_gpu):
             output = (
                 model.get_video_features(pixels)
                 if self._takes_videos
@@ -144,6 +143,8 @@ class PretrainedEncoder:
         if tokens.shape[1] < rows * columns:
             return None
         grid = tokens[:, -rows * columns :].float().mT.unflatten(2, (rows, columns))  # (N, D, rows, columns)
+        if grid.device.type == "mps":  # knows pooling of sizes that divide only
+            grid = grid.cpu()
         return adaptive_avg_pool2d(grid, (min(rows, _GRID), min(columns, _GRID))).flatten(2).mT
 
 

@@ -79,7 +79,7 @@ class WordVectors:
         self._row = {word: row for row, word in reversed(list(enumerate(words)))}  # of repeats the first counts
         self._words = list(words)
         self._vectors = vectors.astype(np.float16)
-        self._unknown = vectors.mean(axis=0).astype(np.float32)
+        self._unknown = self._vectors.mean(axis=0, dtype=np.float32)  # of what a model folder keeps
 
     @classmethod
     def read(cls, path: str | Path) -> WordVectors:
