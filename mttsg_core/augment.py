@@ -93,10 +93,9 @@ def erase_moment(item: VideoItem, whole: VideoItem, generator: np.random.Generat
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
     words, origins = _asked(item, kept)
     sentence = item.words[erased]
-    said = zip(whole.words, _bounds(whole), strict=True)
-    absent = (
-        [] if _holds([other for other, (start, end) in said if start < first or end > last], sentence) else [sentence]
-    )
+    every = _bounds(whole)
+    shown = np.flatnonzero((every[:, 0] < first) | (every[:, 1] > last)).tolist()  # part of them, at least
+    absent = [] if _holds(_asked(whole, shown)[0], sentence) else [sentence]
     moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
     return VideoItem(_take(item.features, rows), words, moved, origins, item.shown, absent)
 
