@@ -166,7 +166,7 @@ class TrainingConfig:
     """
 
     epochs: int = 0
-    steps: int = 1200
+    steps: int = 1120
     batch_videos: int = 12
     queries_per_video: int = 8
     cut: float = 0.4
