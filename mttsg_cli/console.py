@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mttsg_core.errors import MttsgError
+from mttsg_core.errors import MttsgError, memory_ran_out
 
 ALL_DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -105,7 +105,7 @@ def exit_codes() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SOME_FAILED) from None
     except (MemoryError, RuntimeError) as error:
-        if os.environ.get("MTTSG_DEBUG") == "1" or not _memory_ran_out(error):
+        if os.environ.get("MTTSG_DEBUG") == "1" or not memory_ran_out(error):
             raise
         Reporter().error("not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help")
         raise typer.Exit(UNUSABLE) from None
@@ -115,10 +115,6 @@ def exit_codes() -> Iterator[None]:
         named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         Reporter().error(named + (error.strerror or str(error)))
         raise typer.Exit(UNUSABLE) from None
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _one_line(text: str) -> str:

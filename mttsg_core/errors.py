@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
 
 class MttsgError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -55,3 +57,8 @@ class CorruptVideoError(VideoError):
 
 class UnsupportedVideoError(VideoError):
     """The video's codec or pixel format has no decoder here."""
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether an error, MemoryError or torch's RuntimeErrors of any device, says that there is no memory left."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)

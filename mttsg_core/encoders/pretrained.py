@@ -21,11 +21,10 @@ from mttsg_core.encoders.files import PretrainedFiles
 from mttsg_core.encoders.pictures import PicturePreparation
 from mttsg_core.encoders.sentences import SentenceTower
 from mttsg_core.encoders.towers import load_config, load_weights, model_class
-from mttsg_core.errors import ConfigError
+from mttsg_core.errors import ConfigError, memory_ran_out
 
 _GRID = 4  # regions a side, at most: three hours at two clips a second then take half a gigabyte
 _FRAMES_AT_ONCE = {"cpu": 16, "mps": 64, "cuda": 256}  # at first; halved when memory runs out
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in RuntimeErrors of the CPU and MPS
 
 
 class PretrainedEncoder:
@@ -101,7 +100,7 @@ class PretrainedEncoder:
             try:
                 features = self._forward(part)
             except (RuntimeError, MemoryError) as error:
-                if not _memory_ran_out(error):
+                if not memory_ran_out(error):
                     raise
                 features = None  # the next try comes after the error, which holds the tensors of this one
             if features is not None:
@@ -146,7 +145,3 @@ class PretrainedEncoder:
         if grid.device.type == "mps":  # knows pooling of sizes that divide only
             grid = grid.cpu()
         return adaptive_avg_pool2d(grid, (min(rows, _GRID), min(columns, _GRID))).flatten(2).mT
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
