@@ -93,13 +93,13 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
     longest = described.get("longest")
     if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
-        raise ModelError(f"{folder}: damaged model folder ('longest' in {CONFIG} is not what it should be)")
+        raise _damaged(folder, f"'longest' in {CONFIG} is not what it should be")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
-        raise ModelError(f"{folder}: {_damaged(error)}") from error
+        raise _damaged(folder, error) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
     return Model(network.eval(), text_encoder, described["features"], longest, calibration)
 
@@ -117,7 +117,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
         if not isinstance(described.get(name), kind):
-            raise ModelError(f"{folder}: damaged model folder ({name!r} in {CONFIG} is not what it should be)")
+            raise _damaged(folder, f"{name!r} in {CONFIG} is not what it should be")
     return described
 
 
@@ -144,11 +144,11 @@ def load_text_encoder(
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from error
     except (KeyError, ValueError, OSError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {_damaged(error)}") from error
+        raise _damaged(folder, error) from error
 
 
-def _damaged(error: Exception) -> str:
-    return f"damaged model folder ({' '.join(str(error).split())[:200]})"
+def _damaged(folder: Path, reason: object) -> ModelError:
+    return ModelError(f"{folder}: damaged model folder ({' '.join(str(reason).split())[:200]})")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ lines are no rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -26,19 +26,28 @@ from mttsg_core.lookup import (
     without_suffix,
 )
 from mttsg_core.rows import Durations, Pair, Row, check_row
-from mttsg_core.textfiles import Problem, to_json
+from mttsg_core.textfiles import Problem, write_json_lines
 
 __all__ = ["DataFolder", "Pair", "Problem", "Split", "read_pairs", "write_jsonl"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """The pairs of an annotation file in its order, and its bad rows in order of their lines."""
+    """The pairs of an annotation file in its order, and its bad rows in order of their lines.
+
+    Attributes:
+        name: of the split.
+        file: that was read.
+        pairs: the good rows.
+        problems: the bad rows.
+        absent: those of the bad rows that ask for a video that is not in the data folder, and are good but for that.
+    """
 
     name: str
     file: Path
     pairs: list[Pair]
     problems: list[Problem]
+    absent: list[Pair] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -82,25 +91,23 @@ def read_pairs(path: str | Path, *, require_moment: bool = False, strict: bool =
 
 
 def write_jsonl(pairs: Iterable[Pair], path: str | Path) -> None:
-    """Write pairs in the project's own format, with every field that is known.
+    """Write pairs in the project's own format, with every field that is known, in one step.
 
     Raises:
         DataError: if the file cannot be written.
     """
-    path = Path(path)
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            for pair in pairs:
-                record: dict[str, object] = {"id": pair.id, "video": pair.video, "query": pair.query}
-                if len(pair.moments) == 1:
-                    record["start"], record["end"] = pair.moments[0]
-                elif pair.moments:
-                    record["moments"] = pair.moments
-                if pair.duration is not None:
-                    record["duration"] = pair.duration
-                stream.write(to_json(record) + "\n")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+    write_json_lines(Path(path), map(_record, pairs))
+
+
+def _record(pair: Pair) -> dict[str, object]:
+    record: dict[str, object] = {"id": pair.id, "video": pair.video, "query": pair.query}
+    if len(pair.moments) == 1:
+        record["start"], record["end"] = pair.moments[0]
+    elif pair.moments:
+        record["moments"] = pair.moments
+    if pair.duration is not None:
+        record["duration"] = pair.duration
+    return record
 
 
 # --- the data folder ----------------------------------------------------------------------------------------------
@@ -172,16 +179,19 @@ class DataFolder:
         found = read_pairs(self.splits[name], require_moment=require_moment, strict=strict)
         check_videos = check_videos and self.has_media
         pairs: list[Pair] = []
+        absent: list[Pair] = []
         problems = list(found.problems)
         for pair in found.pairs:
-            reason = self._unknown_reason(pair.video) if check_videos else outside_reason(pair.video)
+            reason = outside_reason(pair.video)
             if reason is None:
-                pairs.append(pair)
-                continue
-            problems.append(Problem(pair.file, pair.line, reason))
-            if strict:
-                raise DataError(str(problems[-1]))
-        return replace(found, name=name, pairs=pairs, problems=sorted(problems, key=lambda problem: problem.line))
+                reason = self._unknown_reason(pair.video) if check_videos else None
+                (pairs if reason is None else absent).append(pair)
+            if reason is not None:
+                problems.append(Problem(pair.file, pair.line, reason))
+                if strict:
+                    raise DataError(str(problems[-1]))
+        problems.sort(key=lambda problem: problem.line)
+        return replace(found, name=name, pairs=pairs, problems=problems, absent=absent)
 
     @property
     def has_media(self) -> bool:

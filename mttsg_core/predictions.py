@@ -20,8 +20,7 @@ from mttsg_core.errors import DataError
 from mttsg_core.moments import Moment
 from mttsg_core.pairs import Pair
 from mttsg_core.rows import MAX_SECONDS
-from mttsg_core.textfiles import Problem, read_bytes, read_json_lines, to_json
-from mttsg_core.writing import write_atomically
+from mttsg_core.textfiles import Problem, read_bytes, read_json_lines, write_json_lines
 
 
 class Answer(NamedTuple):
@@ -191,13 +190,10 @@ def write_predictions(path: str | Path, pairs: Iterable[Pair], moments: Iterable
     Raises:
         DataError: if the file cannot be written.
     """
-    path = Path(path)
-    lines = []
-    for pair, ranked in zip(pairs, moments, strict=True):
-        spans = [[float(value) for value in moment] for moment in ranked]
-        record = {"id": pair.id, "video": pair.video, "query": pair.query, "moments": spans}
-        lines.append(to_json(record) + "\n")
-    try:
-        write_atomically(path, lambda part: part.write_text("".join(lines), encoding="utf-8", newline="\n"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+    asked = zip(pairs, moments, strict=True)
+    write_json_lines(Path(path), (_record(pair, ranked) for pair, ranked in asked))
+
+
+def _record(pair: Pair, ranked: Sequence[Moment]) -> dict[str, object]:
+    spans = [[float(value) for value in moment] for moment in ranked]
+    return {"id": pair.id, "video": pair.video, "query": pair.query, "moments": spans}

@@ -82,9 +82,8 @@ def find_sources(
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         sources.problems += split.problems
-        if keep_absent:
-            split = folder.split(name, require_moment=True, check_videos=False)
-        sources.splits[name] = list(_located(folder, split.pairs, cache, wanted, sources))
+        pairs = sorted(split.pairs + split.absent, key=lambda pair: pair.line) if keep_absent else split.pairs
+        sources.splits[name] = list(_located(folder, pairs, cache, wanted, sources))
     return sources
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mttsg_core.errors import DataError
+from mttsg_core.writing import write_atomically
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -66,6 +67,19 @@ def read_json_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str,
         if fault is None and not isinstance(value, dict):
             fault = "not a JSON object"
         yield Problem(path, number, fault) if fault is not None else (number, dict(value))  # type: ignore[call-overload]
+
+
+def write_json_lines(path: Path, records: Iterable[object]) -> None:
+    """Write one JSON value a line, all of them or none.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    text = "".join(to_json(record) + "\n" for record in records)
+    try:
+        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
 
 
 def parse_json(text: str) -> tuple[object, str | None]:

@@ -204,7 +204,7 @@ def test_conversion_to_jsonl_keeps_everything(tmp_path: Path) -> None:
     found = read_pairs(tmp_path / "out.jsonl")
     assert [(pair.id, *brief(pair)) for pair in found.pairs] == [(pair.id, *brief(pair)) for pair in pairs]
     with pytest.raises(DataError):
-        write_jsonl(pairs, tmp_path / "no" / "out.jsonl")
+        write_jsonl(pairs, tmp_path / "out.jsonl" / "below a file.jsonl")
 
 
 @published
