@@ -20,7 +20,9 @@ from mttsg_core.counts import count
 if TYPE_CHECKING:
     from mttsg_core.encoders import TextEncoder
     from mttsg_core.encoders.base import Settings
+    from mttsg_core.evaluation import Dataset
     from mttsg_core.pairs import DataFolder
+    from mttsg_core.sources import Sources
     from mttsg_core.training import EpochDone, TrainingEvent, TrainingFinished
 
 _DEFAULT = TrainingConfig()
@@ -128,7 +130,7 @@ def train(
         from mttsg_core.card import write_card
         from mttsg_core.config import LossConfig, from_mapping
         from mttsg_core.devices import choose_device, limit_threads
-        from mttsg_core.errors import ConfigError, DataError
+        from mttsg_core.errors import ConfigError
         from mttsg_core.features import FeatureCache
         from mttsg_core.hub import check_push
         from mttsg_core.pairs import DataFolder
@@ -157,9 +159,7 @@ def train(
                 raise ConfigError("--push needs the network, which --offline forbids")
             check_push(push)
         folder = DataFolder.open(data, features)
-        splits = [name for name in ("train", "val") if name in folder.splits]
-        if "train" not in splits:
-            raise DataError(f"{data}: no train split; there is {', '.join(sorted(folder.splits))}")
+        splits = _splits(folder)
         wanted = _wanted_features(
             folder,
             splits,
@@ -175,21 +175,13 @@ def train(
         )
         options.report_problems(reporter, sources.problems)
         text = _text_encoder(data, began, text_encoder, wanted, device=str(run_device), offline=offline)
-        failures = 0
         settings = data_sources.settings_of(wanted, device=str(run_device), offline=offline) if sources.jobs else None
-        if settings is not None:
-            failures = len(run_extraction(sources.jobs, settings, reporter, workers=workers))
+        failures = 0 if settings is None else len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
         learned = sources.dataset("train", max_clips)
         validation = sources.dataset("val") if "val" in splits else None
-        for reason in sources.unusable:
-            reporter.error(reason)
-        failures += len(sources.unusable)
-        for dataset, lost in ((learned, "left out"), (validation, "counted as missed")):
-            if dataset is not None and dataset.without_features:
-                sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
-                reporter.warn(f"{dataset.name}: {sentences} without features, {lost}")
+        failures += _report_unusable(sources, learned, validation, reporter)
         model_folder = model_folder or new_run()
         events = training.train(
             learned,
@@ -214,6 +206,26 @@ def train(
             failures += not _push(model_folder, push, reporter)
         if failures:
             raise typer.Exit(SOME_FAILED)
+
+
+def _splits(folder: DataFolder) -> list[str]:
+    """The splits that a training takes. Raises DataError if there is none to learn from."""
+    from mttsg_core.errors import DataError
+
+    if "train" not in folder.splits:
+        raise DataError(f"{folder.path}: no train split; there is {', '.join(sorted(folder.splits))}")
+    return [name for name in ("train", "val") if name in folder.splits]
+
+
+def _report_unusable(sources: Sources, learned: Dataset, validation: Dataset | None, reporter: Reporter) -> int:
+    """Say which features cannot be used and what that costs each split; returns how many videos that are."""
+    for reason in sources.unusable:
+        reporter.error(reason)
+    for dataset, lost in ((learned, "left out"), (validation, "counted as missed")):
+        if dataset is not None and dataset.without_features:
+            sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
+            reporter.warn(f"{dataset.name}: {sentences} without features, {lost}")
+    return len(sources.unusable)
 
 
 def _follow(
