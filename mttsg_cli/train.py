@@ -136,6 +136,7 @@ def train(
         from mttsg_core.pairs import DataFolder
         from mttsg_core.paths import default_cache, new_run, unfinished_run
         from mttsg_core.report import training_page
+        from mttsg_core.tensorboard import need_tensorboard
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         model_folder = out or (unfinished_run() if resume else None)
@@ -154,6 +155,8 @@ def train(
         switches = NetworkConfig.switched_off(without or [])
         run_device = choose_device(device)
         limit_threads(run_device)
+        if tensorboard:
+            need_tensorboard()
         if push is not None:
             if offline:
                 raise ConfigError("--push needs the network, which --offline forbids")

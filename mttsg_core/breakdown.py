@@ -111,20 +111,21 @@ def break_down(evaluation: Evaluation, groups: Sequence[Group]) -> list[GroupFig
 
 
 def _quarters(kind: str, values: FloatArray, form: str, unit: str) -> list[Group]:
-    """Quarters of the queries by their value; equal values stay together. NaN is not known."""
+    """Quarters of the queries by their value; values that are shown alike stay together. NaN is not known."""
     known = ~np.isnan(values)
     if not known.any():
         return _named(kind, [(UNKNOWN, ~known)])
     edges = np.unique(np.quantile(values[known], _QUARTERS, method="lower"))
     place = np.searchsorted(edges, values, side="left")
-    found = []
+    found: dict[str, npt.NDArray[np.bool_]] = {}
     for number in range(len(edges) + 1):
         inside = known & (place == number)
         if inside.any():
             low, high = (form.format(edge) for edge in (values[inside].min(), values[inside].max()))
             said = low if low == high else f"{low}–{high}"
-            found.append((f"{said} {unit.removesuffix('s') if said == '1' else unit}", inside))
-    return _named(kind, [*found, (UNKNOWN, ~known)])
+            name = f"{said} {unit.removesuffix('s') if said == '1' else unit}"
+            found[name] = found.get(name, False) | inside
+    return _named(kind, [*found.items(), (UNKNOWN, ~known)])
 
 
 def _thirds(kind: str, shares: FloatArray) -> list[Group]:

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from mttsg_core.errors import ConfigError
 from mttsg_core.training import EpochDone
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def need_tensorboard() -> type[SummaryWriter]:
+    """What writes events.
+
+    Raises:
+        ConfigError: if the package tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("TensorBoard events need its package: pip install 'mttsg[tensorboard]'") from error
+    return SummaryWriter
 
 
 class TensorBoardLog:
@@ -17,11 +34,7 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError("TensorBoard events need its package: pip install 'mttsg[tensorboard]'") from error
-        self._writer = SummaryWriter(str(folder))
+        self._writer = need_tensorboard()(str(folder))
 
     def __enter__(self) -> TensorBoardLog:
         return self

@@ -53,6 +53,13 @@ def test_every_query_is_in_one_group_of_each_kind() -> None:
         assert sorted(found.tolist()) == list(range(50))
 
 
+def test_groups_that_are_shown_alike_are_one() -> None:
+    pairs = [Pair(str(n), "a", "sits", ((0.0, 1.01 + 0.01 * n),)) for n in range(6)]
+    found = [group for group in group_queries(pairs, [9.0] * 6) if group.kind == "moment length"]
+    assert len({group.name for group in found}) == len(found) < 4
+    assert sorted(np.concatenate([group.queries for group in found]).tolist()) == list(range(6))
+
+
 def test_figures_of_groups() -> None:
     answers = [[Moment(0, 2)], [Moment(12, 14)], [], [Moment(8, 9)]]
     main = score("val", PAIRS, answers, "predictions", missed=1)

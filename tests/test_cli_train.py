@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -437,3 +438,13 @@ def test_tensorboard_events_of_every_epoch(mttsg: Mttsg, data: Path, quick: Path
     assert ran.code == 0, ran.err
     events = EventAccumulator(str(tmp_path / "m" / "tensorboard")).Reload()
     assert [point.step for point in events.Scalars("training/presence")] == [1, 2]
+
+
+def test_a_missing_tensorboard_is_said_before_anything_is_done(
+    mttsg: Mttsg, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--tensorboard")
+    assert ran.code == 2
+    assert "mttsg[tensorboard]" in ran.err
+    assert not (tmp_path / "m").exists()
