@@ -43,7 +43,7 @@ def test_the_chance_of_a_clip_is_that_of_all_spans_over_it(clips: int) -> None:
     first, last = span_edges(clips)
     logits = 3 * torch.randn(2, len(first))
     found = covered_chance(logits, clips)
-    weight = (spans._SHARPEN * logits).softmax(-1)
+    weight = (spans._SHARPEN * logits + spans._LONGER * (last - first).log()).softmax(-1)
     assert found.shape == (2, clips)
     for clip in range(clips):
         over = (first <= clip) & (clip < last)

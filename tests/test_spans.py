@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mttsg_core import spans
 from mttsg_core.spans import NMS_IOU, choose_spans, span_edges, span_iou, span_layout, span_sum
 
 
@@ -100,8 +101,8 @@ def test_the_first_answer_is_the_one_of_largest_expected_utility() -> None:
     logits = torch.randn(20, len(first)) * 3
     chosen = choose_spans(logits, edges(first, last), 1)
     for row in range(20):
-        # However the distribution is sharpened, a candidate must not be dominated: compare with the loop's own argmax.
-        expected = torch.stack([(utility[p] * (1.4 * logits[row]).softmax(0)).sum() for p in range(len(first))])
+        believed = (spans._SHARPEN * logits[row] + spans._LONGER * (last - first).log()).softmax(0)
+        expected = torch.stack([(utility[p] * believed).sum() for p in range(len(first))])
         assert int(chosen.candidate[row, 0]) == int(expected.argmax())
 
 
