@@ -1,7 +1,7 @@
 """Candidate spans over clips, and the choice among them.
 
-Clip t covers [t, t + 1] in clip units. Candidates of up to 8 clips lie everywhere; longer ones grow by a seventh and step
-by an eighth of their length, so there are at most 17 candidates a clip, however long the video.
+Clip t covers [t, t + 1] in clip units. Candidates of up to 8 clips lie everywhere; longer ones grow by a seventh and
+step by an eighth of their length, so there are at most 17 candidates a clip, however long the video.
 """
 
 from __future__ import annotations
