@@ -8,9 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from mttsg_core.checkpoint import CONFIG, REPORT, read_json
+from mttsg_core.checkpoint import CONFIG, REPORT, damaged_model, read_json
 from mttsg_core.config import NetworkConfig
-from mttsg_core.errors import ModelError
 from mttsg_core.features import ELSEWHERE
 from mttsg_core.writing import write_atomically
 
@@ -94,7 +93,7 @@ def write_card(folder: Path, name: str | None = None, *, overwrite: bool = False
         try:
             text = model_card(config, report, name or folder.resolve().name)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ModelError(f"{folder}: damaged model folder ({error!r})") from error
+            raise damaged_model(folder, repr(error)) from error
         write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
     return path
 

@@ -20,7 +20,7 @@ from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
 from mttsg_core.encoders import TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.text import WordVectors
-from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.errors import ConfigError, ModelError, brief
 from mttsg_core.network import Network, build_network
 from mttsg_core.writing import write_atomically
 
@@ -93,13 +93,13 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
     longest = described.get("longest")
     if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
-        raise _damaged(folder, f"'longest' in {CONFIG} is not what it should be")
+        raise damaged_model(folder, f"'longest' in {CONFIG} is not what it should be")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged_model(folder, brief(error)) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
     return Model(network.eval(), text_encoder, described["features"], longest, calibration)
 
@@ -117,7 +117,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
         if not isinstance(described.get(name), kind):
-            raise _damaged(folder, f"{name!r} in {CONFIG} is not what it should be")
+            raise damaged_model(folder, f"{name!r} in {CONFIG} is not what it should be")
     return described
 
 
@@ -144,11 +144,12 @@ def load_text_encoder(
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from error
     except (KeyError, ValueError, OSError, SafetensorError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged_model(folder, brief(error)) from error
 
 
-def _damaged(folder: Path, reason: object) -> ModelError:
-    return ModelError(f"{folder}: damaged model folder ({' '.join(str(reason).split())[:200]})")
+def damaged_model(folder: Path, reason: str) -> ModelError:
+    """The error to raise for a model folder whose files are there, but not what they should be."""
+    return ModelError(f"{folder}: damaged model folder ({reason})")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

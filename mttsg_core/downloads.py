@@ -19,7 +19,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-from mttsg_core.errors import MttsgError
+from mttsg_core.errors import MttsgError, brief
 
 
 class DownloadBar(tqdm):
@@ -92,8 +92,3 @@ def one_line(repo: str, called: str, kind: type[MttsgError], *, offline: bool = 
         raise kind(f"{called}: the Hugging Face Hub cannot be reached ({brief(error)})") from error
     except (OSError, ValueError) as error:
         raise kind(f"{called}: {brief(error)}") from error
-
-
-def brief(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -62,3 +62,8 @@ class UnsupportedVideoError(VideoError):
 def memory_ran_out(error: Exception) -> bool:
     """Whether an error, MemoryError or torch's RuntimeErrors of any device, says that there is no memory left."""
     return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
+def brief(error: Exception) -> str:
+    """What an error says, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -18,8 +18,8 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from mttsg_core.downloads import brief, download, one_line
-from mttsg_core.errors import ConfigError
+from mttsg_core.downloads import download, one_line
+from mttsg_core.errors import ConfigError, brief
 from mttsg_core.paths import remember_folder, remembered_folder
 
 # Of a repository only what is loaded: no pickled weights, no weights for other programs, no folders.

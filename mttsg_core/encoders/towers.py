@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from mttsg_core.encoders.files import PretrainedFiles
-from mttsg_core.errors import ConfigError
+from mttsg_core.errors import ConfigError, brief
 
 # What `from_pretrained` raises on damaged, incomplete or unknown models.
 _UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
@@ -81,8 +81,7 @@ def _one_line_for(files: PretrainedFiles) -> Iterator[None]:
     try:
         yield
     except _UNLOADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConfigError(f"{files.folder}: cannot be loaded ({reason})") from error
+        raise ConfigError(f"{files.folder}: cannot be loaded ({brief(error)})") from error
 
 
 @contextmanager
