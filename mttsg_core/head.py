@@ -28,7 +28,8 @@ class HeadOutput(NamedTuple):
         spans: (N, P) logits of the candidates; very low past the end of a video.
         boundaries: (N, T, 2) logits of a clip being the first, and the last, of the moment.
         inside: (N, T) logits of a clip lying inside the moment.
-        offsets: (N, T, 2) from the clip's beginning to the start, and from its end to the end, in clip units.
+        offsets: (N, T, 2) from the clip's beginning to the start, and from its end to the end, in clip units; None
+            where boundaries are whole clips.
         presence: (N,) logits of the video showing what the query describes at all; infinite where that is not learned.
         mask: (N, T).
     """
@@ -36,7 +37,7 @@ class HeadOutput(NamedTuple):
     spans: Tensor
     boundaries: Tensor
     inside: Tensor
-    offsets: Tensor
+    offsets: Tensor | None
     presence: Tensor
     mask: Tensor
 
@@ -71,7 +72,7 @@ class GroundingHead(nn.Module):
             spans=spans.masked_fill(last > clips[:, None], lowest),
             boundaries=scores[..., :2],
             inside=scores[..., 2],
-            offsets=hidden.new_zeros(*mask.shape, 2) if self.offsets is None else self.offsets(hidden),
+            offsets=None if self.offsets is None else self.offsets(hidden),
             presence=self._presence(hidden, scores[..., 2], mask),
             mask=mask,
         )
@@ -123,9 +124,12 @@ def refined_bounds(output: HeadOutput) -> Tensor:
     """Every candidate moved by the offsets of its first and last clip: (N, P, 2) in clip units, inside the video."""
     first, last = span_edges(output.mask.shape[1], output.mask.device)
     clips = output.mask.sum(1, keepdim=True).float()
-    start = (first + output.offsets[:, first, 0].float()).clamp_min(0)  # (N, P)
-    start = torch.minimum(start, clips - _SHORTEST)
-    end = torch.maximum(last + output.offsets[:, last - 1, 1].float(), start + _SHORTEST)
+    start, end = first.float().expand(len(clips), -1), last.float().expand(len(clips), -1)  # (N, P)
+    if output.offsets is not None:
+        start = start + output.offsets[:, first, 0].float()
+        end = end + output.offsets[:, last - 1, 1].float()
+    start = torch.minimum(start.clamp_min(0), clips - _SHORTEST)
+    end = torch.maximum(end, start + _SHORTEST)
     return torch.stack([start, torch.minimum(end, clips)], dim=-1)
 
 

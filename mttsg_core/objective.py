@@ -50,8 +50,6 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
         raise ValueError("a training batch needs true moments")
     false = network.false_negatives(output, batch)
     terms = grounding_terms(output.head, batch.bounds, batch.sentences)
-    if network.head.offsets is None:
-        del terms["offset"]
     terms |= module_terms(network, output, batch, config, false)
     if network.config.presence and config.presence > 0:
         terms["presence"] = presence_term(network, output, batch, false)
@@ -159,13 +157,15 @@ def grounding_terms(head: HeadOutput, bounds: Tensor, sentences: Tensor) -> dict
     there = mask[..., None]
     labels = masked_softmax(-0.5 * (distance / (_SPREAD * length.clamp_min(2))) ** 2, there, dim=1)
     log_edges = masked_log_softmax(head.boundaries.float(), there, dim=1)
-    near = (distance.abs() <= 1 + _REACH * length) & there
-    error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
     covered = shared_coverage(bounds, sentences, mask.shape[1])  # (N, T)
     inside = functional.binary_cross_entropy_with_logits(head.inside.float(), covered, reduction="none")
-    return {
+    terms = {
         "span": -(target * log_spans).sum(-1).mean(),
         "boundary": -(labels * log_edges).sum((1, 2)).mean(),
         "inside": masked_mean(inside, mask, dim=1).mean(),
-        "offset": masked_mean(error, near, dim=1).sum(-1).mean(),
     }
+    if head.offsets is not None:
+        near = (distance.abs() <= 1 + _REACH * length) & there
+        error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
+        terms["offset"] = masked_mean(error, near, dim=1).sum(-1).mean()
+    return terms
