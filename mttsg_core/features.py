@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import FeatureError
+from mttsg_core.errors import FeatureError, brief
 from mttsg_core.lookup import import_hdf5
 from mttsg_core.moments import Timeline
 from mttsg_core.writing import write_atomically
@@ -247,7 +247,7 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
     except FeatureError:
         raise
     except _DAMAGE as error:
-        raise FeatureError(f"{path}: cannot be read as features ({_one_line(error)})") from error
+        raise FeatureError(f"{path}: cannot be read as features ({brief(error)})") from error
     about = about if isinstance(about, dict) else {}  # another program's notes
     regions = arrays.get("regions")
     clips = arrays.get("clips")
@@ -333,7 +333,3 @@ def _digest(data: bytes) -> str:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
