@@ -114,27 +114,24 @@ def plan_clips(answers: Iterable[Answer], videos: Sequence[VideoFile], folder: P
         names: see there.
     """
     stems = Counter(video.name.stem.casefold() for video in videos)
-    given: dict[str, tuple[Path, float, float]] = {}  # by name, in small letters as on systems that do not tell
+    taken: set[str] = set()  # names in small letters, as on systems that do not tell
     numbers: Counter[str] = Counter()  # given to names so far
-    known: set[tuple[str, tuple[Path, float, float]]] = set()
+    known: set[tuple[str, Path, float, float]] = set()
     clips = []
     for answer in answers:
-        name = answer.video.name
+        name, moment = answer.video.name, answer.moment
         shown = name.stem if stems[name.stem.casefold()] == 1 else "_".join(name.parts)
-        base = names.name(answer, shown)
-        moment = answer.moment
-        content = (answer.video.path, round(moment.start, 3), round(moment.end, 3))
+        base = target = names.name(answer, shown)
         plain = str(base).casefold()
-        if (plain, content) in known:
+        clip = plain, answer.video.path, round(moment.start, 3), round(moment.end, 3)
+        if clip in known:
             continue
-        known.add((plain, content))
-        target = base
-        while given.get(str(target).casefold(), content) != content:
+        known.add(clip)
+        while str(target).casefold() in taken:
             numbers[plain] += 1
             target = base.with_name(f"{base.name}-{numbers[plain] + 1}")
-        if str(target).casefold() not in given:
-            given[str(target).casefold()] = content
-            clips.append(Clip(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
+        taken.add(str(target).casefold())
+        clips.append(Clip(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
     return clips
 
 
