@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
@@ -163,16 +163,18 @@ def train(
             check_push(push)
         folder = DataFolder.open(data, features)
         splits = _splits(folder)
-        wanted = _wanted_features(
-            folder,
-            splits,
-            began,
-            use_features=features is not None,
-            encoder=encoder,
-            fps=fps,
-            reader=reader,
-            offline=offline,
-        )
+        if began is not None and features is None and not options.given(encoder=encoder, fps=fps, reader=reader):
+            wanted = began.features
+        else:
+            wanted = data_sources.wanted_features(
+                folder,
+                splits,
+                named=features is not None,
+                encoder=encoder,
+                fps=fps,
+                reader=reader,
+                offline=offline,
+            )
         sources = data_sources.find_sources(
             folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
         )
@@ -290,36 +292,6 @@ def _push(folder: Path, repo: str, reporter: Reporter) -> bool:
     return True
 
 
-def _wanted_features(
-    folder: DataFolder,
-    splits: Sequence[str],
-    began: _Begun | None,
-    *,
-    use_features: bool,
-    encoder: str | None,
-    fps: float | None,
-    reader: str | None,
-    offline: bool,
-) -> Settings:
-    """Features that lie in the folder are used unless a way of making them is asked for, or was, when the run began."""
-    from mttsg_core.encoders import build_encoder
-    from mttsg_core.extraction import ExtractionSettings
-    from mttsg_core.features import same_fingerprint
-    from mttsg_core.sources import features_at_hand, features_named
-
-    asked = options.given(encoder=encoder, fps=fps, reader=reader)
-    if began is not None and not use_features and not asked:
-        return began.features
-    if use_features or not asked:
-        at_hand = (features_named if use_features else features_at_hand)(folder, splits)
-        if at_hand is not None:
-            if encoder is not None:
-                same = {**at_hand, **build_encoder(encoder, offline=offline).settings}
-                same_fingerprint(at_hand, same, str(folder.features))
-            return at_hand
-    return ExtractionSettings(**asked, offline=offline).fingerprint()
-
-
 def _text_encoder(
     data: Path, began: _Begun | None, asked: str | None, features: Settings, *, device: str, offline: bool
 ) -> TextEncoder:
@@ -328,24 +300,14 @@ def _text_encoder(
     from mttsg_core.encoders import OWN_TEXT_TOWER, build_text_encoder
     from mttsg_core.errors import ConfigError
     from mttsg_core.features import ELSEWHERE
+    from mttsg_core.sources import usual_text_encoder
 
     if began is not None and asked is None:
         return load_text_encoder(began.folder, began.described, device=device, offline=offline)
     if asked == OWN_TEXT_TOWER and features["encoder"] == ELSEWHERE:
         raise ConfigError(f"--text-encoder {asked}: the features do not say whose text tower; name the model itself")
-    text_id = _usual_text_encoder(data, features) if asked is None else asked
+    text_id = usual_text_encoder(data, features) if asked is None else asked
     return build_text_encoder(text_id, encoder_id=str(features["encoder"]), device=device, offline=offline)
-
-
-def _usual_text_encoder(data: Path, features: Settings) -> str:
-    """The text tower of a pretrained encoder, a file of GloVe vectors, or `hashed`."""
-    from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER
-    from mttsg_core.features import ELSEWHERE
-
-    if features["encoder"] not in (DEFAULT_ENCODER, ELSEWHERE) and "fps" in features:  # else another program made them
-        return OWN_TEXT_TOWER
-    files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
-    return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 
 def _epoch_line(event: EpochDone) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.evaluation import Dataset
@@ -120,6 +122,61 @@ def features_named(folder: DataFolder, splits: Sequence[str]) -> Settings:
     if found is None:
         raise DataError(f"{folder.features}: no features of any video of {folder.path}")
     return found
+
+
+def wanted_features(
+    folder: DataFolder,
+    splits: Sequence[str],
+    *,
+    named: bool = False,
+    encoder: str | None = None,
+    fps: float | None = None,
+    reader: str | None = None,
+    offline: bool = False,
+) -> Settings:
+    """The fingerprint of the features that a training on the folder takes.
+
+    Those that lie in the folder are taken unless a way of making them is asked for.
+
+    Args:
+        folder: the data folder.
+        splits: their names.
+        named: features of the folder are asked for, whatever else is.
+        encoder: of the features to make, or that those in the folder must be of.
+        fps: frames a second to make them from.
+        reader: of the videos.
+        offline: download nothing.
+
+    Raises:
+        DataError: if a split is missing, or features are named and there are none.
+        FeatureError: if there are features and none can be read, or those named are of another encoder.
+        ConfigError: if there is no such encoder.
+    """
+    given = {"encoder": encoder, "fps": fps, "reader": reader}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if named or not asked:
+        at_hand = (features_named if named else features_at_hand)(folder, splits)
+        if at_hand is not None:
+            if encoder is not None:
+                same = {**at_hand, **build_encoder(encoder, offline=offline).settings}
+                same_fingerprint(at_hand, same, str(folder.features))
+            return at_hand
+    return ExtractionSettings(**asked, offline=offline).fingerprint()
+
+
+def usual_text_encoder(data: Path, features: Settings) -> str:
+    """What encodes the sentences where nothing is asked for, as `build_text_encoder` takes it.
+
+    The text tower of a pretrained encoder; with others a file of GloVe vectors beside the annotations, or `hashed`.
+
+    Args:
+        data: the data folder.
+        features: the fingerprint of the features.
+    """
+    if features["encoder"] not in (DEFAULT_ENCODER, ELSEWHERE) and "fps" in features:  # else another program made them
+        return OWN_TEXT_TOWER
+    files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
+    return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 
 def _located(

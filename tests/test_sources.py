@@ -9,11 +9,11 @@ import pytest
 from tiny import write_rows
 from video_files import write_video
 
-from mttsg_core.errors import DataError
+from mttsg_core.errors import DataError, FeatureError
 from mttsg_core.extraction import ExtractionSettings, extract
 from mttsg_core.features import ELSEWHERE, FeatureCache
 from mttsg_core.pairs import DataFolder
-from mttsg_core.sources import features_at_hand, find_sources, settings_of
+from mttsg_core.sources import features_at_hand, find_sources, settings_of, usual_text_encoder, wanted_features
 
 ANY = {"encoder": ELSEWHERE}
 SETTINGS = ExtractionSettings()
@@ -96,6 +96,33 @@ def test_rows_of_absent_videos_are_kept_when_asked(videos: Path, tmp_path: Path)
     assert few.problems == all_.problems
     assert [pair.video for pair in few.splits["train"]] == ["a", "a", "b"]
     assert [pair.video for pair in all_.splits["train"]] == ["a", "a", "b", "absent"]
+
+
+def test_features_in_the_folder_are_wanted_unless_others_are_asked_for(videos: Path) -> None:
+    folder = DataFolder.open(videos)
+    assert wanted_features(folder, ["train"]) == SETTINGS.fingerprint()
+    with pytest.raises(DataError, match="no features of any video"):
+        wanted_features(folder, ["train"], named=True)
+    (videos / "features").mkdir()
+    np.save(videos / "features" / "a.npy", np.zeros((4, 8), np.float32))
+    folder = DataFolder.open(videos)
+    made = wanted_features(folder, ["train"])
+    assert made["encoder"] == ELSEWHERE
+    assert wanted_features(folder, ["train"], fps=3) == ExtractionSettings(fps=3).fingerprint()
+    assert wanted_features(folder, ["train"], named=True, fps=3) == made
+    with pytest.raises(FeatureError, match="classic"):
+        wanted_features(folder, ["train"], named=True, encoder="classic")
+
+
+def test_the_usual_text_encoder_goes_with_the_features_and_the_data(tmp_path: Path) -> None:
+    assert usual_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
+    assert usual_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
+    assert usual_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # whose text tower is not known
+    (tmp_path / "glove.txt").touch()
+    for features in (ANY, SETTINGS.fingerprint()):
+        assert usual_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
+    (tmp_path / "glove.more.txt").touch()
+    assert usual_text_encoder(tmp_path, ANY) == "hashed"
 
 
 def test_settings_come_back_from_their_fingerprint() -> None:
