@@ -1,6 +1,6 @@
 """Which video of a folder does a sentence belong to? On the example corpus, whose sentences can be told apart exactly.
 
-    python benchmarks/folder_ranking.py easy/ model/ --videos 60
+    PYTHONPATH=examples python benchmarks/folder_ranking.py easy/ model/ --videos 60
 
 Of sentences that are true in one of the videos only, however they are worded: how often `mttsg ground FOLDER --top 1`
 names that video, and how often its moment too. And the area under the curve of the scores of sentences asked of their
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from corpus_plan import COLOURS, PHRASES, SHAPES
 from mttsg_core.calibration import roc_auc
 from mttsg_core.moments import span_iou

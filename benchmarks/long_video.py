@@ -1,5 +1,6 @@
 """A video of three hours with one scene at its end: is it found, how long does it take, and how much memory?
 
+    export PYTHONPATH=examples
     python benchmarks/long_video.py MODEL              # of the easy example corpus, as `make demo` trains one
     python benchmarks/long_video.py MODEL --hours 1
     python benchmarks/long_video.py MODEL --still      # tiny frames, few of them, nothing moves: nothing to decode
@@ -29,11 +30,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
-
-from corpus_plan import FPS, Moment, VideoPlan, plan_video  # noqa: E402
-from make_corpus import render  # noqa: E402
+from corpus_plan import FPS, Moment, VideoPlan, plan_video
+from make_corpus import render
 
 SEED = 1000  # of videos that no corpus has
 STRETCH = 120  # seconds before the scene that are encoded; their packets are repeated
@@ -138,7 +136,7 @@ def decode(path: Path) -> None:
 def run(*command: str) -> tuple[str, float, float]:
     """What a program prints, its seconds, and the most memory that it held, in MB."""
     began = time.monotonic()
-    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     printed = child.stdout.read()
     _, status, used = os.wait4(child.pid, 0)

@@ -46,11 +46,9 @@ def test_plan_depends_on_seed_only(world: str) -> None:
 
 
 def test_plan_is_the_same_in_another_process() -> None:
-    code = (
-        f"import sys, json; sys.path.insert(0, {str(SCRIPT.parent)!r}); import corpus_plan as m;"
-        "print(json.dumps(m.rows(m.plan_corpus(12, 3, 'hard'))))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = "import json, corpus_plan as m; print(json.dumps(m.rows(m.plan_corpus(12, 3, 'hard'))))"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=SCRIPT.parent, capture_output=True, text=True, check=True).stdout
     assert json.loads(out) == corpus_plan.rows(corpus_plan.plan_corpus(12, 3, "hard"))
 
 
