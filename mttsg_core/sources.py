@@ -1,4 +1,7 @@
-"""Where the features of a data folder's videos come from: files made elsewhere, or the videos through the cache."""
+"""Where the features of a data folder's videos come from: files made elsewhere, or the videos through the cache.
+
+And what a training on the folder takes where nothing is asked for.
+"""
 
 from __future__ import annotations
 
