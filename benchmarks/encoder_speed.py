@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mttsg_core.decoding import read_clips
-from mttsg_core.extraction import Extracted, ExtractionSettings, Job, default_workers, extract
-from mttsg_core.videofiles import find_videos
+from mttsg_core.features.extraction import Extracted, ExtractionSettings, Job, default_workers, extract
+from mttsg_core.features.frame_stream import read_clips
+from mttsg_core.video.discovery import find_videos
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +63,8 @@ def _pixels(videos: list[Path], settings: ExtractionSettings) -> list[Tensor]:
     """The frames as the model takes them, in batches (B, 3, H, W)."""
     import torch
 
-    from mttsg_core.encoders.files import find_files
-    from mttsg_core.encoders.pictures import PicturePreparation
+    from mttsg_core.encoders.hf_files import find_files
+    from mttsg_core.encoders.image_preprocessing import PicturePreparation
 
     encoder = settings.build_encoder()
     preparation = PicturePreparation.of(find_files(settings.encoder))
@@ -76,9 +76,9 @@ def _bare(model: Path, pixels: list[Tensor]) -> float:
     """Seconds of the forward passes."""
     import torch
 
-    from mttsg_core.devices import all_threads
-    from mttsg_core.encoders.files import find_files
-    from mttsg_core.encoders.towers import load_weights
+    from mttsg_core.encoders.hf_files import find_files
+    from mttsg_core.encoders.hf_loading import load_weights
+    from mttsg_core.utils.devices import all_threads
 
     network = load_weights(find_files(str(model)), torch.device("cpu"))
     began = time.perf_counter()

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from mttsg_core.encoders import build_encoder
-from mttsg_core.extraction import Extracted, ExtractionSettings, Job, default_workers, encode_video, extract
-from mttsg_core.videofiles import find_videos
+from mttsg_core.features.extraction import Extracted, ExtractionSettings, Job, default_workers, encode_video, extract
+from mttsg_core.video.discovery import find_videos
 
 
 def main() -> int:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from mttsg_core.checkpoint import load_model
+from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import LossConfig, TrainingConfig
-from mttsg_core.examples import Examples
-from mttsg_core.features import FeatureCache
-from mttsg_core.objective import objective
-from mttsg_core.pairs import DataFolder
-from mttsg_core.paths import default_cache
-from mttsg_core.sources import find_sources
+from mttsg_core.data.feature_lookup import find_sources
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.features.store import FeatureCache
+from mttsg_core.training.losses import objective
+from mttsg_core.training.sampler import Examples
+from mttsg_core.utils.paths import default_cache
 
 
 def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from corpus_plan import COLOURS, PHRASES, SHAPES
-from mttsg_core.calibration import roc_auc
+from mttsg_core.modeling.calibration import roc_auc
 from mttsg_core.moments import span_iou
 
 Meaning = tuple[str, str, str]

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mttsg_core.checkpoint import Model
+from mttsg_core.checkpoints.checkpoint import Model
 from mttsg_core.config import NetworkConfig
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.features import VideoFeatures, read_features, write_features
-from mttsg_core.grounding import Grounder
-from mttsg_core.network import build_network
-from mttsg_core.scorer import NetworkScorer
+from mttsg_core.features.store import VideoFeatures, read_features, write_features
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.modeling.mktn import build_network
 
 FINGERPRINT: Settings = {"encoder": "benchmark", "version": 1}
 CLIPS, CLIP_DIM, REGIONS, REGION_DIM = 60, 102, 49, 34  # 30 s at two clips a second

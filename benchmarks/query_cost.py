@@ -17,10 +17,10 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mttsg_core.batch import Batch
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.network import Network, build_network
-from mttsg_core.objective import objective
+from mttsg_core.data.batch import Batch
+from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.training.losses import objective
 
 WORDS = 8
 CLIP_FEATURES = NetworkConfig(clip_dim=768, word_dim=300)

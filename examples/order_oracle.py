@@ -21,10 +21,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mttsg_core.data.folder import DataFolder, Pair
+from mttsg_core.data.predictions import write_predictions
 from mttsg_core.errors import MttsgError
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import DataFolder, Pair
-from mttsg_core.predictions import write_predictions
 
 Place = tuple[int, int]  # rank of a query, from 0, and number of queries of its video
 

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from mttsg_cli.check import check
-from mttsg_cli.evaluate import evaluate
-from mttsg_cli.extract import extract
-from mttsg_cli.ground import ground
-from mttsg_cli.train import train
+from mttsg_cli.commands.check import check
+from mttsg_cli.commands.evaluate import evaluate
+from mttsg_cli.commands.extract import extract
+from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.train import train
 from mttsg_core import __version__
 
 app = typer.Typer(

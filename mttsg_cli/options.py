@@ -11,9 +11,9 @@ import typer
 
 from mttsg_cli.console import Reporter
 from mttsg_core.config import refuse_unknown
-from mttsg_core.counts import count
 from mttsg_core.errors import ConfigError
-from mttsg_core.textfiles import Problem
+from mttsg_core.utils.json_lines import Problem
+from mttsg_core.utils.text import count
 
 if sys.version_info >= (3, 11):
     import tomllib

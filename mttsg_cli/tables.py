@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mttsg_core.counts import count
+from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
-    from mttsg_core.comparison import Comparison
+    from mttsg_core.evaluation.comparison import Comparison
 
 _FIGURE_WIDTH = 7  # of a column with its padding
 MISSING = "–"

@@ -13,13 +13,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mttsg_core.errors import MttsgError as MttsgError
-    from mttsg_core.grounding import Grounder as Grounder
+    from mttsg_core.inference.grounder import Grounder as Grounder
     from mttsg_core.moments import Moment as Moment
     from mttsg_core.moments import Timeline as Timeline
 
 # Names are looked up on first use, so that importing the package (and `mttsg --help`) does not load torch.
 _HOMES = {
-    "Grounder": "mttsg_core.grounding",
+    "Grounder": "mttsg_core.inference.grounder",
     "Moment": "mttsg_core.moments",
     "MttsgError": "mttsg_core.errors",
     "Timeline": "mttsg_core.moments",

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from mttsg_core.comparison import Comparison, blind_baselines
-from mttsg_core.evaluation import score
-from mttsg_core.measures import Measures
+from mttsg_core.data.folder import Pair
+from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluator import score
+from mttsg_core.evaluation.figures import Measures
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
 
 HOSTILE = [
     "</script><script>document.title='run'</script>",

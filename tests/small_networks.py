@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from mttsg_core.batch import Batch, VideoItem, collate
 from mttsg_core.config import NetworkConfig
-from mttsg_core.features import VideoFeatures
-from mttsg_core.network import Network, build_network
+from mttsg_core.data.batch import Batch, VideoItem, collate
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.modeling.mktn import Network, build_network
 
 SMALL: dict[str, Any] = {
     "clip_dim": 6,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_networks import small_config
 
-from mttsg_core.activities import Activities, assign, assign_by_video
-from mttsg_core.layers import QueryGroups
+from mttsg_core.modeling.activity_sentence import Activities, assign, assign_by_video
+from mttsg_core.modeling.layers import QueryGroups
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])

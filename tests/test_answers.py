@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mttsg_core.answers import Answer, answers_of, best_of_all
+from mttsg_core.inference.ranking import Answer, answers_of, best_of_all
 from mttsg_core.moments import Moment
-from mttsg_core.videofiles import VideoFile
+from mttsg_core.video.discovery import VideoFile
 
 A, B = (VideoFile(Path("/v", name), Path(name)) for name in ("a.mp4", "b.mp4"))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.augment import cut_window, erase_moment, join_piece
-from mttsg_core.batch import VideoItem
-from mttsg_core.features import VideoFeatures
+from mttsg_core.data.batch import VideoItem
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.training.augmentation import cut_window, erase_moment, join_piece
 
 SECONDS_PER_CLIP = 0.4
 OTHER = 1000.0  # clips of the other video have numbers from here on

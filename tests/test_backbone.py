@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from tiny import REGION_DIM, REGIONS, SIZES
 
-from mttsg_core.backbone import RegionEncoder, change, held_ends
 from mttsg_core.config import NetworkConfig
+from mttsg_core.modeling.backbone import RegionEncoder, change, held_ends
 
 
 def region_encoder() -> RegionEncoder:

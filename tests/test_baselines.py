@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mttsg_core.baselines import (
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import Pair
+from mttsg_core.evaluation.baselines import (
     BLIND,
     _ShuffledStore,
     constant_span,
@@ -20,13 +22,12 @@ from mttsg_core.baselines import (
     prior_spans,
     relative_moments,
 )
-from mttsg_core.comparison import Comparison, blind_baselines
-from mttsg_core.evaluation import Dataset, Evaluation, evaluate, score
-from mttsg_core.grounding import Grounder
-from mttsg_core.measures import Measures
+from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluator import Evaluation, evaluate, score
+from mttsg_core.evaluation.figures import Measures
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
-from mttsg_core.scorer import NetworkScorer
 from tests import tiny
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import CLIP_DIM, batch, features, item, words
 
-from mttsg_core.batch import VideoItem, collate, draw_batches
+from mttsg_core.data.batch import VideoItem, collate, draw_batches
 
 
 def test_everything_is_in_its_place_and_the_rest_is_zero() -> None:

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from mttsg_core.breakdown import UNKNOWN, break_down, group_queries, vocabulary, words_of
-from mttsg_core.comparison import Comparison
-from mttsg_core.evaluation import score
+from mttsg_core.data.folder import Pair
+from mttsg_core.evaluation.breakdown import UNKNOWN, break_down, group_queries, vocabulary, words_of
+from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.evaluator import score
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
 
 PAIRS = [
     Pair("1", "a", "a person sits", ((0.0, 2.0),), 30.0),

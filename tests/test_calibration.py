@@ -12,11 +12,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.calibration import UNCALIBRATED, Calibration, calibration_error, fit_calibration, reliability, roc_auc
-from mttsg_core.checkpoint import load_model, save_description
-from mttsg_core.confidence import Confidence, measure_confidence
+from mttsg_core.checkpoints.checkpoint import load_model, save_description
+from mttsg_core.data.dataset import Dataset
 from mttsg_core.errors import ModelError
-from mttsg_core.evaluation import Dataset, Evaluation, score
+from mttsg_core.evaluation.evaluator import Evaluation, score
+from mttsg_core.evaluation.reliability import Confidence, measure_confidence
+from mttsg_core.modeling.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    calibration_error,
+    fit_calibration,
+    reliability,
+    roc_auc,
+)
 from mttsg_core.moments import Moment
 from tests import tiny
 

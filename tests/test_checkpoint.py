@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import MADE, model, model_folder
 
-from mttsg_core.checkpoint import CONFIG, FORMAT, WEIGHTS, WORDS, load_model, save_description, save_weights
-from mttsg_core.encoders.text import WordVectors
+from mttsg_core.checkpoints.checkpoint import CONFIG, FORMAT, WEIGHTS, WORDS, load_model, save_description, save_weights
+from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ModelError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.metrics import summarise, summarise_precision
-from mttsg_core.pairs import DataFolder
-from mttsg_core.predictions import read_predictions
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.predictions import read_predictions
+from mttsg_core.evaluation.metrics import summarise, summarise_precision
 from tests.conftest import SHARED, Mttsg
 from tests.report_pages import HOSTILE
 from tests.tiny import write_rows

@@ -13,7 +13,7 @@ import pytest
 from conftest import SHARED, Mttsg
 from video_files import write_video
 
-from mttsg_core.features import read_features
+from mttsg_core.features.store import read_features
 
 
 @pytest.fixture(scope="module")

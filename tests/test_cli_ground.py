@@ -17,7 +17,7 @@ import pytest
 from conftest import Mttsg, read_terminal, start_mttsg
 from tiny import CLIP_DIM, model_folder
 
-from mttsg_core.features import ELSEWHERE, write_features
+from mttsg_core.features.store import ELSEWHERE, write_features
 
 COLUMNS = ["video", "query", "rank", "start", "end", "score"]
 QUERY = "the red circle moves left"

@@ -10,7 +10,8 @@ import pytest
 from conftest import Mttsg
 from test_cli_ground import QUERY, tsv
 
-from mttsg_core import extraction, features
+from mttsg_core.features import extraction
+from mttsg_core.features import store as features
 
 
 @pytest.fixture

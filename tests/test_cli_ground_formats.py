@@ -16,7 +16,7 @@ import webvtt
 from conftest import Mttsg
 from test_cli_ground import COLUMNS, QUERY, check, tsv
 
-from mttsg_cli.output import FORMATS, Absent, Row, write_rows
+from mttsg_cli.writers import FORMATS, Absent, Row, write_rows
 
 
 class TestFormats:

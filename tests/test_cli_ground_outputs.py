@@ -17,7 +17,7 @@ import webvtt
 from conftest import Mttsg, Ran
 from tiny import CLIP_DIM, model_folder
 
-from mttsg_core.features import ELSEWHERE
+from mttsg_core.features.store import ELSEWHERE
 from mttsg_core.video import probe
 
 QUERY, OTHER = "the red circle moves left", "the blue star grows"

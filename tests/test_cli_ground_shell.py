@@ -182,4 +182,4 @@ def test_a_second_run_loads_only_what_it_needs(clip: Path, model: list[str]) -> 
     loaded = set(re.findall(r"^import time:.*\| +(\S+)$", ran.stderr, re.MULTILINE))
     assert "torch" in loaded
     heavy = {"transformers", "decord", "h5py", "huggingface_hub.hf_api"}
-    assert not (heavy | {"mttsg_core.report", "mttsg_core.clips", "mttsg_core.video.cut"}) & loaded
+    assert not (heavy | {"mttsg_core.report", "mttsg_core.inference.excerpts", "mttsg_core.video.trim"}) & loaded

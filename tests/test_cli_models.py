@@ -12,7 +12,7 @@ from test_cli_ground import QUERY
 from tiny import CLIP_DIM, model_folder
 from tiny_encoders import save_bert, save_clip
 
-from mttsg_core.features import ELSEWHERE, read_features
+from mttsg_core.features.store import ELSEWHERE, read_features
 
 OWN = {"--fps": "1", "--encoder": "classic", "--text-encoder": "hashed"}  # of the model of the tests
 

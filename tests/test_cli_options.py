@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import mttsg_core
 from mttsg_cli.console import Reporter, exit_codes
-from mttsg_core.checkpoint import load_model
+from mttsg_core.checkpoints.checkpoint import load_model
+from mttsg_core.data.folder import write_jsonl
 from mttsg_core.errors import DataError
-from mttsg_core.pairs import write_jsonl
 
 OPTIONS = {
     "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",

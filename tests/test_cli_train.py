@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import dataset, write_rows
 
-from mttsg_core.features import read_features, write_features
-from mttsg_core.pairs import write_jsonl
+from mttsg_core.data.folder import write_jsonl
+from mttsg_core.features.store import read_features, write_features
 
 NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
 

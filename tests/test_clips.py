@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.answers import Answer
-from mttsg_core.clips import Clip, ClipFailed, ClipNames, ClipWritten, cut_clips, plan_clips
 from mttsg_core.errors import ConfigError
+from mttsg_core.inference.excerpts import Clip, ClipFailed, ClipNames, ClipWritten, cut_clips, plan_clips
+from mttsg_core.inference.ranking import Answer
 from mttsg_core.moments import Moment
 from mttsg_core.video import probe
-from mttsg_core.videofiles import VideoFile
+from mttsg_core.video.discovery import VideoFile
 from tests import video_files
 
 FOLDER = Path("clips")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mttsg_core.calibration import Calibration
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, refuse_unknown, to_mapping
 from mttsg_core.errors import ConfigError
+from mttsg_core.modeling.calibration import Calibration
 
 
 @pytest.mark.parametrize(

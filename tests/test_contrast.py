@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_networks import small_config
 
-from mttsg_core.contrast import Contrast, ContrastTerms, SeenClips
-from mttsg_core.layers import contrastive_loss
+from mttsg_core.modeling.contrastive import Contrast, ContrastTerms, SeenClips
+from mttsg_core.modeling.layers import contrastive_loss
 
 Parts = tuple[SeenClips, SeenClips, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

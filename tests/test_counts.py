@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mttsg_core.counts import count
+from mttsg_core.utils.text import count
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from mttsg_core import decoding
-from mttsg_core.decoding import ClipFrames, Ended, Piece, Reading, read_ahead, read_clips, read_many
 from mttsg_core.errors import ConfigError, CorruptVideoError
+from mttsg_core.features import frame_stream as decoding
+from mttsg_core.features.frame_stream import ClipFrames, Ended, Piece, Reading, read_ahead, read_clips, read_many
 from mttsg_core.moments import Timeline
 from mttsg_core.video import Framing
 

@@ -12,12 +12,12 @@ from conftest import Mttsg
 from tiny_encoders import save_bert, save_clip, save_siglip, save_vit, save_xclip
 from video_files import write_video
 
-from mttsg_core.decoding import read_clips
 from mttsg_core.encoders import build_encoder
-from mttsg_core.encoders.files import find_files
-from mttsg_core.extraction import Extracted, ExtractionFailed, ExtractionSettings, Job, encode_video, extract
-from mttsg_core.features import read_features
-from mttsg_core.grounding import Grounder
+from mttsg_core.encoders.hf_files import find_files
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionSettings, Job, encode_video, extract
+from mttsg_core.features.frame_stream import read_clips
+from mttsg_core.features.store import read_features
+from mttsg_core.inference.grounder import Grounder
 
 SAVERS = {"clip": save_clip, "siglip": save_siglip, "xclip": save_xclip, "bert": save_bert, "vit": save_vit}
 

@@ -14,10 +14,10 @@ from huggingface_hub import constants, errors
 from safetensors.numpy import load_file, save_file
 from tiny_encoders import save_bert, save_clip, save_vit
 
-from mttsg_core import downloads
 from mttsg_core.encoders import build_encoder, build_text_encoder
-from mttsg_core.encoders.files import find_files
+from mttsg_core.encoders.hf_files import find_files
 from mttsg_core.errors import ConfigError
+from mttsg_core.utils import hf_hub as downloads
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

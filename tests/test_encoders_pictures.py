@@ -14,8 +14,8 @@ import torch
 from tiny_encoders import CROPPING, SIDE, STRETCHING, save_clip
 from transformers import AutoImageProcessor
 
-from mttsg_core.encoders.files import PretrainedFiles
-from mttsg_core.encoders.pictures import PicturePreparation
+from mttsg_core.encoders.hf_files import PretrainedFiles
+from mttsg_core.encoders.image_preprocessing import PicturePreparation
 from mttsg_core.errors import ConfigError
 from mttsg_core.video import Framing, sample
 

@@ -31,8 +31,8 @@ from mttsg_core.encoders import (
     build_joint_encoder,
     build_text_encoder,
 )
-from mttsg_core.encoders.pretrained import PretrainedEncoder
-from mttsg_core.encoders.sentences import SentenceTower
+from mttsg_core.encoders.clip import PretrainedEncoder
+from mttsg_core.encoders.text_tower import SentenceTower
 from mttsg_core.errors import ConfigError
 
 Frames = npt.NDArray[np.uint8]

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mttsg_core.data.folder import Pair
 from mttsg_core.errors import ConfigError, DataError
-from mttsg_core.evaluation import evaluate, predict, score
-from mttsg_core.features import FeatureStore
-from mttsg_core.grounding import Grounder
-from mttsg_core.measures import Measures, bootstrap_intervals, figure_intervals, figure_values, mean_figures
-from mttsg_core.metrics import bootstrap_interval, summarise, summarise_precision
+from mttsg_core.evaluation.evaluator import evaluate, predict, score
+from mttsg_core.evaluation.figures import Measures, bootstrap_intervals, figure_intervals, figure_values, mean_figures
+from mttsg_core.evaluation.metrics import bootstrap_interval, summarise, summarise_precision
+from mttsg_core.features.store import FeatureStore
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
-from mttsg_core.scorer import NetworkScorer
 from tests import tiny
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny import dataset
 
-from mttsg_core.batch import Batch
 from mttsg_core.config import TrainingConfig
+from mttsg_core.data.batch import Batch
 from mttsg_core.encoders import build_text_encoder
-from mttsg_core.examples import Examples
+from mttsg_core.training.sampler import Examples
 
 PLAIN = TrainingConfig(batch_videos=3, cut=0, join=0, erase=0)
 

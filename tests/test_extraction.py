@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from video_files import damage, draw, write_sound, write_video
 
-from mttsg_core import extraction
-from mttsg_core.decoding import whole_clips
 from mttsg_core.encoders import build_encoder
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.errors import ConfigError, CorruptVideoError, VideoError
-from mttsg_core.extraction import (
+from mttsg_core.features import extraction
+from mttsg_core.features.extraction import (
     Extracted,
     ExtractionEvent,
     ExtractionFailed,
@@ -29,7 +28,8 @@ from mttsg_core.extraction import (
     encode_video,
     extract,
 )
-from mttsg_core.features import FeatureCache, read_features, write_features
+from mttsg_core.features.frame_stream import whole_clips
+from mttsg_core.features.store import FeatureCache, read_features, write_features
 from mttsg_core.video import FrameChunk
 
 SETTINGS = ExtractionSettings(fps=2.0)

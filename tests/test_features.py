@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from tiny import MADE, features
 
 from mttsg_core.errors import FeatureError
-from mttsg_core.features import (
+from mttsg_core.features.store import (
     ELSEWHERE,
     FeatureCache,
     FeatureStore,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.data.folder import DataFolder, Pair, Split, read_pairs, write_jsonl
 from mttsg_core.errors import DataError
-from mttsg_core.pairs import DataFolder, Pair, Split, read_pairs, write_jsonl
 
 ANNOTATIONS = Path(__file__).parents[2] / "shared" / "annotations"
 published = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason="../shared/annotations is not at hand")

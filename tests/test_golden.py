@@ -13,8 +13,8 @@ import torch
 from tiny import ONLY_THE_HEAD, batch, network
 
 from mttsg_core.config import LossConfig
-from mttsg_core.head import decode
-from mttsg_core.objective import objective
+from mttsg_core.modeling.grounding_head import decode
+from mttsg_core.training.losses import objective
 
 SHAPE = ((14, 2), (6, 1), (1, 1))
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import SIZES, batch, dataset, features, model, network
 
-from mttsg_core.checkpoint import load_model
+from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
 from mttsg_core.encoders import build_text_encoder
-from mttsg_core.grounding import Grounder
-from mttsg_core.head import decode
-from mttsg_core.scorer import NetworkScorer
-from mttsg_core.training import EpochDone, train
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.modeling.grounding_head import decode
+from mttsg_core.training.trainer import EpochDone, train
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from tiny import MADE, features, model, model_folder
 from video_files import write_video
 
-from mttsg_core import Grounder, scorer
-from mttsg_core.devices import choose_device
+from mttsg_core import Grounder
+from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs, unfinished_run
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
-from mttsg_core.features import ELSEWHERE, FeatureCache
+from mttsg_core.features.store import ELSEWHERE, FeatureCache
+from mttsg_core.inference import predictor as scorer
+from mttsg_core.inference.predictor import NetworkScorer
 from mttsg_core.moments import Moment
-from mttsg_core.paths import find_model, new_run, numbered_runs, unfinished_run
-from mttsg_core.scorer import NetworkScorer
+from mttsg_core.utils.devices import choose_device
 
 QUERIES = ["person opens door", "the red circle moves left", "?!", "a", "ein Mann öffnet die Tür " * 10]
 

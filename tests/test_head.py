@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tiny import SIZES
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.head import GroundingHead, HeadOutput, decode, refined_bounds
-from mttsg_core.spans import choose_spans, span_edges, span_iou
+from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput, decode, refined_bounds
+from mttsg_core.modeling.proposals import choose_spans, span_edges, span_iou
 
 
 def oracle(clips: int, start: float, end: float) -> HeadOutput:

@@ -19,11 +19,13 @@ from conftest import Mttsg
 from huggingface_hub import HfApi, ModelCard, constants, snapshot_download
 from tiny import model_folder
 
-from mttsg_core import Grounder, downloads, hub
-from mttsg_core.card import CARD, model_card, write_card
-from mttsg_core.checkpoint import CONFIG, REPORT, WEIGHTS, load_model
+from mttsg_core import Grounder
+from mttsg_core.checkpoints import hub
+from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, load_model
+from mttsg_core.checkpoints.model_card import CARD, model_card, write_card
 from mttsg_core.errors import ConfigError, ModelError
-from mttsg_core.features import ELSEWHERE
+from mttsg_core.features.store import ELSEWHERE
+from mttsg_core.utils import hf_hub as downloads
 
 REPO = "ada/moments"
 REPORT_OF = {

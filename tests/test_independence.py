@@ -7,17 +7,17 @@ import pytest
 import torch
 from small_networks import MODULES, small_batch, small_config, small_item, small_network
 
-from mttsg_core.batch import collate
-from mttsg_core.checkpoint import Model
+from mttsg_core.checkpoints.checkpoint import Model
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.encoders.text import HashedWords
+from mttsg_core.data.batch import collate
+from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.errors import ConfigError
-from mttsg_core.features import VideoFeatures
-from mttsg_core.grounding import Grounder
-from mttsg_core.head import decode
-from mttsg_core.network import Network, build_network
-from mttsg_core.objective import module_terms, objective
-from mttsg_core.scorer import NetworkScorer
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.modeling.grounding_head import decode
+from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.training.losses import module_terms, objective
 
 QUERIES = [
     f"person {verb} the {thing}" for verb in ("opens", "closes", "takes") for thing in ("door", "big box", "cup")
@@ -78,7 +78,7 @@ def test_joint_mode_uses_the_others_in_no_order() -> None:
 def test_joint_mode_keeps_a_video_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     grounder = _grounder()
     joint, alone = _answers(grounder, QUERIES, "joint"), _answers(grounder, QUERIES)
-    monkeypatch.setattr("mttsg_core.scorer._CLIPS_AT_ONCE", 2 * 20)
+    monkeypatch.setattr("mttsg_core.inference.predictor._CLIPS_AT_ONCE", 2 * 20)
     for mode, expected in (("joint", joint), ("independent", alone)):
         found = _answers(grounder, QUERIES, mode)
         for query in QUERIES:

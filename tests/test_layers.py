@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mttsg_core.layers import (
+from mttsg_core.modeling.layers import (
     AttentionPool,
     BiGRU,
     ChannelDropout,

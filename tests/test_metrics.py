@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mttsg_core import metrics
+from mttsg_core.data.folder import read_pairs
+from mttsg_core.data.predictions import read_predictions
 from mttsg_core.errors import DataError
-from mttsg_core.pairs import read_pairs
-from mttsg_core.predictions import read_predictions
+from mttsg_core.evaluation import metrics
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "annotations" / "qvhighlights"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="../shared/annotations/qvhighlights is not at hand")

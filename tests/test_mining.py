@@ -3,8 +3,8 @@
 import torch
 from small_networks import small_config
 
-from mttsg_core.layers import QueryGroups
-from mttsg_core.mining import MinedQueries, Mining
+from mttsg_core.modeling.cross_sentence_memory import MinedQueries, Mining
+from mttsg_core.modeling.layers import QueryGroups
 
 VIDEO_INDEX = torch.tensor([0, 0, 0, 1, 2, 2])
 

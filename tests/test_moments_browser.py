@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mttsg_core.answers import Answer
+from mttsg_core.inference.ranking import Answer
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.report import AskedVideo, moments_page
-from mttsg_core.videofiles import VideoFile
+from mttsg_core.video.discovery import VideoFile
 from tests import video_files
 from tests.report_pages import HOSTILE
 

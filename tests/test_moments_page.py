@@ -11,12 +11,12 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import numpy as np
 import pytest
 
-from mttsg_core.answers import Answer
+from mttsg_core.inference.ranking import Answer
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.report import AskedVideo, moments_page
-from mttsg_core.report.moments import link
+from mttsg_core.report.moments_page import link
 from mttsg_core.report.player import PLAYER_SCRIPT
-from mttsg_core.videofiles import VideoFile
+from mttsg_core.video.discovery import VideoFile
 from tests.report_pages import HOSTILE
 
 Attributes = dict[str, str | None]

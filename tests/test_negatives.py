@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mttsg_core.negatives import ALPHA, AdaptiveThreshold, Negatives, no_false_negatives, solve_threshold
+from mttsg_core.modeling.false_negatives import ALPHA, AdaptiveThreshold, Negatives, no_false_negatives, solve_threshold
 
 
 def _log_ratio(x: Any, plus: float, plus_deviation: float, minus: float, minus_deviation: float) -> Any:

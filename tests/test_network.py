@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CLIP_DIM, REGION_DIM, REGIONS, SIZES, WORD_DIM, batch, item, network
 
-from mttsg_core.backbone import Standardise, time_features
-from mttsg_core.batch import Batch, VideoItem, collate
 from mttsg_core.config import NetworkConfig
-from mttsg_core.head import decode
-from mttsg_core.network import Network, build_network
+from mttsg_core.data.batch import Batch, VideoItem, collate
+from mttsg_core.modeling.backbone import Standardise, time_features
+from mttsg_core.modeling.grounding_head import decode
+from mttsg_core.modeling.mktn import Network, build_network
 
 LENGTHS = ((12, 3), (1, 1), (30, 2))
 

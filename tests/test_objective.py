@@ -10,9 +10,9 @@ from tiny import ONLY_THE_HEAD, batch, network
 from torch import Tensor
 
 from mttsg_core.config import LossConfig
-from mttsg_core.head import HeadOutput
-from mttsg_core.objective import grounding_terms, objective
-from mttsg_core.spans import span_edges, span_iou
+from mttsg_core.modeling.grounding_head import HeadOutput
+from mttsg_core.modeling.proposals import span_edges, span_iou
+from mttsg_core.training.losses import grounding_terms, objective
 
 TERMS = {"span", "boundary", "inside", "offset"}
 ALWAYS = TERMS | {"presence"}

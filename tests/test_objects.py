@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_networks import small_config
 
-from mttsg_core.layers import QueryGroups
-from mttsg_core.objects import Objects, Prototypes
+from mttsg_core.modeling.layers import QueryGroups
+from mttsg_core.modeling.object_phrase import Objects, Prototypes
 
 
 def _objects(regions: int = 3) -> Objects:
@@ -61,7 +61,7 @@ def test_the_loss_does_not_depend_on_how_videos_are_divided(monkeypatch: pytest.
     phrases = objects.phrases(torch.randn(7, 4, 16), torch.ones(7, 4, dtype=torch.bool))
     index, bounds = torch.tensor([0, 0, 1, 2, 3, 4, 4]), torch.tensor([[0.5, 2.5]] * 7)
     whole = objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE)
-    monkeypatch.setattr("mttsg_core.objects._CHUNK", 2)
+    monkeypatch.setattr("mttsg_core.modeling.object_phrase._CHUNK", 2)
     torch.testing.assert_close(objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE), whole)
     whole.backward()
     for name, parameter in objects.named_parameters():

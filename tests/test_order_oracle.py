@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.metrics import summarise
-from mttsg_core.pairs import DataFolder
-from mttsg_core.predictions import read_predictions
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.predictions import read_predictions
+from mttsg_core.evaluation.metrics import summarise
 
 ROOT = Path(__file__).parents[1]
 CAPTIONS = ROOT.parent / "shared" / "annotations" / "activitynet_captions"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.overview import overview
-from mttsg_core.pairs import DataFolder
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.statistics import overview
 
 ROWS = [
     {"video": "a", "query": "A person sits", "start": 0, "end": 2, "duration": 8},

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.data.folder import DataFolder, read_pairs
 from mttsg_core.errors import DataError, FeatureError
-from mttsg_core.pairs import DataFolder, read_pairs
 
 GOOD = {"video": "a", "query": "b", "start": 1, "end": 2}
 
@@ -288,7 +288,7 @@ def test_hdf5_features(folder: Path) -> None:
 
 def test_no_heavy_imports() -> None:
     code = (
-        "import sys, mttsg_core.overview, mttsg_core.metrics, mttsg_core.predictions;"
+        "import sys, mttsg_core.data.statistics, mttsg_core.evaluation.metrics, mttsg_core.data.predictions;"
         "print([name for name in ('torch', 'typer', 'rich', 'av', 'h5py') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,

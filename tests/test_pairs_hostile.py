@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mttsg_core.data.folder import DataFolder, read_pairs, write_jsonl
+from mttsg_core.data.predictions import read_predictions
+from mttsg_core.data.statistics import overview
 from mttsg_core.errors import DataError
-from mttsg_core.overview import overview
-from mttsg_core.pairs import DataFolder, read_pairs, write_jsonl
-from mttsg_core.predictions import read_predictions
 
 NUMBERS = st.one_of(st.floats(), st.integers(), st.floats(0, 100), st.just(10**400))
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=8))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.data.folder import Pair
+from mttsg_core.data.predictions import Predictions, read_predictions, write_predictions
 from mttsg_core.errors import DataError
-from mttsg_core.metrics import summarise
+from mttsg_core.evaluation.metrics import summarise
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
-from mttsg_core.predictions import Predictions, read_predictions, write_predictions
 
 PAIRS = [Pair("1", "a", "x", ((0.0, 2.0),)), Pair("2", "a", "y", ((2.0, 4.0),)), Pair("3", "b", "x", ((4.0, 6.0),))]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.data.queries import Question, assign, parse_questions
 from mttsg_core.errors import DataError
-from mttsg_core.questions import Question, assign, parse_questions
-from mttsg_core.videofiles import VideoFile, find_videos
+from mttsg_core.video.discovery import VideoFile, find_videos
 
 FILE = Path("q.txt")
 

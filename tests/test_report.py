@@ -13,15 +13,15 @@ import av
 import numpy as np
 import pytest
 
-from mttsg_core.comparison import Comparison, blind_baselines
-from mttsg_core.evaluation import score
-from mttsg_core.measures import Measures
+from mttsg_core.data.folder import Pair
+from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluator import score
+from mttsg_core.evaluation.figures import Measures
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
 from mttsg_core.report import page, pick_cases, take_pictures
 from mttsg_core.report.charts import _nice_ceiling
-from mttsg_core.report.pictures import Picture, encode_jpeg, read_pictures
-from mttsg_core.report.text import clean, clock
+from mttsg_core.report.escape import clean, clock
+from mttsg_core.report.thumbnails import Picture, encode_jpeg, read_pictures
 from tests import report_pages, video_files
 
 

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mttsg_core.checkpoint import REPORT, write_json
+from mttsg_core.checkpoints.checkpoint import REPORT, write_json
 from mttsg_core.errors import ModelError
 from mttsg_core.report import training_page
-from mttsg_core.training import LOG, EpochDone
+from mttsg_core.training.trainer import LOG, EpochDone
 
 BINS = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 1.0, "answers": 4}]
 

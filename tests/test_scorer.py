@@ -10,15 +10,15 @@ import pytest
 import torch
 from tiny import features, model, model_folder, network
 
-from mttsg_core import spans
-from mttsg_core.batch import VideoItem
-from mttsg_core.checkpoint import CONFIG, load_model, read_json, write_json
+from mttsg_core.checkpoints.checkpoint import CONFIG, load_model, read_json, write_json
+from mttsg_core.data.batch import VideoItem
 from mttsg_core.errors import ModelError
-from mttsg_core.grounding import Grounder
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer, to_moments
+from mttsg_core.inference.sliding_window import cut_windows
+from mttsg_core.modeling import proposals as spans
+from mttsg_core.modeling.proposals import covered_chance, span_edges
 from mttsg_core.moments import Moment, Timeline
-from mttsg_core.scorer import NetworkScorer, to_moments
-from mttsg_core.spans import covered_chance, span_edges
-from mttsg_core.windows import cut_windows
 
 QUERIES = ["person opens door", "the red circle moves left", "?!"]
 

@@ -9,11 +9,17 @@ import pytest
 from tiny import write_rows
 from video_files import write_video
 
+from mttsg_core.data.feature_lookup import (
+    features_at_hand,
+    find_sources,
+    settings_of,
+    usual_text_encoder,
+    wanted_features,
+)
+from mttsg_core.data.folder import DataFolder
 from mttsg_core.errors import DataError, FeatureError
-from mttsg_core.extraction import ExtractionSettings, extract
-from mttsg_core.features import ELSEWHERE, FeatureCache
-from mttsg_core.pairs import DataFolder
-from mttsg_core.sources import features_at_hand, find_sources, settings_of, usual_text_encoder, wanted_features
+from mttsg_core.features.extraction import ExtractionSettings, extract
+from mttsg_core.features.store import ELSEWHERE, FeatureCache
 
 ANY = {"encoder": ELSEWHERE}
 SETTINGS = ExtractionSettings()

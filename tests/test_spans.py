@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mttsg_core import spans
-from mttsg_core.spans import NMS_IOU, choose_spans, span_edges, span_iou, span_layout, span_sum
+from mttsg_core.modeling import proposals as spans
+from mttsg_core.modeling.proposals import NMS_IOU, choose_spans, span_edges, span_iou, span_layout, span_sum
 
 
 def edges(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

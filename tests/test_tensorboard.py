@@ -9,8 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mttsg_core.errors import ConfigError
-from mttsg_core.tensorboard import TensorBoardLog
-from mttsg_core.training import EpochDone
+from mttsg_core.training.tensorboard import TensorBoardLog
+from mttsg_core.training.trainer import EpochDone
 
 
 def _epoch(number: int) -> EpochDone:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.encoders import build_text_encoder
-from mttsg_core.encoders.text import HashedWords, WordVectors, split_words
+from mttsg_core.encoders.word_vectors import HashedWords, WordVectors, split_words
 from mttsg_core.errors import ConfigError, DataError
 
 
@@ -48,7 +48,7 @@ def test_hashed_words_are_the_same_everywhere_and_always() -> None:
 
 def test_hashed_words_do_not_depend_on_the_process() -> None:
     program = (
-        "from mttsg_core.encoders.text import HashedWords; import hashlib; "
+        "from mttsg_core.encoders.word_vectors import HashedWords; import hashlib; "
         "print(hashlib.sha256(HashedWords().encode(['the red circle moves left'])[0].tobytes()).hexdigest())"
     )
     printed = {

@@ -13,17 +13,18 @@ import torch
 from safetensors.torch import load_file
 from tiny import SIZES, dataset
 
-from mttsg_core import training as module
-from mttsg_core.checkpoint import load_model
+from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, TrainingError
-from mttsg_core.evaluation import Dataset, evaluate
-from mttsg_core.examples import Examples
-from mttsg_core.features import FeatureStore, write_features
-from mttsg_core.grounding import Grounder
-from mttsg_core.scorer import NetworkScorer
-from mttsg_core.training import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
+from mttsg_core.evaluation.evaluator import evaluate
+from mttsg_core.features.store import FeatureStore, write_features
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.training import trainer as module
+from mttsg_core.training.sampler import Examples
+from mttsg_core.training.trainer import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
 
 CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, patience=9.0, seed=7)
 HASHED = build_text_encoder("hashed")

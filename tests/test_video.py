@@ -16,7 +16,8 @@ import pytest
 from video_files import cut, damage, draw, need_encoder, read_number, remux, write_sound, write_video
 
 from mttsg_core.errors import ConfigError, VideoError
-from mttsg_core.video import FrameChunk, probe, sample, watch
+from mttsg_core.video import FrameChunk, probe, sample
+from mttsg_core.video import watchdog as watch
 from mttsg_core.video.sampling import in_order
 
 B_FRAMES = {"bf": "2", "g": "10", "x264-params": "log-level=none"}

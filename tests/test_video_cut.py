@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pytest
 
 from mttsg_core.errors import CorruptVideoError, NotAVideoError, VideoError, VideoNotFoundError
-from mttsg_core.video import cut as module
-from mttsg_core.video import mp4, probe, sample
-from mttsg_core.video.cut import cut
+from mttsg_core.video import mp4_writer as mp4
+from mttsg_core.video import probe, sample
+from mttsg_core.video import trim as module
+from mttsg_core.video.trim import cut
 from tests import video_files
 
 RATE = 16_000  # of the sound

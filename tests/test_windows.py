@@ -14,20 +14,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mttsg_core.batch import VideoItem
-from mttsg_core.checkpoint import load_model
+from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
+from mttsg_core.data.batch import VideoItem
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
-from mttsg_core.evaluation import Dataset, evaluate
-from mttsg_core.features import FeatureStore, VideoFeatures, write_features
-from mttsg_core.grounding import Grounder
-from mttsg_core.modes import Mode
+from mttsg_core.evaluation.evaluator import evaluate
+from mttsg_core.features.store import FeatureStore, VideoFeatures, write_features
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.modes import Mode
+from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.sliding_window import cut_windows, merge_curves, merge_moments, window_slices
 from mttsg_core.moments import Moment, Timeline, span_iou
-from mttsg_core.pairs import Pair
-from mttsg_core.scorer import NetworkScorer
-from mttsg_core.training import train
-from mttsg_core.windows import cut_windows, merge_curves, merge_moments, window_slices
+from mttsg_core.training.trainer import train
 
 MADE: Settings = {"encoder": "marks"}
 LONGEST = 60.0

@@ -21,11 +21,11 @@ from video_files import need_encoder
 
 from mttsg_core import Grounder
 from mttsg_core.encoders.base import Array, ClipFeatures, JointEncoder, Settings
-from mttsg_core.extraction import ExtractionSettings, encode_video
-from mttsg_core.features import VideoFeatures
+from mttsg_core.features.extraction import ExtractionSettings, encode_video
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.inference.zero_shot import ZeroShot, propose_moments
 from mttsg_core.moments import Moment, Timeline, span_iou
-from mttsg_core.video.framing import Framing
-from mttsg_core.zeroshot import ZeroShot, propose_moments
+from mttsg_core.video.resize import Framing
 
 COLOURS = {
     "red": (220, 30, 30),

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mttsg_core.batch import Batch, VideoItem, collate
-from mttsg_core.checkpoint import Model, save_description, save_weights
+from mttsg_core.checkpoints.checkpoint import Model, save_description, save_weights
 from mttsg_core.config import NetworkConfig
+from mttsg_core.data.batch import Batch, VideoItem, collate
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array
-from mttsg_core.evaluation import Dataset
-from mttsg_core.features import FeatureStore, VideoFeatures, write_features
-from mttsg_core.network import Network, build_network
-from mttsg_core.pairs import Pair
+from mttsg_core.features.store import FeatureStore, VideoFeatures, write_features
+from mttsg_core.modeling.mktn import Network, build_network
 
 CLIP_DIM, WORD_DIM, REGIONS, REGION_DIM = 6, 5, 4, 3
 MADE: Mapping[str, str | int | float] = {"encoder": "tiny", "version": 1}

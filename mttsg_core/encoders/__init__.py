@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from mttsg_core.encoders.base import ClipFeatures, Encoder, JointEncoder, TextEncoder
 from mttsg_core.encoders.classic import ClassicEncoder
-from mttsg_core.encoders.text import HashedWords, WordVectors
+from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mttsg_core.encoders.pretrained import PretrainedEncoder
+    from mttsg_core.encoders.clip import PretrainedEncoder
 
 __all__ = [
     "ClipFeatures",
@@ -88,14 +88,14 @@ def build_text_encoder(
         return HashedWords()
     if kind == WordVectors.kind and argument:
         return WordVectors.read(argument)
-    from mttsg_core.encoders.sentences import PretrainedText, SentenceTower
+    from mttsg_core.encoders.text_tower import PretrainedText, SentenceTower
 
     if text_id == OWN_TEXT_TOWER:
         if encoder_id == DEFAULT_ENCODER:
             raise ConfigError(f"text encoder {text_id!r} is that of the video encoder, but {encoder_id!r} has none")
         return PretrainedText(text_id, _build_pretrained(encoder_id, device, offline).text)
-    from mttsg_core.devices import choose_device
-    from mttsg_core.encoders.files import find_files
+    from mttsg_core.encoders.hf_files import find_files
+    from mttsg_core.utils.devices import choose_device
 
     files = find_files(text_id, "text encoder", offline=offline)
     return PretrainedText(files.id, SentenceTower(files, choose_device(device)))
@@ -103,8 +103,8 @@ def build_text_encoder(
 
 @lru_cache(maxsize=2)
 def _build_pretrained(encoder_id: str, device: str, offline: bool) -> PretrainedEncoder:
-    from mttsg_core.devices import choose_device
-    from mttsg_core.encoders.files import find_files
-    from mttsg_core.encoders.pretrained import PretrainedEncoder
+    from mttsg_core.encoders.clip import PretrainedEncoder
+    from mttsg_core.encoders.hf_files import find_files
+    from mttsg_core.utils.devices import choose_device
 
     return PretrainedEncoder(find_files(encoder_id, offline=offline), choose_device(device))

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.video.framing import Framing
+from mttsg_core.video.resize import Framing
 
 Array = npt.NDArray[np.float32]
 Settings = Mapping[str, str | int | float]

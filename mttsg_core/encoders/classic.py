@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mttsg_core.encoders.base import Array, ClipFeatures, Settings
-from mttsg_core.video.framing import Framing
+from mttsg_core.video.resize import Framing
 
 _GRID = 7  # regions a side
 _CELL = 16  # pixels a side of a region

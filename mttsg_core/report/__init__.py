@@ -8,9 +8,9 @@ text = moments_page(videos, answers, place)         # of answered moments; it pl
 """
 
 from mttsg_core.report.cases import Case, pick_cases
-from mttsg_core.report.moments import AskedVideo, moments_page
-from mttsg_core.report.page import page
-from mttsg_core.report.pictures import Picture, take_pictures
-from mttsg_core.report.training import training_page
+from mttsg_core.report.evaluation_page import page
+from mttsg_core.report.moments_page import AskedVideo, moments_page
+from mttsg_core.report.thumbnails import Picture, take_pictures
+from mttsg_core.report.training_page import training_page
 
 __all__ = ["AskedVideo", "Case", "Picture", "moments_page", "page", "pick_cases", "take_pictures", "training_page"]

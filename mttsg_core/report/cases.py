@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mttsg_core.comparison import Comparison
+from mttsg_core.data.folder import Pair
+from mttsg_core.evaluation.comparison import Comparison
 from mttsg_core.moments import Moment
-from mttsg_core.pairs import Pair
 
 SHOWN = 20  # queries of each sort
 ANSWERS = 3  # of each query

@@ -7,13 +7,13 @@ from math import sqrt
 
 import numpy as np
 
-from mttsg_core.breakdown import GroupFigures
-from mttsg_core.calibration import Bin
-from mttsg_core.comparison import Comparison
-from mttsg_core.counts import count
-from mttsg_core.metrics import best_ious, recall_at
+from mttsg_core.evaluation.breakdown import GroupFigures
+from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.metrics import best_ious, recall_at
+from mttsg_core.modeling.calibration import Bin
 from mttsg_core.moments import FloatArray
-from mttsg_core.report.text import clean, percent
+from mttsg_core.report.escape import clean, percent
+from mttsg_core.utils.text import count
 
 _WIDTH, _HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 10, 34

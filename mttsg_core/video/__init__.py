@@ -11,8 +11,8 @@ keeps its time, also in transport streams, which often start at 1.4 s and in bro
 `cut.cut` writes a span of a video as a file of its own.
 """
 
-from mttsg_core.video.framing import Framing, Scaling
 from mttsg_core.video.probe import VideoInfo, probe
+from mttsg_core.video.resize import Framing, Scaling
 from mttsg_core.video.sampling import READERS, FrameChunk, Sampling, sample
 
 __all__ = ["READERS", "FrameChunk", "Framing", "Sampling", "Scaling", "VideoInfo", "probe", "sample"]

@@ -17,13 +17,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from mttsg_core.errors import (
-    CorruptVideoError,
-    NotAVideoError,
-    UnsupportedVideoError,
-    VideoError,
-    VideoNotFoundError,
-)
+from mttsg_core.errors import CorruptVideoError, NotAVideoError, UnsupportedVideoError, VideoError, VideoNotFoundError
 
 # The demuxers that may be tried. Left out are those that open other files or addresses (hls, concat, dash, sdp, ...),
 # that take any text for a video (tty), that read single pictures (image2, *_pipe), and devices.

@@ -23,9 +23,9 @@ import numpy as np
 
 from mttsg_core.errors import ConfigError, VideoError
 from mttsg_core.moments import FloatArray
-from mttsg_core.video.framing import Scaling
-from mttsg_core.video.picture import RGB
 from mttsg_core.video.probe import VideoInfo
+from mttsg_core.video.resize import Scaling
+from mttsg_core.video.rgb import RGB
 
 _NO_REPAIR = 1e-9  # share of frames that decord may replace by neighbours before it raises; 0 would mean any
 

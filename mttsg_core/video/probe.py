@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from mttsg_core.errors import CorruptVideoError, UnsupportedVideoError, VideoError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video.container import codec_name, open_video, packets, shows_picture, time_base_of, timestamp
-from mttsg_core.video.picture import Orientation, display_size
+from mttsg_core.video.rgb import Orientation, display_size
 
 # Containers whose header says how long they are. Of others FFmpeg's duration is an estimate.
 _STATES_DURATION = {"mov", "matroska", "avi", "flv", "asf"}

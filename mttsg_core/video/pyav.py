@@ -12,10 +12,10 @@ import av.error
 from mttsg_core.errors import UnsupportedVideoError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video.container import open_video, packets, time_base_of, timestamp
-from mttsg_core.video.framing import Scaling
-from mttsg_core.video.picture import RGB, PictureMaker
 from mttsg_core.video.probe import VideoInfo, to_seconds
-from mttsg_core.video.watch import Decode, StalledError, WatchedDecoder
+from mttsg_core.video.resize import Scaling
+from mttsg_core.video.rgb import RGB, PictureMaker
+from mttsg_core.video.watchdog import Decode, StalledError, WatchedDecoder
 
 _MAY_STALL = {"hevc"}  # see watch.py
 _FEW_PIXELS = 400 * 300  # in a smaller picture frame threads wait for each other more than they work

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from mttsg_core.errors import ConfigError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video import decord, pyav
-from mttsg_core.video.framing import Framing, Scaling
-from mttsg_core.video.picture import RGB
 from mttsg_core.video.probe import VideoInfo, probe
+from mttsg_core.video.resize import Framing, Scaling
+from mttsg_core.video.rgb import RGB
 
 # (info, ascending frame times, (width, height), scaling, threads) to (frame time, picture) as they are decoded.
 Reader = Callable[[VideoInfo, FloatArray, tuple[int, int], Scaling, "int | None"], Iterator[tuple[float, RGB]]]

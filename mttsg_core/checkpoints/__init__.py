@@ -1,0 +1,1 @@
+"""Model folders: written, read, described, pushed and pulled."""

@@ -1,0 +1,97 @@
+"""Models on the Hugging Face hub: `user/name` instead of a folder, and a finished model pushed there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import huggingface_hub  # light: its parts are loaded when they are used
+
+from mttsg_core.checkpoints import runs
+from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, WORDS, read_json
+from mttsg_core.checkpoints.model_card import CARD, write_card
+from mttsg_core.errors import ConfigError, ModelError
+
+FILES = (CONFIG, WEIGHTS, WORDS, REPORT)
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
+    """The folder of a model: one that is there, one of the hub, or the newest finished run when none is named.
+
+    Args:
+        name: a folder, or where there is no such folder `user/name` or `user/name@REVISION`, a branch, tag or commit.
+            What was downloaded once is downloaded again only if it has changed, and is used where there is no network.
+        offline: take a model of the hub only if it was downloaded before.
+
+    Raises:
+        ModelError: if there is no such model, or no run is finished yet.
+    """
+    repo, _, revision = Path(name or "").as_posix().partition("@")
+    if name is None or Path(name).exists() or not _ID.fullmatch(repo):
+        return runs.find_model(name)
+    return _download(repo, revision or None, offline=offline)
+
+
+def _download(repo: str, revision: str | None, *, offline: bool) -> Path:
+    """The folder of a model of the hub, downloaded if needed. Raises ModelError as `find_model`."""
+    from mttsg_core.utils.hf_hub import download, one_line
+
+    with one_line(repo, repo, ModelError, offline=offline):
+        # The description first, for the weights of some other model may be large.
+        described = download(repo, revision, [CONFIG], offline=offline) / CONFIG
+        if not described.is_file() or "mttsg" not in read_json(described):
+            raise ModelError(f"{repo}: no mttsg model ({CONFIG} on the hub is not one of ours)")
+        return download(repo, revision, FILES, offline=offline)
+
+
+def check_push(repo: str, api: huggingface_hub.HfApi | None = None) -> None:
+    """Make sure, before hours of training, that a model can be pushed.
+
+    Args:
+        repo: `user/name`, or the name of an organisation in place of the user's.
+        api: of the hub; None takes the user's own.
+
+    Raises:
+        ConfigError: if `repo` has another form.
+        ModelError: if nobody is logged in, the token may not write, or the name is somebody else's.
+    """
+    if not _ID.fullmatch(repo):
+        raise ConfigError(f"{repo!r} is no name of a model on the hub: it has the form user/name")
+    from mttsg_core.utils.hf_hub import one_line
+
+    with one_line(repo, repo, ModelError):
+        user = (api or huggingface_hub.HfApi()).whoami()
+    owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
+    if repo.split("/")[0] not in owners:
+        raise ModelError(f"{repo}: not yours: on the hub you are {' and '.join(owners)}")
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise ModelError(f"{repo}: your token can only read: make one that can write, and give it to 'hf auth login'")
+
+
+def push_model(folder: Path, repo: str, api: huggingface_hub.HfApi | None = None) -> str:
+    """Push a finished model, with a model card if it has none yet; training state stays here.
+
+    Args:
+        folder: as `mttsg train` wrote it.
+        repo: `user/name`; made if missing, public unless your settings on the hub say otherwise.
+        api: of the hub; None takes the user's own.
+
+    Returns:
+        The address of the model's page.
+
+    Raises:
+        ModelError: if the training has not come to its end, or the hub does not take it.
+    """
+    if not (folder / REPORT).is_file():
+        raise ModelError(f"{folder}: no finished model to push (no {REPORT} in it)")
+    from mttsg_core.utils.hf_hub import one_line
+
+    write_card(folder, repo)
+    api = api or huggingface_hub.HfApi()
+    with one_line(repo, repo, ModelError):
+        page = api.create_repo(repo, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo, folder_path=folder, allow_patterns=[*FILES, CARD], commit_message="Upload a model of mttsg"
+        )
+    return str(page)

@@ -1,0 +1,1 @@
+"""From annotation files to batches of tensors: rows, pairs, data folders, features of their videos."""

@@ -1,0 +1,1 @@
+"""Features of videos: how they are made, and the files that hold them."""

@@ -1,0 +1,1 @@
+"""From a video and sentences to moments, whatever scores them."""

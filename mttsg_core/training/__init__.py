@@ -1,0 +1,1 @@
+"""From pairs to a trained network: sampling, augmentation, losses, the loop."""

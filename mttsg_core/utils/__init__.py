@@ -1,0 +1,1 @@
+"""What every room needs and no video: devices, processes, files, JSON lines, the Hugging Face Hub."""
