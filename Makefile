@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 .PHONY: demo test lint install clean
 
 demo: install  ## make a corpus, train on it, and locate sentences in videos the model has never seen
-	$(BIN)/python examples/make_corpus.py $(DEMO)/data --videos 150 --overwrite
+	$(BIN)/python tools/make_corpus.py $(DEMO)/data --videos 150 --overwrite
 	$(BIN)/mttsg train $(DEMO)/data --out $(DEMO)/model --overwrite --epochs 30 --cache $(DEMO)/cache
 	$(BIN)/mttsg evaluate $(DEMO)/data --model $(DEMO)/model --cache $(DEMO)/cache
 	head -n 6 $(DEMO)/data/test.jsonl | tee $(DEMO)/questions.jsonl

@@ -1,6 +1,6 @@
 """Which video of a folder does a sentence belong to? On the example corpus, whose sentences can be told apart exactly.
 
-    PYTHONPATH=examples python benchmarks/folder_ranking.py easy/ model/ --videos 60
+    PYTHONPATH=tools python benchmarks/folder_ranking.py easy/ model/ --videos 60
 
 Of sentences that are true in one of the videos only, however they are worded: how often `mttsg ground FOLDER --top 1`
 names that video, and how often its moment too. And the area under the curve of the scores of sentences asked of their
@@ -30,7 +30,7 @@ Meaning = tuple[str, str, str]
 def main() -> int:
     """Ask, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of examples/make_corpus.py")
+    parser.add_argument("data", type=Path, help="folder of tools/make_corpus.py")
     parser.add_argument("model", type=Path, help="model trained on it")
     parser.add_argument("--videos", type=int, default=60, help="how many, of the splits val, test and unseen")
     parser.add_argument("--cache", type=Path, help="folder of cached features")

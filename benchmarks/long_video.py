@@ -1,6 +1,6 @@
 """A video of three hours with one scene at its end: is it found, how long does it take, and how much memory?
 
-    export PYTHONPATH=examples
+    export PYTHONPATH=tools
     python benchmarks/long_video.py MODEL              # of the easy example corpus, as `make demo` trains one
     python benchmarks/long_video.py MODEL --hours 1
     python benchmarks/long_video.py MODEL --still      # tiny frames, few of them, nothing moves: nothing to decode

@@ -104,7 +104,7 @@ def read_terminal(ours: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder of 24 videos of moving shapes; see examples/make_corpus.py."""
+    """A data folder of 24 videos of moving shapes; see tools/make_corpus.py."""
     folder = tmp_path_factory.mktemp("corpus") / "data"
     make_corpus(folder, videos=24, size=64, workers=1)
     return folder

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Mttsg
+
+from tests.conftest import Mttsg
 
 
 def test_from_videos_to_moments(

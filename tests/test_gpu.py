@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SIZES, batch, dataset, features, model, network
 
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
@@ -16,6 +15,7 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import NetworkScorer
 from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.training.trainer import EpochDone, train
+from tests.helpers.tiny import SIZES, batch, dataset, features, model, network
 
 pytestmark = [
     pytest.mark.gpu,

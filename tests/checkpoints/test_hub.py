@@ -1,0 +1,338 @@
+"""Models of the hub: names instead of folders, pushing, and the model card. The hub is a small server of the test."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from huggingface_hub import HfApi, ModelCard, constants, snapshot_download
+
+from mttsg_core import Grounder
+from mttsg_core.checkpoints import hub
+from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, load_model
+from mttsg_core.checkpoints.model_card import CARD, model_card, write_card
+from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.features.store import ELSEWHERE
+from mttsg_core.utils import hf_hub as downloads
+from tests.conftest import Mttsg
+from tests.helpers.tiny import model_folder
+
+REPO = "ada/moments"
+REPORT_OF = {
+    "best_epoch": 3,
+    "epochs": 5,
+    "seconds": 150.0,
+    "videos": 1200,
+    "pairs": 5000,
+    "parameters": 1_234_567,
+    "validation": {"R@1,IoU=0.5": 61.24, "mIoU": 52.0, "mAP": 40.0},
+    "intervals": {"R@1,IoU=0.5": [58.0, 64.4]},
+}
+
+
+class Hub(ThreadingHTTPServer):
+    """The parts of the hub's interface that are needed to push a model and to download it.
+
+    Attributes:
+        files: of each repository, by path.
+        user: what it says of whoever asks; None for a token that is not valid.
+        asked: the paths of files that were sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.user: dict[str, Any] | None = {"name": "ada", "orgs": [{"name": "lab"}]}
+        self.refuses_commits = False
+        self.asked: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def api(self) -> HfApi:
+        return HfApi(endpoint=self.address, token="hf_of_ada")
+
+    def revision(self, repo: str) -> str:
+        return hashlib.sha1(repr(sorted(self.files[repo].items())).encode()).hexdigest()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path.strip("/")
+        if path == "api/whoami-v2":
+            self._json(self.server.user or {"error": "Invalid user token."}, 200 if self.server.user else 401)
+            return
+        repo = "/".join(path.removeprefix("api/models/").split("/")[:2])
+        files = self.server.files.get(repo)
+        if files is None:
+            self._json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+        elif "/tree/" in path:
+            self._json(
+                [{"type": "file", "path": name, "size": len(data), "oid": _oid(data)} for name, data in files.items()]
+            )
+        elif "/resolve/" in path:
+            name = path.split("/resolve/")[1].partition("/")[2]
+            if self.command == "GET":
+                self.server.asked.append(name)
+            headers = {"ETag": f'"{_oid(files[name])}"', "X-Repo-Commit": self.server.revision(repo)}
+            self._send(files[name], 200, headers)
+        elif path.endswith(("revision/main", repo)):
+            self._json({"id": repo, "sha": self.server.revision(repo), "siblings": []})
+        else:
+            self._json({"error": "no such revision"}, 404, {"X-Error-Code": "RevisionNotFound"})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        path = urlsplit(self.path).path.strip("/")
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if path == "api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked.get('organization') or 'ada'}/{asked['name']}"
+            self.server.files.setdefault(repo, {})
+            self._json({"url": f"{self.server.address}/{repo}", "id": repo})
+        elif "/preupload/" in path:
+            asked = json.loads(body)["files"]
+            self._json({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]})
+        elif path == "api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif self.server.refuses_commits:
+            self._json({"error": "you may not"}, 403)
+        elif "/commit/" in path:
+            repo = "/".join(path.removeprefix("api/models/").split("/")[:2])
+            for line in body.decode().splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    self.server.files[repo][entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            oid = self.server.revision(repo)
+            self._json({"commitUrl": f"{self.server.address}/{repo}/commit/{oid}", "commitOid": oid, "success": True})
+
+    def _json(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **(headers or {})})
+
+    def _send(self, data: bytes, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+
+def _oid(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub of its own, with an empty cache of downloads."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # only this server is asked
+    with Hub() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        mine = partial(snapshot_download, endpoint=running.address, cache_dir=tmp_path / "downloads")
+        monkeypatch.setattr(downloads, "snapshot_download", mine)
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished model folder, with the state of its training."""
+    made = model_folder(tmp_path / "model")
+    (made / REPORT).write_text(json.dumps(REPORT_OF))
+    (made / "state").mkdir()
+    (made / "state" / "training.safetensors").write_bytes(b"large")
+    (made / "log.jsonl").write_text("{}\n")
+    return made
+
+
+def test_what_is_pushed_is_found_by_its_name(server: Hub, folder: Path) -> None:
+    page = hub.push_model(folder, REPO, server.api)
+    assert page == f"{server.address}/{REPO}"
+    assert set(server.files[REPO]) == {CONFIG, WEIGHTS, REPORT, CARD}
+    found = hub.find_model(REPO)
+    assert (found / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
+    assert load_model(found).fingerprint == load_model(folder).fingerprint
+    assert CARD not in server.asked
+    assert hub.find_model(Path(REPO)) == found  # as the command line gives it
+
+
+def test_once_downloaded_it_is_there_without_a_network(server: Hub, folder: Path) -> None:
+    hub.push_model(folder, REPO, server.api)
+    with pytest.raises(ModelError, match=r"ada/moments: .*never downloaded.* may not be asked"):
+        hub.find_model(REPO, offline=True)
+    found = hub.find_model(REPO)
+    server.asked.clear()
+    assert hub.find_model(REPO, offline=True) == found
+    server.shutdown()
+    server.server_close()
+    assert hub.find_model(REPO) == found
+    assert server.asked == []
+    with pytest.raises(ModelError, match=r"ada/other: .*cannot be reached"):
+        hub.find_model("ada/other")
+
+
+def test_a_download_shows_bars_on_a_terminal_only(server: Hub, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hub.push_model(folder, REPO, server.api)
+    capfd.readouterr()
+    hub.find_model(REPO)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_new_version_is_downloaded(server: Hub, folder: Path) -> None:
+    hub.push_model(folder, REPO, server.api)
+    first = hub.find_model(REPO)
+    (folder / REPORT).write_text(json.dumps({**REPORT_OF, "epochs": 9}))
+    hub.push_model(folder, REPO, server.api)
+    second = hub.find_model(REPO)
+    assert second != first
+    assert json.loads((second / REPORT).read_text())["epochs"] == 9
+    assert hub.find_model(f"{REPO}@{first.name}") == first
+
+
+def test_names_that_are_no_model(server: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["ada/other"] = {CONFIG: b'{"model_type": "bert"}', WEIGHTS: b"never looked at"}
+    server.files["ada/empty"] = {"README.md": b"# soon"}
+    server.files[REPO] = {}
+    for name, reason in (("ada/other", "no mttsg model"), ("ada/empty", "no mttsg model"), ("bob/none", "no such")):
+        with pytest.raises(ModelError, match=f"^{name}: {reason}") as caught:
+            hub.find_model(name)
+        assert "\n" not in str(caught.value)
+    assert WEIGHTS not in server.asked
+    with pytest.raises(ModelError, match=f"^{REPO}: no such revision"):
+        hub.find_model(f"{REPO}@v9")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bob" / "none").mkdir(parents=True)
+    assert hub.find_model("bob/none") == Path("bob/none")  # a folder that is there is meant
+    assert hub.find_model("a/b/c") == Path("a/b/c")
+    assert hub.find_model(folder) == folder
+
+
+def test_who_may_push_is_known_before_the_training(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.check_push(REPO, server.api)
+    hub.check_push("lab/moments", server.api)
+    for name in ("moments", "a/b/c", "-a/b", "ada/mo ments", ""):
+        with pytest.raises(ConfigError, match="user/name"):
+            hub.check_push(name, server.api)
+    with pytest.raises(ModelError, match="bob/moments: not yours: on the hub you are ada and lab"):
+        hub.check_push("bob/moments", server.api)
+    server.user = {"name": "ada", "orgs": [], "auth": {"accessToken": {"role": "read"}}}
+    with pytest.raises(ModelError, match="can only read"):
+        hub.check_push(REPO, server.api)
+    server.user = None
+    with pytest.raises(ModelError, match=r"status 401 \(your token is not valid"):
+        hub.check_push(REPO, server.api)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(ModelError, match="not logged in"):
+        hub.check_push(REPO, HfApi(endpoint=server.address))
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ModelError, match="cannot be reached"):
+        hub.check_push(REPO, server.api)
+
+
+def test_a_push_that_is_refused_keeps_the_model(server: Hub, folder: Path) -> None:
+    server.refuses_commits = True
+    with pytest.raises(ModelError, match=r"^ada/moments: refused by the Hugging Face Hub with status 403"):
+        hub.push_model(folder, REPO, server.api)
+    assert load_model(folder)
+
+
+def test_only_a_finished_model_is_pushed(server: Hub, folder: Path) -> None:
+    (folder / REPORT).unlink()
+    with pytest.raises(ModelError, match="no finished model"):
+        hub.push_model(folder, REPO, server.api)
+    assert server.files == {}
+
+
+def test_a_card_that_was_edited_is_kept(server: Hub, folder: Path) -> None:
+    assert write_card(folder) == folder / CARD
+    (folder / CARD).write_text("mine")
+    write_card(folder)
+    hub.push_model(folder, REPO, server.api)
+    assert server.files[REPO][CARD] == b"mine"
+    write_card(folder, overwrite=True)
+    assert (folder / CARD).read_text().startswith("---\n")
+
+
+def test_the_card_says_what_is_in_the_model(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["network"]["mining"] = False
+    text = model_card(config, REPORT_OF, REPO)
+    header = ModelCard(text).data.to_dict()
+    assert (header["license"], header["library_name"]) == ("unknown", "mttsg")
+    assert "base_model" not in header
+    for line in (
+        "# moments",
+        "| videos | 1,200 |",
+        "| R@1,IoU=0.5 | 61.2 | 58.0–64.4 |",
+        "| mIoU | 52.0 |  |",
+        "| parameters | 1,234,567 |",
+        "| parts switched off | mining |",
+        "| epochs | 5, of which 3 was kept |",
+        f'mttsg ground video.mp4 "person opens door" --model {REPO}',
+    ):
+        assert line in text.splitlines(), line
+    assert "mAP" not in text
+    assert "--features" not in text
+
+
+def test_the_card_names_the_pretrained_models_beneath(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["features"]["encoder"] = "lab/image-and-text@0123abc"
+    text = model_card(config, REPORT_OF, "my model")
+    assert ModelCard(text).data.to_dict()["base_model"] == ["lab/image-and-text"]
+    assert "--model 'my model'" in text
+
+
+def test_a_damaged_report_is_named(server: Hub, folder: Path) -> None:
+    (folder / REPORT).write_text("{}")
+    with pytest.raises(ModelError, match=f"{folder.name}: damaged model folder"):
+        hub.push_model(folder, REPO, server.api)
+
+
+def test_the_card_of_a_model_without_validation_or_of_features_made_elsewhere(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["features"] = {"encoder": ELSEWHERE, "clip_dim": 6}
+    text = model_card(config, {**REPORT_OF, "validation": {}, "intervals": {}}, "m")
+    assert "no validation split" in text
+    assert "--model m --features FEATURES" in text
+    assert "Grounder" not in text
+
+
+def test_a_name_instead_of_a_folder_on_the_command_line(
+    server: Hub, mttsg: Mttsg, trained: Path, corpus: Path, cache: Path, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(trained, folder)
+    hub.push_model(folder, REPO, server.api)
+    ground = ["ground", clip, "the red circle moves left", "--cache", cache, "--workers", "1"]
+    evaluate = ["evaluate", corpus, "--json", "--cache", cache, "--workers", "1"]
+    for command in (ground, evaluate):
+        ran = mttsg(*command, "--model", REPO)
+        assert (ran.code, ran.errors) == (0, [])
+        assert ran.out == mttsg(*command, "--model", folder).out
+        assert mttsg(*command, "--model", REPO, "--offline").out == ran.out
+    for name, reason in (("bob/none", "no such folder, and no such model"), ("ada", "not a model folder")):
+        ran = mttsg(*ground, "--model", name)
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+        assert reason in ran.errors[0]
+    assert Grounder.load(REPO, device="cpu").fingerprint == Grounder.load(folder, device="cpu").fingerprint

@@ -1,0 +1,147 @@
+"""Where the features of a data folder's videos come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mttsg_core.data.feature_lookup import (
+    features_at_hand,
+    find_sources,
+    settings_of,
+    usual_text_encoder,
+    wanted_features,
+)
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.errors import DataError, FeatureError
+from mttsg_core.features.extraction import ExtractionSettings, extract
+from mttsg_core.features.store import ELSEWHERE, FeatureCache
+from tests.helpers.tiny import write_rows
+from tests.helpers.video_files import write_video
+
+ANY = {"encoder": ELSEWHERE}
+SETTINGS = ExtractionSettings()
+
+
+def row(video: str, **more: object) -> dict[str, object]:
+    return {"video": video, "query": "person opens door", "start": 0.5, "end": 1.0, **more}
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two videos, one of which is named in two ways, and rows that are good and bad."""
+    for name in ("a", "b"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        write_video(tmp_path / "videos" / f"{name}.mp4", range(50 if name == "a" else 60))
+    rows = [row("a"), row("videos/a.mp4", id="x"), row("b.mp4"), row("absent"), row("a", start=3, end=2)]
+    write_rows(tmp_path / "train.jsonl", rows)
+    write_rows(tmp_path / "val.jsonl", [row("b")])
+    return tmp_path
+
+
+def test_videos_go_through_the_cache(videos: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    sources = find_sources(DataFolder.open(videos), ["train", "val"], cache, SETTINGS.fingerprint())
+    assert [pair.video for pair in sources.splits["train"]] == ["a", "a", "b"]
+    assert [pair.video for pair in sources.splits["val"]] == ["b"]
+    assert len(sources.problems) == 2
+    assert sorted(job.video.name for job in sources.jobs) == ["a.mp4", "b.mp4"]
+    assert sources.dataset("train", 8).by_video() == {}
+    list(extract(sources.jobs[:1], SETTINGS))
+    data = sources.dataset("train", 8)
+    assert len(data.pairs) == 3  # a pair without features is still a pair
+    assert data.by_video() == {"a": [0, 1]}
+    assert data.fingerprint == SETTINGS.fingerprint()
+
+
+def test_features_in_the_folder_are_used_if_they_were_made_as_wanted(videos: Path, tmp_path: Path) -> None:
+    folder = DataFolder.open(videos)
+    assert features_at_hand(folder, ["train"]) is None
+    target = videos / "features" / "a.safetensors"
+    [job] = [job for job in _jobs(folder, tmp_path) if job.video.name == "a.mp4"]
+    list(extract([type(job)(job.video, target)], SETTINGS))
+    folder = DataFolder.open(videos)
+    assert features_at_hand(folder, ["train"]) == SETTINGS.fingerprint()
+    same = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint())
+    assert same.files["a"] == target
+    assert [job.video.name for job in same.jobs] == ["b.mp4"]
+    other = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), ExtractionSettings(fps=3).fingerprint())
+    assert sorted(job.video.name for job in other.jobs) == ["a.mp4", "b.mp4"]
+
+
+def _jobs(folder: DataFolder, tmp_path: Path) -> list:  # type: ignore[type-arg]
+    return find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint()).jobs
+
+
+def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("a", "b", "c"):
+        np.save(elsewhere / f"{name}.npy", np.ones((4, 3), dtype=np.float32))
+    write_rows(videos / "train.jsonl", [row("a"), row("b", duration=77.0), row("c", duration=9.0)])
+    folder = DataFolder.open(videos, elsewhere)
+    made = features_at_hand(folder, ["train"])
+    assert made is not None
+    assert made["encoder"] == ELSEWHERE
+    assert settings_of(made) is None
+    sources = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), made)
+    assert sources.jobs == []
+    store = sources.dataset("train", 8).store
+    assert store.load("a").duration == pytest.approx(2.0)  # of the video
+    assert store.load("b").duration == pytest.approx(77.0)
+    assert store.load("c").duration == pytest.approx(9.0)
+
+
+def test_rows_of_absent_videos_are_kept_when_asked(videos: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "c")
+    few, all_ = (
+        find_sources(DataFolder.open(videos), ["train"], cache, ANY, keep_absent=kept) for kept in (False, True)
+    )
+    assert few.problems == all_.problems
+    assert [pair.video for pair in few.splits["train"]] == ["a", "a", "b"]
+    assert [pair.video for pair in all_.splits["train"]] == ["a", "a", "b", "absent"]
+
+
+def test_features_in_the_folder_are_wanted_unless_others_are_asked_for(videos: Path) -> None:
+    folder = DataFolder.open(videos)
+    assert wanted_features(folder, ["train"]) == SETTINGS.fingerprint()
+    with pytest.raises(DataError, match="no features of any video"):
+        wanted_features(folder, ["train"], named=True)
+    (videos / "features").mkdir()
+    np.save(videos / "features" / "a.npy", np.zeros((4, 8), np.float32))
+    folder = DataFolder.open(videos)
+    made = wanted_features(folder, ["train"])
+    assert made["encoder"] == ELSEWHERE
+    assert wanted_features(folder, ["train"], fps=3) == ExtractionSettings(fps=3).fingerprint()
+    assert wanted_features(folder, ["train"], named=True, fps=3) == made
+    with pytest.raises(FeatureError, match="classic"):
+        wanted_features(folder, ["train"], named=True, encoder="classic")
+
+
+def test_the_usual_text_encoder_goes_with_the_features_and_the_data(tmp_path: Path) -> None:
+    assert usual_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
+    assert usual_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
+    assert usual_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # whose text tower is not known
+    (tmp_path / "glove.txt").touch()
+    for features in (ANY, SETTINGS.fingerprint()):
+        assert usual_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
+    (tmp_path / "glove.more.txt").touch()
+    assert usual_text_encoder(tmp_path, ANY) == "hashed"
+
+
+def test_settings_come_back_from_their_fingerprint() -> None:
+    assert settings_of(SETTINGS.fingerprint()) == SETTINGS
+    assert settings_of(ANY) is None
+
+
+def test_a_split_without_a_good_row_or_that_is_missing(videos: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "c")
+    with pytest.raises(DataError, match="no split 'test'"):
+        find_sources(DataFolder.open(videos), ["test"], cache, ANY)
+    with pytest.raises(DataError, match=r"train\.jsonl:[45]: "):
+        find_sources(DataFolder.open(videos), ["train"], cache, ANY, strict=True)
+    write_rows(videos / "train.jsonl", [row("absent")])
+    with pytest.raises(DataError, match="no usable row"):
+        find_sources(DataFolder.open(videos), ["train"], cache, ANY)

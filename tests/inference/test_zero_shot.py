@@ -1,0 +1,389 @@
+"""Answers without training: with an encoder that knows colours and their names, the right answer is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mttsg_core import Grounder
+from mttsg_core.encoders.base import Array, ClipFeatures, JointEncoder, Settings
+from mttsg_core.features.extraction import ExtractionSettings, encode_video
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.inference.zero_shot import ZeroShot, propose_moments
+from mttsg_core.moments import Moment, Timeline, span_iou
+from mttsg_core.video.resize import Framing
+from tests.conftest import Mttsg
+from tests.helpers.tiny_encoders import save_clip, save_siglip
+from tests.helpers.video_files import need_encoder
+
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 190, 40),
+    "blue": (30, 50, 220),
+    "yellow": (230, 220, 30),
+    "purple": (170, 30, 200),
+    "cyan": (30, 210, 220),
+    "white": (240, 240, 240),
+    "grey": (110, 110, 110),
+    "black": (15, 15, 15),
+}
+NAMES = list(COLOURS)
+RATE = 2.0  # clips a second
+Span = tuple[float, float]
+
+
+class ColourEncoder:
+    """A clip is how near its mean colour lies to each colour that has a name, a sentence the colours that it names."""
+
+    framing: ClassVar[Framing] = Framing((16, 16))
+    frames_per_clip: ClassVar[int] = 1
+    clips_at_once: ClassVar[int] = 32
+    in_every_worker: ClassVar[bool] = True
+    settings: ClassVar[Settings] = {"encoder": "colours"}
+    names: ClassVar[Sequence[str]] = NAMES  # that it can tell apart
+
+    def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
+        mean = frames.astype(np.float64).mean(axis=(1, 2, 3))  # (B, 3)
+        distance = np.linalg.norm(mean[:, None] - np.array(list(COLOURS.values())), axis=-1)
+        return ClipFeatures(np.exp(-((distance / 60) ** 2)).astype(np.float32))
+
+    def embed_queries(self, queries: Sequence[str]) -> Array:
+        named = [[name in re.findall(r"\w+", query) for name in NAMES] for query in queries]
+        return np.array(named, dtype=np.float32)
+
+    def spread(self) -> float:
+        """Standard deviation of clip vectors over the colours, the mean of all channels."""
+        frames = np.array(list(COLOURS.values()), dtype=np.uint8)[:, None, None, None]
+        return float(self.encode(frames).clips.std(axis=0).mean())
+
+
+class CrowdedEncoder(ColourEncoder):
+    """As real encoders: all frames lie in one narrow cone, all sentences in another, and each is a little unlike."""
+
+    SHARE = 0.5
+
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0)
+        self.turn = draw.normal(size=(len(NAMES), 32))
+        self.frame, self.text = 3 * draw.normal(size=(2, 32))
+
+    def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
+        return ClipFeatures((self.SHARE * super().encode(frames).clips @ self.turn + self.frame).astype(np.float32))
+
+    def embed_queries(self, queries: Sequence[str]) -> Array:
+        own = np.array([np.random.default_rng(list(query.encode())).normal(size=32) for query in queries])
+        return (self.SHARE * (super().embed_queries(queries) @ self.turn + own) + self.text).astype(np.float32)
+
+
+class MeanColourEncoder(ColourEncoder):
+    """A clip is its mean colour, grey being zero; colours are more or less alike, or opposites."""
+
+    names = NAMES[:6]
+
+    def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
+        return ClipFeatures((frames.astype(np.float32).mean(axis=(1, 2, 3)) - 127.5) / 127.5)
+
+    def embed_queries(self, queries: Sequence[str]) -> Array:
+        values = (np.array(list(COLOURS.values()), dtype=np.float32) - 127.5) / 127.5
+        return super().embed_queries(queries) @ values
+
+
+ENCODERS = {"plain": ColourEncoder(), "crowded": CrowdedEncoder(), "mean colour": MeanColourEncoder()}
+FINGERPRINT: Settings = ExtractionSettings("colours", RATE).fingerprint(ColourEncoder())
+
+
+def grounder(encoder: JointEncoder) -> Grounder:
+    return Grounder(ZeroShot(encoder, FINGERPRINT))
+
+
+@dataclass(frozen=True)
+class Video:
+    """Scenes of one colour each: scene i lasts from `cuts[i]` to `cuts[i + 1]` seconds."""
+
+    cuts: tuple[float, ...]
+    colours: tuple[str, ...]
+
+    @property
+    def duration(self) -> float:
+        return self.cuts[-1]
+
+    def truths(self, colour: str) -> list[Span]:
+        scenes = zip(self.cuts, self.cuts[1:], self.colours, strict=False)
+        return [(start, end) for start, end, name in scenes if name == colour]
+
+    def colour_at(self, seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        """(N,) to (N, 3)."""
+        scene = np.searchsorted(self.cuts[1:-1], seconds, side="right")
+        return np.array([COLOURS[self.colours[i]] for i in scene], dtype=np.uint8)
+
+    def features(self, encoder: ColourEncoder, noise: float = 0.0, seed: int = 0) -> VideoFeatures:
+        """As a file would give them, with noise on the clip vectors, as a share of their `spread`."""
+        timeline = Timeline.at_rate(self.duration, RATE)
+        frames = np.tile(self.colour_at(timeline.sample_times())[:, None, None, None], (1, 1, 2, 2, 1))
+        clips = encoder.encode(frames).clips
+        clips = clips + np.random.default_rng(seed).normal(size=clips.shape) * noise * encoder.spread()
+        return VideoFeatures(clips.astype(np.float16), None, self.duration, FINGERPRINT)
+
+    def write(self, path: Path, rate: int = 10) -> Path:
+        """A video file with grain, and darker to the left."""
+        need_encoder("libx264")
+        draw = np.random.default_rng(len(self.colours))
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.options = {"preset": "ultrafast"}
+            stream.codec_context.time_base = Fraction(1, rate)
+            for number, colour in enumerate(self.colour_at(np.arange(round(self.duration * rate)) / rate)):
+                picture = colour + draw.normal(scale=6, size=(32, 48, 3)) + np.linspace(-12, 12, 48)[:, None]
+                frame = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, rate)
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+            container.mux(stream.encode(None))
+        return path
+
+
+def draw_video(
+    draw: np.random.Generator,
+    names: Sequence[str] = NAMES,
+    scenes: tuple[int, int] = (3, 8),
+    seconds: Span = (2, 60),
+    *,
+    repeats: bool = False,
+) -> Video:
+    """Scenes of at least 0.6 s, all of different colours; if it `repeats`, only neighbours surely differ."""
+    duration = round(float(draw.uniform(*seconds)), 1)
+    least, most = scenes
+    count = int(draw.integers(least, min(most, int(duration / 0.6), len(names)) + 1))
+    colours = [str(name) for name in draw.permutation(names)[:count]]
+    for place in range(2, count if repeats else 0):
+        if draw.random() < 0.5:
+            colours[place] = next(name for name in colours if name != colours[place - 1])
+    lengths = 0.6 + (duration - 0.6 * count) * draw.dirichlet(np.ones(count))
+    return Video((0.0, *np.cumsum(lengths)[:-1].tolist(), duration), tuple(colours))
+
+
+def hit(answers: Sequence[Moment], truths: Sequence[Span], iou: float = 0.5) -> bool:
+    """Whether the first answer is right."""
+    return bool(answers) and bool(span_iou(answers[0][:2], truths).max() >= iou)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "different scenes": {},
+    "scenes that come again": {"repeats": True},
+    "short moments": {"scenes": (6, 8), "seconds": (15, 60)},
+    "one scene": {"scenes": (1, 1)},
+    "two scenes": {"scenes": (2, 2)},
+}
+
+
+def recall(encoder: ColourEncoder, kind: str, noise: float, videos: int, seed: int = 7) -> float:
+    """R@1,IoU=0.5 in 0..1, of a colour of each video; of a short scene where moments are to be short."""
+    draw = np.random.default_rng(seed)
+    made = [draw_video(draw, encoder.names, **KINDS[kind]) for _ in range(videos)]
+    asked = [
+        video.colours[int(np.argmin(np.diff(video.cuts)))]
+        if kind == "short moments"
+        else str(draw.choice(video.colours))
+        for video in made
+    ]
+    questions = (
+        (video.features(encoder, noise, number), [f"something {colour} is there"])
+        for number, (video, colour) in enumerate(zip(made, asked, strict=True))
+    )
+    answers = grounder(encoder).ground_many(questions, top=1)
+    return float(
+        np.mean([hit(first, v.truths(colour)) for v, colour, [first] in zip(made, asked, answers, strict=True)])
+    )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize(
+    ("encoder", "noise"), [("plain", 0.0), ("plain", 0.3), ("crowded", 0.0), ("crowded", 0.3), ("mean colour", 0.0)]
+)
+def test_the_right_answer_comes_first(encoder: str, noise: float, kind: str) -> None:
+    assert recall(ENCODERS[encoder], kind, noise, videos=60) >= 0.9
+
+
+def test_the_right_answer_comes_first_in_video_files(tmp_path: Path) -> None:
+    draw = np.random.default_rng(5)
+    made = [draw_video(draw, seconds=(2, 12)) for _ in range(5)] + [draw_video(draw, scenes=(1, 1), seconds=(3, 6))]
+    how = ExtractionSettings("colours", RATE)
+    hits = []
+    for number, video in enumerate(made):
+        features = encode_video(video.write(tmp_path / f"{number}.mp4"), ColourEncoder(), how)
+        answers = grounder(ColourEncoder()).ground_features(features, [f"a {name} wall" for name in video.colours])
+        hits += [hit(found, video.truths(name)) for name, found in zip(video.colours, answers, strict=True)]
+    assert len(hits) > 15
+    assert np.mean(hits) >= 0.9
+
+
+def test_what_is_shown_scores_more_than_what_is_not() -> None:
+    draw = np.random.default_rng(3)
+    for encoder in (ColourEncoder(), CrowdedEncoder()):
+        shown, absent = [], []
+        for seed in range(30):
+            video = draw_video(draw, scenes=(3, 5), seconds=(10, 40))
+            other = next(name for name in NAMES if name not in video.colours)
+            features = video.features(encoder, 0.2, seed)
+            [yes], [no] = grounder(encoder).ground_features(features, [video.colours[1], other], top=1)
+            shown.append(yes.score)
+            absent.append(no.score)
+        assert np.mean(shown) > np.mean(absent) + 0.2
+        assert np.mean([one > max(absent) for one in shown]) > 0.8  # also across videos
+
+
+def test_an_answer_does_not_depend_on_the_other_sentences() -> None:
+    encoder = CrowdedEncoder()
+    features = draw_video(np.random.default_rng(1)).features(encoder, 0.3)
+    queries = [f"a {name} thing" for name in NAMES]
+    together = grounder(encoder).ground_features(features, queries)
+    assert together == [grounder(encoder).ground_features(features, [query])[0] for query in queries]
+    assert together == grounder(encoder).ground_features(features, queries, mode="joint")
+    assert grounder(encoder).ground_features(features, []) == []
+
+
+def test_clips_that_could_not_be_read_are_no_scene() -> None:
+    video = Video((0.0, 10.0, 20.0, 30.0), ("red", "blue", "green"))
+    features = video.features(ColourEncoder())
+    clips = features.clips.copy()
+    clips[[0, 25, 26, 30]] = 0
+    answers = grounder(ColourEncoder()).ground_features(replace(features, clips=clips, lost_clips=4), ["red", "blue"])
+    assert [moments[0][:2] for moments in answers] == [(0, 10), (10, 20)]
+    nothing = replace(features, clips=np.zeros_like(clips))
+    [[moment]] = grounder(ColourEncoder()).ground_features(nothing, ["red"])
+    assert moment[:2] == (0, 30)
+
+
+def test_a_scene_with_a_short_interruption_is_one_moment_and_scenes_far_apart_are_two() -> None:
+    interrupted = Video((0.0, 10.0, 20.0, 20.5, 30.0, 40.0), ("blue", "red", "green", "red", "blue"))
+    [[first, *_]] = grounder(ColourEncoder()).ground_features(interrupted.features(ColourEncoder()), ["red"])
+    assert first[:2] == (10, 30)
+    apart = Video((0.0, 5.0, 15.0, 30.0, 38.0, 50.0), ("blue", "red", "green", "red", "blue"))
+    [[first, second, *_]] = grounder(ColourEncoder()).ground_features(apart.features(ColourEncoder()), ["red"])
+    assert {first[:2], second[:2]} == {(5, 15), (30, 38)}
+
+
+def test_curves_are_high_inside_the_moment() -> None:
+    video = Video((0.0, 10.0, 20.0, 30.0), ("red", "blue", "green"))
+    features = video.features(CrowdedEncoder(), 0.1)
+    red, blue = grounder(CrowdedEncoder()).curves(features, ["red", "blue"])
+    assert red.shape == blue.shape == (60,)
+    assert red[:20].min() > red[20:].max()
+    assert blue[20:40].min() > max(blue[:20].max(), blue[40:].max())
+    assert min(red.min(), blue.min()) >= 0 and max(red.max(), blue.max()) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), clips=st.integers(1, 120), top=st.integers(1, 6))
+def test_moments_lie_inside_the_video_ranked_and_apart(data: st.DataObject, clips: int, top: int) -> None:
+    values = st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.0])
+    curves = np.array([data.draw(st.lists(values, min_size=clips, max_size=clips)) for _ in range(2)])
+    timeline = Timeline(clips * 0.7, clips, start=2.0)
+    for moments in propose_moments(curves, timeline, top):
+        assert 1 <= len(moments) <= top
+        scores = [moment.score for moment in moments]
+        assert scores == sorted(scores, reverse=True)
+        assert 0 <= min(scores) <= max(scores) <= 1
+        spans = np.array([moment[:2] for moment in moments])
+        assert (spans[:, 0] >= 2.0).all() and (spans[:, 1] <= 2.0 + timeline.duration + 1e-9).all()
+        assert (spans[:, 0] < spans[:, 1]).all()
+        assert (np.triu(span_iou(spans[:, None], spans[None]), 1) <= 0.5).all()
+
+
+def test_the_similarity_may_be_in_any_unit_and_from_any_zero() -> None:
+    draw = np.random.default_rng(2)
+    curve = np.repeat([0.0, 3.0, 1.0, 0.0, 2.0, 0.0], [12, 8, 10, 20, 6, 9]) + draw.normal(scale=0.3, size=65)
+    [expected] = propose_moments([curve], Timeline(65.0, 65), 1)
+    assert expected[0][:2] == (12, 20)
+    for other in (curve * 40, curve + 5, curve - 5):
+        [found] = propose_moments([other], Timeline(65.0, 65), 1)
+        assert found[0][:2] == expected[0][:2]
+    assert propose_moments(np.zeros((0, 65)), Timeline(65.0, 65), 1) == []
+
+
+def test_hours_of_short_scenes_take_seconds() -> None:
+    draw = np.random.default_rng(0)
+    scenes = draw.normal(size=1200)
+    scenes[700] = 9.0
+    curve = np.repeat(scenes, 6) + draw.normal(scale=0.2, size=7200)
+    [[found]] = propose_moments([curve], Timeline(3600.0, 7200), 1)
+    assert found[:2] == (2100, 2103)
+
+
+@pytest.fixture
+def colours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever pretrained encoder is named is the one of colours, and nobody has trained a model."""
+    monkeypatch.setattr("mttsg_core.encoders._build_pretrained", lambda *_: ColourEncoder())
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "nobody"))
+
+
+@pytest.mark.usefixtures("colours")
+def test_a_video_file_is_answered_without_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
+    video = Video((0.0, 3.0, 6.0, 9.0), ("red", "blue", "green")).write(tmp_path / "a.mp4")
+    arguments = ["ground", video, "a blue wall", "something green", "--workers", "1", "--cache", tmp_path / "cache"]
+    ran = mttsg(*arguments)
+    assert (ran.code, ran.errors) == (0, [])
+    assert "no trained model is used" in ran.err.splitlines()[0]
+    assert "mttsg train" in ran.err.splitlines()[0]
+    rows = [line.split("\t") for line in ran.out.splitlines()[1:]]
+    assert [(row[1], float(row[3]), float(row[4])) for row in rows] == [
+        ("a blue wall", 3.0, 6.0),
+        ("something green", 6.0, 9.0),
+    ]
+    assert mttsg(*arguments, "--encoder", "some/encoder").out == ran.out
+    assert mttsg(*arguments, "--quiet").err == ""
+    page = tmp_path / "page.html"
+    assert mttsg(*arguments, "--html", page, "--top", "2").code == 0
+    assert "a blue wall" in page.read_text()
+
+
+@pytest.mark.usefixtures("colours")
+def test_the_library_answers_without_a_model_too(tmp_path: Path) -> None:
+    video = Video((0.0, 3.0, 6.0), ("red", "blue")).write(tmp_path / "a.mp4")
+    for loaded in (
+        Grounder.load(device="cpu", cache=tmp_path / "cache"),
+        Grounder.load(encoder="some/encoder", device="cpu", cache=tmp_path / "cache"),
+        Grounder.zero_shot("some/encoder", fps=4, device="cpu", cache=tmp_path / "cache"),
+    ):
+        [[red], [blue]] = loaded.ground(video, ["red", "blue"], top=1)
+        assert (red[:2], blue[:2]) == ((0, 3), (3, 6))
+
+
+@pytest.mark.usefixtures("colours")
+def test_features_made_elsewhere_need_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((4, 3), dtype=np.float32))
+    ran = mttsg("ground", "a.mp4", "red", "--features", tmp_path)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "no model yet" in ran.errors[0]
+
+
+def test_an_encoder_without_a_text_tower_is_refused(mttsg: Mttsg, clip: Path) -> None:
+    ran = mttsg("ground", clip, "red", "--encoder", "classic")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert "'classic' has no text tower" in ran.errors[0]
+
+
+@pytest.mark.parametrize("save", [save_clip, save_siglip])
+def test_pretrained_models_answer_without_training(
+    mttsg: Mttsg, clip: Path, tmp_path: Path, save: Callable[[Path], Path]
+) -> None:
+    """Their weights are random here, so that only the form of the answer is known."""
+    folder = save(tmp_path / "encoder")
+    arguments = ["ground", clip, "the red circle", "the blue square", "--cache", tmp_path / "cache", "--top", "2"]
+    ran = mttsg(*arguments, "--encoder", folder)
+    assert (ran.code, ran.errors) == (0, [])
+    rows = [line.split("\t") for line in ran.out.splitlines()[1:]]
+    assert {row[1] for row in rows} == {"the red circle", "the blue square"}
+    assert all(0 <= float(row[3]) < float(row[4]) and 0 <= float(row[5]) <= 1 for row in rows)
+    assert mttsg(*arguments, "--encoder", folder).out == ran.out

@@ -1,0 +1,161 @@
+"""The page of moments in a real browser, with a real mouse and keyboard. Skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mttsg_core.inference.ranking import Answer
+from mttsg_core.moments import Moment, Timeline
+from mttsg_core.report import AskedVideo, moments_page
+from mttsg_core.video.discovery import VideoFile
+from tests.helpers import video_files
+from tests.helpers.report_pages import HOSTILE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+MOMENTS = (Moment(6.0, 7.0, 0.9), Moment(2.0, 2.4, 0.5))
+PHONE = {"width": 375, "height": 800}
+STATE = "() => [...document.querySelectorAll('video')].map(v => ({time: v.currentTime, paused: v.paused}))"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two videos with strange names, of which the second cannot be played."""
+    folder = tmp_path_factory.mktemp("page")
+    good, bad = folder / "videos" / "a #1 <b>ünï.mp4", folder / "videos" / "bad.mp4"
+    good.parent.mkdir()
+    video_files.write_video(good, range(250))
+    bad.write_text("no video")
+    curve = np.linspace(0, 1, 20, dtype=np.float32)
+    videos, answers = [], []
+    for path in (good, bad):
+        video = VideoFile(path, Path(path.name))
+        videos.append(AskedVideo(video, Timeline(10.0, 20), dict.fromkeys(["a person", *HOSTILE], curve)))
+        for query in ("a person", *HOSTILE):
+            answers += [Answer(video, query, rank, moment) for rank, moment in enumerate(MOMENTS, start=1)]
+    page = folder / "pages" / "moments.html"
+    page.parent.mkdir()
+    page.write_text(moments_page(videos, answers, page), encoding="utf-8")
+    return page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, written: Path) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1000, "height": 800})
+    opened.complaints = []
+    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    opened.on("console", lambda said: opened.complaints.append(said.text))
+    opened.goto(written.as_uri())
+    yield opened
+    opened.close()
+
+
+def playing(page: Any) -> dict[str, Any]:
+    """The state of the first video, once it plays."""
+    page.wait_for_function("() => { const v = document.querySelector('video'); return !v.paused && v.readyState > 2 }")
+    return page.evaluate(STATE)[0]  # type: ignore[no-any-return]
+
+
+def test_a_click_plays_the_moment_and_stops_at_its_end(page: Any) -> None:
+    button = page.locator("article button").first
+    button.click()
+    assert MOMENTS[0].start <= playing(page)["time"] < MOMENTS[0].end
+    assert button.get_attribute("aria-pressed") == "true"
+    page.wait_for_function("() => document.querySelector('video').paused")
+    assert MOMENTS[0].end <= page.evaluate(STATE)[0]["time"] < MOMENTS[0].end + 0.2
+    assert button.get_attribute("aria-pressed") == "false"
+    assert not page.complaints
+
+
+def test_the_keyboard_does_too(page: Any) -> None:
+    page.locator("article button").nth(1).focus()
+    page.keyboard.press("Enter")
+    assert MOMENTS[1].start <= playing(page)["time"] < MOMENTS[1].end
+    page.locator("article button").nth(0).focus()
+    page.keyboard.press("Space")  # while the other plays
+    page.wait_for_function(f"() => document.querySelector('video').currentTime >= {MOMENTS[0].start}")
+    page.wait_for_function("() => document.querySelector('video').paused")
+    assert MOMENTS[0].end <= page.evaluate(STATE)[0]["time"] < MOMENTS[0].end + 0.2
+
+
+def test_the_overview_leads_to_the_player(page: Any) -> None:
+    page.locator("section button").first.click()
+    assert MOMENTS[0].start <= playing(page)["time"] < MOMENTS[0].end
+    assert page.locator("video").first.bounding_box()["y"] < 800
+
+
+def test_a_click_on_the_curve_goes_there(page: Any) -> None:
+    track = page.locator(".track").first
+    box = track.bounding_box()
+    track.click(position={"x": box["width"] * 0.25, "y": 10})
+    page.wait_for_function("() => Math.abs(document.querySelector('video').currentTime - 2.5) < 0.1")
+    assert page.evaluate(STATE)[0]["paused"]
+
+
+def test_a_file_that_cannot_be_played_is_said_to_be_so(page: Any) -> None:
+    assert not page.locator(".broken").nth(1).is_visible()
+    page.locator("article").nth(1).locator("button").first.click()
+    page.locator(".broken").nth(1).wait_for(state="visible")
+    assert not page.locator(".broken").nth(0).is_visible()
+
+
+def test_hostile_sentences_are_text_to_the_browser(page: Any) -> None:
+    shown = page.locator("article").first.locator("h3").all_text_contents()
+    assert shown[0] == "a person"
+    for sentence in HOSTILE:
+        if sentence.isprintable():
+            assert sentence in shown
+    assert len(shown) == 1 + len(HOSTILE)
+    assert page.title() == f"{4 * (1 + len(HOSTILE))} moments of {1 + len(HOSTILE)} sentences in 2 videos"
+    assert page.locator("script").count() == 1
+    assert not page.complaints
+
+
+def test_a_phone_in_the_dark(browser: Any, written: Path) -> None:
+    page = browser.new_page(viewport=PHONE, color_scheme="dark")
+    page.goto(written.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    rights = page.evaluate("[...document.querySelectorAll('article *')].map(e => e.getBoundingClientRect().right)")
+    assert max(rights) <= PHONE["width"]
+    assert page.locator("article button").first.bounding_box()["height"] >= 40
+    background, ink = (
+        page.evaluate(f"getComputedStyle(document.querySelector('article button')).{name}.match(/\\d+/g).map(Number)")
+        for name in ("backgroundColor", "color")
+    )
+    assert max(background) < 60
+    assert min(ink) > 180
+    page.close()
+
+
+def test_hundreds_of_videos_are_not_loaded_at_once(browser: Any, written: Path, tmp_path: Path) -> None:
+    source = next((written.parents[1] / "videos").glob("a*"))
+    videos, answers = [], []
+    for number in range(300):
+        video = VideoFile(source, Path(f"{number}.mp4"))
+        videos.append(AskedVideo(video, Timeline(10.0, 2), {"a person": np.zeros(2, dtype=np.float32)}))
+        answers.append(Answer(video, "a person", 1, MOMENTS[0]))
+    target = tmp_path / "many.html"
+    target.write_text(moments_page(videos, answers, target), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    page.goto(target.as_uri())
+    page.locator("article").nth(150).locator("button").click()
+    page.wait_for_function("() => !document.querySelectorAll('video')[150].paused")
+    loaded = page.evaluate("[...document.querySelectorAll('video')].filter(video => video.preload !== 'none').length")
+    assert loaded < 30
+    page.close()
