@@ -16,11 +16,11 @@ import torch
 
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import LossConfig, TrainingConfig
-from mttsg_core.data.feature_lookup import find_sources
+from mttsg_core.data.feature_lookup import resolve_splits
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.store import FeatureCache
 from mttsg_core.training.losses import objective
-from mttsg_core.training.sampler import Examples
+from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.paths import default_cache
 
 
@@ -30,8 +30,8 @@ def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, 
     network = loaded.network.train()
     if network.negatives is None:
         raise SystemExit("the model was trained without negatives")
-    sources = find_sources(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
-    examples = Examples(sources.dataset("train", network.config.max_clips), loaded.text_encoder)
+    sources = resolve_splits(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
+    examples = TrainingSampler(sources.dataset("train", network.config.max_clips), loaded.text_encoder)
     counts = torch.zeros(2, 2)  # duplicates, others: dropped, all
     with torch.no_grad():
         for epoch in range(epochs):

@@ -25,7 +25,7 @@ from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.features.store import VideoFeatures, read_features, write_features
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.mktn import build_network
 
 FINGERPRINT: Settings = {"encoder": "benchmark", "version": 1}
@@ -46,7 +46,7 @@ def main() -> None:
     torch.manual_seed(0)
     text = build_text_encoder()
     config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM)
-    grounder = Grounder(NetworkScorer(Model(build_network(config), text, FINGERPRINT)))
+    grounder = Grounder(MKTNPredictor(Model(build_network(config), text, FINGERPRINT)))
     with tempfile.TemporaryDirectory() as folder:
         videos = [write_video(Path(folder) / f"{number}.safetensors", number) for number in range(given.videos)]
         figures = {

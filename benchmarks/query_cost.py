@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Batch
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 from mttsg_core.training.losses import objective
 
 WORDS = 8
@@ -68,7 +68,7 @@ def make_batch(config: NetworkConfig, videos: int, clips: int, queries: int) -> 
     )
 
 
-def step_seconds(network: Network, batch: Batch) -> float:
+def step_seconds(network: MKTN, batch: Batch) -> float:
     """One forward and backward pass."""
     network.train()
     network.zero_grad()
@@ -78,7 +78,7 @@ def step_seconds(network: Network, batch: Batch) -> float:
 
 
 @torch.no_grad()
-def multiply_adds(network: Network, batch: Batch) -> float:
+def multiply_adds(network: MKTN, batch: Batch) -> float:
     """Of grounding, from features to candidate spans."""
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):

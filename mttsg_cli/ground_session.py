@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mttsg_cli.commands.extract import extracting
 from mttsg_cli.console import Reporter
-from mttsg_cli.writers import Absent, Row, save
+from mttsg_cli.writers import NoAnswer, Row, save
 from mttsg_core.utils.text import count
 from mttsg_core.video.discovery import VideoFile
 
 if TYPE_CHECKING:
     from mttsg_core.features.extraction import ExtractionSettings
     from mttsg_core.features.store import VideoFeatures
-    from mttsg_core.inference.excerpts import ClipNames
+    from mttsg_core.inference.excerpts import ExcerptNames
     from mttsg_core.inference.grounder import Grounder
-    from mttsg_core.inference.ranking import Answer
+    from mttsg_core.inference.ranking import RankedMoment
     from mttsg_core.moments import Moment
-    from mttsg_core.report import AskedVideo
+    from mttsg_core.report import GroundedVideo
 
 ReadVideo: TypeAlias = "tuple[VideoFile, VideoFeatures]"
 
@@ -46,8 +46,8 @@ class Session:
     reporter: Reporter
     failed: int = 0
     heard: dict[str, None] = field(default_factory=dict)
-    answers: list[Answer] = field(default_factory=list)
-    videos: list[AskedVideo] = field(default_factory=list)
+    answers: list[RankedMoment] = field(default_factory=list)
+    videos: list[GroundedVideo] = field(default_factory=list)
     clips: int | None = None
 
     @property
@@ -145,10 +145,10 @@ class Session:
         top: int,
         threshold: float,
         *,
-        with_curves: bool,
-    ) -> Iterator[Answer]:
+        with_saliency: bool,
+    ) -> Iterator[RankedMoment]:
         """The answers of each video as it is read."""
-        from mttsg_core.inference.ranking import answers_of
+        from mttsg_core.inference.ranking import ranked_moments
 
         for batch in read:
             for (video, features), moments in zip(batch, self._moments(grounder, batch, top), strict=True):
@@ -156,12 +156,12 @@ class Session:
                     continue
                 queries = self.asked[video]
                 self.heard.update(dict.fromkeys(queries))
-                if with_curves:
-                    from mttsg_core.report import AskedVideo
+                if with_saliency:
+                    from mttsg_core.report import GroundedVideo
 
-                    curves = dict(zip(queries, grounder.curves(features, queries), strict=True))
-                    self.videos.append(AskedVideo(video, features.timeline, curves))
-                yield from answers_of(video, queries, moments, threshold)
+                    saliency = dict(zip(queries, grounder.saliency(features, queries), strict=True))
+                    self.videos.append(GroundedVideo(video, features.timeline, saliency))
+                yield from ranked_moments(video, queries, moments, threshold)
 
     def _moments(self, grounder: Grounder, batch: list[ReadVideo], top: int) -> list[list[list[Moment]] | None]:
         """Of each video the moments of each sentence; None of one that failed, which costs no other."""
@@ -175,7 +175,7 @@ class Session:
             self.fail(f"{batch[0][0].path}: {error}")
             return [None]
 
-    def lines(self, found: Iterable[Answer], where: str) -> Iterator[Row | Absent]:
+    def lines(self, found: Iterable[RankedMoment], where: str) -> Iterator[Row | NoAnswer]:
         """Answers as rows, then the sentences that none of them answers."""
         several = len(self.asked) > 1
         for answer in found:
@@ -185,7 +185,7 @@ class Session:
         answered = {answer.query for answer in self.answers}
         for query in self.heard:
             if query not in answered:
-                absent = Absent(query, where)
+                absent = NoAnswer(query, where)
                 self.reporter.say(str(absent))
                 yield absent
 
@@ -203,22 +203,24 @@ def _read(target: Path, video: VideoFile, grounder: Grounder) -> VideoFeatures:
 
 def write_page(session: Session, path: Path) -> None:
     """Write the page of the answers that were given out."""
-    from mttsg_core.report import moments_page
+    from mttsg_core.report import render_moments_page
 
-    content = moments_page(session.videos, session.answers, path).encode("utf-8")
+    content = render_moments_page(session.videos, session.answers, path).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_whole=lambda: session.is_whole)
 
 
-def write_clips(session: Session, folder: Path, names: ClipNames, workers: int | None, *, overwrite: bool) -> None:
+def write_excerpts(
+    session: Session, folder: Path, names: ExcerptNames, workers: int | None, *, overwrite: bool
+) -> None:
     """Cut the answers that were given out; each failure is an error line."""
     from mttsg_core.features.extraction import default_workers
-    from mttsg_core.inference.excerpts import ClipFailed, cut_clips, plan_clips
+    from mttsg_core.inference.excerpts import ExcerptFailed, cut_excerpts, plan_excerpts
 
-    clips = plan_clips(session.answers, list(session.asked), folder, names)
+    clips = plan_excerpts(session.answers, list(session.asked), folder, names)
     session.clips = kept = 0
     with session.reporter.progress(len(clips), "Cutting clips") as bar:
-        for event in cut_clips(clips, workers=workers or default_workers(), overwrite=overwrite):
-            if isinstance(event, ClipFailed):
+        for event in cut_excerpts(clips, workers=workers or default_workers(), overwrite=overwrite):
+            if isinstance(event, ExcerptFailed):
                 start, end, _ = event.clip.moment
                 session.fail(f"{event.clip.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
             else:

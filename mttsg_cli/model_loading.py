@@ -89,10 +89,10 @@ def _same_text_encoder(asked: str | None, grounder: Grounder, who: str, *, offli
         return
     from mttsg_core.encoders import OWN_TEXT_TOWER
     from mttsg_core.errors import ConfigError
-    from mttsg_core.inference.predictor import NetworkScorer
+    from mttsg_core.inference.predictor import MKTNPredictor
 
-    scorer = grounder.scorer
-    own = scorer.text_encoder.id if isinstance(scorer, NetworkScorer) else OWN_TEXT_TOWER
+    predictor = grounder.predictor
+    own = predictor.text_encoder.id if isinstance(predictor, MKTNPredictor) else OWN_TEXT_TOWER
     if own not in _text_encoder_ids(asked, offline=offline) and asked != own.partition("@")[0]:
         raise ConfigError(f"--text-encoder {asked}: {who} has {own!r}")
 

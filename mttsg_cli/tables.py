@@ -15,7 +15,7 @@ from rich.text import Text
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
-    from mttsg_core.evaluation.comparison import Comparison
+    from mttsg_core.evaluation.evaluation_report import EvaluationReport
 
 _FIGURE_WIDTH = 7  # of a column with its padding
 MISSING = "–"
@@ -23,7 +23,7 @@ MISSING = "–"
 Intervals = Mapping[str, tuple[float, float]]
 
 
-def print_comparison(comparison: Comparison, *, breakdown: bool = False) -> None:
+def print_comparison(comparison: EvaluationReport, *, breakdown: bool = False) -> None:
     """The figures of a split, one row an evaluation, each with half its 95 % interval below it."""
     console = _console()
     main = comparison.main
@@ -54,7 +54,7 @@ def print_comparison(comparison: Comparison, *, breakdown: bool = False) -> None
     console.print(Text(" ".join([*notes, comparison.fit]).rstrip(), style="dim"))
 
 
-def print_breakdown(comparison: Comparison, console: Console) -> None:
+def print_breakdown(comparison: EvaluationReport, console: Console) -> None:
     """The main evaluation's figures over groups of queries."""
     groups = comparison.breakdown
     width = max(len(group.name) for group in groups) + 4

@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Absent:
+class NoAnswer:
     """A sentence that nothing answers. A table shows it; it is no row for a program."""
 
     query: str
@@ -164,7 +164,7 @@ def print_json(report: Mapping[str, Any]) -> None:
 
 
 def save_rows(
-    lines: Iterable[Row | Absent], form: str, path: Path | None, *, is_whole: Callable[[], bool] = lambda: True
+    lines: Iterable[Row | NoAnswer], form: str, path: Path | None, *, is_whole: Callable[[], bool] = lambda: True
 ) -> None:
     """Write rows to a file as `save` does, or to standard output. File names that are no Unicode pass through."""
     if path is None:
@@ -180,26 +180,26 @@ def save_rows(
     save(path, write, is_whole=is_whole)
 
 
-def write_rows(lines: Iterable[Row | Absent], form: str, stream: IO[str]) -> None:
+def write_rows(lines: Iterable[Row | NoAnswer], form: str, stream: IO[str]) -> None:
     """Write rows as they come. `form` is a key of `FORMATS`."""
     FORMATS[form](lines, stream)
 
 
-_Writer = Callable[[Iterable["Row | Absent"], IO[str]], None]
+_Writer = Callable[[Iterable["Row | NoAnswer"], IO[str]], None]
 
 
-def _rows(lines: Iterable[Row | Absent]) -> Iterator[Row]:
+def _rows(lines: Iterable[Row | NoAnswer]) -> Iterator[Row]:
     return (line for line in lines if isinstance(line, Row))
 
 
-def _write_table(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
     found = list(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = any(row.label for row in _rows(found))
     for name in COLUMNS if several else COLUMNS[1:]:
         table.add_column(name, justify="left" if name in ("video", "query") else "right", overflow="fold")
     for row in found:
-        if isinstance(row, Absent):
+        if isinstance(row, NoAnswer):
             names = [Text("")] if several else []
             table.add_row(*names, Text(_visible(row.query)), "", Text(_visible(f"not in {row.where}")), "", "")
             continue
@@ -209,18 +209,18 @@ def _write_table(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
     Console(file=stream).print(table)
 
 
-def _write_json(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+def _write_json(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
     stream.write(to_json([row.rounded() for row in _rows(lines)], indent=2) + "\n")
 
 
-def _write_jsonl(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+def _write_jsonl(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
     for row in _rows(lines):
         stream.write(to_json(row.rounded()) + "\n")
         stream.flush()
 
 
 def _write_separated(delimiter: str) -> _Writer:
-    def write(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+    def write(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in _rows(lines):
@@ -232,7 +232,7 @@ def _write_separated(delimiter: str) -> _Writer:
 
 
 def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:
-    def write(lines: Iterable[Row | Absent], stream: IO[str]) -> None:
+    def write(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
         found = sorted(_rows(lines), key=lambda row: (row.start, row.video, row.rank))  # players want them by time
         stream.write(header)
         for number, row in enumerate(found, start=1):

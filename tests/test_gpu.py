@@ -12,7 +12,7 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.training.trainer import EpochDone, train
 from tests.helpers.tiny import SIZES, batch, dataset, features, model, network
@@ -35,8 +35,8 @@ def test_predictions_are_those_of_the_cpu() -> None:
 
 
 def test_a_grounder_on_the_device() -> None:
-    expected = Grounder(NetworkScorer(model())).ground_features(features(60), QUERIES, top=1)
-    found = Grounder(NetworkScorer(model(), torch.device("cuda"))).ground_features(features(60), QUERIES, top=1)
+    expected = Grounder(MKTNPredictor(model())).ground_features(features(60), QUERIES, top=1)
+    found = Grounder(MKTNPredictor(model(), torch.device("cuda"))).ground_features(features(60), QUERIES, top=1)
     for one, other in zip(chain(*found), chain(*expected), strict=True):
         assert one == pytest.approx(other, abs=0.05)
 

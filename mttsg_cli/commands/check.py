@@ -15,7 +15,7 @@ from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
-    from mttsg_core.data.statistics import Overview, SplitOverview
+    from mttsg_core.data.statistics import FolderStatistics, SplitStatistics
 
 _NAMED = 3  # videos in a warning
 
@@ -65,14 +65,14 @@ def check(
             raise typer.Exit(SOME_FAILED)
 
 
-def _print_overview(found: Overview) -> None:
+def _print_overview(found: FolderStatistics) -> None:
     """A column for each split."""
     columns = [_column(split) for split in found.splits.values()]
     rows = [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns, strict=True)]
     print_columns(str(found.folder), list(found.splits), rows)
 
 
-def _column(split: SplitOverview) -> list[tuple[str, str]]:
+def _column(split: SplitStatistics) -> list[tuple[str, str]]:
     """What is said of a split: the labels of the rows, and its text in each."""
     seconds, share = split.moment_seconds or {}, split.moment_share or {}
     return [

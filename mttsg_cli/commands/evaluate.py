@@ -20,9 +20,9 @@ from mttsg_core.utils.text import count
 if TYPE_CHECKING:
     from mttsg_core.data.dataset import Dataset
     from mttsg_core.data.folder import DataFolder, Pair
-    from mttsg_core.evaluation.comparison import Comparison
+    from mttsg_core.evaluation.evaluation_report import EvaluationReport
     from mttsg_core.evaluation.evaluator import Evaluation
-    from mttsg_core.evaluation.figures import Measures
+    from mttsg_core.evaluation.figures import MetricConfig
     from mttsg_core.inference.grounder import Grounder
     from mttsg_core.inference.modes import Mode
 
@@ -95,12 +95,12 @@ def evaluate(
         from mttsg_core.data.folder import DataFolder
         from mttsg_core.data.predictions import write_predictions
         from mttsg_core.errors import ConfigError
-        from mttsg_core.evaluation.figures import Measures
+        from mttsg_core.evaluation.figures import MetricConfig
         from mttsg_core.inference.modes import grounding_mode
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         chosen = grounding_mode(mode)
-        measures = Measures(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
+        measures = MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict_iou, precision=True)
         need_folders(cache)
         need_two_files(out, html)
         for path in (out, html):
@@ -150,11 +150,11 @@ def _score_file(
     split: str,
     file: Path,
     reporter: Reporter,
-    measures: Measures,
+    measures: MetricConfig,
     *,
     strict: bool,
     baselines: bool,
-) -> Comparison:
+) -> EvaluationReport:
     """Score somebody's predictions."""
     from mttsg_core.data.durations import known_durations
     from mttsg_core.data.predictions import read_predictions
@@ -185,11 +185,13 @@ def _dataset(
     strict: bool,
 ) -> tuple[Dataset, int]:
     """The pairs with the features that the model expects, and how many videos failed."""
-    from mttsg_core.data.feature_lookup import find_sources
+    from mttsg_core.data.feature_lookup import resolve_splits
     from mttsg_core.errors import DataError
-    from mttsg_core.features.store import ELSEWHERE
+    from mttsg_core.features.store import EXTERNAL
 
-    sources = find_sources(folder, [split], grounder.cache, grounder.fingerprint, strict=strict, keep_absent=True)
+    sources = resolve_splits(
+        folder, [split], grounder.cache, grounder.fingerprint, strict=strict, keep_without_video=True
+    )
     options.report_problems(reporter, sources.problems)
     settings = grounder.extraction_settings() if sources.jobs else None
     failures = []
@@ -199,7 +201,7 @@ def _dataset(
     for reason in sources.unusable:
         reporter.error(reason)
     if not dataset.store.files:
-        elsewhere = grounder.fingerprint["encoder"] == ELSEWHERE
+        elsewhere = grounder.fingerprint["encoder"] == EXTERNAL
         hint = "; the model was trained on features made elsewhere" if elsewhere and not sources.unusable else ""
         raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
     return dataset, len(failures) + len(sources.unusable)
@@ -210,11 +212,11 @@ def _ground_split(
     dataset: Dataset,
     grounder: Grounder,
     reporter: Reporter,
-    measures: Measures,
+    measures: MetricConfig,
     *,
     mode: Mode,
     seed: int | None,
-) -> Comparison:
+) -> EvaluationReport:
     """The model's evaluation, and with a seed the baselines."""
     from mttsg_core.evaluation import baselines as plain
     from mttsg_core.evaluation import evaluator as evaluation
@@ -248,12 +250,12 @@ def _compare(
     reporter: Reporter,
     *,
     baselines: bool,
-) -> Comparison:
+) -> EvaluationReport:
     """The evaluation with what the training split tells: words that were seen, and the blind baselines."""
     from mttsg_core.data.durations import known_durations
     from mttsg_core.errors import DataError
     from mttsg_core.evaluation.breakdown import vocabulary
-    from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+    from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 
     training: list[Pair] = []
     if "train" in folder.splits:
@@ -263,7 +265,7 @@ def _compare(
             reporter.warn(f"{error}: nothing is taken from the training split")
     seen = vocabulary(pair.query for pair in training) if training else None
     if not baselines:
-        return Comparison(main, durations, seen_words=seen)
+        return EvaluationReport(main, durations, seen_words=seen)
     moments = [pair for pair in training if pair.moments]
     lengths = known_durations(folder, moments)
     fitted_on: str | None = "train"
@@ -276,20 +278,20 @@ def _compare(
     if unknown:
         queries = count(unknown, "query", "queries")
         reporter.warn(f"{queries} missed by the blind baselines: how long the video is, is not known")
-    return Comparison(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
+    return EvaluationReport(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
 
 
-def _write_page(path: Path, comparison: Comparison, folder: DataFolder, reporter: Reporter) -> None:
+def _write_page(path: Path, comparison: EvaluationReport, folder: DataFolder, reporter: Reporter) -> None:
     """Write the report, with pictures of the videos that are at hand."""
-    from mttsg_core.report import page, pick_cases, take_pictures
+    from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 
     cases = pick_cases(comparison)
     with reporter.progress(len(cases), "Taking pictures") as bar:
         pictures = {}
-        for key, found in take_pictures(cases, folder.find_video):
+        for key, found in take_thumbnails(cases, folder.find_video):
             pictures[key] = found
             bar.advance()
-    content = page(comparison, cases, pictures).encode("utf-8", "replace")
+    content = render_evaluation_page(comparison, cases, pictures).encode("utf-8", "replace")
     save(path, lambda part: part.write_bytes(content))
 
 

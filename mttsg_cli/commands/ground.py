@@ -13,7 +13,7 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter, exit_codes
-from mttsg_cli.ground_session import Session, write_clips, write_page
+from mttsg_cli.ground_session import Session, write_excerpts, write_page
 from mttsg_cli.model_loading import load_any
 from mttsg_cli.writers import FORMATS, default_format, is_due, need_folders, need_no_video, need_two_files, save_rows
 from mttsg_core.config import refuse_unknown
@@ -22,8 +22,8 @@ from mttsg_core.utils.text import count
 from mttsg_core.video.discovery import VideoFile, find_videos
 
 if TYPE_CHECKING:
-    from mttsg_core.data.queries import Question
-    from mttsg_core.inference.excerpts import ClipNames
+    from mttsg_core.data.queries import Query
+    from mttsg_core.inference.excerpts import ExcerptNames
 
 
 def ground(
@@ -140,7 +140,7 @@ def ground(
         if not (rows_due or page_due or clips):
             return
         from mttsg_core.data.queries import assign
-        from mttsg_core.inference.ranking import best_of_all
+        from mttsg_core.inference.ranking import best_over_videos
         from mttsg_core.utils.devices import limit_threads
 
         questions = _read_questions(queries or [], queries_file, reporter)
@@ -170,9 +170,9 @@ def ground(
         )
         limit_threads(grounder.device)
         read = session.extract(grounder, workers) if features is None else session.find_features(features)
-        found = session.ground(grounder, read, top or 1, threshold, with_curves=page_due)
+        found = session.ground(grounder, read, top or 1, threshold, with_saliency=page_due)
         if top is not None and folder:
-            found = iter(best_of_all(found, top))
+            found = iter(best_over_videos(found, top))
         lines = session.lines(found, "any video" if folder else str(video))
         begun = list(islice(lines, 1))  # not even a header is written where nothing could be read
         if begun:
@@ -184,7 +184,7 @@ def ground(
             if html is not None and page_due:
                 write_page(session, html)
             if clips is not None and names is not None:
-                write_clips(session, clips, names, workers, overwrite=overwrite)
+                write_excerpts(session, clips, names, workers, overwrite=overwrite)
         reporter.say(f"{session.figures}, {time.monotonic() - began:.1f} s")
         if session.failed:
             raise typer.Exit(SOME_FAILED if begun else UNUSABLE)
@@ -199,18 +199,18 @@ def _chosen_format(form: str | None, out: Path | None, *, as_json: bool) -> str:
     return chosen
 
 
-def _clip_names(folder: Path | None, template: str | None, video: Path) -> ClipNames | None:
+def _clip_names(folder: Path | None, template: str | None, video: Path) -> ExcerptNames | None:
     """The names of clips, if clips are wanted. Refuses a folder that cannot take them."""
     if folder is None:
         if template is not None:
             raise ConfigError("--clip-name: say where with --clips DIR")
         return None
-    from mttsg_core.inference.excerpts import ClipNames
+    from mttsg_core.inference.excerpts import ExcerptNames
 
     if video.is_dir() and _lies_in(video, folder):
         raise ConfigError(f"{folder}: clips would lie among the videos; name a folder of their own")
     folder.mkdir(parents=True, exist_ok=True)  # now, not after all the work
-    return ClipNames(**options.given(template=template))
+    return ExcerptNames(**options.given(template=template))
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
@@ -226,16 +226,16 @@ def _without(videos: list[VideoFile], clips: Path, reporter: Reporter) -> list[V
     return kept
 
 
-def _read_questions(queries: list[str], file: Path | None, reporter: Reporter) -> list[Question]:
-    from mttsg_core.data.queries import Question, parse_questions
+def _read_questions(queries: list[str], file: Path | None, reporter: Reporter) -> list[Query]:
+    from mttsg_core.data.queries import Query, parse_queries
     from mttsg_core.utils.json_lines import read_bytes
 
     if any(not query.strip() for query in queries):
         raise ConfigError("a sentence must have at least one word")
-    questions = [Question(query.strip()) for query in queries]
+    questions = [Query(query.strip()) for query in queries]
     if file is not None:
         content = sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file)
-        more, problems = parse_questions(file, content)
+        more, problems = parse_queries(file, content)
         options.report_problems(reporter, problems)
         questions += more
     if not questions:

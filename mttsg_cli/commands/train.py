@@ -19,7 +19,7 @@ from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.data.dataset import Dataset
-    from mttsg_core.data.feature_lookup import Sources
+    from mttsg_core.data.feature_lookup import ResolvedSplits
     from mttsg_core.data.folder import DataFolder
     from mttsg_core.encoders import TextEncoder
     from mttsg_core.encoders.base import Settings
@@ -133,7 +133,7 @@ def train(
         from mttsg_core.data.folder import DataFolder
         from mttsg_core.errors import ConfigError
         from mttsg_core.features.store import FeatureCache
-        from mttsg_core.report import training_page
+        from mttsg_core.report import render_training_page
         from mttsg_core.training import trainer as training
         from mttsg_core.training.tensorboard import need_tensorboard
         from mttsg_core.utils.devices import choose_device, limit_threads
@@ -176,12 +176,16 @@ def train(
                 reader=reader,
                 offline=offline,
             )
-        sources = data_sources.find_sources(
+        sources = data_sources.resolve_splits(
             folder, splits, FeatureCache(cache or default_cache()), wanted, strict=strict
         )
         options.report_problems(reporter, sources.problems)
         text = _text_encoder(data, began, text_encoder, wanted, device=str(run_device), offline=offline)
-        settings = data_sources.settings_of(wanted, device=str(run_device), offline=offline) if sources.jobs else None
+        settings = (
+            data_sources.extraction_settings_for(wanted, device=str(run_device), offline=offline)
+            if sources.jobs
+            else None
+        )
         failures = 0 if settings is None else len(run_extraction(sources.jobs, settings, reporter, workers=workers))
         network = {**tables["network"], **switches}
         max_clips = from_mapping(NetworkConfig, {**network, "clip_dim": 0, "word_dim": 0}).max_clips
@@ -204,7 +208,7 @@ def train(
         stopped = ", stopped early" if finished.stopped_early else ""
         reporter.say(f"kept epoch {finished.best_epoch}{stopped}, {finished.seconds:.0f} s of training: {model_folder}")
         write_card(model_folder, push, overwrite=overwrite)
-        page = training_page(model_folder)
+        page = render_training_page(model_folder)
         save(model_folder / _PAGE, lambda part: part.write_text(page, encoding="utf-8"))
         if as_json:
             print_json({"model": str(model_folder), "best_epoch": finished.best_epoch, **finished.metrics})
@@ -223,7 +227,7 @@ def _splits(folder: DataFolder) -> list[str]:
     return [name for name in ("train", "val") if name in folder.splits]
 
 
-def _report_unusable(sources: Sources, learned: Dataset, validation: Dataset | None, reporter: Reporter) -> int:
+def _report_unusable(sources: ResolvedSplits, learned: Dataset, validation: Dataset | None, reporter: Reporter) -> int:
     """Say which features cannot be used and what that costs each split; returns how many videos that are."""
     for reason in sources.unusable:
         reporter.error(reason)
@@ -299,16 +303,16 @@ def _text_encoder(
 ) -> TextEncoder:
     """What is asked for, or was when the run began; else what goes with the features and the data."""
     from mttsg_core.checkpoints.checkpoint import load_text_encoder
-    from mttsg_core.data.feature_lookup import usual_text_encoder
+    from mttsg_core.data.feature_lookup import default_text_encoder
     from mttsg_core.encoders import OWN_TEXT_TOWER, build_text_encoder
     from mttsg_core.errors import ConfigError
-    from mttsg_core.features.store import ELSEWHERE
+    from mttsg_core.features.store import EXTERNAL
 
     if began is not None and asked is None:
         return load_text_encoder(began.folder, began.described, device=device, offline=offline)
-    if asked == OWN_TEXT_TOWER and features["encoder"] == ELSEWHERE:
+    if asked == OWN_TEXT_TOWER and features["encoder"] == EXTERNAL:
         raise ConfigError(f"--text-encoder {asked}: the features do not say whose text tower; name the model itself")
-    text_id = usual_text_encoder(data, features) if asked is None else asked
+    text_id = default_text_encoder(data, features) if asked is None else asked
     return build_text_encoder(text_id, encoder_id=str(features["encoder"]), device=device, offline=offline)
 
 

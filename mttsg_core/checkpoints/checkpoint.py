@@ -21,7 +21,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ConfigError, ModelError, brief
 from mttsg_core.modeling.calibration import UNCALIBRATED, Calibration
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 from mttsg_core.utils.atomic import write_atomically
 
 FORMAT = 5
@@ -36,14 +36,14 @@ class Model:
         network: with trained weights.
         text_encoder: that its sentences go through.
         fingerprint: of the features that it expects.
-        longest: seconds that a video may last to be like those it was trained on; None if that is not known.
+        max_window_seconds: seconds that a video may last to be like those it was trained on; None if that is not known.
         calibration: of its scores.
     """
 
-    network: Network
+    network: MKTN
     text_encoder: TextEncoder
     fingerprint: Settings
-    longest: float | None = None
+    max_window_seconds: float | None = None
     calibration: Calibration = UNCALIBRATED
 
 
@@ -59,7 +59,7 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
         "format": FORMAT,
         "mttsg": __version__,
         "features": dict(model.fingerprint),
-        "longest": model.longest,
+        "max_window_seconds": model.max_window_seconds,
         "calibration": to_mapping(model.calibration),
         "text_encoder": model.text_encoder.id,
         "network": to_mapping(model.network.config),
@@ -71,7 +71,7 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     write_json(folder / CONFIG, described)
 
 
-def save_weights(folder: Path, network: Network) -> None:
+def save_weights(folder: Path, network: MKTN) -> None:
     """Write the weights of a network in one step."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda part: save_file(weights, part))
@@ -91,9 +91,12 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     described = read_description(folder)
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
-    longest = described.get("longest")
-    if not (longest is None or (isinstance(longest, int | float) and 0 < longest < math.inf)):
-        raise damaged_model(folder, f"'longest' in {CONFIG} is not what it should be")
+    max_window_seconds = described.get("max_window_seconds")
+    if not (
+        max_window_seconds is None
+        or (isinstance(max_window_seconds, int | float) and 0 < max_window_seconds < math.inf)
+    ):
+        raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not what it should be")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
         network.load_state_dict(load_file(folder / WEIGHTS))
@@ -101,7 +104,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
         raise damaged_model(folder, brief(error)) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
-    return Model(network.eval(), text_encoder, described["features"], longest, calibration)
+    return Model(network.eval(), text_encoder, described["features"], max_window_seconds, calibration)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, damaged_model, read_json
 from mttsg_core.config import NetworkConfig
-from mttsg_core.features.store import ELSEWHERE
+from mttsg_core.features.store import EXTERNAL
 from mttsg_core.utils.atomic import write_atomically
 
 CARD = "README.md"
@@ -106,7 +106,7 @@ def model_card(config: Mapping[str, Any], report: Mapping[str, Any], name: str) 
         report: what `report.json` holds.
         name: of the model: a folder, or `user/name` of the hub.
     """
-    use = _USE_ELSEWHERE if config["features"].get("encoder") == ELSEWHERE else _USE
+    use = _USE_ELSEWHERE if config["features"].get("encoder") == EXTERNAL else _USE
     return _CARD.format(
         title=name.rpartition("/")[2],
         base=_base_models(config),

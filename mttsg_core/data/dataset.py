@@ -13,7 +13,7 @@ from mttsg_core.errors import DataError
 from mttsg_core.features.store import VideoFeatures
 
 
-class Store(Protocol):
+class FeatureSource(Protocol):
     """Where features come from, such as a `features.FeatureStore`."""
 
     @property
@@ -36,7 +36,7 @@ class Dataset:
 
     name: str
     pairs: Sequence[Pair]
-    store: Store
+    store: FeatureSource
 
     def by_video(self) -> dict[str, list[int]]:
         """The positions in `pairs` of each video's pairs, videos in order of appearance; those with features only."""

@@ -17,12 +17,12 @@ from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionSettings, Job
-from mttsg_core.features.store import ELSEWHERE, FeatureCache, FeatureStore, read_features, same_fingerprint
+from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, read_features, same_fingerprint
 from mttsg_core.video import probe
 
 
 @dataclass
-class Sources:
+class ResolvedSplits:
     """The pairs of some splits and where the features of their videos are or will be.
 
     Attributes:
@@ -54,15 +54,15 @@ class Sources:
         return Dataset(split, self.splits[split], store)
 
 
-def find_sources(
+def resolve_splits(
     folder: DataFolder,
     splits: Sequence[str],
     cache: FeatureCache,
     wanted: Settings,
     *,
     strict: bool = False,
-    keep_absent: bool = False,
-) -> Sources:
+    keep_without_video: bool = False,
+) -> ResolvedSplits:
     """Read splits of a data folder and find the features of their videos.
 
     Features in the folder (or named when it was opened) are taken where they have the fingerprint that is wanted; other
@@ -72,22 +72,22 @@ def find_sources(
         folder: the data folder.
         splits: their names.
         cache: for features of videos.
-        wanted: the fingerprint; its encoder is `ELSEWHERE` for any features that lie in the folder.
+        wanted: the fingerprint; its encoder is `EXTERNAL` for any features that lie in the folder.
         strict: raise on the first bad row.
-        keep_absent: rows of videos that the folder does not hold are bad rows, but in their split all the same: a
+        keep_without_video: rows of videos that the folder does not hold are bad rows, but in their split all the same: a
             query that is asked of them is a miss.
 
     Raises:
         DataError: if a split is missing, or has not one good row, or a row is bad and `strict`.
         FeatureError: if all there is of a video is features made in another way, or damaged ones.
     """
-    sources = Sources()
+    sources = ResolvedSplits()
     for name in splits:
         split = folder.split(name, require_moment=True, strict=strict)
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         sources.problems += split.problems
-        pairs = sorted(split.pairs + split.absent, key=lambda pair: pair.line) if keep_absent else split.pairs
+        pairs = sorted(split.pairs + split.absent, key=lambda pair: pair.line) if keep_without_video else split.pairs
         sources.splits[name] = list(_located(folder, pairs, cache, wanted, sources))
     return sources
 
@@ -167,7 +167,7 @@ def wanted_features(
     return ExtractionSettings(**asked, offline=offline).fingerprint()
 
 
-def usual_text_encoder(data: Path, features: Settings) -> str:
+def default_text_encoder(data: Path, features: Settings) -> str:
     """What encodes the sentences where nothing is asked for, as `build_text_encoder` takes it.
 
     The text tower of a pretrained encoder; with others a file of GloVe vectors beside the annotations, or `hashed`.
@@ -176,14 +176,14 @@ def usual_text_encoder(data: Path, features: Settings) -> str:
         data: the data folder.
         features: the fingerprint of the features.
     """
-    if features["encoder"] not in (DEFAULT_ENCODER, ELSEWHERE) and "fps" in features:  # else another program made them
+    if features["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in features:  # else another program made them
         return OWN_TEXT_TOWER
     files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
     return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 
 def _located(
-    folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, wanted: Settings, sources: Sources
+    folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, wanted: Settings, sources: ResolvedSplits
 ) -> Iterator[Pair]:
     for pair in pairs:
         key = folder.video_key(pair.video)
@@ -194,10 +194,12 @@ def _located(
         yield replace(pair, video=key)
 
 
-def _locate(folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wanted: Settings, sources: Sources) -> None:
+def _locate(
+    folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wanted: Settings, sources: ResolvedSplits
+) -> None:
     """Add the features of a pair's video to `files`, and to `jobs` if they must be made."""
     features, video = folder.find_features(pair.video), folder.find_video(pair.video)
-    if wanted["encoder"] == ELSEWHERE:
+    if wanted["encoder"] == EXTERNAL:
         if features is None:
             return
         sources.files[key] = features
@@ -225,8 +227,10 @@ def _fingerprint(path: Path, key: str) -> dict[str, str | int | float] | None:
         return None
 
 
-def settings_of(wanted: Settings, *, device: str = "cpu", offline: bool = False) -> ExtractionSettings | None:
+def extraction_settings_for(
+    wanted: Settings, *, device: str = "cpu", offline: bool = False
+) -> ExtractionSettings | None:
     """How features of a fingerprint are extracted; None for features made elsewhere."""
-    if wanted["encoder"] == ELSEWHERE:
+    if wanted["encoder"] == EXTERNAL:
         return None
     return ExtractionSettings.from_fingerprint(wanted, device=device, offline=offline)

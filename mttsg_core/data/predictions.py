@@ -23,7 +23,7 @@ from mttsg_core.moments import Moment
 from mttsg_core.utils.json_lines import Problem, read_bytes, read_json_lines, write_json_lines
 
 
-class Answer(NamedTuple):
+class PredictionRow(NamedTuple):
     """The ranked moments of one query, and how the file names that query; None where it does not say."""
 
     line: int
@@ -53,7 +53,7 @@ class Predictions:
     """A predictions file: one answer a row, and what is wrong with it. A row with a problem may still be an answer."""
 
     file: Path
-    answers: list[Answer]
+    answers: list[PredictionRow]
     problems: list[Problem]
 
     @property
@@ -99,7 +99,7 @@ class Predictions:
         return Matched(moments, missing, len(self.answers) - len(used))
 
     @staticmethod
-    def _differences(answer: Answer, text: tuple[str, str], video_key: Callable[[str], str]) -> int:
+    def _differences(answer: PredictionRow, text: tuple[str, str], video_key: Callable[[str], str]) -> int:
         """How many of video and query the row names otherwise; 0 if it does not name both."""
         if answer.video is None or answer.query is None:
             return 0
@@ -113,7 +113,7 @@ def read_predictions(path: str | Path) -> Predictions:
         DataError: if the file cannot be read, or not one of its rows is a prediction.
     """
     path = Path(path)
-    answers: list[Answer] = []
+    answers: list[PredictionRow] = []
     problems: list[Problem] = []
     line_of: dict[str, int] = {}
     for entry in read_json_lines(path, read_bytes(path)):
@@ -121,7 +121,7 @@ def read_predictions(path: str | Path) -> Predictions:
             problems.append(entry)
             continue
         line, record = entry
-        read = _answer(line, record)
+        read = _prediction_row(line, record)
         if isinstance(read, str):
             problems.append(Problem(path, line, read))
             continue
@@ -138,7 +138,7 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(path, answers, problems)
 
 
-def _answer(line: int, record: Mapping[str, object]) -> tuple[Answer, list[str]] | str:
+def _prediction_row(line: int, record: Mapping[str, object]) -> tuple[PredictionRow, list[str]] | str:
     """A row's answer and what is wrong with its moments, or the reason why the row is no answer."""
     published = "pred_relevant_windows" in record
     windows = record.get("pred_relevant_windows" if published else "moments")
@@ -159,7 +159,7 @@ def _answer(line: int, record: Mapping[str, object]) -> tuple[Answer, list[str]]
         moments.append(moment)
     if not published:
         moments.sort(key=lambda moment: -moment.score)
-    return Answer(line, None if identity is None else str(identity), video, query, moments), faults
+    return PredictionRow(line, None if identity is None else str(identity), video, query, moments), faults
 
 
 def _moment(window: object) -> Moment:

@@ -13,14 +13,14 @@ from mttsg_core.video.discovery import VideoFile
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """A sentence, and the video it is asked of; None asks it of every video."""
 
     query: str
     video: str | None = None
 
 
-def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Problem]]:
+def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
     """Questions of a file: JSON objects with `query` and maybe `video`, one a line, or else plain lines.
 
     Args:
@@ -33,7 +33,7 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
     Raises:
         DataError: if there is no question at all.
     """
-    questions: list[Question] = []
+    questions: list[Query] = []
     problems: list[Problem] = []
     content = content.removeprefix(b"\xef\xbb\xbf")
     if content.lstrip().startswith(b"{"):
@@ -50,7 +50,7 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
             elif video is not None and not isinstance(video, str):
                 problems.append(Problem(path, line, "the video is not a string"))
             else:
-                questions.append(Question(query.strip(), video))
+                questions.append(Query(query.strip(), video))
     else:
         if _is_json_list(content):
             raise DataError(f"{path}: one sentence, or one JSON object, a line; not a JSON list")
@@ -61,13 +61,13 @@ def parse_questions(path: Path, content: bytes) -> tuple[list[Question], list[Pr
                 problems.append(Problem(path, number, "not in UTF-8"))
                 continue
             if sentence:
-                questions.append(Question(sentence))
+                questions.append(Query(sentence))
     if not questions:
         raise DataError(f"{path}: no sentence in it" + "".join(f" ({problem})" for problem in problems[:1]))
     return questions, problems
 
 
-def assign(questions: Sequence[Question], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
+def assign(questions: Sequence[Query], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
     """The sentences of each video, in order and each once, and the names of videos that are asked about but not there.
 
     A question names its video by its path or the last parts of that, with or without suffix: `videos/a.mp4`, `a`.

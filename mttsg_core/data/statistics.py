@@ -14,7 +14,7 @@ _QUANTILES = {"min": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "max": 1.0}
 
 
 @dataclass(frozen=True)
-class SplitOverview:
+class SplitStatistics:
     """One split. Lengths are in seconds, shares in 0..1; None where nothing is known.
 
     Args:
@@ -52,14 +52,14 @@ class SplitOverview:
 
 
 @dataclass(frozen=True)
-class Overview:
+class FolderStatistics:
     """All splits of a data folder by name, and their bad rows in the order of files and lines.
 
     `seen_in_training` names, for each other split, its videos that are in the training split too.
     """
 
     folder: Path
-    splits: dict[str, SplitOverview]
+    splits: dict[str, SplitStatistics]
     problems: list[Problem]
     seen_in_training: dict[str, list[str]]
 
@@ -75,7 +75,7 @@ class Overview:
         }
 
 
-def overview(folder: DataFolder) -> Overview:
+def overview(folder: DataFolder) -> FolderStatistics:
     """Read every split of a data folder and describe it.
 
     Raises:
@@ -84,17 +84,17 @@ def overview(folder: DataFolder) -> Overview:
     return describe(folder.path, [folder.split(name) for name in folder.splits], folder.video_key)
 
 
-def describe(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> Overview:
+def describe(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> FolderStatistics:
     """Describe the splits of a data set; `video_key` says which names are the same video."""
-    return Overview(
+    return FolderStatistics(
         path,
-        {split.name: describe_split(split, video_key) for split in splits},
+        {split.name: split_statistics(split, video_key) for split in splits},
         [problem for split in splits for problem in split.problems],
         _seen_in_training({split.name: {video_key(pair.video) for pair in split.pairs} for split in splits}),
     )
 
 
-def describe_split(split: Split, video_key: Callable[[str], str] = str) -> SplitOverview:
+def split_statistics(split: Split, video_key: Callable[[str], str] = str) -> SplitStatistics:
     """Describe the pairs of one split; `video_key` says which names are the same video."""
     videos = [video_key(pair.video) for pair in split.pairs]
     queries: dict[str, int] = {}
@@ -111,7 +111,7 @@ def describe_split(split: Split, video_key: Callable[[str], str] = str) -> Split
     ]
     words = [len(sentence.split()) for sentence in sentences]
     shared = [len(videos_of[sentence]) > 1 for sentence in sentences]
-    return SplitOverview(
+    return SplitStatistics(
         file=str(split.file),
         rows=split.rows,
         pairs=len(split.pairs),

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from mttsg_core.data.dataset import Dataset, Store
+from mttsg_core.data.dataset import Dataset, FeatureSource
 from mttsg_core.data.folder import Pair
 from mttsg_core.evaluation.evaluator import TOP, Evaluation
 from mttsg_core.features.store import VideoFeatures
@@ -25,7 +25,7 @@ _GRID = 50  # steps of a relative span's start and end, as an answer
 _CELLS = 100  # steps of the histogram over relative spans
 _LEVELS = (0.3, 0.5, 0.7)
 
-Answer = Callable[[Dataset], Evaluation]
+PredictFn = Callable[[Dataset], Evaluation]
 
 
 def relative_moments(pairs: Sequence[Pair], durations: Sequence[float | None]) -> FloatArray:
@@ -93,7 +93,7 @@ def evaluate_blind(
     return replace(like, name=name, mode=BLIND, predictions=predictions, missed=missed, nms="none")
 
 
-def evaluate_shuffled_sentences(answer: Answer, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
+def evaluate_shuffled_sentences(answer: PredictFn, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
     """The same model, asked sentences of other videos: what is left is what it knows without the sentence.
 
     Args:
@@ -110,7 +110,7 @@ def evaluate_shuffled_sentences(answer: Answer, dataset: Dataset, like: Evaluati
     return _beside(like, found, "sentences shuffled")
 
 
-def evaluate_shuffled_features(answer: Answer, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
+def evaluate_shuffled_features(answer: PredictFn, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
     """The same model, on videos whose clips are in another order: what is left needs no time. Arguments as above."""
     found = answer(replace(dataset, store=_ShuffledStore(dataset.store, seed)))
     return _beside(like, found, "features shuffled")
@@ -120,7 +120,7 @@ def evaluate_shuffled_features(answer: Answer, dataset: Dataset, like: Evaluatio
 class _ShuffledStore:
     """The features of another store with the clips of each video permuted, in the same way at every load."""
 
-    store: Store
+    store: FeatureSource
     seed: int
 
     @property

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import Pair
 from mttsg_core.errors import DataError
-from mttsg_core.evaluation.figures import DEFAULT, Measures, figure_intervals, figure_values, mean_figures
+from mttsg_core.evaluation.figures import DEFAULT, MetricConfig, figure_intervals, figure_values, mean_figures
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode
@@ -41,7 +41,7 @@ class Evaluation:
     pairs: Sequence[Pair]
     predictions: Sequence[Sequence[Moment]]
     missed: int = 0
-    measures: Measures = DEFAULT
+    measures: MetricConfig = DEFAULT
     name: str = "model"
     nms: str = "none"
 

@@ -33,7 +33,7 @@ _DRAWS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True)
-class Measures:
+class MetricConfig:
     """What is measured.
 
     Attributes:
@@ -67,10 +67,10 @@ class Measures:
         return f"R@{min(self.ns)},IoU={iou:g}"
 
 
-DEFAULT = Measures()
+DEFAULT = MetricConfig()
 
 
-def figure_values(truths: Truths, predictions: Ranked, measures: Measures) -> dict[str, FloatArray]:
+def figure_values(truths: Truths, predictions: Ranked, measures: MetricConfig) -> dict[str, FloatArray]:
     """What each query adds to each figure, (queries,) in percent; NaN where it does not count.
 
     Raises:

@@ -20,7 +20,7 @@ _RIGHT = 0.5  # IoU from which an answer counts as right
 
 
 @dataclass(frozen=True)
-class Confidence:
+class ScoreReliability:
     """Scores of the first answers on a split.
 
     Attributes:
@@ -47,7 +47,7 @@ class Confidence:
         """What turns these scores into the chance that an answer is right."""
         return fit_calibration(self.scores, self.outcomes)
 
-    def under(self, calibration: Calibration) -> Confidence:
+    def under(self, calibration: Calibration) -> ScoreReliability:
         """The same answers with calibrated scores: an order never changes, so nothing need be asked again."""
         present, absent = (calibration.apply(torch.from_numpy(part)).numpy() for part in (self.present, self.absent))
         return replace(self, present=present, absent=absent)
@@ -62,7 +62,7 @@ class Confidence:
         }
 
 
-def measure_confidence(answer: Callable[[Dataset], Evaluation], dataset: Dataset, seed: int = 0) -> Confidence:
+def measure_reliability(answer: Callable[[Dataset], Evaluation], dataset: Dataset, seed: int = 0) -> ScoreReliability:
     """Ask every sentence of another video too. One that is also written of that video is left out there.
 
     Args:
@@ -76,7 +76,7 @@ def measure_confidence(answer: Callable[[Dataset], Evaluation], dataset: Dataset
     known = {(pair.video, pair.query.lower()) for pair in dataset.pairs}
     strange = [pair for pair in asked if (pair.video, pair.query.lower()) not in known]
     absent = answer(replace(dataset, pairs=strange)).predictions if strange else []
-    return Confidence(_first_scores(own.predictions), own.first_ious >= _RIGHT, _first_scores(absent))
+    return ScoreReliability(_first_scores(own.predictions), own.first_ious >= _RIGHT, _first_scores(absent))
 
 
 def _first_scores(predictions: Sequence[Sequence[Moment]]) -> npt.NDArray[np.float64]:

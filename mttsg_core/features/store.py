@@ -35,7 +35,7 @@ from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 
 FloatFeatures = npt.NDArray[np.floating]
-ELSEWHERE = "elsewhere"  # the encoder named in the fingerprint of features that were not made here
+EXTERNAL = "elsewhere"  # the encoder named in the fingerprint of features that were not made here
 # What NumPy, zipfile, h5py and safetensors raise on damaged files, as fuzzing has shown.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError),
@@ -262,7 +262,7 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
         clips=clips,
         regions=regions,
         duration=_number(about.get("duration")),
-        fingerprint=fingerprint if isinstance(fingerprint, dict) else _elsewhere(clips, regions),
+        fingerprint=fingerprint if isinstance(fingerprint, dict) else _external_fingerprint(clips, regions),
         start=_number(about.get("start")) or 0.0,
         lost_clips=int(_number(about.get("lost_clips")) or 0),
     )
@@ -281,7 +281,7 @@ def same_fingerprint(found: Settings, wanted: Settings, what: str) -> None:
 def describe(fingerprint: Settings) -> str:
     """A fingerprint in one line."""
     rest = ", ".join(f"{key} {value}" for key, value in sorted(fingerprint.items()) if key != "encoder")
-    return f"encoder {fingerprint.get('encoder', ELSEWHERE)!r} ({rest})"
+    return f"encoder {fingerprint.get('encoder', EXTERNAL)!r} ({rest})"
 
 
 def import_hdf5() -> Any:
@@ -308,9 +308,9 @@ def _check(path: Path, clips: FloatFeatures, regions: FloatFeatures | None) -> N
         raise FeatureError(f"{path}: {len(clips)} clips, but regions of {len(regions)}")
 
 
-def _elsewhere(clips: FloatFeatures, regions: FloatFeatures | None) -> dict[str, str | int | float]:
+def _external_fingerprint(clips: FloatFeatures, regions: FloatFeatures | None) -> dict[str, str | int | float]:
     count, width = (0, 0) if regions is None else regions.shape[1:]
-    return {"encoder": ELSEWHERE, "clip_dim": clips.shape[1], "regions": count, "region_dim": width}
+    return {"encoder": EXTERNAL, "clip_dim": clips.shape[1], "regions": count, "region_dim": width}
 
 
 def _read_hdf5(path: Path, video: str) -> FloatFeatures:

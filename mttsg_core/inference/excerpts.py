@@ -18,11 +18,11 @@ from pathlib import Path
 from pebble import ProcessExpired
 
 from mttsg_core.errors import ConfigError, VideoError
-from mttsg_core.inference.ranking import Answer
+from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
 from mttsg_core.utils.processes import interrupts_held_back, worker_pool
 from mttsg_core.video.discovery import VideoFile
-from mttsg_core.video.trim import cut
+from mttsg_core.video.trim import trim
 
 FIELDS = ("video", "rank", "start", "end", "query", "score")
 NAME = "{video}_{rank}_{start}-{end}"
@@ -32,7 +32,7 @@ _BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds that cutting may take, a
 
 
 @dataclass(frozen=True)
-class Clip:
+class Excerpt:
     """The seconds of `moment` of `video` are to be at `target`."""
 
     video: Path
@@ -41,25 +41,25 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class ClipWritten:
+class ExcerptWritten:
     """A clip lies at its target; `kept` if it did before."""
 
-    clip: Clip
+    clip: Excerpt
     kept: bool = False
 
 
 @dataclass(frozen=True)
-class ClipFailed:
+class ExcerptFailed:
     """A clip could not be made."""
 
-    clip: Clip
+    clip: Excerpt
     reason: str
 
 
-ClipEvent = ClipWritten | ClipFailed
+ExcerptEvent = ExcerptWritten | ExcerptFailed
 
 
-class ClipNames:
+class ExcerptNames:
     """Names of clips by a template such as `{video}_{rank}_{start}-{end}`; safe on every system.
 
     A field may be followed by a format, as in `{rank:02}`. Times and scores have three decimals by themselves. A slash
@@ -84,11 +84,11 @@ class ClipNames:
                     raise ConfigError(f"a clip's name has no field {{{name}}}; there are {right}")
             if any(_TOO_WIDE.search(form) for _, _, form in self._parts):
                 raise ValueError("a field is too wide")
-            self.name(Answer(VideoFile(Path("v"), Path("v")), "q", 1, Moment(0, 1)), "v")
+            self.name(RankedMoment(VideoFile(Path("v"), Path("v")), "q", 1, Moment(0, 1)), "v")
         except ValueError as error:
             raise ConfigError(f"{template!r} is no name for clips: {error}") from error
 
-    def name(self, answer: Answer, video: str) -> Path:
+    def name(self, answer: RankedMoment, video: str) -> Path:
         """The path of an answer's clip below the folder, without suffix. `video` stands for the video."""
         moment = answer.moment
         texts = {"video": video, "query": _shortened(answer.query, _LONGEST_QUERY)}
@@ -104,7 +104,9 @@ class ClipNames:
         return Path(*parts or ["_"])
 
 
-def plan_clips(answers: Iterable[Answer], videos: Sequence[VideoFile], folder: Path, names: ClipNames) -> list[Clip]:
+def plan_excerpts(
+    answers: Iterable[RankedMoment], videos: Sequence[VideoFile], folder: Path, names: ExcerptNames
+) -> list[Excerpt]:
     """The clips of these answers. Each name is given once: others that would have it get a number.
 
     Args:
@@ -131,11 +133,11 @@ def plan_clips(answers: Iterable[Answer], videos: Sequence[VideoFile], folder: P
             numbers[plain] += 1
             target = base.with_name(f"{base.name}-{numbers[plain] + 1}")
         taken.add(str(target).casefold())
-        clips.append(Clip(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
+        clips.append(Excerpt(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
     return clips
 
 
-def cut_clips(clips: Sequence[Clip], *, workers: int = 1, overwrite: bool = False) -> Iterator[ClipEvent]:
+def cut_excerpts(clips: Sequence[Excerpt], *, workers: int = 1, overwrite: bool = False) -> Iterator[ExcerptEvent]:
     """Cut clips, and say of each how it went, in the order in which they finish.
 
     Args:
@@ -148,7 +150,7 @@ def cut_clips(clips: Sequence[Clip], *, workers: int = 1, overwrite: bool = Fals
         if overwrite or not clip.target.exists():
             todo.append(clip)
         else:
-            yield ClipWritten(clip, kept=True)
+            yield ExcerptWritten(clip, kept=True)
     if not todo:
         return
     processes = min(workers, len(todo))
@@ -165,32 +167,32 @@ def cut_clips(clips: Sequence[Clip], *, workers: int = 1, overwrite: bool = Fals
                 try:
                     yield future.result()
                 except FutureTimeoutError:
-                    yield ClipFailed(clip, f"not cut after {limit:.0f} s, given up")
+                    yield ExcerptFailed(clip, f"not cut after {limit:.0f} s, given up")
                 except (ProcessExpired, CancelledError):
-                    yield ClipFailed(clip, "the decoder crashed on it")
+                    yield ExcerptFailed(clip, "the decoder crashed on it")
     finally:
         for clip in todo:
             with suppress(OSError):  # there is none, or nothing could be written at all
                 _unfinished(clip).unlink()  # left by a worker that failed or was stopped
 
 
-def _cut(clip: Clip, threads: int) -> ClipEvent:
+def _cut(clip: Excerpt, threads: int) -> ExcerptEvent:
     start, end, _ = clip.moment
     part = _unfinished(clip)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        cut(clip.video, start, end, part, threads=threads)
+        trim(clip.video, start, end, part, threads=threads)
         part.replace(clip.target)
     except VideoError as error:
-        return ClipFailed(clip, error.reason)
+        return ExcerptFailed(clip, error.reason)
     except OSError as error:
-        return ClipFailed(clip, f"{clip.target} cannot be written: {error.strerror or error}")
+        return ExcerptFailed(clip, f"{clip.target} cannot be written: {error.strerror or error}")
     except MemoryError:
-        return ClipFailed(clip, "not enough memory for it")
-    return ClipWritten(clip)
+        return ExcerptFailed(clip, "not enough memory for it")
+    return ExcerptWritten(clip)
 
 
-def _unfinished(clip: Clip) -> Path:
+def _unfinished(clip: Excerpt) -> Path:
     """What a clip is called while it is written."""
     return clip.target.with_name(f".{clip.target.name}.part")
 

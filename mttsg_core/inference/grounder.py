@@ -17,11 +17,11 @@ from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
-from mttsg_core.features.store import ELSEWHERE, FeatureCache, VideoFeatures, same_fingerprint
+from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, same_fingerprint
 from mttsg_core.inference.modes import Mode, grounding_mode
-from mttsg_core.inference.predictor import NetworkScorer, Scorer
-from mttsg_core.inference.sliding_window import cut_windows, merge_curves, merge_moments, window_slices
-from mttsg_core.inference.zero_shot import ZeroShot
+from mttsg_core.inference.predictor import MKTNPredictor, Predictor
+from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
+from mttsg_core.inference.zero_shot import ZeroShotPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
@@ -40,8 +40,8 @@ class Grounder:
         offline: whether a pretrained encoder must be on this computer already.
     """
 
-    def __init__(self, scorer: Scorer, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
-        self.scorer = scorer
+    def __init__(self, predictor: Predictor, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
+        self.predictor = predictor
         self.offline = offline
         self.cache = cache or FeatureCache(default_cache())
         self._held: dict[str, Array] = {}
@@ -49,12 +49,12 @@ class Grounder:
     @property
     def fingerprint(self) -> Settings:
         """Of the features that are expected."""
-        return self.scorer.fingerprint
+        return self.predictor.fingerprint
 
     @property
     def device(self) -> torch.device:
         """Where the scorer runs."""
-        return self.scorer.device
+        return self.predictor.device
 
     @classmethod
     def load(
@@ -94,8 +94,8 @@ class Grounder:
         own = (str(loaded.fingerprint.get("encoder")), loaded.text_encoder.id)
         if named is not None and named not in own:
             raise ConfigError(f"encoder {str(encoder)!r} is {named!r}, but {folder} was trained with {own[0]!r}")
-        scorer = NetworkScorer(loaded, chosen)
-        return cls(scorer, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        predictor = MKTNPredictor(loaded, chosen)
+        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     @classmethod
     def zero_shot(
@@ -122,8 +122,8 @@ class Grounder:
         chosen = choose_device(device)
         settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
         encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline)
-        scorer = ZeroShot(encoder, settings.fingerprint(encoder), chosen)
-        return cls(scorer, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        predictor = ZeroShotPredictor(encoder, settings.fingerprint(encoder), chosen)
+        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     def ground(
         self, video: str | Path, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
@@ -156,7 +156,7 @@ class Grounder:
         Raises:
             FeatureError: if they were made elsewhere, or by an encoder that would now give other values.
         """
-        if self.fingerprint.get("encoder") == ELSEWHERE:
+        if self.fingerprint.get("encoder") == EXTERNAL:
             raise FeatureError("the model was trained on features made elsewhere: give the video's with --features")
         settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
         same_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
@@ -193,19 +193,21 @@ class Grounder:
         def windows() -> Iterator[VideoItem]:
             for features, queries in videos:
                 words = self._words(features, queries)
-                asked.append([VideoItem(window, words) for window in cut_windows(features, self.scorer.longest)])
+                asked.append(
+                    [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
+                )
                 yield from asked[-1]
 
         wanted = max(top, _OF_A_WINDOW)
         batches = _batches(windows(), at_once)
-        answers = (answer for batch in batches for answer in self.scorer.ground(batch, wanted, mode))
+        answers = (answer for batch in batches for answer in self.predictor.ground(batch, wanted, mode))
         for first in answers:
             items = asked.popleft()
             timelines = [item.features.timeline for item in items]
             by_query = zip(first, *islice(answers, len(items) - 1), strict=True)
             yield [merge_moments(timelines, moments, top) for moments in by_query]
 
-    def curves(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
+    def saliency(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """How sure it is of every clip: for each sentence (T,), the chance, 0..1, that the clip lies in its moment.
 
         What overlapping windows of a long video say of a clip is averaged. Clip t of a video covers, in seconds,
@@ -215,10 +217,10 @@ class Grounder:
             FeatureError, DataError: as `ground_features`.
         """
         words = self._words(features, queries)
-        windows = window_slices(features.timeline, self.scorer.longest)
+        windows = window_slices(features.timeline, self.predictor.max_window_seconds)
         items = (VideoItem(features.part(window), words) for window in windows)
-        curves = [curve for batch in _batches(items, _AT_ONCE) for curve in self.scorer.curves(batch)]
-        return [merge_curves(windows, of_query) for of_query in zip(*curves, strict=True)]
+        saliency = [curve for batch in _batches(items, _AT_ONCE) for curve in self.predictor.saliency(batch)]
+        return [merge_saliency(windows, of_query) for of_query in zip(*saliency, strict=True)]
 
     def _words(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """What the scorer needs to know of each sentence, once it is clear that they can be asked of the video."""
@@ -230,7 +232,7 @@ class Grounder:
         new = list(dict.fromkeys(query for query in queries if query not in self._held))
         if len(self._held) + len(new) > _SENTENCES_HELD:
             self._held, new = {}, list(dict.fromkeys(queries))
-        self._held.update(zip(new, self.scorer.encode(new), strict=True))
+        self._held.update(zip(new, self.predictor.encode(new), strict=True))
         return [self._held[query] for query in queries]
 
 

@@ -1,6 +1,6 @@
 """What answers sentences in videos of a length that it knows: the seam between the `Grounder` and its networks.
 
-A `Grounder` finds features, cuts long videos into windows and merges what is found in them; a `Scorer` sees whole
+A `Grounder` finds features, cuts long videos into windows and merges what is found in them; a `Predictor` sees whole
 videos or windows, and does not know which.
 """
 
@@ -19,7 +19,7 @@ from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.modes import Mode
 from mttsg_core.modeling.grounding_head import HeadOutput, decode
-from mttsg_core.modeling.proposals import covered_chance
+from mttsg_core.modeling.proposals import coverage_probability
 from mttsg_core.moments import Moment, Timeline
 
 _CLIPS_AT_ONCE = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
@@ -27,7 +27,7 @@ _CLIPS_AT_ONCE = 12288  # clips times queries in one step; larger tensors cost m
 _Answer = TypeVar("_Answer")
 
 
-class Scorer(Protocol):
+class Predictor(Protocol):
     """Scores the moments of videos for sentences. An answer depends on no other video."""
 
     @property
@@ -36,7 +36,7 @@ class Scorer(Protocol):
         ...
 
     @property
-    def longest(self) -> float | None:
+    def max_window_seconds(self) -> float | None:
         """Seconds of the longest video that it is made for; None if there is no limit."""
         ...
 
@@ -53,13 +53,13 @@ class Scorer(Protocol):
         """For each video and each of its sentences at most `top` moments, the best first."""
         ...
 
-    def curves(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
         """For each video and each of its sentences (T,): the chance, 0..1, that a clip lies inside the moment."""
         ...
 
 
-class NetworkScorer:
-    """A trained network as a `Scorer`.
+class MKTNPredictor:
+    """A trained network as a `Predictor`.
 
     Args:
         model: network, text encoder and what they expect.
@@ -71,16 +71,16 @@ class NetworkScorer:
         self.network = model.network.to(self.device).eval()
         self.text_encoder = model.text_encoder
         self.fingerprint = model.fingerprint
-        self.longest = model.longest
+        self.max_window_seconds = model.max_window_seconds
         self.calibration = model.calibration
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """See `Scorer.encode`."""
+        """See `Predictor.encode`."""
         return self.text_encoder.encode(queries)
 
     @torch.inference_mode()
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        """See `Scorer.ground`."""
+        """See `Predictor.ground`."""
         moments: list[list[Moment]] = []
         for head, videos in self._heads(items, mode):
             bounds, scores = decode(head, top)
@@ -88,16 +88,16 @@ class NetworkScorer:
         return _by_video(moments, items)
 
     @torch.inference_mode()
-    def curves(self, items: Sequence[VideoItem]) -> list[list[Array]]:
-        """See `Scorer.curves`."""
-        curves: list[Array] = []
+    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+        """See `Predictor.saliency`."""
+        saliency: list[Array] = []
         for head, videos in self._heads(items, "independent"):
             present = self.calibration.apply(head.presence.sigmoid())[:, None]
-            chances = (present * covered_chance(head.spans, head.mask.shape[1]).cpu()).float().numpy()
-            curves += [chance[: len(video.clips)] for chance, video in zip(chances, videos, strict=True)]
+            chances = (present * coverage_probability(head.spans, head.mask.shape[1]).cpu()).float().numpy()
+            saliency += [chance[: len(video.clips)] for chance, video in zip(chances, videos, strict=True)]
         return [
             [_stretch(curve, len(item.features.clips)) for curve in found]
-            for item, found in zip(items, _by_video(curves, items), strict=True)
+            for item, found in zip(items, _by_video(saliency, items), strict=True)
         ]
 
     def _heads(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:

@@ -11,7 +11,7 @@ from mttsg_core.video.discovery import VideoFile
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankedMoment:
     """A moment that answers a sentence. `rank` is its place among the answers to that sentence, from 1."""
 
     video: VideoFile
@@ -20,9 +20,9 @@ class Answer:
     moment: Moment
 
 
-def answers_of(
+def ranked_moments(
     video: VideoFile, queries: Sequence[str], moments: Iterable[Sequence[Moment]], threshold: float = 0.0
-) -> Iterator[Answer]:
+) -> Iterator[RankedMoment]:
     """The answers of one video, sentence by sentence.
 
     Args:
@@ -33,15 +33,15 @@ def answers_of(
     """
     for query, found in zip(queries, moments, strict=True):
         good = (moment for moment in found if moment.score >= threshold)
-        yield from (Answer(video, query, rank, moment) for rank, moment in enumerate(good, start=1))
+        yield from (RankedMoment(video, query, rank, moment) for rank, moment in enumerate(good, start=1))
 
 
-def best_of_all(answers: Iterable[Answer], top: int) -> list[Answer]:
+def best_over_videos(answers: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
     """The best `top` answers to each sentence over all videos, ranked anew; sentences in order of appearance.
 
     Of equally good ones those that come first are the better.
     """
-    by_query: dict[str, list[Answer]] = {}
+    by_query: dict[str, list[RankedMoment]] = {}
     for answer in answers:
         by_query.setdefault(answer.query, []).append(answer)
     return [

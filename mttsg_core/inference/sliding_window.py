@@ -16,27 +16,27 @@ _TOLERANCE = 1.05  # a video longer than the longest by no more than this is ask
 _AT_EDGE = 0.02  # of a window: an answer this near to where it was cut may go on beyond
 
 
-def window_slices(timeline: Timeline, longest: float | None) -> list[slice]:
+def window_slices(timeline: Timeline, max_window_seconds: float | None) -> list[slice]:
     """The clips of each window, in order; neighbours share half of theirs, and the last ends with the video.
 
     Args:
         timeline: of the video.
-        longest: seconds of a window, rounded down to whole clips, at least one; None asks every video whole.
+        max_window_seconds: seconds of a window, rounded down to whole clips, at least one; None asks every video whole.
     """
-    if longest is None or timeline.duration <= longest * _TOLERANCE:
+    if max_window_seconds is None or timeline.duration <= max_window_seconds * _TOLERANCE:
         return [slice(0, timeline.clips)]
-    length = max(1, math.floor(longest / timeline.seconds_per_clip + 1e-6))
+    length = max(1, math.floor(max_window_seconds / timeline.seconds_per_clip + 1e-6))
     last = timeline.clips - length
     return [slice(first, first + length) for first in (*range(0, last, max(1, length // 2)), last)]
 
 
-def cut_windows(features: VideoFeatures, longest: float | None) -> list[VideoFeatures]:
+def cut_windows(features: VideoFeatures, max_window_seconds: float | None) -> list[VideoFeatures]:
     """The windows of a video, each with its own place in the video's seconds; see `window_slices`.
 
     Raises:
         FeatureError: if the video's duration is not known.
     """
-    return [features.part(window) for window in window_slices(features.timeline, longest)]
+    return [features.part(window) for window in window_slices(features.timeline, max_window_seconds)]
 
 
 def merge_moments(
@@ -69,10 +69,10 @@ def merge_moments(
     return non_maximum_suppression(found, nms_iou, top, parts=cut)
 
 
-def merge_curves(windows: Sequence[slice], curves: Sequence[Array]) -> Array:
+def merge_saliency(windows: Sequence[slice], saliency: Sequence[Array]) -> Array:
     """The mean of what the windows say of each clip: (T,) from their (T_w,) each."""
     total = np.zeros((2, windows[-1].stop), dtype=np.float32)
-    for window, curve in zip(windows, curves, strict=True):
+    for window, curve in zip(windows, saliency, strict=True):
         total[:, window] += np.stack([curve, np.ones_like(curve)])
     merged: Array = total[0] / total[1]
     return merged

@@ -44,8 +44,8 @@ _MOST_PLATEAUS = 512  # the number of their runs, and the memory for these, grow
 _CANDIDATES = 256  # that come to non-maximum suppression
 
 
-class ZeroShot:
-    """A `scorer.Scorer` without any trained weights of its own.
+class ZeroShotPredictor:
+    """A `predictor.Predictor` without any trained weights of its own.
 
     A sentence is a few prompts around it, less the mean of a fixed bank of unrelated sentences; the spread of these
     is the unit of similarity. So no answer depends on what else is asked, and a video of one scene has a meaning. The
@@ -57,7 +57,7 @@ class ZeroShot:
         device: where the encoder runs; None is the CPU.
     """
 
-    longest: ClassVar[float | None] = None
+    max_window_seconds: ClassVar[float | None] = None
 
     def __init__(self, encoder: JointEncoder, fingerprint: Settings, device: torch.device | None = None) -> None:
         self.fingerprint = fingerprint
@@ -66,17 +66,17 @@ class ZeroShot:
         self._bank = self._embed(_BANK)  # (B, D)
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """See `Scorer.encode`: one direction (1, D) a sentence."""
+        """See `Predictor.encode`: one direction (1, D) a sentence."""
         if not queries:
             return []
         return [(row - self._bank.mean(axis=0))[None] for row in self._embed(queries)]
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        """See `Scorer.ground`. Sentences are asked one by one in either mode."""
+        """See `Predictor.ground`. Sentences are asked one by one in either mode."""
         return [propose_moments(self._similarity(item), item.features.timeline, top) for item in items]
 
-    def curves(self, items: Sequence[VideoItem]) -> list[list[Array]]:
-        """See `Scorer.curves`: the score of a clip, were it a moment in the midst of the whole video."""
+    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+        """See `Predictor.saliency`: the score of a clip, were it a moment in the midst of the whole video."""
         found: list[list[Array]] = []
         for item in items:
             similarity = self._similarity(item)  # (N, T)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_columns, symmetric_contrastive_loss
-from mttsg_core.modeling.proposals import coverage
+from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
+from mttsg_core.modeling.proposals import clip_occupancy
 
 _TEMPERATURE = 0.1
 
@@ -31,7 +31,7 @@ class VideoActivities(NamedTuple):
     places: Tensor
 
 
-class Activities(nn.Module):
+class ActivitySentenceAlignment(nn.Module):
     """Activities of a video and the sentences that name them."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -90,11 +90,11 @@ class Activities(nn.Module):
         vectors, places = activities.vectors.float(), activities.places.float()
         match = torch.einsum("nc,vkc->nvk", text, vectors)  # (N, V, K_e)
         scores = match.amax(-1)  # (N, V)
-        positives = own_columns(video_index, len(vectors))
+        positives = own_video_mask(video_index, len(vectors))
         loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
 
         own = match[torch.arange(len(text), device=text.device), video_index]  # (N, K_e)
-        inside = coverage(bounds, mask.shape[1]) * mask[video_index]  # (N, T)
+        inside = clip_occupancy(bounds, mask.shape[1]) * mask[video_index]  # (N, T)
         own_places = places.index_select(0, video_index)  # (N, K_e, T)
         inside_share = torch.einsum("nkt,nt->nk", own_places, inside).clamp_min(1e-6)  # (N, K_e)
         assigned = assign_by_video(-(own / _TEMPERATURE + inside_share.log()).detach(), video_index)  # (N,)

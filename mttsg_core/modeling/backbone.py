@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import AttentionPool, BiGRU, ChannelDropout, LocalBlock, masked_mean
+from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, masked_mean
 
 _TIME_FEATURES = 10
 _DEVIATION = 2.0  # deviations within a video are smaller than between videos
@@ -89,7 +89,7 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
         self.local = nn.ModuleList(LocalBlock(width, config.kernel, config.dropout) for _ in range(config.local_layers))
-        self.gru = BiGRU(width, width)
+        self.gru = BiMinGRU(width, width)
         self.out_norm = nn.LayerNorm(width)
         self.regions = RegionEncoder(config) if config.regions else None
 
@@ -150,7 +150,7 @@ class QueryEncoder(nn.Module):
         self.word_dropout = config.word_dropout
         self.input_dropout = nn.Dropout(config.word_input_dropout)
         self.project = nn.Linear(config.word_dim, config.width)
-        self.gru = BiGRU(config.width, config.width)
+        self.gru = BiMinGRU(config.width, config.width)
         self.pool = AttentionPool(config.width)
         self.norm = nn.LayerNorm(config.width)
         self.dropout = ChannelDropout(config.dropout)

@@ -26,10 +26,10 @@ from mttsg_core.modeling.layers import (
     contrastive_loss,
     masked_mean,
     masked_softmax,
-    own_columns,
+    own_video_mask,
     symmetric_contrastive_loss,
 )
-from mttsg_core.modeling.proposals import coverage, shared_coverage, span_iou
+from mttsg_core.modeling.proposals import clip_occupancy, shared_occupancy, span_iou
 
 _TEMPERATURE = 0.1
 _SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
@@ -37,7 +37,7 @@ _CLIPS = 16  # others that a clip of the moment is told from
 _STRETCHES = 8  # random stretches of its own video that a sentence is told from
 
 
-class SeenClips(NamedTuple):
+class QueryConditionedClips(NamedTuple):
     """Clips in the common space, as queries see them: with what they look at in the regions.
 
     Attributes:
@@ -49,7 +49,7 @@ class SeenClips(NamedTuple):
     mask: Tensor
 
 
-class ContrastTerms(NamedTuple):
+class ContrastLosses(NamedTuple):
     """The terms of L_CL, scalars."""
 
     moment: Tensor
@@ -58,7 +58,7 @@ class ContrastTerms(NamedTuple):
     intra: Tensor
 
 
-class Contrast(nn.Module):
+class CrossModalContrast(nn.Module):
     """The common space of clips and sentences."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -75,11 +75,13 @@ class Contrast(nn.Module):
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def as_seen(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> SeenClips:
+    def as_seen(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> QueryConditionedClips:
         """Clips (..., T, C) with what queries look at in their regions (..., T, H * D_o), if any; mask (..., T)."""
-        return SeenClips(clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask)
+        return QueryConditionedClips(
+            clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask
+        )
 
-    def evidence(self, own: SeenClips, sentence: Tensor) -> Tensor:
+    def evidence(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
         """How well each clip matches: N queries' own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
         match = torch.einsum("ntc,nc->nt", normalize(own.vectors, dim=-1), text)  # (N, T)
@@ -91,7 +93,7 @@ class Contrast(nn.Module):
         """Sentences s (N, D) in the common space, of length 1: (N, C)."""
         return normalize(self.text_side(sentence).float(), dim=-1)
 
-    def scores(self, own: SeenClips, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
+    def scores(self, own: QueryConditionedClips, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
         """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
         Args:
@@ -100,14 +102,14 @@ class Contrast(nn.Module):
             sentences: (N, C) the same, encoded without dropout.
             bounds: (N, 2).
         """
-        inside = coverage(bounds, own.mask.shape[1]) * own.mask  # (N, T)
+        inside = clip_occupancy(bounds, own.mask.shape[1]) * own.mask  # (N, T)
         pairs = _pooled(inside, own.vectors.float()) + sentences  # (N, C)
         return 0.5 * views @ pairs.T
 
     def terms(
         self,
-        everywhere: SeenClips,
-        own: SeenClips,
+        everywhere: QueryConditionedClips,
+        own: QueryConditionedClips,
         words: Tensor,
         word_mask: Tensor,
         sentence: Tensor,
@@ -116,7 +118,7 @@ class Contrast(nn.Module):
         sentences: Tensor,
         false_pairs: Tensor,
         false_videos: Tensor,
-    ) -> ContrastTerms:
+    ) -> ContrastLosses:
         """The losses of a batch.
 
         Args:
@@ -134,9 +136,9 @@ class Contrast(nn.Module):
         text = self.directions(sentence)
         clips, there = everywhere.vectors.float(), everywhere.mask  # (N or 1, V, T', C), (V, T')
         own_clips, own_mask = own.vectors.float(), own.mask  # (N, T, C), (N, T)
-        inside = coverage(bounds, own_mask.shape[1]) * own_mask  # (N, T)
+        inside = clip_occupancy(bounds, own_mask.shape[1]) * own_mask  # (N, T)
         scores = text @ _pooled(inside, own_clips).T  # (N, N)
-        anywhere = shared_coverage(bounds, sentences, own_mask.shape[1])  # (N, T)
+        anywhere = shared_occupancy(bounds, sentences, own_mask.shape[1])  # (N, T)
         same_video, same = video_index[:, None] == video_index, sentences[:, None] == sentences
         overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
         positives = same | (same_video & (overlap >= _SAME))
@@ -146,9 +148,9 @@ class Contrast(nn.Module):
         moment = moment + self._stretches(text, scores.diagonal(), own_clips, own_mask, bounds, same)
         own_match = torch.einsum("nc,ntc->nt", text, normalize(own_clips, dim=-1)) / _TEMPERATURE  # (N, T)
         match = torch.einsum("nc,nvtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T')
-        own_videos = own_columns(video_index, len(there))
+        own_videos = own_video_mask(video_index, len(there))
         elsewhere = there & ~(own_videos | false_videos)[..., None]  # (N, V, T')
-        return ContrastTerms(
+        return ContrastLosses(
             moment,
             self._clips(own_match, own_mask, inside, anywhere, match, elsewhere),
             self._videos(match, there, clips, text, own_videos, false_videos),
@@ -159,7 +161,7 @@ class Contrast(nn.Module):
         """A sentence with its moment against random stretches of the same video that are none of its moments."""
         clips = mask.sum(1)[:, None, None]
         drawn = torch.rand(len(text), _STRETCHES, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
-        weights = coverage(drawn, own.shape[1]) * mask[:, None]  # (N, S, T)
+        weights = clip_occupancy(drawn, own.shape[1]) * mask[:, None]  # (N, S, T)
         scores = torch.einsum("nsc,nc->ns", normalize(weights @ own, dim=-1), text)  # (N, S)
         overlap = span_iou(drawn[:, None], bounds[None, :, None]) * same[..., None]  # (N, N, S)
         other = overlap.amax(1) < _OTHER  # (N, S)

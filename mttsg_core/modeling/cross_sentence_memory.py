@@ -35,7 +35,7 @@ _TEMPERATURE = 0.1
 _EMPTY, _UNKNOWN = -1, -2  # origins of a place in the queue without an entry, and of an entry without a known one
 
 
-class MinedQueries(NamedTuple):
+class EnrichedQueries(NamedTuple):
     """N queries after mining. Attributes: words (N, L, D), sentence s' (N, D), gate g (N, D)."""
 
     words: Tensor
@@ -43,7 +43,7 @@ class MinedQueries(NamedTuple):
     gate: Tensor
 
 
-class Mining(nn.Module):
+class CrossSentenceMemory(nn.Module):
     """What other pairs know about a query, by way of a memory."""
 
     queue: Tensor
@@ -81,7 +81,7 @@ class Mining(nn.Module):
         *,
         joint: bool = False,
         strangers: bool = False,
-    ) -> MinedQueries:
+    ) -> EnrichedQueries:
         """words (N, L, D) and sentences s (N, D) about clips F (V, T, D) with mask (V, T).
 
         Args:
@@ -105,7 +105,7 @@ class Mining(nn.Module):
         mined = self.norm(sentence + gate * (near + far))  # (N, D)
         if learning:
             self.remember(entries, None if origins is None else origins[:, 0])
-        return MinedQueries(words + self.to_words(mined)[:, None], mined, gate)
+        return EnrichedQueries(words + self.to_words(mined)[:, None], mined, gate)
 
     def entries(self, sentence: Tensor, clips: Tensor, mask: Tensor, groups: QueryGroups) -> Tensor:
         """m (N, D): each sentence with what it attends to in its own video."""

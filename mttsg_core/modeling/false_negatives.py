@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mttsg_core.modeling.layers import own_columns
+from mttsg_core.modeling.layers import own_video_mask
 
 ALPHA = 2.0
 _NEW_SHARE = 0.7  # of the newly solved threshold
@@ -132,11 +132,11 @@ class FalseNegatives(NamedTuple):
 
 def no_false_negatives(video_index: Tensor, videos: int) -> FalseNegatives:
     """Every negative stays: adaptive selection switched off."""
-    count, own = len(video_index), own_columns(video_index, videos)
+    count, own = len(video_index), own_video_mask(video_index, videos)
     return FalseNegatives(own.new_zeros(count, count), torch.zeros_like(own), (~own).float())
 
 
-class Negatives(nn.Module):
+class FalseNegativeFilter(nn.Module):
     """Finds false negatives of a batch by how well its sentences match its pairs, and says how many it found."""
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class Negatives(nn.Module):
             lowest = scores.new_full((len(scores), videos), -1)
             return lowest.scatter_reduce(1, video_index.expand_as(scores), values.to(scores.dtype), "amax")
 
-        elsewhere, alike = ~own_columns(video_index, videos), best(same) > 0  # (N, V)
+        elsewhere, alike = ~own_video_mask(video_index, videos), best(same) > 0  # (N, V)
         return FalseNegatives(
             pairs,
             self.threshold.dropped(best(scores), elsewhere) & alike,

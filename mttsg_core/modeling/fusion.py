@@ -45,7 +45,7 @@ class Fusion(nn.Module):
         return self.out_dropout(self.norm(fused)) * groups.of_video(videos.mask)[..., None]
 
 
-class RegionLook(nn.Module):
+class RegionCrossAttention(nn.Module):
     """Each query looks at the regions of every clip, with several heads, and brings back what it sees there.
 
     Keys and values are the regions themselves: each head has a query of its own, so that all the work on regions

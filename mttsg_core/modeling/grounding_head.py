@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import BiGRU, ChannelDropout, masked_softmax
-from mttsg_core.modeling.proposals import choose_spans, span_edges, span_sum
+from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_softmax
+from mttsg_core.modeling.proposals import proposal_edges, proposal_sum, select_proposals
 
 _SHORTEST = 0.05  # clip units that an answer lasts at least
 _GEOMETRY = 6
@@ -48,7 +48,7 @@ class GroundingHead(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.head_width
-        self.gru = BiGRU(width, width)
+        self.gru = BiMinGRU(width, width)
         self.dropout = ChannelDropout(config.dropout)
         self.norm = nn.LayerNorm(width)
         self.clip_scores = nn.Linear(width, 3)
@@ -62,11 +62,11 @@ class GroundingHead(nn.Module):
         """fused (N, T, D_h), mask (N, T), durations (N,) of the videos in seconds."""
         hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
-        first, last = span_edges(mask.shape[1], mask.device)
+        first, last = proposal_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)
-        parts = span_sum(self.span_parts(hidden), mask)  # (N, P, D_s)
+        parts = proposal_sum(self.span_parts(hidden), mask)  # (N, P, D_s)
         joint = self.span_score(nn.functional.gelu(parts + self.geometry(_geometry(first, last, clips, durations))))
-        spans = (joint + span_sum(scores, mask)).squeeze(-1).float()
+        spans = (joint + proposal_sum(scores, mask)).squeeze(-1).float()
         lowest = torch.finfo(spans.dtype).min / 8
         return HeadOutput(
             spans=spans.masked_fill(last > clips[:, None], lowest),
@@ -113,16 +113,16 @@ def decode(output: HeadOutput, top: int) -> tuple[Tensor, Tensor]:
     """The best moments of N queries: bounds (N, top, 2) in clip units, 0..T, and scores (N, top), 0 where none is left.
 
     A score is the chance that the video shows what the query describes, times the chance that, if so, the true moment
-    overlaps the answer by half. See `spans.choose_spans` for how answers are chosen.
+    overlaps the answer by half. See `spans.select_proposals` for how answers are chosen.
     """
-    bounds = refined_bounds(output)
-    chosen, scores = choose_spans(output.spans, bounds, top)
+    bounds = refined_spans(output)
+    chosen, scores = select_proposals(output.spans, bounds, top)
     return bounds.gather(1, chosen[..., None].expand(-1, -1, 2)), scores * output.presence.sigmoid()[:, None]
 
 
-def refined_bounds(output: HeadOutput) -> Tensor:
+def refined_spans(output: HeadOutput) -> Tensor:
     """Every candidate moved by the offsets of its first and last clip: (N, P, 2) in clip units, inside the video."""
-    first, last = span_edges(output.mask.shape[1], output.mask.device)
+    first, last = proposal_edges(output.mask.shape[1], output.mask.device)
     clips = output.mask.sum(1, keepdim=True).float()
     start, end = first.float().expand(len(clips), -1), last.float().expand(len(clips), -1)  # (N, P)
     if output.offsets is not None:

@@ -66,7 +66,7 @@ class LocalBlock(nn.Module):
         return (x + self.dropout(self.mix(nn.functional.gelu(hidden)))) * there
 
 
-class BiGRU(nn.Module):
+class BiMinGRU(nn.Module):
     """A bidirectional minimal GRU over ragged sequences: (B, T, D_in) to (B, T, width), zero where the mask is False.
 
     Feng et al., "Were RNNs All We Needed?" (arXiv 2410.01201): h_t = k_t h_{t-1} + (1 - k_t) tanh(W x_t + b) with
@@ -200,6 +200,6 @@ def symmetric_contrastive_loss(logits: Tensor, positives: Tensor, negatives: Ten
     return 0.5 * (ahead + back)
 
 
-def own_columns(video_index: Tensor, videos: int) -> Tensor:
+def own_video_mask(video_index: Tensor, videos: int) -> Tensor:
     """(N, V) True at each query's own video."""
     return video_index[:, None] == torch.arange(videos, device=video_index.device)

@@ -10,15 +10,15 @@ from torch.nn.functional import normalize
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch
-from mttsg_core.modeling.activity_sentence import Activities, VideoActivities
+from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
-from mttsg_core.modeling.contrastive import Contrast, SeenClips
-from mttsg_core.modeling.cross_sentence_memory import Mining
-from mttsg_core.modeling.false_negatives import FalseNegatives, Negatives, no_false_negatives
-from mttsg_core.modeling.fusion import Fusion, RegionLook
+from mttsg_core.modeling.contrastive import CrossModalContrast, QueryConditionedClips
+from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
+from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
+from mttsg_core.modeling.fusion import Fusion, RegionCrossAttention
 from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput
 from mttsg_core.modeling.layers import QueryGroups, drawn_steps
-from mttsg_core.modeling.object_phrase import Objects
+from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 
 _SEEN_CLIPS = 8  # clips of every video that each query of a batch looks at in training
 
@@ -60,7 +60,7 @@ class PreparedVideos(NamedTuple):
         )
 
 
-class Meeting(NamedTuple):
+class FusedQueries(NamedTuple):
     """N queries, each met with its video.
 
     Attributes:
@@ -71,12 +71,12 @@ class Meeting(NamedTuple):
     """
 
     fused: Tensor
-    own: SeenClips | None
+    own: QueryConditionedClips | None
     phrases: Tensor | None
     gate: Tensor | None
 
 
-class NetworkOutput(NamedTuple):
+class MKTNOutput(NamedTuple):
     """The head's answer for N queries, and what it was made of.
 
     Attributes:
@@ -89,10 +89,10 @@ class NetworkOutput(NamedTuple):
     head: HeadOutput
     videos: PreparedVideos
     queries: EncodedQueries
-    meeting: Meeting
+    meeting: FusedQueries
 
 
-class Network(nn.Module):
+class MKTN(nn.Module):
     """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only.
 
     Each of the paper's modules is None where it is switched off.
@@ -103,16 +103,16 @@ class Network(nn.Module):
         self.config = config
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
-        self.look = RegionLook(config) if config.regions else None
+        self.look = RegionCrossAttention(config) if config.regions else None
         self.fusion = Fusion(config)
         self.head = GroundingHead(config)
-        self.contrast = Contrast(config) if config.contrast else None
-        self.mining = Mining(config) if config.mining else None
-        self.objects = Objects(config) if config.objects else None
-        self.activities = Activities(config) if config.activities else None
-        self.negatives = Negatives() if config.negatives else None
+        self.contrast = CrossModalContrast(config) if config.contrast else None
+        self.mining = CrossSentenceMemory(config) if config.mining else None
+        self.objects = ObjectPhraseAlignment(config) if config.objects else None
+        self.activities = ActivitySentenceAlignment(config) if config.activities else None
+        self.negatives = FalseNegativeFilter() if config.negatives else None
 
-    def forward(self, batch: Batch, *, joint: bool = False) -> NetworkOutput:
+    def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
         """See `Batch` for the shapes, and `ground` for `joint`."""
         queries = self.query_encoder(batch.words, batch.word_mask)._replace(
             origins=batch.origins_asked(batch.origins, batch.video_index)
@@ -136,7 +136,7 @@ class Network(nn.Module):
         video_index: Tensor,
         *,
         joint: bool = False,
-    ) -> NetworkOutput:
+    ) -> MKTNOutput:
         """Boundaries of N queries, each in the video that `video_index` (N,) names.
 
         Args:
@@ -148,10 +148,10 @@ class Network(nn.Module):
         meeting = self._meet(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
         head: HeadOutput = self.head(meeting.fused, encoded.mask[video_index], encoded.durations[video_index])
-        return NetworkOutput(head, videos, queries, meeting)
+        return MKTNOutput(head, videos, queries, meeting)
 
     def presence(self, videos: PreparedVideos, strangers: EncodedQueries, video_index: Tensor) -> Tensor:
-        """Logits (N,) of videos showing queries that they are known not to show; see `Mining` for strangers."""
+        """Logits (N,) of videos showing queries that they are known not to show; see `CrossSentenceMemory` for strangers."""
         fused = self._meet(videos, strangers, video_index, strangers=True).fused
         return self.head.presence_of(fused, videos.encoded.mask[video_index])
 
@@ -163,7 +163,7 @@ class Network(nn.Module):
         *,
         joint: bool = False,
         strangers: bool = False,
-    ) -> Meeting:
+    ) -> FusedQueries:
         """Each query with its video, by way of every module that is on.
 
         What is mined is for the head alone: all that compares queries with videos compares them as they were asked.
@@ -199,9 +199,9 @@ class Network(nn.Module):
             evidence.append(self.objects.evidence(videos.objects, phrases, groups))
         if self.activities is not None and videos.activities is not None:
             evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
-        return Meeting(self.fusion(encoded, taught, groups, evidence), own, phrases, gate)
+        return FusedQueries(self.fusion(encoded, taught, groups, evidence), own, phrases, gate)
 
-    def everywhere(self, output: NetworkOutput) -> SeenClips:
+    def everywhere(self, output: MKTNOutput) -> QueryConditionedClips:
         """Clips of all the videos as each query sees them, in the space of the contrast.
 
         Returns:
@@ -221,7 +221,7 @@ class Network(nn.Module):
         return self.contrast.as_seen(clips[drawn], seen, encoded.mask[drawn])
 
     @torch.no_grad()
-    def false_negatives(self, output: NetworkOutput, batch: Batch) -> FalseNegatives:
+    def false_negatives(self, output: MKTNOutput, batch: Batch) -> FalseNegatives:
         """Which sentences of a batch likely fit other videos' pairs; none where `negatives` is switched off."""
         if self.negatives is None or batch.bounds is None:
             return no_false_negatives(batch.video_index, len(batch.clips))
@@ -236,6 +236,6 @@ class Network(nn.Module):
         return found
 
 
-def build_network(config: NetworkConfig) -> Network:
+def build_network(config: NetworkConfig) -> MKTN:
     """The network of a config, with fresh weights."""
-    return Network(config)
+    return MKTN(config)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_columns, symmetric_contrastive_loss
-from mttsg_core.modeling.proposals import shared_coverage
+from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
+from mttsg_core.modeling.proposals import shared_occupancy
 
 _TEMPERATURE = 0.1
 _WIDEST = 3  # words of a phrase
@@ -44,7 +44,7 @@ class Prototypes(nn.Module):
         return prototypes
 
 
-class Objects(nn.Module):
+class ObjectPhraseAlignment(nn.Module):
     """Phrases of the sentences find objects in the clips."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -108,7 +108,7 @@ class Objects(nn.Module):
         step = -(-mask.shape[1] // _CLIPS)
         objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
         bounds = bounds / step
-        inside = (shared_coverage(bounds, sentences, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
+        inside = (shared_occupancy(bounds, sentences, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
         nowhere = (~mask * _LOWEST).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
         columns = []
         for part, padding in zip(objects.flatten(1, 2).split(_CHUNK), nowhere.split(_CHUNK), strict=True):
@@ -116,7 +116,7 @@ class Objects(nn.Module):
             cosines = torch.baddbmm(padding[:, None], every, part.transpose(1, 2))  # (V', N * K_w, T * K_o)
             columns.append(cosines.max(-1).values.unflatten(1, phrases.shape[:2]).mean(-1).T)  # (N, V')
         scores = torch.cat(columns, dim=1)  # (N, V)
-        positives = own_columns(video_index, len(objects))
+        positives = own_video_mask(video_index, len(objects))
         loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
         return loss + self._when(objects, mask, phrases, video_index, inside) + _APART * self._closeness(phrases)
 

@@ -22,7 +22,7 @@ NMS_IOU = 0.5  # two answers to one query overlap at most so much
 Layout = list[tuple[int, int]]
 
 
-class Choice(NamedTuple):
+class SelectedProposals(NamedTuple):
     """The best candidates of N queries, the best first.
 
     Attributes:
@@ -34,7 +34,7 @@ class Choice(NamedTuple):
     score: Tensor
 
 
-def span_layout(clips: int) -> Layout:
+def proposal_layout(clips: int) -> Layout:
     """(length, step) of each group of candidates, in clips. A longer video has the groups of a shorter one first."""
     layout: Layout = []
     length = 1
@@ -44,15 +44,17 @@ def span_layout(clips: int) -> Layout:
     return layout
 
 
-def span_edges(clips: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """First clip and one past the last clip of every candidate, (P,) each, in the order of `span_layout`."""
-    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in span_layout(clips)]
-    lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, span_layout(clips), strict=True)]
+def proposal_edges(clips: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """First clip and one past the last clip of every candidate, (P,) each, in the order of `proposal_layout`."""
+    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in proposal_layout(clips)]
+    lengths = [
+        torch.full_like(first, length) for first, (length, _) in zip(firsts, proposal_layout(clips), strict=True)
+    ]
     first = torch.cat(firsts)
     return first, first + torch.cat(lengths)
 
 
-def span_sum(parts: Tensor, mask: Tensor) -> Tensor:
+def proposal_sum(parts: Tensor, mask: Tensor) -> Tensor:
     """For every candidate: what its first clip says, what its last clip says, and the mean of what all its clips say.
 
     Args:
@@ -65,11 +67,11 @@ def span_sum(parts: Tensor, mask: Tensor) -> Tensor:
     there = mask[..., None].to(parts.dtype)
     at_start, at_end, inside = (parts * there).chunk(3, dim=-1)
     total = functional.pad(inside.cumsum(1), (0, 0, 1, 0))  # (N, T + 1, D)
-    result: Tensor = _SpanSum.apply(at_start, at_end, total, span_layout(mask.shape[1]))  # type: ignore[no-untyped-call]
+    result: Tensor = _ProposalSum.apply(at_start, at_end, total, proposal_layout(mask.shape[1]))  # type: ignore[no-untyped-call]
     return result
 
 
-class _SpanSum(torch.autograd.Function):
+class _ProposalSum(torch.autograd.Function):
     """By slices, forward and backward: gathering the same entries takes several times as long."""
 
     @staticmethod
@@ -102,7 +104,7 @@ class _SpanSum(torch.autograd.Function):
         return at_start, at_end, total, None
 
 
-def choose_spans(logits: Tensor, bounds: Tensor, top: int) -> Choice:
+def select_proposals(logits: Tensor, bounds: Tensor, top: int) -> SelectedProposals:
     """The candidates of largest expected utility under the distribution over all, none overlapping a better one.
 
     The utility of an answer is 1/2 IoU + 1/4 [IoU >= 0.5] + 1/4 [IoU >= 0.7]: taking its expectation instead of the
@@ -114,11 +116,11 @@ def choose_spans(logits: Tensor, bounds: Tensor, top: int) -> Choice:
         top: K, answers a query.
     """
     every = bounds.expand(len(logits), -1, -1)
-    parts = [_choose(*some, top) for some in zip(logits.split(_COMPARED), every.split(_COMPARED), strict=True)]
-    return Choice(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    parts = [_select(*some, top) for some in zip(logits.split(_COMPARED), every.split(_COMPARED), strict=True)]
+    return SelectedProposals(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _choose(logits: Tensor, bounds: Tensor, top: int) -> Choice:
+def _select(logits: Tensor, bounds: Tensor, top: int) -> SelectedProposals:
     considered = min(_CONSIDERED, logits.shape[1])
     believed = _believed(logits, bounds[..., 1] - bounds[..., 0])  # (N, P)
     best, index = believed.topk(considered, dim=-1)  # (N, C)
@@ -139,7 +141,7 @@ def _choose(logits: Tensor, bounds: Tensor, top: int) -> Choice:
         near = overlap.gather(1, place[..., None].expand(-1, -1, considered)).squeeze(1) > NMS_IOU
         free = free & ~near
     # The first has the largest utility but need not have the largest chance; ranks and scores must not disagree.
-    return Choice(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
+    return SelectedProposals(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
 
 
 def _believed(logits: Tensor, lengths: Tensor) -> Tensor:
@@ -155,14 +157,14 @@ def span_iou(first: Tensor, second: Tensor) -> Tensor:
     return overlap / union.clamp_min(1e-6)
 
 
-def coverage(bounds: Tensor, clips: int) -> Tensor:
+def clip_occupancy(bounds: Tensor, clips: int) -> Tensor:
     """How much of each clip lies in the spans (..., 2) in clip units: (..., T) between 0 and 1."""
     clip = torch.arange(clips, device=bounds.device)
     covered = torch.minimum(clip + 1, bounds[..., 1:]) - torch.maximum(clip, bounds[..., :1])
     return covered.clamp(0, 1)
 
 
-def shared_coverage(bounds: Tensor, sentences: Tensor, clips: int) -> Tensor:
+def shared_occupancy(bounds: Tensor, sentences: Tensor, clips: int) -> Tensor:
     """How much of each clip lies in any true moment of the same sentence.
 
     Args:
@@ -173,14 +175,14 @@ def shared_coverage(bounds: Tensor, sentences: Tensor, clips: int) -> Tensor:
     Returns:
         (N, T) between 0 and 1.
     """
-    own = coverage(bounds, clips)  # (N, T)
+    own = clip_occupancy(bounds, clips)  # (N, T)
     rows = sentences[:, None].expand_as(own)
     return torch.zeros_like(own).scatter_reduce(0, rows, own, "amax").gather(0, rows)
 
 
-def covered_chance(logits: Tensor, clips: int) -> Tensor:
+def coverage_probability(logits: Tensor, clips: int) -> Tensor:
     """The chance that each clip lies in the moment: the share of the distribution (N, P) that covers it, (N, T)."""
-    first, last = span_edges(clips, logits.device)
+    first, last = proposal_edges(clips, logits.device)
     weight = _believed(logits, last - first).softmax(-1)
     change = weight.new_zeros(len(weight), clips + 1).index_add(1, first, weight).index_add(1, last, -weight)
     return change.cumsum(-1)[:, :clips].clamp(0, 1)

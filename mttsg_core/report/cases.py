@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mttsg_core.data.folder import Pair
-from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.moments import Moment
 
 SHOWN = 20  # queries of each sort
@@ -40,7 +40,7 @@ class Case:
         return max([*ends, self.duration or 0.0])
 
 
-def pick_cases(comparison: Comparison, shown: int = SHOWN) -> list[Case]:
+def pick_cases(comparison: EvaluationReport, shown: int = SHOWN) -> list[Case]:
     """The worst queries, the worst first, then the best, the best first; none twice.
 
     By the IoU of the first answer. Of equally bad answers the surest comes first, and those without an answer last: a

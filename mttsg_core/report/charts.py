@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 
 from mttsg_core.evaluation.breakdown import GroupFigures
-from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.evaluation.metrics import best_ious, recall_at
 from mttsg_core.modeling.calibration import Bin
 from mttsg_core.moments import FloatArray
@@ -41,7 +41,7 @@ def iou_histogram(ious: FloatArray) -> str:
     return _figure("Histogram of the IoU of each first answer", "IoU of the first answer", ticks, "".join(bars))
 
 
-def recall_curves(comparison: Comparison) -> str:
+def recall_curves(comparison: EvaluationReport) -> str:
     """Recall over IoU, with its legend: R@n of the main evaluation for every n, R@1 of each baseline."""
     main = comparison.main
     truths = [pair.moments for pair in main.pairs]

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from mttsg_core.evaluation.baselines import BLIND
-from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.moments import Moment
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import breakdown_plot, iou_histogram, recall_curves
 from mttsg_core.report.escape import clean, clock, percent
 from mttsg_core.report.layout import frame, section
-from mttsg_core.report.thumbnails import Picture
+from mttsg_core.report.thumbnails import Thumbnail
 from mttsg_core.utils.text import count
 
 
-def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, Sequence[Picture]]) -> str:
+def render_evaluation_page(
+    comparison: EvaluationReport, cases: Sequence[Case], pictures: Mapping[int, Sequence[Thumbnail]]
+) -> str:
     """The whole report.
 
     Args:
@@ -41,7 +43,7 @@ def page(comparison: Comparison, cases: Sequence[Case], pictures: Mapping[int, S
     return frame(title, intro, "".join(sections), "This page loads nothing and runs no script.")
 
 
-def _figures(comparison: Comparison) -> str:
+def _figures(comparison: EvaluationReport) -> str:
     """The tables of recall and of precision, one row an evaluation, and what their figures mean."""
     names = list(comparison.main.metrics)
     precision = [name for name in names if name.startswith("mAP")]
@@ -56,7 +58,7 @@ def _figures(comparison: Comparison) -> str:
     return f'{"".join(tables)}<p class="note">{clean(" ".join([*notes, comparison.fit]))}</p>'
 
 
-def _table(comparison: Comparison, names: Sequence[str], label: str) -> str:
+def _table(comparison: EvaluationReport, names: Sequence[str], label: str) -> str:
     head = "".join(f'<th scope="col">{_figure_name(name)}</th>' for name in names)
     rows = []
     for other in comparison.evaluations:
@@ -86,7 +88,7 @@ def _figure_name(name: str) -> str:
     return f"{clean(first)}<br>{'@' if mark == '@' else ''}{clean(rest)}" if mark else clean(first)
 
 
-def _overlap(comparison: Comparison) -> str:
+def _overlap(comparison: EvaluationReport) -> str:
     return (
         '<div class="pair"><figure><figcaption>IoU of each first answer</figcaption>'
         f"{iou_histogram(comparison.main.first_ious)}</figure>"
@@ -94,7 +96,7 @@ def _overlap(comparison: Comparison) -> str:
     )
 
 
-def _breakdown(comparison: Comparison) -> str:
+def _breakdown(comparison: EvaluationReport) -> str:
     figure = comparison.main.measures.headline
     kinds = groupby(comparison.breakdown, key=lambda group: group.kind)
     plots = "".join(breakdown_plot(list(groups), figure) for _, groups in kinds)
@@ -111,7 +113,7 @@ def _legend() -> str:
     )
 
 
-def _case(case: Case, pictures: Mapping[int, Sequence[Picture]]) -> str:
+def _case(case: Case, pictures: Mapping[int, Sequence[Thumbnail]]) -> str:
     """A query: its sentence, its pictures, and its true moments and answers on a time line."""
     extent = case.extent
     lanes = [_lane("true", "truth", [Moment(*span) for span in case.pair.moments], extent)]

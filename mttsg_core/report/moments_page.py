@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from mttsg_core.encoders.base import Array
-from mttsg_core.inference.ranking import Answer
+from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Timeline
 from mttsg_core.report.escape import clean, clock
 from mttsg_core.report.layout import frame, section
@@ -24,15 +24,15 @@ _BEST = 20  # answers to a sentence that are listed over all videos
 
 
 @dataclass(frozen=True)
-class AskedVideo:
+class GroundedVideo:
     """A video and, for each sentence asked of it, its curve: (T,) in 0..1, a value a clip of the time line."""
 
     video: VideoFile
     timeline: Timeline
-    curves: Mapping[str, Array]
+    saliency: Mapping[str, Array]
 
 
-def moments_page(videos: Sequence[AskedVideo], answers: Sequence[Answer], place: Path) -> str:
+def render_moments_page(videos: Sequence[GroundedVideo], answers: Sequence[RankedMoment], place: Path) -> str:
     """The whole page. It plays the videos where they lie.
 
     Args:
@@ -40,10 +40,10 @@ def moments_page(videos: Sequence[AskedVideo], answers: Sequence[Answer], place:
         answers: the moments, of each sentence the best first.
         place: where the page will be, for links to the videos that still work when both are moved.
     """
-    found: dict[tuple[VideoFile, str], list[Answer]] = {}
+    found: dict[tuple[VideoFile, str], list[RankedMoment]] = {}
     for answer in answers:
         found.setdefault((answer.video, answer.query), []).append(answer)
-    queries = list(dict.fromkeys(query for asked in videos for query in asked.curves))
+    queries = list(dict.fromkeys(query for asked in videos for query in asked.saliency))
     answered = {video for video, _ in found}
     shown = [asked for asked in videos if asked.video in answered or len(videos) == 1]
     ids = {asked.video: f"v{number}" for number, asked in enumerate(shown)}
@@ -68,9 +68,9 @@ def link(path: Path, place: Path) -> str:
 
 
 def _video(
-    asked: AskedVideo,
+    asked: GroundedVideo,
     name: str,
-    found: Mapping[tuple[VideoFile, str], Sequence[Answer]],
+    found: Mapping[tuple[VideoFile, str], Sequence[RankedMoment]],
     place: Path,
     *,
     whole: bool,
@@ -79,7 +79,7 @@ def _video(
     address = clean(link(asked.video.path, place))
     sentences = "".join(
         _sentence(query, curve, asked.timeline, found.get((asked.video, query), ()), name)
-        for query, curve in asked.curves.items()
+        for query, curve in asked.saliency.items()
         if whole or (asked.video, query) in found
     )
     shown = clean(asked.video.name.as_posix())
@@ -91,7 +91,7 @@ def _video(
     )
 
 
-def _sentence(query: str, curve: Array, timeline: Timeline, answers: Sequence[Answer], video: str) -> str:
+def _sentence(query: str, curve: Array, timeline: Timeline, answers: Sequence[RankedMoment], video: str) -> str:
     """A sentence, its curve with the moments marked, and a button for each."""
     scale = 100 / timeline.duration
     extent = f'data-start="{timeline.start:.3f}" data-length="{timeline.duration:.3f}"'
@@ -110,7 +110,7 @@ def _sentence(query: str, curve: Array, timeline: Timeline, answers: Sequence[An
     )
 
 
-def _best(query: str, answers: Sequence[Answer], ids: Mapping[VideoFile, str]) -> str:
+def _best(query: str, answers: Sequence[RankedMoment], ids: Mapping[VideoFile, str]) -> str:
     """A sentence's best answers over all videos."""
     best = sorted((answer for answer in answers if answer.query == query), key=lambda answer: -answer.moment.score)
     buttons = "".join(
@@ -122,7 +122,7 @@ def _best(query: str, answers: Sequence[Answer], ids: Mapping[VideoFile, str]) -
     )
 
 
-def _button(answer: Answer, video: str, before: str = "") -> str:
+def _button(answer: RankedMoment, video: str, before: str = "") -> str:
     moment = answer.moment
     return (
         f'<button type="button" aria-pressed="false" data-video="{video}" data-start="{moment.start:.3f}" '

@@ -29,7 +29,7 @@ _TIME_LIMIT = 30.0  # seconds a video
 _UNREADABLE = (VideoError, OSError, ValueError, ArithmeticError, MemoryError)
 
 
-class Picture(NamedTuple):
+class Thumbnail(NamedTuple):
     """A frame: what it is of, its time in seconds, its size in pixels, and the JPEG file as base64."""
 
     label: str
@@ -48,9 +48,9 @@ def wanted_times(case: Case) -> list[tuple[str, float]]:
     return times
 
 
-def take_pictures(
+def take_thumbnails(
     cases: Sequence[Case], find_video: Callable[[str], Path | None], time_limit: float = _TIME_LIMIT
-) -> Iterator[tuple[int, list[Picture]]]:
+) -> Iterator[tuple[int, list[Thumbnail]]]:
     """The number of each case and its pictures; none where its video is not at hand or cannot be read.
 
     Args:
@@ -79,7 +79,7 @@ def take_pictures(
                 yield case.number, []
 
 
-def read_pictures(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Picture]:
+def read_thumbnails(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Thumbnail]:
     """Pictures of a video at the times wanted, in that order; none of a frame that cannot be decoded.
 
     Raises:
@@ -89,11 +89,11 @@ def read_pictures(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Pictu
     width = min(_LARGEST_WIDTH, max(1, round(info.width / info.height * _HEIGHT)))
     size = (max(2, width // 2 * 2), _HEIGHT)
     order = sorted(range(len(wanted)), key=lambda place: wanted[place][1])
-    found: dict[int, Picture] = {}
+    found: dict[int, Thumbnail] = {}
     for chunk in sample(info, [wanted[place][1] for place in order], size, threads=1):
         for row, time, frame in zip(chunk.indices, chunk.times, chunk.frames, strict=True):
             place = order[int(row)]
-            found[place] = Picture(wanted[place][0], float(time), *size, encode_jpeg(frame))
+            found[place] = Thumbnail(wanted[place][0], float(time), *size, encode_jpeg(frame))
     return [found[place] for place in sorted(found)]
 
 
@@ -109,8 +109,8 @@ def encode_jpeg(frame: np.ndarray) -> str:
     return base64.b64encode(target.getvalue()).decode("ascii")
 
 
-def _read(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Picture]:
+def _read(path: Path, wanted: Sequence[tuple[str, float]]) -> list[Thumbnail]:
     try:
-        return read_pictures(path, wanted)
+        return read_thumbnails(path, wanted)
     except _UNREADABLE:
         return []

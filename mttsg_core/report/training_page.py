@@ -20,7 +20,7 @@ _HEADLINES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 _BESIDE_LOSSES = ("total", "phi", "dropped", "gate")
 
 
-def training_page(folder: Path) -> str:
+def render_training_page(folder: Path) -> str:
     """The report of a finished model folder.
 
     Raises:

@@ -25,7 +25,7 @@ _LEFT = 1 / 3  # of a video, at least, when a moment is erased
 _PIECE = (0.2, 0.6)  # length of the other video's piece, relative to the window
 
 
-def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
+def temporal_crop(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     """A window of the video that holds one of its moments, drawn at random, whole. The other queries stay if they can.
 
     Args:
@@ -48,7 +48,7 @@ def cut_window(item: VideoItem, generator: np.random.Generator) -> VideoItem:
     return VideoItem(features, words, (inside - first)[visible], origins, item.shown)
 
 
-def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
+def temporal_concat(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
     """The video with a piece of another one, at the same rate, before it or after it.
 
     The queries of the other video whose moment the piece shows are asked too, but for those that both have.
@@ -73,7 +73,7 @@ def join_piece(item: VideoItem, other: VideoItem, generator: np.random.Generator
     return VideoItem(joined, [*item.words, *words], bounds, [*item.origins, *origins], [*item.shown, *other.shown])
 
 
-def erase_moment(item: VideoItem, whole: VideoItem, generator: np.random.Generator) -> VideoItem:
+def remove_moment(item: VideoItem, whole: VideoItem, generator: np.random.Generator) -> VideoItem:
     """The video without one of its moments: what described it is absent now. Moments that were cut into leave.
 
     A video of which less than a third would be left, or in which no other moment would, stays as it is.

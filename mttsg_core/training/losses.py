@@ -14,8 +14,8 @@ from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.false_negatives import FalseNegatives
 from mttsg_core.modeling.grounding_head import HeadOutput
 from mttsg_core.modeling.layers import masked_log_softmax, masked_mean, masked_softmax
-from mttsg_core.modeling.mktn import Network, NetworkOutput
-from mttsg_core.modeling.proposals import shared_coverage, span_edges, span_iou
+from mttsg_core.modeling.mktn import MKTN, MKTNOutput
+from mttsg_core.modeling.proposals import proposal_edges, shared_occupancy, span_iou
 
 _SHARPNESS = 10.0  # of the target over spans: softmax of the overlap times this
 _SPREAD = 0.1  # of the soft boundary labels, in lengths of the moment
@@ -37,7 +37,7 @@ class Losses(NamedTuple):
     statistics: dict[str, Tensor]
 
 
-def objective(network: Network, output: NetworkOutput, batch: Batch, config: LossConfig) -> Losses:
+def objective(network: MKTN, output: MKTNOutput, batch: Batch, config: LossConfig) -> Losses:
     """L = L_CL + lambda L_1 + gamma L_2 + mu L_3, with the weights of `config`.
 
     Args:
@@ -61,7 +61,7 @@ def objective(network: Network, output: NetworkOutput, batch: Batch, config: Los
 
 
 def module_terms(
-    network: Network, output: NetworkOutput, batch: Batch, config: LossConfig, false: FalseNegatives
+    network: MKTN, output: MKTNOutput, batch: Batch, config: LossConfig, false: FalseNegatives
 ) -> dict[str, Tensor]:
     """The terms of the modules that are on."""
     if batch.bounds is None:
@@ -97,7 +97,7 @@ def module_terms(
     return terms
 
 
-def presence_term(network: Network, output: NetworkOutput, batch: Batch, false: FalseNegatives) -> Tensor:
+def presence_term(network: MKTN, output: MKTNOutput, batch: Batch, false: FalseNegatives) -> Tensor:
     """Queries in their own video against queries in one that does not show them.
 
     The latter are those that the batch names, and some of its queries with another of its videos each.
@@ -144,7 +144,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor, sentences: Tensor) -> dict
         sentences: (N,) equal where moments have one sentence: its clips inside are those of all of them.
     """
     mask = head.mask
-    first, last = span_edges(mask.shape[1], mask.device)
+    first, last = proposal_edges(mask.shape[1], mask.device)
     valid = last <= mask.sum(1, keepdim=True)  # (N, P)
     overlap = span_iou(torch.stack([first, last], -1).float(), bounds[:, None])  # (N, P)
     target = masked_softmax(overlap * _SHARPNESS, valid)
@@ -157,7 +157,7 @@ def grounding_terms(head: HeadOutput, bounds: Tensor, sentences: Tensor) -> dict
     there = mask[..., None]
     labels = masked_softmax(-0.5 * (distance / (_SPREAD * length.clamp_min(2))) ** 2, there, dim=1)
     log_edges = masked_log_softmax(head.boundaries.float(), there, dim=1)
-    covered = shared_coverage(bounds, sentences, mask.shape[1])  # (N, T)
+    covered = shared_occupancy(bounds, sentences, mask.shape[1])  # (N, T)
     inside = functional.binary_cross_entropy_with_logits(head.inside.float(), covered, reduction="none")
     terms = {
         "span": -(target * log_spans).sum(-1).mean(),

@@ -15,15 +15,15 @@ from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
 from mttsg_core.features.store import same_fingerprint
-from mttsg_core.modeling.mktn import Network
-from mttsg_core.training.augmentation import cut_window, erase_moment, join_piece
+from mttsg_core.modeling.mktn import MKTN
+from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
 
 _SORTED = 4  # batches whose videos are sorted by length among them, so that little is padded, at most
 _OF_EPOCH = 4  # of so many batches of an epoch, one: else the same videos would always stand together
 _STATISTICS_VIDEOS = 200  # the mean and spread of the features are taken from so many videos, at most
 
 
-class Examples:
+class TrainingSampler:
     """The training pairs, ready to be drawn: by video, with word vectors and true bounds in clip units."""
 
     def __init__(self, dataset: Dataset, text_encoder: TextEncoder) -> None:
@@ -56,7 +56,7 @@ class Examples:
         if not self.videos:
             raise DataError(f"{dataset.name}: no pair to learn from")
 
-    def longest(self) -> float:
+    def max_window_seconds(self) -> float:
         """Seconds of the longest video, but for outliers: at most twice what nine tenths of the videos stay below."""
         seconds = [self.store.load(video).timeline.duration for video in self.videos]
         return float(min(max(seconds), 2 * np.quantile(seconds, 0.9)))
@@ -67,7 +67,7 @@ class Examples:
         regions, region_dim = (0, 0) if features.regions is None else features.regions.shape[1:]
         return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
 
-    def fit_statistics(self, network: Network) -> None:
+    def fit_statistics(self, network: MKTN) -> None:
         """Give the network the mean and spread of the features, from videos spread over the whole set."""
         sample = self.videos[:: -(-len(self.videos) // _STATISTICS_VIDEOS)]
         encoder = network.video_encoder
@@ -93,12 +93,12 @@ class Examples:
         item = self._some(video, config, generator)
         change = generator.random()
         if change < config.cut + config.join:
-            item = cut_window(item, generator)
+            item = temporal_crop(item, generator)
         elif change < config.cut + config.join + config.erase:
-            item = erase_moment(item, self._asked(video, range(len(self.words[video]))), generator)
+            item = remove_moment(item, self._asked(video, range(len(self.words[video]))), generator)
         if config.cut <= change < config.cut + config.join and len(others) > 1:
             other = generator.choice([other for other in others if other != video])
-            item = join_piece(item, self._some(other, config, generator), generator)
+            item = temporal_concat(item, self._some(other, config, generator), generator)
         return item
 
     def _some(self, video: int, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:

@@ -32,14 +32,14 @@ from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.evaluation.evaluator import evaluate
-from mttsg_core.evaluation.reliability import measure_confidence
+from mttsg_core.evaluation.reliability import measure_reliability
 from mttsg_core.features.store import same_fingerprint
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.calibration import UNCALIBRATED
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 from mttsg_core.training.losses import objective
-from mttsg_core.training.sampler import Examples
+from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.devices import half_precision
 
@@ -141,7 +141,7 @@ def train(
     config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
     if validation is not None:
         same_fingerprint(validation.fingerprint, training.fingerprint, validation.name)
-    examples = Examples(training, text_encoder)
+    examples = TrainingSampler(training, text_encoder)
     sizes = examples.feature_sizes()
     torch.manual_seed(config.seed)
     net = build_network(NetworkConfig(**{**(network or {}), **sizes, "word_dim": text_encoder.dim})).to(device)
@@ -156,7 +156,7 @@ def train(
         "text_encoder": text_encoder.id,
         "pairs": len(training.pairs),
     }
-    model = Model(net, text_encoder, training.fingerprint, examples.longest())
+    model = Model(net, text_encoder, training.fingerprint, examples.max_window_seconds())
     if resume:
         run.restore(folder, started)
         _keep_log(folder / LOG, run.progress.epoch)
@@ -175,7 +175,7 @@ def train(
         examples.clipped,
         examples.outside,
     )
-    grounder = Grounder(NetworkScorer(replace(model, network=run.averaged), device))
+    grounder = Grounder(MKTNPredictor(replace(model, network=run.averaged), device))
     for epoch in range(progress.epoch + 1, epochs + 1):
         if progress.best_epoch and validation and epoch - progress.best_epoch > config.patience_for(epochs):
             break
@@ -223,8 +223,8 @@ def _calibrate(folder: Path, validation: Dataset, device: torch.device, about: M
     Both are measured on the validation split, from which the two numbers of the calibration are taken.
     """
     model = replace(load_model(folder), calibration=UNCALIBRATED)
-    grounder = Grounder(NetworkScorer(model, device))
-    raw = measure_confidence(lambda dataset: evaluate(grounder, dataset), validation)
+    grounder = Grounder(MKTNPredictor(model, device))
+    raw = measure_reliability(lambda dataset: evaluate(grounder, dataset), validation)
     calibration = raw.calibration()
     save_description(folder, replace(model, calibration=calibration), about)
     return {"raw": raw.as_dict(), "calibrated": raw.under(calibration).as_dict()}
@@ -233,7 +233,7 @@ def _calibrate(folder: Path, validation: Dataset, device: torch.device, about: M
 class _Run:
     """A network in training: weights, their running average, optimiser, schedule and progress."""
 
-    def __init__(self, network: Network, config: TrainingConfig, steps: int, device: torch.device) -> None:
+    def __init__(self, network: MKTN, config: TrainingConfig, steps: int, device: torch.device) -> None:
         self.network = network
         self.config = config
         self.device = device
@@ -252,15 +252,15 @@ class _Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
 
     @property
-    def averaged(self) -> Network:
+    def averaged(self) -> MKTN:
         """The network with the running average of the weights: the one that is validated and kept."""
-        return cast(Network, self.average.module)
+        return cast(MKTN, self.average.module)
 
     def rate(self) -> float:
         """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def epoch(self, examples: Examples, epoch: int, loss: LossConfig) -> tuple[dict[str, float], float]:
+    def epoch(self, examples: TrainingSampler, epoch: int, loss: LossConfig) -> tuple[dict[str, float], float]:
         """Train on every video once; returns the mean of each loss term and of the gradient's norm."""
         torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
         self.network.train()

@@ -36,8 +36,8 @@ _SOUND_SLACK = 0.02  # seconds by which sound may be off its time stamps before 
 _Samples = npt.NDArray[np.float32]
 
 
-class Clip:
-    """Takes decoded frames of a video in their order and writes those of one span. Made by `new_clip`."""
+class Mp4Writer:
+    """Takes decoded frames of a video in their order and writes those of one span. Made by `open_mp4_writer`."""
 
     def __init__(self, pictures: _Pictures, sound: _Sound | None) -> None:
         self._pictures, self._sound = pictures, sound
@@ -58,14 +58,14 @@ class Clip:
 
 
 @contextmanager
-def new_clip(
+def open_mp4_writer(
     target: Path,
     stream: VideoStream,
     sound: AudioStream | None,
     picture: av.VideoFrame,
     span: tuple[float, float],
     threads: int | None,
-) -> Iterator[Clip]:
+) -> Iterator[Mp4Writer]:
     """A clip to be filled; finished on leaving.
 
     Args:
@@ -78,7 +78,7 @@ def new_clip(
     """
     with av.open(str(target.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         pictures = _Pictures(container, stream, picture, span, threads)
-        clip = Clip(pictures, None if sound is None else _Sound(container, sound, span))
+        clip = Mp4Writer(pictures, None if sound is None else _Sound(container, sound, span))
         yield clip
         clip.finish()
 

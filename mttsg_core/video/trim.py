@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from mttsg_core.errors import CorruptVideoError, UnsupportedVideoError
 from mttsg_core.video.container import open_video, packets, time_base_of, timestamp
-from mttsg_core.video.mp4_writer import new_clip
+from mttsg_core.video.mp4_writer import open_mp4_writer
 from mttsg_core.video.probe import to_seconds
 
 _STEPS_BACK = (1.0, 20.0, None)  # seconds before the span from which to look for a keyframe; None: the file's beginning
@@ -26,7 +26,7 @@ _SOUND_BEHIND = 3.0  # seconds by which sound may lie behind its pictures in the
 _Decoded = tuple[float | None, "av.VideoFrame | av.AudioFrame"]
 
 
-def cut(path: Path, start: float, end: float, target: Path, *, threads: int | None = None) -> None:
+def trim(path: Path, start: float, end: float, target: Path, *, threads: int | None = None) -> None:
     """Write the seconds `start` .. `end` of a video, encoded anew, so that it begins and ends there and at no keyframe.
 
     The first picture is the one on screen at `start`, each keeps its own time, and the last stays until `end`. Sound
@@ -59,9 +59,9 @@ def cut(path: Path, start: float, end: float, target: Path, *, threads: int | No
                 if not isinstance(picture, av.VideoFrame) or (back is not None and (time is None or time > start)):
                     continue  # it began too late
                 try:
-                    with new_clip(target, stream, sound, picture, (start, end), threads) as clip:
+                    with open_mp4_writer(target, stream, sound, picture, (start, end), threads) as writer:
                         for time, frame in chain(begin, frames):
-                            clip.add(time, frame)
+                            writer.add(time, frame)
                 except av.error.FFmpegError as error:
                     if isinstance(error, OSError):
                         raise

@@ -22,7 +22,7 @@ from mttsg_core.checkpoints import hub
 from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, load_model
 from mttsg_core.checkpoints.model_card import CARD, model_card, write_card
 from mttsg_core.errors import ConfigError, ModelError
-from mttsg_core.features.store import ELSEWHERE
+from mttsg_core.features.store import EXTERNAL
 from mttsg_core.utils import hf_hub as downloads
 from tests.conftest import Mttsg
 from tests.helpers.tiny import model_folder
@@ -311,7 +311,7 @@ def test_a_damaged_report_is_named(server: Hub, folder: Path) -> None:
 
 def test_the_card_of_a_model_without_validation_or_of_features_made_elsewhere(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
-    config["features"] = {"encoder": ELSEWHERE, "clip_dim": 6}
+    config["features"] = {"encoder": EXTERNAL, "clip_dim": 6}
     text = model_card(config, {**REPORT_OF, "validation": {}, "intervals": {}}, "m")
     assert "no validation split" in text
     assert "--model m --features FEATURES" in text

@@ -87,7 +87,7 @@ def test_another_text_encoder(
     assert ran.code == 0, ran.err
     about = json.loads((tmp_path / "model" / "config.json").read_text())
     assert about["text_encoder"] == find_files(str(models["bert"])).id
-    assert Grounder.load(tmp_path / "model", device="cpu").scorer.encode(["a person"])[0].shape == (4, 32)
+    assert Grounder.load(tmp_path / "model", device="cpu").predictor.encode(["a person"])[0].shape == (4, 32)
 
 
 def test_features_go_to_another_computer(

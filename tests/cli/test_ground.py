@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mttsg_core.features.store import ELSEWHERE, write_features
+from mttsg_core.features.store import EXTERNAL, write_features
 from tests.conftest import Mttsg, read_terminal, start_mttsg
 from tests.helpers.tiny import CLIP_DIM, model_folder
 
@@ -238,7 +238,7 @@ class TestFeaturesMadeElsewhere:
 
     @pytest.fixture
     def model(self, tmp_path: Path) -> Path:
-        made = {"encoder": ELSEWHERE, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
+        made = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
         return model_folder(tmp_path / "m", regions=False, fingerprint=made)
 
     def test_with_the_video_for_its_duration(self, mttsg: Mttsg, model: Path, clip: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import srt
 import webvtt
 
-from mttsg_cli.writers import FORMATS, Absent, Row, write_rows
+from mttsg_cli.writers import FORMATS, NoAnswer, Row, write_rows
 from tests.cli.test_ground import COLUMNS, QUERY, check, tsv
 from tests.conftest import Mttsg
 
@@ -127,11 +127,11 @@ class TestWriter:
 
     def test_only_a_table_shows_what_is_absent(self) -> None:
         stream = io.StringIO()
-        write_rows([*self.ROWS, Absent("a dog", "any video")], "table", stream)
+        write_rows([*self.ROWS, NoAnswer("a dog", "any video")], "table", stream)
         assert re.search(r"a dog +not in any video", stream.getvalue())
         for form in set(FORMATS) - {"table"}:
             stream = io.StringIO()
-            write_rows([*self.ROWS, Absent("a dog", "any video")], form, stream)
+            write_rows([*self.ROWS, NoAnswer("a dog", "any video")], form, stream)
             assert stream.getvalue() == self.write(form, *self.ROWS)
 
     def test_a_table_has_the_answers(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 import srt
 import webvtt
 
-from mttsg_core.features.store import ELSEWHERE
+from mttsg_core.features.store import EXTERNAL
 from mttsg_core.video import probe
 from tests.conftest import Mttsg, Ran
 from tests.helpers.tiny import CLIP_DIM, model_folder
@@ -169,7 +169,7 @@ class TestClips:
         assert "--clips" in ran.errors[0]
 
     def test_a_moment_that_cannot_be_cut_costs_only_itself(self, mttsg: Mttsg, clip: Path, tmp_path: Path) -> None:
-        made = {"encoder": ELSEWHERE, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
+        made = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
         model = model_folder(tmp_path / "m", regions=False, fingerprint=made)
         videos, given = tmp_path / "v", tmp_path / "f"
         videos.mkdir()
@@ -190,7 +190,7 @@ class TestClips:
 
 
 def test_features_that_are_missing_cost_their_video(mttsg: Mttsg, folder: Path, tmp_path: Path) -> None:
-    made = {"encoder": ELSEWHERE, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
+    made = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
     model = model_folder(tmp_path / "m", regions=False, fingerprint=made)
     given = tmp_path / "f"
     given.mkdir()

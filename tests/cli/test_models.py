@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.features.store import ELSEWHERE, read_features
+from mttsg_core.features.store import EXTERNAL, read_features
 from tests.cli.test_ground import QUERY
 from tests.conftest import Mttsg
 from tests.helpers.tiny import CLIP_DIM, model_folder
@@ -83,7 +83,7 @@ def test_word_vectors_are_known_by_the_name_of_their_file(mttsg: Mttsg, clip: Pa
 
 
 def test_features_made_elsewhere_have_no_rate(mttsg: Mttsg, clip: Path, tmp_path: Path) -> None:
-    made = {"encoder": ELSEWHERE, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
+    made = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
     model = model_folder(tmp_path / "m", regions=False, fingerprint=made)
     for option, value in (("--fps", "2"), ("--encoder", "classic")):
         ran = mttsg("ground", clip, QUERY, "--model", model, "--features", tmp_path, option, value)

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from mttsg_core.data.feature_lookup import (
+    default_text_encoder,
+    extraction_settings_for,
     features_at_hand,
-    find_sources,
-    settings_of,
-    usual_text_encoder,
+    resolve_splits,
     wanted_features,
 )
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.errors import DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, extract
-from mttsg_core.features.store import ELSEWHERE, FeatureCache
+from mttsg_core.features.store import EXTERNAL, FeatureCache
 from tests.helpers.tiny import write_rows
 from tests.helpers.video_files import write_video
 
-ANY = {"encoder": ELSEWHERE}
+ANY = {"encoder": EXTERNAL}
 SETTINGS = ExtractionSettings()
 
 
@@ -43,7 +43,7 @@ def videos(tmp_path: Path) -> Path:
 
 def test_videos_go_through_the_cache(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
-    sources = find_sources(DataFolder.open(videos), ["train", "val"], cache, SETTINGS.fingerprint())
+    sources = resolve_splits(DataFolder.open(videos), ["train", "val"], cache, SETTINGS.fingerprint())
     assert [pair.video for pair in sources.splits["train"]] == ["a", "a", "b"]
     assert [pair.video for pair in sources.splits["val"]] == ["b"]
     assert len(sources.problems) == 2
@@ -64,15 +64,15 @@ def test_features_in_the_folder_are_used_if_they_were_made_as_wanted(videos: Pat
     list(extract([type(job)(job.video, target)], SETTINGS))
     folder = DataFolder.open(videos)
     assert features_at_hand(folder, ["train"]) == SETTINGS.fingerprint()
-    same = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint())
+    same = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint())
     assert same.files["a"] == target
     assert [job.video.name for job in same.jobs] == ["b.mp4"]
-    other = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), ExtractionSettings(fps=3).fingerprint())
+    other = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), ExtractionSettings(fps=3).fingerprint())
     assert sorted(job.video.name for job in other.jobs) == ["a.mp4", "b.mp4"]
 
 
 def _jobs(folder: DataFolder, tmp_path: Path) -> list:  # type: ignore[type-arg]
-    return find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint()).jobs
+    return resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint()).jobs
 
 
 def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path, tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path
     folder = DataFolder.open(videos, elsewhere)
     made = features_at_hand(folder, ["train"])
     assert made is not None
-    assert made["encoder"] == ELSEWHERE
-    assert settings_of(made) is None
-    sources = find_sources(folder, ["train"], FeatureCache(tmp_path / "c"), made)
+    assert made["encoder"] == EXTERNAL
+    assert extraction_settings_for(made) is None
+    sources = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), made)
     assert sources.jobs == []
     store = sources.dataset("train", 8).store
     assert store.load("a").duration == pytest.approx(2.0)  # of the video
@@ -97,7 +97,8 @@ def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path
 def test_rows_of_absent_videos_are_kept_when_asked(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c")
     few, all_ = (
-        find_sources(DataFolder.open(videos), ["train"], cache, ANY, keep_absent=kept) for kept in (False, True)
+        resolve_splits(DataFolder.open(videos), ["train"], cache, ANY, keep_without_video=kept)
+        for kept in (False, True)
     )
     assert few.problems == all_.problems
     assert [pair.video for pair in few.splits["train"]] == ["a", "a", "b"]
@@ -113,7 +114,7 @@ def test_features_in_the_folder_are_wanted_unless_others_are_asked_for(videos: P
     np.save(videos / "features" / "a.npy", np.zeros((4, 8), np.float32))
     folder = DataFolder.open(videos)
     made = wanted_features(folder, ["train"])
-    assert made["encoder"] == ELSEWHERE
+    assert made["encoder"] == EXTERNAL
     assert wanted_features(folder, ["train"], fps=3) == ExtractionSettings(fps=3).fingerprint()
     assert wanted_features(folder, ["train"], named=True, fps=3) == made
     with pytest.raises(FeatureError, match="classic"):
@@ -121,27 +122,27 @@ def test_features_in_the_folder_are_wanted_unless_others_are_asked_for(videos: P
 
 
 def test_the_usual_text_encoder_goes_with_the_features_and_the_data(tmp_path: Path) -> None:
-    assert usual_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
-    assert usual_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
-    assert usual_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # whose text tower is not known
+    assert default_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
+    assert default_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
+    assert default_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # whose text tower is not known
     (tmp_path / "glove.txt").touch()
     for features in (ANY, SETTINGS.fingerprint()):
-        assert usual_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
+        assert default_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
     (tmp_path / "glove.more.txt").touch()
-    assert usual_text_encoder(tmp_path, ANY) == "hashed"
+    assert default_text_encoder(tmp_path, ANY) == "hashed"
 
 
 def test_settings_come_back_from_their_fingerprint() -> None:
-    assert settings_of(SETTINGS.fingerprint()) == SETTINGS
-    assert settings_of(ANY) is None
+    assert extraction_settings_for(SETTINGS.fingerprint()) == SETTINGS
+    assert extraction_settings_for(ANY) is None
 
 
 def test_a_split_without_a_good_row_or_that_is_missing(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c")
     with pytest.raises(DataError, match="no split 'test'"):
-        find_sources(DataFolder.open(videos), ["test"], cache, ANY)
+        resolve_splits(DataFolder.open(videos), ["test"], cache, ANY)
     with pytest.raises(DataError, match=r"train\.jsonl:[45]: "):
-        find_sources(DataFolder.open(videos), ["train"], cache, ANY, strict=True)
+        resolve_splits(DataFolder.open(videos), ["train"], cache, ANY, strict=True)
     write_rows(videos / "train.jsonl", [row("absent")])
     with pytest.raises(DataError, match="no usable row"):
-        find_sources(DataFolder.open(videos), ["train"], cache, ANY)
+        resolve_splits(DataFolder.open(videos), ["train"], cache, ANY)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.data.queries import Question, assign, parse_questions
+from mttsg_core.data.queries import Query, assign, parse_queries
 from mttsg_core.errors import DataError
 from mttsg_core.video.discovery import VideoFile, find_videos
 
@@ -17,15 +17,15 @@ FILE = Path("q.txt")
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_plain_lines(mark: bytes, newline: bytes) -> None:
     content = mark + newline.join([b" person opens door ", b"", "die Tür, \u5f00".encode(), b"-dash"])
-    questions, problems = parse_questions(FILE, content)
-    assert questions == [Question("person opens door"), Question("die Tür, 开"), Question("-dash")]
+    questions, problems = parse_queries(FILE, content)
+    assert questions == [Query("person opens door"), Query("die Tür, 开"), Query("-dash")]
     assert problems == []
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b"\n  "])
 def test_json_lines(mark: bytes) -> None:
     content = mark + b'{"query": " a b ", "video": "v.mp4", "id": 3}\n\n{"query": "c"}'
-    assert parse_questions(FILE, content) == ([Question("a b", "v.mp4"), Question("c")], [])
+    assert parse_queries(FILE, content) == ([Query("a b", "v.mp4"), Query("c")], [])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_json_lines(mark: bytes) -> None:
 )
 def test_a_bad_line_is_a_problem_and_the_others_are_questions(line: str) -> None:
     content = f'{{"query": "good"}}\n{line}\n{{"query": "fine"}}\n'.encode()
-    questions, problems = parse_questions(FILE, content)
+    questions, problems = parse_queries(FILE, content)
     assert [question.query for question in questions] == ["good", "fine"]
     assert [str(problem).startswith("q.txt:2: ") for problem in problems] == [True]
 
@@ -52,29 +52,29 @@ def test_a_bad_line_is_a_problem_and_the_others_are_questions(line: str) -> None
 @pytest.mark.parametrize("content", [b"", b"\n \n", b'{"query": ""}', b"{"])
 def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
     with pytest.raises(DataError, match="no sentence"):
-        parse_questions(FILE, content)
+        parse_queries(FILE, content)
 
 
 def test_a_line_in_another_encoding_is_a_problem() -> None:
-    questions, problems = parse_questions(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
-    assert questions == [Question("opens door"), Question("[a] closes it")]
+    questions, problems = parse_queries(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
+    assert questions == [Query("opens door"), Query("[a] closes it")]
     assert [str(problem) for problem in problems] == ["q.txt:2: not in UTF-8"]
 
 
 def test_a_json_list_is_no_file_of_sentences() -> None:
     with pytest.raises(DataError, match="not a JSON list"):
-        parse_questions(FILE, b'[\n  "opens door",\n  "closes door"\n]\n')
+        parse_queries(FILE, b'[\n  "opens door",\n  "closes door"\n]\n')
 
 
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:
     videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
     for name in ("/v/x/a.mp4", "v/x/a.mp4", "x/a.mp4", "./x/a.mp4", "x/a", "a.mp4", "a"):
-        asked, missing = assign([Question("all"), Question("one", name)], videos)
+        asked, missing = assign([Query("all"), Query("one", name)], videos)
         assert asked == {videos[0]: ["all", "one"], videos[1]: ["all"]}
         assert missing == []
-    asked, _ = assign([Question("again"), Question("other"), Question("again", "b")], videos)
+    asked, _ = assign([Query("again"), Query("other"), Query("again", "b")], videos)
     assert asked == {videos[0]: ["again", "other"], videos[1]: ["again", "other"]}
-    asked, missing = assign([Question("1", "c"), Question("2", "b"), Question("3", "c")], videos)
+    asked, missing = assign([Query("1", "c"), Query("2", "b"), Query("3", "c")], videos)
     assert asked == {videos[1]: ["2"]}
     assert missing == ["c"]
 

@@ -22,11 +22,11 @@ from mttsg_core.evaluation.baselines import (
     prior_spans,
     relative_moments,
 )
-from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation, evaluate, score
-from mttsg_core.evaluation.figures import Measures
+from mttsg_core.evaluation.figures import MetricConfig
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
 from tests.helpers import tiny
 
@@ -57,7 +57,7 @@ def test_relative_moments_lie_in_the_video() -> None:
 
 def test_blind_baselines_stand_beside_an_evaluation() -> None:
     pairs = pairs_at([(0.0, 4.0), (0.0, 4.0), (6.0, 10.0)])
-    measures = Measures((1, 5), (0.5,), strict=True, precision=True)
+    measures = MetricConfig((1, 5), (0.5,), strict=True, precision=True)
     main = replace(score("val", pairs, [[Moment(0, 4)]] * 3, "predictions"), measures=measures)
     found = blind_baselines(main, [10.0, 10.0, None], pairs, [10.0] * 3)
     assert [(other.name, other.mode, other.missed) for other in found] == [
@@ -68,19 +68,19 @@ def test_blind_baselines_stand_beside_an_evaluation() -> None:
     assert all(other.measures == measures and other.pairs is pairs for other in found)
     assert list(found[2].predictions) == [[Moment(0, 10)], [Moment(0, 10)], []]
     assert [other.name for other in blind_baselines(main, [None] * 3, [], [])] == ["whole video"]
-    Comparison(main, [10.0, 10.0, None], found)
+    EvaluationReport(main, [10.0, 10.0, None], found)
 
 
 def test_modes_are_never_mixed() -> None:
     main = score("val", pairs_at([(0, 4)]), [[Moment(0, 4)]], "independent")
     joint = replace(main, mode="joint")
     with pytest.raises(ValueError, match="joint"):
-        Comparison(main, [10.0], [joint])
+        EvaluationReport(main, [10.0], [joint])
     with pytest.raises(ValueError, match="measures"):
-        Comparison(main, [10.0], [replace(main, measures=Measures(strict=True))])
+        EvaluationReport(main, [10.0], [replace(main, measures=MetricConfig(strict=True))])
     with pytest.raises(ValueError, match="joint"):
         evaluate_shuffled_sentences(lambda _: joint, Dataset("val", main.pairs, _Nowhere()), main)
-    Comparison(main, [10.0], [evaluate_blind("whole video", [Moment(0, 1)], main, [10.0])])
+    EvaluationReport(main, [10.0], [evaluate_blind("whole video", [Moment(0, 1)], main, [10.0])])
 
 
 class _Nowhere:
@@ -122,7 +122,7 @@ def test_clips_are_permuted_and_nothing_else(tmp_path: Path) -> None:
 
 def test_shuffles_with_a_model(tmp_path: Path) -> None:
     data = tiny.dataset(tmp_path, videos=5)
-    answer = partial(evaluate, Grounder(NetworkScorer(tiny.model())))
+    answer = partial(evaluate, Grounder(MKTNPredictor(tiny.model())))
     main = answer(data)
     asked: list[Dataset] = []
 

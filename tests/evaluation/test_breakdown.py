@@ -9,7 +9,7 @@ import pytest
 
 from mttsg_core.data.folder import Pair
 from mttsg_core.evaluation.breakdown import UNKNOWN, break_down, group_queries, vocabulary, words_of
-from mttsg_core.evaluation.comparison import Comparison
+from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.evaluation.evaluator import score
 from mttsg_core.moments import Moment
 
@@ -63,7 +63,7 @@ def test_groups_that_are_shown_alike_are_one() -> None:
 def test_figures_of_groups() -> None:
     answers = [[Moment(0, 2)], [Moment(12, 14)], [], [Moment(8, 9)]]
     main = score("val", PAIRS, answers, "predictions", missed=1)
-    comparison = Comparison(main, DURATIONS)
+    comparison = EvaluationReport(main, DURATIONS)
     found = {(group.kind, group.name): group for group in comparison.breakdown}
     video = found["video length", "30.0 s"]
     assert (video.queries, video.videos) == (3, 2)

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import (
-    ELSEWHERE,
+    EXTERNAL,
     FeatureCache,
     FeatureStore,
     VideoFeatures,
@@ -61,7 +61,7 @@ def test_clip_vectors_of_every_kind_of_file(tmp_path: Path, suffix: str, dtype: 
     assert np.array_equal(read.clips, CLIPS)
     assert read.regions is None
     assert read.duration is None
-    assert read.fingerprint == {"encoder": ELSEWHERE, "clip_dim": 3, "regions": 0, "region_dim": 0}
+    assert read.fingerprint == {"encoder": EXTERNAL, "clip_dim": 3, "regions": 0, "region_dim": 0}
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
@@ -70,7 +70,7 @@ def test_three_axes_are_regions_and_clips_their_mean(tmp_path: Path, suffix: str
     assert read.regions is not None
     assert np.array_equal(read.regions, REGIONS)
     np.testing.assert_allclose(read.clips, REGIONS.mean(1))
-    assert read.fingerprint == {"encoder": ELSEWHERE, "clip_dim": 2, "regions": 5, "region_dim": 2}
+    assert read.fingerprint == {"encoder": EXTERNAL, "clip_dim": 2, "regions": 5, "region_dim": 2}
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -208,7 +208,7 @@ def test_notes_in_a_file_that_are_not_ours(tmp_path: Path, about: str) -> None:
         assert "\n" not in str(error)  # noqa: PT017
     else:
         assert read.duration is None
-        assert read.fingerprint["encoder"] == ELSEWHERE
+        assert read.fingerprint["encoder"] == EXTERNAL
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from mttsg_core.data.folder import Pair
-from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import score
-from mttsg_core.evaluation.figures import Measures
+from mttsg_core.evaluation.figures import MetricConfig
 from mttsg_core.moments import Moment
 
 HOSTILE = [
@@ -29,7 +29,7 @@ HOSTILE = [
 ]
 
 
-def comparison(queries: int, *, baselines: bool = False, sentences: Sequence[str] | None = None) -> Comparison:
+def comparison(queries: int, *, baselines: bool = False, sentences: Sequence[str] | None = None) -> EvaluationReport:
     """Random answers to random queries of four to a video, every fifth of them none."""
     rng = np.random.default_rng(1)
     pairs, answers = [], []
@@ -43,7 +43,7 @@ def comparison(queries: int, *, baselines: bool = False, sentences: Sequence[str
         ]
         answers.append([] if number % 5 == 4 else sorted(moved, key=lambda moment: -moment.score))
     main = score("val", pairs, answers, "independent", missed=queries // 5)
-    main = replace(main, measures=Measures(precision=True))
+    main = replace(main, measures=MetricConfig(precision=True))
     durations = [60.0] * queries
     others = blind_baselines(main, durations, pairs, durations) if baselines else []
-    return Comparison(main, durations, others, "val" if baselines else None, frozenset({"person", "does"}))
+    return EvaluationReport(main, durations, others, "val" if baselines else None, frozenset({"person", "does"}))

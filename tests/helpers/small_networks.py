@@ -11,7 +11,7 @@ from torch import nn
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, VideoItem, collate
 from mttsg_core.features.store import VideoFeatures
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 
 SMALL: dict[str, Any] = {
     "clip_dim": 6,
@@ -34,7 +34,7 @@ def small_config(*, regions: int = 3, **changes: Any) -> NetworkConfig:
     return NetworkConfig(**{**SMALL, "regions": regions, "region_dim": 4 if regions else 0, **changes})
 
 
-def small_network(*, regions: int = 3, seed: int = 0, **changes: Any) -> Network:
+def small_network(*, regions: int = 3, seed: int = 0, **changes: Any) -> MKTN:
     """In evaluation, with no weight left at zero, and something in the memory's queue."""
     torch.manual_seed(seed)
     network = build_network(small_config(regions=regions, **changes))

@@ -19,7 +19,7 @@ from mttsg_core.data.folder import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import FeatureStore, VideoFeatures, write_features
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 
 CLIP_DIM, WORD_DIM, REGIONS, REGION_DIM = 6, 5, 4, 3
 MADE: Mapping[str, str | int | float] = {"encoder": "tiny", "version": 1}
@@ -47,7 +47,7 @@ def words(length: int = 4, seed: int = 0) -> Array:
     return np.random.default_rng([1, seed]).normal(size=(length, WORD_DIM)).astype(np.float32)
 
 
-def network(*, regions: bool = True, word_dim: int = WORD_DIM, **settings: Any) -> Network:
+def network(*, regions: bool = True, word_dim: int = WORD_DIM, **settings: Any) -> MKTN:
     """A small network in evaluation mode whose weights depend on their names and shapes only."""
     inputs = {"clip_dim": CLIP_DIM, "word_dim": word_dim}
     if regions:

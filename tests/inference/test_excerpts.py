@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from mttsg_core.errors import ConfigError
-from mttsg_core.inference.excerpts import Clip, ClipFailed, ClipNames, ClipWritten, cut_clips, plan_clips
-from mttsg_core.inference.ranking import Answer
+from mttsg_core.inference.excerpts import (
+    Excerpt,
+    ExcerptFailed,
+    ExcerptNames,
+    ExcerptWritten,
+    cut_excerpts,
+    plan_excerpts,
+)
+from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
 from mttsg_core.video import probe
 from mttsg_core.video.discovery import VideoFile
@@ -22,15 +29,15 @@ def video(name: str) -> VideoFile:
     return VideoFile(Path("/v", name), Path(name))
 
 
-def answer(name: str = "a.mp4", query: str = "q", rank: int = 1, start: float = 1.0, end: float = 2.5) -> Answer:
-    return Answer(video(name), query, rank, Moment(start, end, 0.25))
+def answer(name: str = "a.mp4", query: str = "q", rank: int = 1, start: float = 1.0, end: float = 2.5) -> RankedMoment:
+    return RankedMoment(video(name), query, rank, Moment(start, end, 0.25))
 
 
-def names(answers: list[Answer], template: str | None = None) -> list[str]:
+def names(answers: list[RankedMoment], template: str | None = None) -> list[str]:
     """The names of their clips below the folder."""
     videos = list(dict.fromkeys(one.video for one in answers))
-    wanted = ClipNames() if template is None else ClipNames(template)
-    clips = plan_clips(answers, videos, FOLDER, wanted)
+    wanted = ExcerptNames() if template is None else ExcerptNames(template)
+    clips = plan_excerpts(answers, videos, FOLDER, wanted)
     assert len({clip.target for clip in clips}) == len(clips)
     return [clip.target.relative_to(FOLDER).as_posix() for clip in clips]
 
@@ -49,7 +56,7 @@ def test_names() -> None:
 )
 def test_a_wrong_template_names_the_right_fields(template: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        ClipNames(template)
+        ExcerptNames(template)
     assert "\n" not in str(caught.value)
     if template in ("{vid}", "{}", "{0}", "{video.stem}", "{video!r}"):
         for field in ("{video}", "{rank}", "{start}", "{end}", "{query}", "{score}"):
@@ -111,31 +118,31 @@ def test_what_fails_costs_only_itself(tmp_path: Path, source: Path) -> None:
     folder = tmp_path / "new" / "clips"
     (tmp_path / "file").touch()
     clips = [
-        Clip(source, Moment(0.5, 1.25), folder / "a.mp4"),
-        Clip(broken, Moment(0.5, 1.25), folder / "b.mp4"),
-        Clip(source, Moment(1.0, 3.0), folder / "c" / "c.mp4"),
-        Clip(source, Moment(1.0, 3.0), tmp_path / "file" / "d.mp4"),
+        Excerpt(source, Moment(0.5, 1.25), folder / "a.mp4"),
+        Excerpt(broken, Moment(0.5, 1.25), folder / "b.mp4"),
+        Excerpt(source, Moment(1.0, 3.0), folder / "c" / "c.mp4"),
+        Excerpt(source, Moment(1.0, 3.0), tmp_path / "file" / "d.mp4"),
     ]
-    events = {event.clip: event for event in cut_clips(clips, workers=2)}
-    assert [type(events[clip]) for clip in clips] == [ClipWritten, ClipFailed, ClipWritten, ClipFailed]
-    assert events[clips[1]] == ClipFailed(clips[1], "not a video")
+    events = {event.clip: event for event in cut_excerpts(clips, workers=2)}
+    assert [type(events[clip]) for clip in clips] == [ExcerptWritten, ExcerptFailed, ExcerptWritten, ExcerptFailed]
+    assert events[clips[1]] == ExcerptFailed(clips[1], "not a video")
     assert str(clips[3].target) in events[clips[3]].reason
     assert probe(folder / "a.mp4").duration == pytest.approx(0.75, abs=1e-3)
     assert sorted(path.name for path in folder.rglob("*")) == ["a.mp4", "c", "c.mp4"]
 
 
 def test_clips_that_are_there_are_kept(tmp_path: Path, source: Path) -> None:
-    clip = Clip(source, Moment(0.5, 1.25), tmp_path / "clip.mp4")
+    clip = Excerpt(source, Moment(0.5, 1.25), tmp_path / "clip.mp4")
     clip.target.write_text("mine")
-    assert list(cut_clips([clip])) == [ClipWritten(clip, kept=True)]
+    assert list(cut_excerpts([clip])) == [ExcerptWritten(clip, kept=True)]
     assert clip.target.read_text() == "mine"
-    assert list(cut_clips([clip], overwrite=True)) == [ClipWritten(clip)]
+    assert list(cut_excerpts([clip], overwrite=True)) == [ExcerptWritten(clip)]
     assert probe(clip.target).duration == pytest.approx(0.75, abs=1e-3)
 
 
 def test_stopping_leaves_no_half_clip(tmp_path: Path, source: Path) -> None:
-    clips = [Clip(source, Moment(0.0, 4.0), tmp_path / "clips" / f"{number}.mp4") for number in range(20)]
-    events = cut_clips(clips, workers=1)
+    clips = [Excerpt(source, Moment(0.0, 4.0), tmp_path / "clips" / f"{number}.mp4") for number in range(20)]
+    events = cut_excerpts(clips, workers=1)
     next(events)
     events.close()
     left = sorted(path.name for path in (tmp_path / "clips").iterdir())

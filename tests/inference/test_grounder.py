@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from mttsg_core import Grounder
 from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs, unfinished_run
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
-from mttsg_core.features.store import ELSEWHERE, FeatureCache
-from mttsg_core.inference import predictor as scorer
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.features.store import EXTERNAL, FeatureCache
+from mttsg_core.inference import predictor as predictor
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from tests.helpers.tiny import MADE, features, model, model_folder
@@ -27,7 +27,7 @@ QUERIES = ["person opens door", "the red circle moves left", "?!", "a", "ein Man
 
 @pytest.fixture(scope="module")
 def grounder() -> Grounder:
-    return Grounder(NetworkScorer(model()))
+    return Grounder(MKTNPredictor(model()))
 
 
 def same(found: list[list[Moment]], expected: list[list[Moment]]) -> None:
@@ -56,7 +56,7 @@ def test_nor_on_theother_videos_nor_on_how_many_are_taken_at_once(
         for found, alone in zip(grounder.ground_many(videos, at_once=at_once), expected, strict=True):
             same(found, alone)
     for clips_at_once in (1, 80, 700):
-        monkeypatch.setattr(scorer, "_CLIPS_AT_ONCE", clips_at_once)
+        monkeypatch.setattr(predictor, "_CLIPS_AT_ONCE", clips_at_once)
         for found, alone in zip(grounder.ground_many(videos), expected, strict=True):
             same(found, alone)
 
@@ -65,7 +65,7 @@ def test_nor_on_theother_videos_nor_on_how_many_are_taken_at_once(
 @given(clips=st.integers(1, 400), start=st.floats(-3, 3), duration=st.floats(0.04, 4000), top=st.integers(1, 8))
 def test_answers_are_ordered_inside_the_video_and_ranked(clips: int, start: float, duration: float, top: int) -> None:
     video = features(clips, duration=duration, start=start, seed=clips)
-    [answers] = Grounder(NetworkScorer(model())).ground_features(video, QUERIES[:1], top)
+    [answers] = Grounder(MKTNPredictor(model())).ground_features(video, QUERIES[:1], top)
     assert 1 <= len(answers) <= top
     scores = [moment.score for moment in answers]
     assert scores == sorted(scores, reverse=True)
@@ -104,7 +104,7 @@ def test_a_duration_is_needed(grounder: Grounder) -> None:
 def test_a_model_of_features_made_elsewhere_cannot_read_videos(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", range(20))
     with pytest.raises(FeatureError, match="--features"):
-        Grounder(NetworkScorer(model(fingerprint={"encoder": ELSEWHERE})), cache=FeatureCache(tmp_path)).ground(
+        Grounder(MKTNPredictor(model(fingerprint={"encoder": EXTERNAL})), cache=FeatureCache(tmp_path)).ground(
             video, QUERIES
         )
 
@@ -112,7 +112,7 @@ def test_a_model_of_features_made_elsewhere_cannot_read_videos(tmp_path: Path) -
 def test_a_model_of_another_version_of_the_encoder_cannot_read_videos(tmp_path: Path) -> None:
     fingerprint = {"encoder": "classic", "version": 999, "fps": 2.0, "reader": "auto"}
     with pytest.raises(FeatureError, match="version 999"):
-        Grounder(NetworkScorer(model(fingerprint=fingerprint)), cache=FeatureCache(tmp_path)).ground(
+        Grounder(MKTNPredictor(model(fingerprint=fingerprint)), cache=FeatureCache(tmp_path)).ground(
             tmp_path / "a.mp4", QUERIES
         )
 
@@ -122,7 +122,7 @@ def test_load_reads_a_folder(tmp_path: Path, grounder: Grounder) -> None:
     loaded = Grounder.load(folder, device="cpu", cache=tmp_path)
     same(
         loaded.ground_features(features(), QUERIES),
-        Grounder(NetworkScorer(model())).ground_features(features(), QUERIES),
+        Grounder(MKTNPredictor(model())).ground_features(features(), QUERIES),
     )
     with pytest.raises(ModelError, match="not a model folder"):
         Grounder.load(tmp_path / "absent", device="cpu")

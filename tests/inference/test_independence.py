@@ -13,9 +13,9 @@ from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.errors import ConfigError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.grounding_head import decode
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 from mttsg_core.training.losses import module_terms, objective
 from tests.helpers.small_networks import MODULES, small_batch, small_config, small_item, small_network
 
@@ -37,7 +37,7 @@ def _features(clips: int, seed: int = 0) -> VideoFeatures:
 def _grounder(**changes: object) -> Grounder:
     words = HashedWords()
     network = small_network(word_dim=words.dim, **changes)  # type: ignore[arg-type]
-    return Grounder(NetworkScorer(Model(network, words, {"encoder": "test"})))
+    return Grounder(MKTNPredictor(Model(network, words, {"encoder": "test"})))
 
 
 def _answers(grounder: Grounder, queries: list[str], mode: str = "independent") -> dict[str, np.ndarray]:
@@ -211,7 +211,7 @@ def test_the_state_of_memory_and_thresholds_is_in_the_checkpoint() -> None:
         torch.testing.assert_close(other.eval()(batch).head.spans, network.eval()(batch).head.spans)
 
 
-def _finite_and_ordered(network: Network, clips: int, words: list[int], regions: int) -> None:
+def _finite_and_ordered(network: MKTN, clips: int, words: list[int], regions: int) -> None:
     batch = collate([small_item(clips, words, regions=regions)])
     with torch.no_grad():
         bounds, scores = decode(network(batch, joint=True).head, 3)

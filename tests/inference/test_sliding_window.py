@@ -24,8 +24,8 @@ from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.features.store import FeatureStore, VideoFeatures, write_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode
-from mttsg_core.inference.predictor import NetworkScorer
-from mttsg_core.inference.sliding_window import cut_windows, merge_curves, merge_moments, window_slices
+from mttsg_core.inference.predictor import MKTNPredictor
+from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
 from mttsg_core.moments import Moment, Timeline, span_iou
 from mttsg_core.training.trainer import train
 from tests.helpers import tiny
@@ -42,7 +42,7 @@ class Marks:
     the whole of it, and little confidence.
     """
 
-    longest: float | None = LONGEST
+    max_window_seconds: float | None = LONGEST
     fingerprint: Settings = field(default_factory=lambda: MADE)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0
@@ -54,10 +54,12 @@ class Marks:
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
         self.most_at_once = max(self.most_at_once, len(items))
-        assert self.longest is None or all(item.features.timeline.duration <= 1.05 * self.longest for item in items)
+        assert self.max_window_seconds is None or all(
+            item.features.timeline.duration <= 1.05 * self.max_window_seconds for item in items
+        )
         return [[self._answer(item.features, int(words[0, 0]))[:top] for words in item.words] for item in items]
 
-    def curves(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
         return [
             [(item.features.clips[:, 0] == words[0, 0]).astype(np.float32) for words in item.words] for item in items
         ]
@@ -82,20 +84,22 @@ def marked(clips: int, *marks: tuple[int, int], fps: float = 2.0, start: float =
 @given(
     clips=st.integers(1, 3000),
     rate=st.floats(0.01, 60),
-    longest=st.floats(0.5, 2000),
+    max_window_seconds=st.floats(0.5, 2000),
     start=st.floats(-3, 3),
 )
-def test_windows_cover_the_video_and_share_half(clips: int, rate: float, longest: float, start: float) -> None:
+def test_windows_cover_the_video_and_share_half(
+    clips: int, rate: float, max_window_seconds: float, start: float
+) -> None:
     timeline = Timeline(clips / rate, clips, start)
-    windows = window_slices(timeline, longest)
+    windows = window_slices(timeline, max_window_seconds)
     assert windows[0].start == 0
     assert windows[-1].stop == clips
-    if timeline.duration <= longest:
+    if timeline.duration <= max_window_seconds:
         assert windows == [slice(0, clips)]
     lengths = {window.stop - window.start for window in windows}
     assert len(lengths) == 1
     length = lengths.pop()
-    assert length == 1 or length / rate <= longest * 1.05 + 1e-6
+    assert length == 1 or length / rate <= max_window_seconds * 1.05 + 1e-6
     for one, following in pairwise(windows):
         assert 0 < following.start - one.start <= max(1, length // 2)
 
@@ -140,7 +144,7 @@ def test_a_moment_of_up_to_a_window_is_overlapped_well(first: int, length: int) 
 
 
 def test_features_made_elsewhere_with_few_clips_follow_the_same_rule() -> None:
-    grounder = Grounder(Marks(longest=100.0))
+    grounder = Grounder(Marks(max_window_seconds=100.0))
     video = marked(64, (40, 44), fps=64 / 640)  # 10 s a clip
     assert [window.clips.shape[0] for window in cut_windows(video, 100.0)] == [10] * 12
     [answers] = grounder.ground_features(video, ["1"], 3)
@@ -194,16 +198,16 @@ def test_an_edge_of_the_video_cuts_nothing() -> None:
 
 
 def test_windows_of_many_videos_are_batched_and_sentences_encoded_once() -> None:
-    scorer = Marks()
-    grounder = Grounder(scorer)
+    predictor = Marks()
+    grounder = Grounder(predictor)
     videos = [(marked(clips, (clips // 2, clips // 2 + 5), (3, 6)), ["1", "2", "1"]) for clips in (50, 900, 10, 400)]
     videos.append((marked(500), []))
     expected = [grounder.ground_features(*video) for video in videos]
-    assert scorer.encoded == 2
+    assert predictor.encoded == 2
     for at_once in (1, 3, 7, 100):
-        scorer.most_at_once = 0
+        predictor.most_at_once = 0
         assert list(grounder.ground_many(videos, at_once=at_once)) == expected
-        assert scorer.most_at_once <= at_once
+        assert predictor.most_at_once <= at_once
     assert [len(answers) for answers in expected] == [3, 3, 3, 3, 0]
     assert expected[1][0] == expected[1][2]
     assert expected[1][0][0][:2] == (225.0, 227.5)
@@ -224,16 +228,16 @@ def test_a_long_video_is_not_held_back_until_all_of_them_are_read() -> None:
 
 def test_curves_of_windows_are_the_curve_of_the_video() -> None:
     video = marked(1000, (200, 300), (990, 1000))
-    curves = Grounder(Marks()).curves(video, ["1", "2"])
-    for number, curve in enumerate(curves, start=1):
+    saliency = Grounder(Marks()).saliency(video, ["1", "2"])
+    for number, curve in enumerate(saliency, start=1):
         assert curve.dtype == np.float32
         assert curve.tolist() == (video.clips[:, 0] == number).tolist()
-    assert Grounder(Marks()).curves(video, []) == []
+    assert Grounder(Marks()).saliency(video, []) == []
 
 
 def test_where_windows_disagree_the_curve_is_their_mean() -> None:
     ones, zeros = np.ones(4, dtype=np.float32), np.zeros(4, dtype=np.float32)
-    merged = merge_curves([slice(0, 4), slice(2, 6), slice(4, 8)], [ones, zeros, ones])
+    merged = merge_saliency([slice(0, 4), slice(2, 6), slice(4, 8)], [ones, zeros, ones])
     assert merged.tolist() == [1, 1, 0.5, 0.5, 0.5, 0.5, 1, 1]
 
 
@@ -255,8 +259,8 @@ def test_a_trained_network_finds_the_same_moments_wherever_they_lie(tmp_path: Pa
     config = TrainingConfig(epochs=10, batch_videos=8, lr=1e-2, average=0.5)
     for _ in train(data, None, tmp_path / "model", build_text_encoder(), network=settings, config=config):
         pass
-    grounder = Grounder(NetworkScorer(load_model(tmp_path / "model")))
-    assert grounder.scorer.longest == 12
+    grounder = Grounder(MKTNPredictor(load_model(tmp_path / "model")))
+    assert grounder.predictor.max_window_seconds == 12
     short, query = data.store.load("train0"), "the red thing grows"
 
     def is_near(answers: Sequence[Moment], start: float, end: float) -> bool:

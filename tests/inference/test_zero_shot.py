@@ -20,7 +20,7 @@ from mttsg_core import Grounder
 from mttsg_core.encoders.base import Array, ClipFeatures, JointEncoder, Settings
 from mttsg_core.features.extraction import ExtractionSettings, encode_video
 from mttsg_core.features.store import VideoFeatures
-from mttsg_core.inference.zero_shot import ZeroShot, propose_moments
+from mttsg_core.inference.zero_shot import ZeroShotPredictor, propose_moments
 from mttsg_core.moments import Moment, Timeline, span_iou
 from mttsg_core.video.resize import Framing
 from tests.conftest import Mttsg
@@ -104,7 +104,7 @@ FINGERPRINT: Settings = ExtractionSettings("colours", RATE).fingerprint(ColourEn
 
 
 def grounder(encoder: JointEncoder) -> Grounder:
-    return Grounder(ZeroShot(encoder, FINGERPRINT))
+    return Grounder(ZeroShotPredictor(encoder, FINGERPRINT))
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def test_a_scene_with_a_short_interruption_is_one_moment_and_scenes_far_apart_ar
 def test_curves_are_high_inside_the_moment() -> None:
     video = Video((0.0, 10.0, 20.0, 30.0), ("red", "blue", "green"))
     features = video.features(CrowdedEncoder(), 0.1)
-    red, blue = grounder(CrowdedEncoder()).curves(features, ["red", "blue"])
+    red, blue = grounder(CrowdedEncoder()).saliency(features, ["red", "blue"])
     assert red.shape == blue.shape == (60,)
     assert red[:20].min() > red[20:].max()
     assert blue[20:40].min() > max(blue[:20].max(), blue[40:].max())
@@ -288,9 +288,9 @@ def test_curves_are_high_inside_the_moment() -> None:
 @given(data=st.data(), clips=st.integers(1, 120), top=st.integers(1, 6))
 def test_moments_lie_inside_the_video_ranked_and_apart(data: st.DataObject, clips: int, top: int) -> None:
     values = st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.0])
-    curves = np.array([data.draw(st.lists(values, min_size=clips, max_size=clips)) for _ in range(2)])
+    saliency = np.array([data.draw(st.lists(values, min_size=clips, max_size=clips)) for _ in range(2)])
     timeline = Timeline(clips * 0.7, clips, start=2.0)
-    for moments in propose_moments(curves, timeline, top):
+    for moments in propose_moments(saliency, timeline, top):
         assert 1 <= len(moments) <= top
         scores = [moment.score for moment in moments]
         assert scores == sorted(scores, reverse=True)

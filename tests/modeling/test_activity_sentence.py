@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mttsg_core.modeling.activity_sentence import Activities, assign, assign_by_video
+from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, assign, assign_by_video
 from mttsg_core.modeling.layers import QueryGroups
 from tests.helpers.small_networks import small_config
 
@@ -40,9 +40,9 @@ def test_queries_of_a_video_get_different_activities() -> None:
     assert assigned[9] != assigned[10]
 
 
-def _activities() -> Activities:
+def _activities() -> ActivitySentenceAlignment:
     torch.manual_seed(0)
-    activities = Activities(small_config())
+    activities = ActivitySentenceAlignment(small_config())
     torch.nn.init.normal_(activities.out.weight)
     torch.nn.init.normal_(activities.out_vector.weight)
     return activities

@@ -16,7 +16,7 @@ from mttsg_core.checkpoints.checkpoint import load_model, save_description
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.errors import ModelError
 from mttsg_core.evaluation.evaluator import Evaluation, score
-from mttsg_core.evaluation.reliability import Confidence, measure_confidence
+from mttsg_core.evaluation.reliability import ScoreReliability, measure_reliability
 from mttsg_core.modeling.calibration import (
     UNCALIBRATED,
     Calibration,
@@ -113,7 +113,7 @@ def test_every_sentence_is_asked_of_its_video_and_of_another(tmp_path: Path) -> 
         true = [pair.moments[0] for pair in dataset.pairs if (pair.video, pair.query) == (video, query)]
         return [Moment(*true[0], 0.9)] if true else [Moment(0.0, 1.0, 0.2)]
 
-    found = measure_confidence(answer, dataset)
+    found = measure_reliability(answer, dataset)
     own, others = asked
     assert own == written
     assert others
@@ -125,7 +125,7 @@ def test_every_sentence_is_asked_of_its_video_and_of_another(tmp_path: Path) -> 
 
 
 def test_one_video_alone_cannot_be_told_from_others(tmp_path: Path) -> None:
-    found = Confidence(np.array([0.7, 0.2]), np.array([True, False]), np.array([]))
+    found = ScoreReliability(np.array([0.7, 0.2]), np.array([True, False]), np.array([]))
     assert found.as_dict()["auc"] == 50
     moved = found.under(Calibration(2.0, -0.5))
     assert moved.right is found.right

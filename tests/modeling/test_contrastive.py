@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mttsg_core.modeling.contrastive import Contrast, ContrastTerms, SeenClips
+from mttsg_core.modeling.contrastive import ContrastLosses, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.layers import contrastive_loss
 from tests.helpers.small_networks import small_config
 
-Parts = tuple[SeenClips, SeenClips, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Parts = tuple[QueryConditionedClips, QueryConditionedClips, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def _parts(contrast: Contrast) -> Parts:
+def _parts(contrast: CrossModalContrast) -> Parts:
     """All clips, those of its own video as each query sees them, words with their mask, sentences and videos."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
@@ -21,10 +21,10 @@ def _parts(contrast: Contrast) -> Parts:
     sentence = torch.randn(5, 16, generator=generator)
     index = torch.tensor([0, 0, 1, 2, 2])
     own = contrast.as_seen(clips[index], torch.randn(5, 8, 16, generator=generator), mask[index])
-    return SeenClips(clips[None], mask), own, words, word_mask, sentence, index
+    return QueryConditionedClips(clips[None], mask), own, words, word_mask, sentence, index
 
 
-def _terms(contrast: Contrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastTerms:
+def _terms(contrast: CrossModalContrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastLosses:
     parts = _parts(contrast)
     false = torch.zeros(5, 5, dtype=torch.bool) if false is None else false
     return contrast.terms(*parts, bounds, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool))
@@ -61,7 +61,7 @@ def test_without_negatives_there_is_nothing_to_learn() -> None:
 def test_every_term_reaches_both_sides() -> None:
     torch.manual_seed(0)
     for name in ("moment", "clip", "video", "intra"):
-        contrast = Contrast(small_config())
+        contrast = CrossModalContrast(small_config())
         getattr(_terms(contrast, BOUNDS), name).backward()
         for side in (contrast.clip_side, contrast.text_side):
             assert side.weight.grad is not None
@@ -70,7 +70,7 @@ def test_every_term_reaches_both_sides() -> None:
 
 def test_learning_brings_sentences_to_their_moments() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config())
+    contrast = CrossModalContrast(small_config())
     optimizer = torch.optim.Adam(contrast.parameters(), lr=0.02)
     for _ in range(80):
         terms = _terms(contrast, BOUNDS)
@@ -86,14 +86,14 @@ def test_learning_brings_sentences_to_their_moments() -> None:
 
 def test_false_negatives_take_no_part() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config())
+    contrast = CrossModalContrast(small_config())
     false = torch.zeros(5, 5, dtype=torch.bool)
     false[2, 3:] = True
     parts = _parts(contrast)
 
     def moment(false: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
-        found: ContrastTerms = contrast.terms(
+        found: ContrastLosses = contrast.terms(
             *parts, BOUNDS, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool)
         )
         return found.moment
@@ -104,7 +104,7 @@ def test_false_negatives_take_no_part() -> None:
 
 def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config())
+    contrast = CrossModalContrast(small_config())
     _, own, _, _, sentence, _ = _parts(contrast)
     text = contrast.directions(sentence)
     torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
@@ -115,7 +115,7 @@ def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
 
 def test_a_moment_without_length_or_past_the_end_is_finite() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config())
+    contrast = CrossModalContrast(small_config())
     bounds = torch.tensor([[3.0, 3.0], [8.0, 8.0], [6.0, 7.0], [0.0, 8.0], [7.99, 8.0]])
     terms = _terms(contrast, bounds)
     total = terms.moment + terms.clip + terms.video + terms.intra
@@ -126,18 +126,18 @@ def test_a_moment_without_length_or_past_the_end_is_finite() -> None:
 
 def test_evidence_ignores_padding() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config())
+    contrast = CrossModalContrast(small_config())
     torch.nn.init.normal_(contrast.out.weight)
     own, sentence, mask = torch.randn(2, 5, 8), torch.randn(2, 16), torch.ones(2, 5, dtype=torch.bool)
     longer = torch.cat([own, torch.randn(2, 3, 8)], dim=1)
-    padded = contrast.evidence(SeenClips(longer, torch.cat([mask, ~mask[:, :3]], dim=1)), sentence)
-    torch.testing.assert_close(padded[:, :5], contrast.evidence(SeenClips(own, mask), sentence))
+    padded = contrast.evidence(QueryConditionedClips(longer, torch.cat([mask, ~mask[:, :3]], dim=1)), sentence)
+    torch.testing.assert_close(padded[:, :5], contrast.evidence(QueryConditionedClips(own, mask), sentence))
 
 
 @pytest.mark.parametrize("regions", [0, 3])
 def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config(regions=regions))
+    contrast = CrossModalContrast(small_config(regions=regions))
     clips, seen = torch.randn(3, 5, 8), torch.randn(3, 5, 16) if regions else None
     expected = clips
     if contrast.seen_side is not None and seen is not None:
@@ -148,7 +148,7 @@ def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
 
 def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config(regions=0))
+    contrast = CrossModalContrast(small_config(regions=0))
     sentence, index, bounds = torch.randn(1, 16), torch.tensor([0]), torch.tensor([[1.0, 3.0]])
     text, mask = contrast.directions(sentence)[0], torch.ones(2, 5, dtype=torch.bool)
     clips = (-text).expand(2, 5, -1).clone()
@@ -158,7 +158,7 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
         words = torch.randn(1, 2, 16)
         none = torch.zeros(1, 1, dtype=torch.bool)
         videos = torch.tensor([[False, false]])
-        everywhere, own = SeenClips(clips[None], mask), SeenClips(clips[index], mask[index])
+        everywhere, own = QueryConditionedClips(clips[None], mask), QueryConditionedClips(clips[index], mask[index])
         terms = contrast.terms(
             everywhere, own, words, none.expand(1, 2), sentence, index, bounds, torch.tensor([0]), none, videos
         )
@@ -179,17 +179,17 @@ def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negat
 
 def test_the_moments_of_one_sentence_are_not_told_from_each_other() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(small_config(regions=0))
+    contrast = CrossModalContrast(small_config(regions=0))
     sentence, index = torch.randn(1, 16).expand(2, 16), torch.tensor([0, 0])
     bounds, mask = torch.tensor([[1.0, 3.0], [6.0, 8.0]]), torch.ones(1, 10, dtype=torch.bool)
     text = contrast.directions(sentence)[0]
     clips = (-text).expand(1, 10, -1).clone()
     clips[0, 1:3] = clips[0, 6:8] = text
 
-    def loss(numbers: list[int]) -> ContrastTerms:
+    def loss(numbers: list[int]) -> ContrastLosses:
         torch.manual_seed(1)
         words, none = torch.randn(2, 2, 16), torch.zeros(2, 2, dtype=torch.bool)
-        everywhere, own = SeenClips(clips[None], mask), SeenClips(clips[index], mask[index])
+        everywhere, own = QueryConditionedClips(clips[None], mask), QueryConditionedClips(clips[index], mask[index])
         parts = (everywhere, own, words, ~none, sentence, index, bounds, torch.tensor(numbers))
         return contrast.terms(*parts, none, none[:, :1])
 

@@ -2,16 +2,16 @@
 
 import torch
 
-from mttsg_core.modeling.cross_sentence_memory import MinedQueries, Mining
+from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory, EnrichedQueries
 from mttsg_core.modeling.layers import QueryGroups
 from tests.helpers.small_networks import small_config
 
 VIDEO_INDEX = torch.tensor([0, 0, 0, 1, 2, 2])
 
 
-def _mining(**changes: object) -> Mining:
+def _mining(**changes: object) -> CrossSentenceMemory:
     torch.manual_seed(0)
-    mining = Mining(small_config(**changes))  # type: ignore[arg-type]
+    mining = CrossSentenceMemory(small_config(**changes))  # type: ignore[arg-type]
     for layer in (mining.from_video, mining.from_memory, mining.to_words):
         torch.nn.init.normal_(layer.weight, std=0.3)
     mining.remember(torch.randn(5, 16))
@@ -26,8 +26,8 @@ def _inputs(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, None, torch.Tens
     return words, sentence, None, clips * mask[..., None], mask
 
 
-def _mine(mining: Mining, *, joint: bool = False) -> MinedQueries:
-    result: MinedQueries = mining(*_inputs(), QueryGroups(VIDEO_INDEX, 3), joint=joint)
+def _mine(mining: CrossSentenceMemory, *, joint: bool = False) -> EnrichedQueries:
+    result: EnrichedQueries = mining(*_inputs(), QueryGroups(VIDEO_INDEX, 3), joint=joint)
     return result
 
 
@@ -109,7 +109,7 @@ def test_co_query_dropout_takes_everyone_out() -> None:
 
 def test_a_fresh_memory_changes_no_word_and_survives_a_state_dict() -> None:
     torch.manual_seed(0)
-    fresh = Mining(small_config()).eval()
+    fresh = CrossSentenceMemory(small_config()).eval()
     words, *_ = _inputs()
     torch.testing.assert_close(_mine(fresh).words, words)
     trained = _mining()

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mttsg_core.modeling.false_negatives import ALPHA, AdaptiveThreshold, Negatives, no_false_negatives, solve_threshold
+from mttsg_core.modeling.false_negatives import (
+    ALPHA,
+    AdaptiveThreshold,
+    FalseNegativeFilter,
+    no_false_negatives,
+    solve_threshold,
+)
 
 
 def _log_ratio(x: Any, plus: float, plus_deviation: float, minus: float, minus_deviation: float) -> Any:
@@ -83,7 +89,7 @@ def _sentences(same: torch.Tensor) -> torch.Tensor:
 
 
 def test_false_negatives_leave_and_others_stay() -> None:
-    negatives = Negatives().train()
+    negatives = FalseNegativeFilter().train()
     twins = torch.zeros(40, 40, dtype=torch.bool)
     twins[torch.arange(0, 40, 2), torch.arange(1, 40, 2)] = True
     video_index = torch.arange(40)
@@ -102,7 +108,7 @@ def test_false_negatives_leave_and_others_stay() -> None:
 
 
 def test_pairs_of_the_same_video_are_left_to_the_annotation() -> None:
-    negatives = Negatives().eval()
+    negatives = FalseNegativeFilter().eval()
     negatives.threshold.phi.fill_(0.5)
     video_index = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     scores = torch.full((8, 8), 0.1)
@@ -117,7 +123,7 @@ def test_pairs_of_the_same_video_are_left_to_the_annotation() -> None:
 
 
 def test_a_high_score_is_not_enough_where_the_sentences_differ() -> None:
-    negatives = Negatives().eval()
+    negatives = FalseNegativeFilter().eval()
     negatives.threshold.phi.fill_(0.5)
     scores = torch.full((8, 8), 0.1)
     scores[0, 1] = scores[0, 2] = 0.9
@@ -169,7 +175,7 @@ def test_nan_never_enters(bad: float) -> None:
 
 
 def test_evaluation_leaves_phi_alone() -> None:
-    negatives = Negatives().eval()
+    negatives = FalseNegativeFilter().eval()
     scores, _ = _scores(0)
     said = torch.ones(40, 1)
     assert not negatives(scores, said, torch.arange(40), 40).pairs.any()

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput, decode, refined_bounds
-from mttsg_core.modeling.proposals import choose_spans, span_edges, span_iou
+from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput, decode, refined_spans
+from mttsg_core.modeling.proposals import proposal_edges, select_proposals, span_iou
 from tests.helpers.tiny import SIZES
 
 
 def oracle(clips: int, start: float, end: float) -> HeadOutput:
     """What a perfect head would say: the nearest candidate wins by far, and the offsets tell the rest."""
-    first, last = span_edges(clips)
+    first, last = proposal_edges(clips)
     nearest = int(span_iou(torch.stack([first, last], -1).double(), torch.tensor([start, end]).double()).argmax())
     spans = torch.zeros(1, len(first))
     spans[0, nearest] = 60.0
@@ -45,7 +45,7 @@ def test_with_an_oracle_nothing_is_lost(clips: int, places: tuple[float, float])
 def _random_output(lengths: list[int], spread: float) -> HeadOutput:
     clips = max(lengths)
     mask = torch.arange(clips) < torch.tensor(lengths)[:, None]
-    first, last = span_edges(clips)
+    first, last = proposal_edges(clips)
     lowest = torch.finfo(torch.float32).min / 8
     spans = (torch.randn(len(lengths), len(first)) * spread).masked_fill(last > mask.sum(1, keepdim=True), lowest)
     shape = len(lengths), clips
@@ -88,10 +88,10 @@ def test_padding_never_changes_what_the_head_says(offsets: bool) -> None:
     fused = torch.randn(3, 30, width) * mask[..., None]
     seconds = torch.tensor([10.0, 0.5, 100.0])
     together = head(fused, mask, seconds)
-    first, last = span_edges(30)
+    first, last = proposal_edges(30)
     for row, length in enumerate(lengths):
         alone = head(fused[row : row + 1, :length], mask[row : row + 1, :length], seconds[row : row + 1])
-        short_first, short_last = span_edges(length)
+        short_first, short_last = proposal_edges(length)
         where = {edges: place for place, edges in enumerate(zip(first.tolist(), last.tolist(), strict=True))}
         same = [where[edges] for edges in zip(short_first.tolist(), short_last.tolist(), strict=True)]
         torch.testing.assert_close(together.spans[row, same], alone.spans[0], atol=1e-5, rtol=1e-5)
@@ -122,5 +122,5 @@ def test_without_presence_a_score_is_the_chance_of_the_moment_alone() -> None:
     head = GroundingHead(NetworkConfig(clip_dim=4, word_dim=4, presence=False, **SIZES)).eval()
     output = head(torch.randn(2, 6, SIZES["head_width"]), torch.ones(2, 6, dtype=torch.bool), torch.tensor([6.0, 9.0]))
     _, scores = decode(output, 3)
-    torch.testing.assert_close(scores, choose_spans(output.spans, refined_bounds(output), 3).score)
+    torch.testing.assert_close(scores, select_proposals(output.spans, refined_spans(output), 3).score)
     assert not [name for name, _ in head.named_parameters() if name.startswith("presence")]

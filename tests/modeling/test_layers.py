@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mttsg_core.modeling.layers import (
     AttentionPool,
-    BiGRU,
+    BiMinGRU,
     ChannelDropout,
     LocalBlock,
     QueryGroups,
@@ -68,7 +68,7 @@ def test_padding_never_changes_a_local_block(ragged: tuple[Tensor, Tensor]) -> N
 
 
 def test_padding_never_changes_a_bigru(ragged: tuple[Tensor, Tensor]) -> None:
-    _both_ways(BiGRU(6, 8), *ragged)
+    _both_ways(BiMinGRU(6, 8), *ragged)
 
 
 def test_padding_never_changes_a_pool(ragged: tuple[Tensor, Tensor]) -> None:
@@ -77,7 +77,7 @@ def test_padding_never_changes_a_pool(ragged: tuple[Tensor, Tensor]) -> None:
 
 def test_a_bigru_goes_step_by_step_both_ways(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
-    layer = BiGRU(6, 8)
+    layer = BiMinGRU(6, 8)
     found = layer(x, mask)
     keep, new = layer.keep(x).sigmoid(), layer.new(x).tanh()
     for row, length in enumerate(LENGTHS):
@@ -93,7 +93,7 @@ def test_a_bigru_goes_step_by_step_both_ways(ragged: tuple[Tensor, Tensor]) -> N
 
 def test_the_gradient_of_a_bigru_is_its_own(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
-    layer = BiGRU(6, 8).double()
+    layer = BiMinGRU(6, 8).double()
     assert torch.autograd.gradcheck(
         lambda *inputs: layer(inputs[0], mask), (x.double().requires_grad_(), *layer.parameters())
     )

@@ -14,19 +14,19 @@ from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, VideoItem, collate
 from mttsg_core.modeling.backbone import Standardise, time_features
 from mttsg_core.modeling.grounding_head import decode
-from mttsg_core.modeling.mktn import Network, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
 from tests.helpers.tiny import CLIP_DIM, REGION_DIM, REGIONS, SIZES, WORD_DIM, batch, item, network
 
 LENGTHS = ((12, 3), (1, 1), (30, 2))
 
 
 @pytest.fixture(scope="module")
-def net() -> Network:
+def net() -> MKTN:
     return network()
 
 
 @torch.inference_mode()
-def answers(net: Network, made: Batch, top: int = 3) -> list[np.ndarray]:
+def answers(net: MKTN, made: Batch, top: int = 3) -> list[np.ndarray]:
     """For each query (top, 3): start and end in clips, and score."""
     bounds, scores = decode(net(made).head, top)
     return list(torch.cat([bounds, scores[..., None]], -1).numpy())
@@ -38,7 +38,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found[alive], expected[alive], atol=1e-5, rtol=1e-5)
 
 
-def test_a_query_alone_is_the_query_among_others(net: Network) -> None:
+def test_a_query_alone_is_the_query_among_others(net: MKTN) -> None:
     items = [item(clips, queries, seed=seed) for seed, (clips, queries) in enumerate(LENGTHS)]
     together = answers(net, collate(items))
     row = 0
@@ -50,7 +50,7 @@ def test_a_query_alone_is_the_query_among_others(net: Network) -> None:
     assert row == len(together) == 6
 
 
-def test_neither_the_order_of_the_queries_nor_of_the_videos_counts(net: Network) -> None:
+def test_neither_the_order_of_the_queries_nor_of_the_videos_counts(net: MKTN) -> None:
     items = [item(clips, queries, seed=seed) for seed, (clips, queries) in enumerate(LENGTHS)]
     straight = answers(net, collate(items))
     turned = answers(net, collate([VideoItem(one.features, list(one.words)[::-1]) for one in items[::-1]]))
@@ -58,7 +58,7 @@ def test_neither_the_order_of_the_queries_nor_of_the_videos_counts(net: Network)
         same(found, expected)
 
 
-def test_queries_of_a_video_need_not_lie_side_by_side(net: Network) -> None:
+def test_queries_of_a_video_need_not_lie_side_by_side(net: MKTN) -> None:
     made = batch(LENGTHS)
     order = torch.tensor([5, 0, 3, 1, 4, 2])
     mixed = replace(made, words=made.words[order], word_mask=made.word_mask[order], video_index=made.video_index[order])
@@ -67,7 +67,7 @@ def test_queries_of_a_video_need_not_lie_side_by_side(net: Network) -> None:
         same(found, expected[place])
 
 
-def test_what_lies_in_the_padding_never_counts(net: Network) -> None:
+def test_what_lies_in_the_padding_never_counts(net: MKTN) -> None:
     made = batch(LENGTHS)
     assert made.regions is not None
     clips, regions, words = made.clips.clone(), made.regions.clone(), made.words.clone()
@@ -79,7 +79,7 @@ def test_what_lies_in_the_padding_never_counts(net: Network) -> None:
         same(found, expected)
 
 
-def test_more_padding_changes_nothing(net: Network) -> None:
+def test_more_padding_changes_nothing(net: MKTN) -> None:
     made = batch(LENGTHS)
     assert made.regions is not None
     pad = torch.nn.functional.pad
@@ -95,7 +95,7 @@ def test_more_padding_changes_nothing(net: Network) -> None:
         same(found, expected)
 
 
-def test_the_answer_depends_on_the_sentence_the_clips_and_the_regions(net: Network) -> None:
+def test_the_answer_depends_on_the_sentence_the_clips_and_the_regions(net: MKTN) -> None:
     """The tests above would also hold for a network that ignores its input."""
     made = batch(((12, 2),))
     assert made.regions is not None
@@ -110,7 +110,7 @@ def test_the_answer_depends_on_the_sentence_the_clips_and_the_regions(net: Netwo
         assert (net(replace(made, **change)).head.spans - spans).abs().max() > 1e-3, list(change)  # type: ignore[arg-type]
 
 
-def test_the_order_of_time_and_of_words_counts(net: Network) -> None:
+def test_the_order_of_time_and_of_words_counts(net: MKTN) -> None:
     made = batch(((12, 1),))
     turned = replace(made, words=made.words.flip(1), word_mask=made.word_mask.flip(1))
     assert (net(turned).head.spans - net(made).head.spans).abs().max() > 1e-4
@@ -131,7 +131,7 @@ def test_a_network_that_has_learned_nothing_still_answers_inside_the_video(clips
     assert ((alive[:, 0] >= 0) & (alive[:, 0] < alive[:, 1]) & (alive[:, 1] <= clips)).all()
 
 
-def test_one_clip_and_two_thousand_in_one_batch(net: Network) -> None:
+def test_one_clip_and_two_thousand_in_one_batch(net: MKTN) -> None:
     made = batch(((1, 1), (2000, 1)))
     short, long = answers(net, made, top=5)
     for found, clips in ((short, 1), (long, 2000)):
@@ -159,7 +159,7 @@ def test_every_parameter_is_used() -> None:
     assert dead == []
 
 
-def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: Network) -> None:
+def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: MKTN) -> None:
     seen: list[tuple[int, ...]] = []
     handle = net.video_encoder.register_forward_hook(lambda *call: seen.append(tuple(call[1][0].shape)))
     answers(net, batch(((12, 7), (5, 1))))
@@ -167,7 +167,7 @@ def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: Network
     assert [shape[0] for shape in seen] == [2]
 
 
-def test_presence_alone_is_that_of_a_whole_answer(net: Network) -> None:
+def test_presence_alone_is_that_of_a_whole_answer(net: MKTN) -> None:
     made = batch(LENGTHS)
     with torch.inference_mode():
         videos, queries = net.encode_videos(made), net.query_encoder(made.words, made.word_mask)
@@ -176,7 +176,7 @@ def test_presence_alone_is_that_of_a_whole_answer(net: Network) -> None:
     torch.testing.assert_close(alone, net(made).head.presence)
 
 
-def test_every_query_looks_at_the_clips_of_every_video(net: Network) -> None:
+def test_every_query_looks_at_the_clips_of_every_video(net: MKTN) -> None:
     made = collate([item(20, 2, seed=0), item(1, 1, seed=1)])
     output = net(made)
     torch.manual_seed(0)

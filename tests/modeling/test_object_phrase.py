@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from mttsg_core.modeling.layers import QueryGroups
-from mttsg_core.modeling.object_phrase import Objects, Prototypes
+from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment, Prototypes
 from tests.helpers.small_networks import small_config
 
 
-def _objects(regions: int = 3) -> Objects:
+def _objects(regions: int = 3) -> ObjectPhraseAlignment:
     torch.manual_seed(0)
-    objects = Objects(small_config(regions=regions))
+    objects = ObjectPhraseAlignment(small_config(regions=regions))
     torch.nn.init.normal_(objects.out.weight)
     return objects
 

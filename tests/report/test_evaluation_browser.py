@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mttsg_core.report import page, pick_cases
+from mttsg_core.report import pick_cases, render_evaluation_page
 from tests.helpers import report_pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -37,7 +37,7 @@ def browse(tmp_path: Path, *arguments: str) -> str:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     comparison = report_pages.comparison(30, baselines=True, sentences=report_pages.HOSTILE)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page(comparison, pick_cases(comparison), {}), encoding="utf-8")
+    path.write_text(render_evaluation_page(comparison, pick_cases(comparison), {}), encoding="utf-8")
     return path
 
 

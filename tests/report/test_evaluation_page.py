@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from mttsg_core.data.folder import Pair
-from mttsg_core.evaluation.comparison import Comparison, blind_baselines
+from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import score
-from mttsg_core.evaluation.figures import Measures
+from mttsg_core.evaluation.figures import MetricConfig
 from mttsg_core.moments import Moment
-from mttsg_core.report import page, pick_cases, take_pictures
+from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 from mttsg_core.report.charts import _nice_ceiling
 from mttsg_core.report.escape import clean, clock
-from mttsg_core.report.thumbnails import Picture, encode_jpeg, read_pictures
+from mttsg_core.report.thumbnails import Thumbnail, encode_jpeg, read_thumbnails
 from tests.helpers import report_pages, video_files
 
 
@@ -49,7 +49,7 @@ class Reader(HTMLParser):
 def test_a_page_is_complete() -> None:
     comparison = report_pages.comparison(60, baselines=True)
     cases = pick_cases(comparison)
-    found = Reader(page(comparison, cases, {}))
+    found = Reader(render_evaluation_page(comparison, cases, {}))
     text = " ".join(found.text)
     assert found.elements.count("article") == 40
     assert found.elements.count("svg") >= 2
@@ -63,8 +63,8 @@ def test_a_page_is_complete() -> None:
 
 def test_a_page_loads_nothing_and_runs_nothing() -> None:
     comparison = report_pages.comparison(12, sentences=report_pages.HOSTILE)
-    picture = Picture("true", 1.0, 4, 2, encode_jpeg(np.zeros((2, 4, 3), dtype=np.uint8)))
-    content = page(comparison, pick_cases(comparison), {0: [picture]})
+    picture = Thumbnail("true", 1.0, 4, 2, encode_jpeg(np.zeros((2, 4, 3), dtype=np.uint8)))
+    content = render_evaluation_page(comparison, pick_cases(comparison), {0: [picture]})
     found = Reader(content)
     assert not found.handlers
     assert "script" not in found.elements
@@ -79,7 +79,7 @@ def test_a_page_loads_nothing_and_runs_nothing() -> None:
 def test_hostile_sentences_stay_text() -> None:
     comparison = report_pages.comparison(len(report_pages.HOSTILE), sentences=report_pages.HOSTILE)
     tame = report_pages.comparison(len(report_pages.HOSTILE))
-    found, expected = (Reader(page(one, pick_cases(one), {})) for one in (comparison, tame))
+    found, expected = (Reader(render_evaluation_page(one, pick_cases(one), {})) for one in (comparison, tame))
     assert sorted(set(found.elements)) == sorted(set(expected.elements))
     assert found.elements.count("article") == expected.elements.count("article")
     text = "".join(found.text)
@@ -106,7 +106,7 @@ def test_the_worst_and_the_best() -> None:
         [Moment(12, 13, 0.9)],
         [Moment(0, 5, 0.3)],
     ]
-    found = pick_cases(Comparison(score("val", pairs, answers, "predictions"), [20.0] * 6))
+    found = pick_cases(EvaluationReport(score("val", pairs, answers, "predictions"), [20.0] * 6))
     assert [(case.number, case.worst) for case in found] == [
         (4, True),
         (1, True),
@@ -117,16 +117,16 @@ def test_the_worst_and_the_best() -> None:
     ]
     assert [len(case.answers) for case in found] == [1, 1, 0, 3, 1, 1]
     assert found[0].extent == 20
-    [single] = pick_cases(Comparison(score("val", pairs[:1], answers[:1], "predictions"), [None]))
+    [single] = pick_cases(EvaluationReport(score("val", pairs[:1], answers[:1], "predictions"), [None]))
     assert (single.worst, single.extent) == (True, 10)
 
 
 def test_odd_inputs_make_a_page() -> None:
     pairs = [Pair("1", "a", "x" * 3000, ((0.0, 1e7),)), Pair("2", "b", "y", ((1.0, 2.0), (3.0, 4.0)), 0.5)]
     answers = [[Moment(-50, 1e6, 3.0)], [Moment(0, 0, 0)]]
-    main = replace(score("val", pairs, answers, "predictions"), measures=Measures((1,), (0.0, 1.0), precision=True))
-    comparison = Comparison(main, [None, 0.5], blind_baselines(main, [None, 0.5], [], []), "val")
-    found = Reader(page(comparison, pick_cases(comparison), {}))
+    main = replace(score("val", pairs, answers, "predictions"), measures=MetricConfig((1,), (0.0, 1.0), precision=True))
+    comparison = EvaluationReport(main, [None, 0.5], blind_baselines(main, [None, 0.5], [], []), "val")
+    found = Reader(render_evaluation_page(comparison, pick_cases(comparison), {}))
     assert found.elements.count("article") == 2
     assert "nan" not in " ".join(found.text)
 
@@ -134,7 +134,7 @@ def test_odd_inputs_make_a_page() -> None:
 def test_pictures_of_a_video(tmp_path: Path) -> None:
     path = video_files.write_video(tmp_path / "v.mp4", range(40), time_base=Fraction(1, 10))
     wanted = [("true", 3.05), ("answer", 1.05), ("answer", 99.0)]
-    found = read_pictures(path, wanted)
+    found = read_thumbnails(path, wanted)
     assert [picture.label for picture in found] == ["true", "answer", "answer"]
     assert [picture.time for picture in found] == pytest.approx([3.0, 1.0, 3.9])
     with av.open(BytesIO(base64.b64decode(found[0].jpeg))) as container:
@@ -150,7 +150,7 @@ def test_a_broken_video_has_no_pictures(tmp_path: Path) -> None:
     broken.write_bytes(b"\0" * 2000)
     good = video_files.write_video(tmp_path / "good.mp4", range(20), time_base=Fraction(1, 10))
     files = {case.pair.video: (broken, good, None, tmp_path / "gone.mp4")[n] for n, case in enumerate(cases)}
-    found = dict(take_pictures(cases, files.__getitem__))
+    found = dict(take_thumbnails(cases, files.__getitem__))
     assert list(found) == [case.number for case in cases]
     assert [len(found[case.number]) for case in cases] == [0, 2, 0, 0]
-    assert not any(pictures for _, pictures in take_pictures(cases, lambda _: None))
+    assert not any(pictures for _, pictures in take_thumbnails(cases, lambda _: None))

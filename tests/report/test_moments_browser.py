@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mttsg_core.inference.ranking import Answer
+from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment, Timeline
-from mttsg_core.report import AskedVideo, moments_page
+from mttsg_core.report import GroundedVideo, render_moments_page
 from mttsg_core.video.discovery import VideoFile
 from tests.helpers import video_files
 from tests.helpers.report_pages import HOSTILE
@@ -38,12 +38,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos, answers = [], []
     for path in (good, bad):
         video = VideoFile(path, Path(path.name))
-        videos.append(AskedVideo(video, Timeline(10.0, 20), dict.fromkeys(["a person", *HOSTILE], curve)))
+        videos.append(GroundedVideo(video, Timeline(10.0, 20), dict.fromkeys(["a person", *HOSTILE], curve)))
         for query in ("a person", *HOSTILE):
-            answers += [Answer(video, query, rank, moment) for rank, moment in enumerate(MOMENTS, start=1)]
+            answers += [RankedMoment(video, query, rank, moment) for rank, moment in enumerate(MOMENTS, start=1)]
     page = folder / "pages" / "moments.html"
     page.parent.mkdir()
-    page.write_text(moments_page(videos, answers, page), encoding="utf-8")
+    page.write_text(render_moments_page(videos, answers, page), encoding="utf-8")
     return page
 
 
@@ -148,10 +148,10 @@ def test_hundreds_of_videos_are_not_loaded_at_once(browser: Any, written: Path, 
     videos, answers = [], []
     for number in range(300):
         video = VideoFile(source, Path(f"{number}.mp4"))
-        videos.append(AskedVideo(video, Timeline(10.0, 2), {"a person": np.zeros(2, dtype=np.float32)}))
-        answers.append(Answer(video, "a person", 1, MOMENTS[0]))
+        videos.append(GroundedVideo(video, Timeline(10.0, 2), {"a person": np.zeros(2, dtype=np.float32)}))
+        answers.append(RankedMoment(video, "a person", 1, MOMENTS[0]))
     target = tmp_path / "many.html"
-    target.write_text(moments_page(videos, answers, target), encoding="utf-8")
+    target.write_text(render_moments_page(videos, answers, target), encoding="utf-8")
     page = browser.new_page(viewport={"width": 1000, "height": 800})
     page.goto(target.as_uri())
     page.locator("article").nth(150).locator("button").click()

@@ -11,9 +11,9 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import numpy as np
 import pytest
 
-from mttsg_core.inference.ranking import Answer
+from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment, Timeline
-from mttsg_core.report import AskedVideo, moments_page
+from mttsg_core.report import GroundedVideo, render_moments_page
 from mttsg_core.report.moments_page import link
 from mttsg_core.report.player import PLAYER_SCRIPT
 from mttsg_core.video.discovery import VideoFile
@@ -43,22 +43,22 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def asked(name: str, *queries: str, clips: int = 30, start: float = 0.0) -> AskedVideo:
+def asked(name: str, *queries: str, clips: int = 30, start: float = 0.0) -> GroundedVideo:
     values = np.random.default_rng(0).random((len(queries), clips), dtype=np.float32)
-    return AskedVideo(
+    return GroundedVideo(
         VideoFile(Path("videos", name), Path(name)),
         Timeline(60.0, clips, start),
         dict(zip(queries, values, strict=True)),
     )
 
 
-def answer(video: AskedVideo, query: str, rank: int = 1, start: float = 3.0, score: float = 0.5) -> Answer:
-    return Answer(video.video, query, rank, Moment(start, start + 4, score))
+def answer(video: GroundedVideo, query: str, rank: int = 1, start: float = 3.0, score: float = 0.5) -> RankedMoment:
+    return RankedMoment(video.video, query, rank, Moment(start, start + 4, score))
 
 
 def test_one_video() -> None:
     video = asked("a.mp4", "x", "y")
-    found = Reader(moments_page([video], [answer(video, "x"), answer(video, "x", 2, 10.5)], Path("page.html")))
+    found = Reader(render_moments_page([video], [answer(video, "x"), answer(video, "x", 2, 10.5)], Path("page.html")))
     assert [one["src"] for one in found.all("video")] == ["videos/a.mp4"]
     assert [one["preload"] for one in found.all("video")] == ["none"]
     assert [(one["data-start"], one["data-end"]) for one in found.all("button")] == [
@@ -74,7 +74,7 @@ def test_one_video() -> None:
 def test_several_videos() -> None:
     first, second, third = asked("a.mp4", "x", "y"), asked("b/c.mp4", "x", "y"), asked("d.mp4", "x", "y")
     answers = [answer(first, "x", 2, score=0.2), answer(second, "x", 1, score=0.9)]
-    content = moments_page([first, second, third], answers, Path("page.html"))
+    content = render_moments_page([first, second, third], answers, Path("page.html"))
     found = Reader(content)
     assert [one["src"] for one in found.all("video")] == ["videos/a.mp4", "videos/b/c.mp4"]
     ids = [one["id"] for one in found.all("article")]
@@ -90,14 +90,14 @@ def test_a_curve_shows_every_peak() -> None:
     video = asked("a.mp4", "x", clips=5000)
     curve = np.zeros(5000, dtype=np.float32)
     curve[1234] = 1.0
-    content = moments_page([AskedVideo(video.video, video.timeline, {"x": curve})], [], Path("p.html"))
+    content = render_moments_page([GroundedVideo(video.video, video.timeline, {"x": curve})], [], Path("p.html"))
     [path] = Reader(content).all("path")
     points = [tuple(map(float, point.split())) for point in re.findall(r"L(\S+ \S+?)(?=L|Z)", path["d"] or "")]
     assert len(points) <= 250
     assert [x for x, y in points if y == 0] == [pytest.approx(1234 / 5, abs=3)]
     assert sum(y != 100 for _, y in points) == 1
     for clips in (1, 2, 240, 241):
-        moments_page([asked("a.mp4", "x", clips=clips)], [], Path("p.html"))
+        render_moments_page([asked("a.mp4", "x", clips=clips)], [], Path("p.html"))
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,13 @@ def test_links_lead_to_the_file(tmp_path: Path, name: str) -> None:
 
 def test_hostile_sentences_and_names_stay_text() -> None:
     video = asked("a.mp4", *HOSTILE)
-    video = AskedVideo(VideoFile(Path(f"{HOSTILE[0]}.mp4"), Path(f"{HOSTILE[1]}.mp4")), video.timeline, video.curves)
-    content = moments_page([video], [answer(video, query) for query in HOSTILE], Path("p.html"))
+    video = GroundedVideo(
+        VideoFile(Path(f"{HOSTILE[0]}.mp4"), Path(f"{HOSTILE[1]}.mp4")), video.timeline, video.saliency
+    )
+    content = render_moments_page([video], [answer(video, query) for query in HOSTILE], Path("p.html"))
     content.encode("utf-8")
     tame = asked("a.mp4", *map(str, range(len(HOSTILE))))
-    expected = Reader(moments_page([tame], [answer(tame, query) for query in tame.curves], Path("p.html")))
+    expected = Reader(render_moments_page([tame], [answer(tame, query) for query in tame.saliency], Path("p.html")))
     found = Reader(content)
     assert [tag for tag, _ in found.elements] == [tag for tag, _ in expected.elements]
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
@@ -140,7 +142,7 @@ def test_hostile_sentences_and_names_stay_text() -> None:
 
 
 def test_the_policy_lets_only_our_script_run() -> None:
-    content = moments_page([asked("a.mp4", "x")], [], Path("p.html"))
+    content = render_moments_page([asked("a.mp4", "x")], [], Path("p.html"))
     [policy] = [one["content"] for one in Reader(content).all("meta") if "http-equiv" in one]
     assert policy is not None
     assert "default-src 'none'" in policy

@@ -11,7 +11,7 @@ import pytest
 
 from mttsg_core.checkpoints.checkpoint import REPORT, write_json
 from mttsg_core.errors import ModelError
-from mttsg_core.report import training_page
+from mttsg_core.report import render_training_page
 from mttsg_core.training.trainer import LOG, EpochDone
 
 BINS = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 1.0, "answers": 4}]
@@ -32,7 +32,7 @@ def _folder(folder: Path, *, validation: bool = True) -> Path:
 
 
 def test_the_page_has_a_curve_for_every_term_and_a_dot_for_every_bin(tmp_path: Path) -> None:
-    text = training_page(_folder(tmp_path / "<model>"))
+    text = render_training_page(_folder(tmp_path / "<model>"))
     assert "Training of &lt;model&gt;" in text
     assert "97.2 % of all pairs" in text
     plots = [ElementTree.fromstring(part.split("</svg>")[0] + "</svg>") for part in _parts(text, '<svg class="plot"')]
@@ -44,14 +44,14 @@ def test_the_page_has_a_curve_for_every_term_and_a_dot_for_every_bin(tmp_path: P
 
 
 def test_without_validation_there_is_no_confidence(tmp_path: Path) -> None:
-    text = training_page(_folder(tmp_path / "model", validation=False))
+    text = render_training_page(_folder(tmp_path / "model", validation=False))
     assert "trusted" not in text
     assert "presence" in text
 
 
 def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        training_page(tmp_path)
+        render_training_page(tmp_path)
 
 
 def _parts(text: str, mark: str) -> list[str]:

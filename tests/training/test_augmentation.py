@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.features.store import VideoFeatures
-from mttsg_core.training.augmentation import cut_window, erase_moment, join_piece
+from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
 
 SECONDS_PER_CLIP = 0.4
 OTHER = 1000.0  # clips of the other video have numbers from here on
@@ -60,7 +60,7 @@ sizes = {"clips": st.integers(1, 80), "queries": st.integers(1, 4), "seed": st.i
 
 @given(**sizes)
 def test_a_window_holds_what_its_queries_say(clips: int, queries: int, seed: int) -> None:
-    made = cut_window(item(clips, queries, seed), np.random.default_rng(seed))
+    made = temporal_crop(item(clips, queries, seed), np.random.default_rng(seed))
     check(made)
     assert 1 <= len(made.features.clips) <= clips
 
@@ -72,7 +72,7 @@ def test_a_piece_of_another_video_moves_the_moments_along(
     theirs = item(others, queries, seed + 1)
     assert theirs.bounds is not None
     other = VideoItem(video(others, OTHER, rate), [words + OTHER for words in theirs.words], theirs.bounds)
-    made = join_piece(item(clips, queries, seed), other, np.random.default_rng(seed))
+    made = temporal_concat(item(clips, queries, seed), other, np.random.default_rng(seed))
     assert made.bounds is not None
     check(VideoItem(made.features, made.words[:queries], made.bounds[:queries]))
     numbers = made.features.clips[:, 0]
@@ -94,21 +94,21 @@ def test_what_a_piece_shows_is_asked_unless_both_videos_have_the_sentence() -> N
     generator = np.random.default_rng(0)
     whole = with_moments((2.0, 5.5))
     other = with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
-    asked = [len(join_piece(whole, other, generator).words) for _ in range(50)]
+    asked = [len(temporal_concat(whole, other, generator).words) for _ in range(50)]
     assert set(asked) == {1, 2}  # never the sentence of both, nor the one about more than any piece; at times the last
 
 
 def test_windows_and_sides_vary() -> None:
     generator = np.random.default_rng(0)
     whole = item(60, 2, 1)
-    assert len({len(cut_window(whole, generator).features.clips) for _ in range(30)}) > 5
-    joined = [join_piece(whole, VideoItem(video(50, OTHER), [], np.empty((0, 2))), generator) for _ in range(30)]
+    assert len({len(temporal_crop(whole, generator).features.clips) for _ in range(30)}) > 5
+    joined = [temporal_concat(whole, VideoItem(video(50, OTHER), [], np.empty((0, 2))), generator) for _ in range(30)]
     assert {bool(made.features.clips[0, 0] >= OTHER) for made in joined} == {True, False}
 
 
 def test_without_true_bounds_there_is_nothing_to_cut() -> None:
     with pytest.raises(ValueError, match="bounds"):
-        cut_window(VideoItem(video(5), []), np.random.default_rng(0))
+        temporal_crop(VideoItem(video(5), []), np.random.default_rng(0))
 
 
 def with_moments(*spans: tuple[float, float]) -> VideoItem:
@@ -121,7 +121,7 @@ def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
     whole = with_moments((2.0, 5.5), (11.0, 14.0), (16.5, 18.0))
     erased = set()
     for seed in range(30):
-        made = erase_moment(whole, whole, np.random.default_rng(seed))
+        made = remove_moment(whole, whole, np.random.default_rng(seed))
         assert made.bounds is not None
         [absent] = made.absent
         start, end = absent[0]
@@ -139,14 +139,14 @@ def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
 @pytest.mark.parametrize("spans", [((0.0, 17.0), (19.0, 20.0)), ((3.0, 8.0),), ((3.0, 8.0), (4.0, 9.0))])
 def test_nothing_is_erased_where_too_little_would_be_left(spans: tuple[tuple[float, float], ...]) -> None:
     whole = with_moments(*spans)
-    made = [erase_moment(whole, whole, np.random.default_rng(seed)) for seed in range(5)]
+    made = [remove_moment(whole, whole, np.random.default_rng(seed)) for seed in range(5)]
     assert all(one is whole or one.absent[0][0, 0] == 19.0 for one in made)
 
 
 def test_a_sentence_that_still_holds_is_not_absent() -> None:
     whole = with_moments((2.0, 5.0), (11.0, 14.0))
     same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.bounds)
-    made = [erase_moment(same, same, np.random.default_rng(seed)) for seed in range(10)]
+    made = [remove_moment(same, same, np.random.default_rng(seed)) for seed in range(10)]
     assert all(len(one.features.clips) < 20 and not one.absent for one in made)
 
 
@@ -154,7 +154,7 @@ def test_nor_is_one_whose_other_moment_was_not_drawn() -> None:
     whole = with_moments((2.0, 5.0), (11.0, 14.0), (16.0, 18.0))
     words = [whole.words[0], whole.words[1], whole.words[0].copy()]
     drawn, whole = VideoItem(whole.features, words[:2], whole.bounds[:2]), replace(whole, words=words)  # type: ignore[index]
-    made = [erase_moment(drawn, whole, np.random.default_rng(seed)) for seed in range(20)]
+    made = [remove_moment(drawn, whole, np.random.default_rng(seed)) for seed in range(20)]
     assert {float(one.absent[0][0, 0]) if one.absent else None for one in made} == {None, 11.0}
 
 
@@ -163,10 +163,10 @@ def test_every_sentence_keeps_the_video_that_it_was_made_for() -> None:
     other = replace(with_moments((0.0, 1.0), (8.0, 9.0)), origins=[8, 8], shown=[8])
     for seed in range(20):
         generator = np.random.default_rng(seed)
-        for made in (cut_window(whole, generator), erase_moment(whole, whole, generator)):
+        for made in (temporal_crop(whole, generator), remove_moment(whole, whole, generator)):
             assert set(made.origins) == {7}
             assert len(made.origins) == len(made.words)
             assert list(made.shown) == [7]
-        joined = join_piece(whole, other, generator)
+        joined = temporal_concat(whole, other, generator)
         assert list(joined.origins) == [7, 7] + [8] * (len(joined.words) - 2)
         assert list(joined.shown) == [7, 8]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mttsg_core.config import LossConfig
 from mttsg_core.modeling.grounding_head import HeadOutput
-from mttsg_core.modeling.proposals import span_edges, span_iou
+from mttsg_core.modeling.proposals import proposal_edges, span_iou
 from mttsg_core.training.losses import grounding_terms, objective
 from tests.helpers.tiny import ONLY_THE_HEAD, batch, network
 
@@ -22,7 +22,7 @@ ONE = torch.zeros(1, dtype=torch.long)  # the only sentence
 def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 0.0) -> HeadOutput:
     torch.manual_seed(0)
     mask = torch.arange(clips) < torch.tensor(lengths)[:, None]
-    first, last = span_edges(clips)
+    first, last = proposal_edges(clips)
     count = len(lengths)
     return HeadOutput(
         spans=(torch.randn(count, len(first)) * scale).masked_fill(last > mask.sum(1, keepdim=True), -1e30),
@@ -36,7 +36,7 @@ def output(clips: int = 10, lengths: tuple[int, ...] = (10,), *, scale: float = 
 
 def test_a_head_that_knows_nothing_has_the_entropy_of_the_uniform() -> None:
     terms = grounding_terms(output(), torch.tensor([[2.0, 6.0]]), ONE)
-    first, _ = span_edges(10)
+    first, _ = proposal_edges(10)
     assert terms.keys() >= TERMS
     assert float(terms["span"]) == pytest.approx(math.log(len(first)))
     assert float(terms["boundary"]) == pytest.approx(2 * math.log(10))
@@ -46,7 +46,7 @@ def test_a_head_that_knows_nothing_has_the_entropy_of_the_uniform() -> None:
 def test_each_term_falls_when_its_output_is_right() -> None:
     start, end = 2.3, 6.6
     bounds, blank = torch.tensor([[start, end]]), output()
-    first, last = span_edges(10)
+    first, last = proposal_edges(10)
     overlap = span_iou(torch.stack([first, last], -1).float(), bounds)
     clip = torch.arange(10)
     distance = torch.stack([start - clip, end - (clip + 1)], -1)[None]
@@ -77,8 +77,8 @@ def test_clips_of_any_moment_of_the_sentence_lie_inside() -> None:
 def test_padding_does_not_count() -> None:
     bounds = torch.tensor([[1.2, 3.4]])
     short = output(5, (5,), scale=1.0)
-    first, last = span_edges(5)
-    long_first, long_last = span_edges(12)
+    first, last = proposal_edges(5)
+    long_first, long_last = proposal_edges(12)
     where = {edges: place for place, edges in enumerate(zip(long_first.tolist(), long_last.tolist(), strict=True))}
     same = [where[edges] for edges in zip(first.tolist(), last.tolist(), strict=True)]
     spans = torch.full((1, len(long_first)), 77.0)

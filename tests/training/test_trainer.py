@@ -20,9 +20,9 @@ from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, 
 from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.features.store import FeatureStore, write_features
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.training import trainer as module
-from mttsg_core.training.sampler import Examples
+from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.trainer import LOG, STATE, EpochDone, TrainingEvent, TrainingFinished, TrainingStarted, train
 from tests.helpers.tiny import SIZES, dataset
 
@@ -89,7 +89,7 @@ def test_the_loss_falls_and_the_model_learns(data: Dataset, tmp_path: Path) -> N
     wide = {**SIZES, "width": 32, "head_width": 32, **off}
     events = epochs_of(fit(data, tmp_path / "m", network=wide, config=config))
     assert events[-1].losses["total"] < 0.75 * events[0].losses["total"]
-    fitted = evaluate(Grounder(NetworkScorer(load_model(tmp_path / "m"))), data).metrics
+    fitted = evaluate(Grounder(MKTNPredictor(load_model(tmp_path / "m"))), data).metrics
     assert fitted["R@1,IoU=0.5"] >= 60
 
 
@@ -254,7 +254,7 @@ def test_ends_past_the_video_are_clipped_and_counted(data: Dataset, tmp_path: Pa
     started = next(train(replace(data, pairs=pairs), None, tmp_path / "m", HASHED, network=SIZES, config=CONFIG))
     assert isinstance(started, TrainingStarted)
     assert (started.clipped, started.outside) == (2, 1)
-    examples = Examples(replace(data, pairs=pairs), HASHED)
+    examples = TrainingSampler(replace(data, pairs=pairs), HASHED)
     for video, bounds in zip(examples.videos, examples.bounds, strict=True):
         clips = len(data.store.load(video).clips)
         assert (bounds[:, 0] < bounds[:, 1]).all()
@@ -270,11 +270,11 @@ def test_moments_of_a_video_that_begins_late_are_where_they_are(tmp_path: Path) 
     late = dataset(tmp_path / "other", 1)
     late.store.files[video] = data.store.files[video]
     pairs = [replace(pair, moments=tuple((a + 100, b + 100) for a, b in pair.moments)) for pair in data.pairs]
-    expected = Examples(data, HASHED).bounds
-    found = Examples(replace(late, pairs=pairs), HASHED).bounds
+    expected = TrainingSampler(data, HASHED).bounds
+    found = TrainingSampler(replace(late, pairs=pairs), HASHED).bounds
     assert found[0] == pytest.approx(expected[0], abs=1e-4)
     with pytest.raises(DataError, match="no pair to learn from"):
-        Examples(replace(late, pairs=data.pairs), HASHED)  # all of them end before the first frame
+        TrainingSampler(replace(late, pairs=data.pairs), HASHED)  # all of them end before the first frame
 
 
 def test_nothing_to_learn_from_is_said(data: Dataset, tmp_path: Path) -> None:

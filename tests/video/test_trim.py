@@ -15,7 +15,7 @@ from mttsg_core.errors import CorruptVideoError, NotAVideoError, VideoError, Vid
 from mttsg_core.video import mp4_writer as mp4
 from mttsg_core.video import probe, sample
 from mttsg_core.video import trim as module
-from mttsg_core.video.trim import cut
+from mttsg_core.video.trim import trim
 from tests.helpers import video_files
 
 RATE = 16_000  # of the sound
@@ -88,7 +88,7 @@ def test_a_clip_shows_the_frames_of_its_span(tmp_path: Path, kind: str) -> None:
     for number, (begin, stop) in enumerate([(0.0, 1.0), (0.313, 0.67), (0.9, 1.0), (0.5, 0.502)]):
         start, end = info.start + begin * length, info.start + stop * length
         clip = tmp_path / f"{number}.mp4"
-        cut(source, start, end, clip, threads=1)
+        trim(source, start, end, clip, threads=1)
         check(source, clip, start, end)
         assert probe(clip).codec == "h264"
         width, height = probe(clip).width, probe(clip).height
@@ -139,7 +139,7 @@ def pitch(samples: npt.NDArray[np.float32], rate: int) -> float:
 def test_sound_is_kept_and_in_step(tmp_path: Path, suffix: str) -> None:
     source = with_sound(tmp_path / f"v{suffix}", rate=48_000, layout="stereo")
     start = probe(source).start  # not 0 in a transport stream
-    cut(source, start + 2.5, start + 6.25, tmp_path / "clip.mp4")
+    trim(source, start + 2.5, start + 6.25, tmp_path / "clip.mp4")
     check(source, tmp_path / "clip.mp4", start + 2.5, start + 6.25)
     samples, rate = heard(tmp_path / "clip.mp4")
     assert len(samples) / rate == pytest.approx(3.75, abs=0.03)
@@ -153,11 +153,11 @@ def test_sound_is_kept_and_in_step(tmp_path: Path, suffix: str) -> None:
 
 def test_sound_that_comes_late_or_never_is_silence(tmp_path: Path) -> None:
     source = with_sound(tmp_path / "v.mkv", late=3.0)
-    cut(source, 1.0, 5.0, tmp_path / "late.mp4")
+    trim(source, 1.0, 5.0, tmp_path / "late.mp4")
     samples, rate = heard(tmp_path / "late.mp4")
     assert np.abs(samples[: int(1.95 * rate)]).max() < 0.02
     assert pitch(samples[int(2.05 * rate) : int(2.9 * rate)], rate) == pytest.approx(200, abs=10)
-    cut(source, 0.5, 1.5, tmp_path / "never.mp4")
+    trim(source, 0.5, 1.5, tmp_path / "never.mp4")
     samples, rate = heard(tmp_path / "never.mp4")
     assert len(samples) / rate == pytest.approx(1, abs=0.07)
     assert np.abs(samples).max() < 0.02
@@ -166,7 +166,7 @@ def test_sound_that_comes_late_or_never_is_silence(tmp_path: Path) -> None:
 
 def test_a_video_without_sound_gives_a_clip_without(tmp_path: Path) -> None:
     source = video_files.write_video(tmp_path / "v.mp4", range(50))
-    cut(source, 0.5, 1.0, tmp_path / "clip.mp4")
+    trim(source, 0.5, 1.0, tmp_path / "clip.mp4")
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 
@@ -178,7 +178,7 @@ def test_without_the_best_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(mp4, "VIDEO_ENCODERS", missing | {name: mp4.VIDEO_ENCODERS[name]})
     monkeypatch.setattr(mp4, "AUDIO_ENCODERS", missing | {"libmp3lame": mp4.AUDIO_ENCODERS["libmp3lame"]})
     source = with_sound(tmp_path / "v.mp4")
-    cut(source, 2.02, 4.5, tmp_path / "clip.mp4")
+    trim(source, 2.02, 4.5, tmp_path / "clip.mp4")
     check(source, tmp_path / "clip.mp4", 2.02, 4.5)
     assert probe(tmp_path / "clip.mp4").codec == name
     samples, rate = heard(tmp_path / "clip.mp4")
@@ -203,7 +203,7 @@ def test_colours_stay(tmp_path: Path) -> None:
             for _ in range(10):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))
-        cut(source, 0.2, 0.7, tmp_path / "clip.mp4")
+        trim(source, 0.2, 0.7, tmp_path / "clip.mp4")
         [before], [after] = (list(sample(path, [0.3])) for path in (source, tmp_path / "clip.mp4"))
         difference = np.abs(before.frames.astype(int) - after.frames.astype(int))
         assert np.percentile(difference, 90) <= 8, (colorspace, color_range)
@@ -220,7 +220,7 @@ def test_near_the_end_of_a_long_video_little_is_decoded(tmp_path: Path, monkeypa
         return decode(*given)
 
     monkeypatch.setattr(module, "_frames", counted)
-    cut(source, 14.0, 15.0, tmp_path / "clip.mp4")
+    trim(source, 14.0, 15.0, tmp_path / "clip.mp4")
     assert len(probe(tmp_path / "clip.mp4").frame_times) == 25
     assert decoded < 100
 
@@ -228,7 +228,7 @@ def test_near_the_end_of_a_long_video_little_is_decoded(tmp_path: Path, monkeypa
 def test_damage_costs_its_frames_only(tmp_path: Path) -> None:
     source = video_files.write_video(tmp_path / "v.mp4", range(50), options={"g": "1"})
     video_files.damage(source, 30)
-    cut(source, 1.0, 1.6, tmp_path / "clip.mp4")
+    trim(source, 1.0, 1.6, tmp_path / "clip.mp4")
     assert [number for _, number in numbers(tmp_path / "clip.mp4")] == [n for n in range(25, 40) if n != 30]
     assert probe(tmp_path / "clip.mp4").duration == pytest.approx(0.6, abs=1e-3)
 
@@ -240,12 +240,12 @@ def test_what_cannot_be_cut_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("text")
     for name, error in (("v", CorruptVideoError), ("text", NotAVideoError), ("absent", VideoNotFoundError)):
         with pytest.raises(error) as caught:
-            cut(tmp_path / f"{name}.mp4", 0.1, 0.5, tmp_path / "clip.mp4")
+            trim(tmp_path / f"{name}.mp4", 0.1, 0.5, tmp_path / "clip.mp4")
         assert isinstance(caught.value, VideoError)
         assert not (tmp_path / "clip.mp4").exists()
     good = video_files.write_video(tmp_path / "good.mp4", range(20))
     with pytest.raises(FileNotFoundError):
-        cut(good, 0.1, 0.5, tmp_path / "absent" / "clip.mp4")
+        trim(good, 0.1, 0.5, tmp_path / "absent" / "clip.mp4")
 
 
 @pytest.mark.skipif(not video_files.NASTY.is_dir(), reason=f"{video_files.NASTY} is not there")
@@ -255,12 +255,12 @@ def test_strange_files(tmp_path: Path, name: str) -> None:
         info = probe(video_files.NASTY / name)
     except VideoError as error:
         with pytest.raises(type(error)):
-            cut(video_files.NASTY / name, 0.0, 1.0, tmp_path / "clip.mp4")
+            trim(video_files.NASTY / name, 0.0, 1.0, tmp_path / "clip.mp4")
         return
     length = info.duration - info.start
     for begin, stop in ((0.31, 0.74), (0.0, 0.2), (0.95, 1.0)):
         start, end = info.start + begin * length, info.start + stop * length
-        cut(info.path, start, end, tmp_path / "clip.mp4", threads=2)
+        trim(info.path, start, end, tmp_path / "clip.mp4", threads=2)
         clip = probe(tmp_path / "clip.mp4")
         assert clip.duration == pytest.approx(end - start, abs=1e-3)
         shown = (info.frame_times > start + 1e-4) & (info.frame_times < end - 1e-4)

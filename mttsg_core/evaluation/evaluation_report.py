@@ -23,7 +23,7 @@ from mttsg_core.evaluation.metrics import conventions
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluationReport:
     """What is reported of one split.
 
     Attributes:
