@@ -10,11 +10,17 @@ import pytest
 from mttsg_core.data.folder import Pair
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation.evaluator import evaluate, predict, score
-from mttsg_core.evaluation.figures import Measures, bootstrap_intervals, figure_intervals, figure_values, mean_figures
+from mttsg_core.evaluation.figures import (
+    MetricConfig,
+    bootstrap_intervals,
+    figure_intervals,
+    figure_values,
+    mean_figures,
+)
 from mttsg_core.evaluation.metrics import bootstrap_interval, summarise, summarise_precision
 from mttsg_core.features.store import FeatureStore
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.predictor import NetworkScorer
+from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
 from tests.helpers import tiny
 
@@ -34,7 +40,7 @@ def random_answers(queries: int, seed: int = 0) -> tuple[list[list[tuple[float, 
 @pytest.mark.parametrize("strict", [False, True])
 def test_figures_are_those_of_the_metrics(strict: bool) -> None:
     truths, predictions = random_answers(60)
-    measures = Measures((1, 3), (0.1, 0.5), strict, precision=True)
+    measures = MetricConfig((1, 3), (0.1, 0.5), strict, precision=True)
     values = figure_values(truths, predictions, measures)
     expected = summarise(truths, predictions, (1, 3), (0.1, 0.5), strict=strict)
     expected |= summarise_precision(truths, predictions, strict=strict)
@@ -45,7 +51,7 @@ def test_figures_are_those_of_the_metrics(strict: bool) -> None:
 def test_intervals_are_those_of_the_metrics() -> None:
     truths, predictions = random_answers(80)
     videos = np.arange(80) // 3
-    values = figure_values(truths, predictions, Measures(precision=True))
+    values = figure_values(truths, predictions, MetricConfig(precision=True))
     found = figure_intervals(values, videos, seed=4)
     for name in ("R@1,IoU=0.5", "mIoU", "mAP"):
         assert found[name] == pytest.approx(bootstrap_interval(values[name], videos, seed=4))
@@ -67,8 +73,8 @@ def test_an_interval_leaves_out_queries_that_do_not_count() -> None:
 def test_measures_refuse_what_cannot_be_measured() -> None:
     for wrong in ({"ns": (0,)}, {"ious": (1.5,)}, {"ns": ()}, {"ious": ()}, {"ious": (float("nan"),)}):
         with pytest.raises(ConfigError):
-            Measures(**wrong)  # type: ignore[arg-type]
-    assert Measures((3, 5), (0.1, 0.6)).headline == "R@3,IoU=0.6"
+            MetricConfig(**wrong)  # type: ignore[arg-type]
+    assert MetricConfig((3, 5), (0.1, 0.6)).headline == "R@3,IoU=0.6"
 
 
 def test_score_in_one_flat_object() -> None:
@@ -90,7 +96,7 @@ def test_a_pair_without_features_is_a_miss(tmp_path: Path) -> None:
     whole = tiny.dataset(tmp_path, videos=4)
     store = FeatureStore({name: path for name, path in whole.store.files.items() if name != "train1"}, max_clips=32)
     data = type(whole)(whole.name, whole.pairs, store)
-    grounder = Grounder(NetworkScorer(tiny.model()))
+    grounder = Grounder(MKTNPredictor(tiny.model()))
     found = evaluate(grounder, data)
     assert (found.missed, len(found.predictions), found.mode) == (2, 8, "independent")
     assert [not moments for moments in found.predictions] == [pair.video == "train1" for pair in data.pairs]
