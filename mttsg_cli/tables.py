@@ -28,7 +28,7 @@ def print_comparison(comparison: EvaluationReport, *, breakdown: bool = False) -
     console = _console()
     main = comparison.main
     names = list(main.metrics)
-    sign = ">" if main.measures.strict else "≥"
+    sign = ">" if main.metric_config.strict else "≥"
     rows = [
         (f"{other.name} ({other.mode})" if other is main and other.mode != other.name else other.name, other)
         for other in comparison.evaluations
@@ -51,7 +51,7 @@ def print_comparison(comparison: EvaluationReport, *, breakdown: bool = False) -
         f"percent; ± half a 95 % interval, videos drawn again; {said['hit']}, in seconds; NMS: {said['nms']}.",
         f"A query without an answer {said['no_prediction']}.",
     ]
-    console.print(Text(" ".join([*notes, comparison.fit]).rstrip(), style="dim"))
+    console.print(Text(" ".join([*notes, comparison.baseline_note]).rstrip(), style="dim"))
 
 
 def print_breakdown(comparison: EvaluationReport, console: Console) -> None:
@@ -59,7 +59,7 @@ def print_breakdown(comparison: EvaluationReport, console: Console) -> None:
     groups = comparison.breakdown
     width = max(len(group.name) for group in groups) + 4
     names = [name for name in comparison.main.metrics if not name.startswith("mAP")]
-    sign = ">" if comparison.main.measures.strict else "≥"
+    sign = ">" if comparison.main.metric_config.strict else "≥"
     for part in _parts(names, console.width - 2 - width - _FIGURE_WIDTH):
         table = _table("", ["queries", *part], sign)
         kind = ""

@@ -1,1 +1,6 @@
-"""How good answers are: metrics, baselines, groups, intervals, how far scores can be trusted."""
+"""How well moments are predicted: metrics, and what a report adds to them.
+
+`metrics` holds all metrics as pure functions, from `matching` (IoU), `average_precision` (mAP) and `bootstrap`
+(intervals). `evaluator` grounds a split and scores it. `baselines` are predictions to compare with, `breakdown` gives
+the metrics of groups of queries, `evaluation_report` puts these together, and `reliability` measures the scores.
+"""

@@ -1,7 +1,7 @@
-"""What a score is worth: answers that need no eyes or no ears, on the same pairs and by the same measure.
+"""Baselines that ignore the video, the sentence or the order of time, scored on the same pairs by the same metrics.
 
-The blind baselines know where the moments of other videos lie, and nothing else. The shuffled ones are the trained
-model, with the sentences of other videos, or with the clips of each video in another order.
+Blind baselines are built from the distribution of moments in training videos and from nothing else. Shuffled baselines
+are the trained model given the sentences of other videos, or the clips of each video in random order.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from zlib import crc32
 import numpy as np
 
 from mttsg_core.data.dataset import Dataset, FeatureSource
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.evaluator import TOP, Evaluation
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.moments import FloatArray, Moment, span_iou
 
-BLIND = "blind"  # the mode of answers that depend on neither video nor sentence
+BLIND = "blind"  # mode of predictions that depend on neither video nor sentence
 WHOLE_VIDEO = (Moment(0.0, 1.0),)
-_GRID = 50  # steps of a relative span's start and end, as an answer
-_CELLS = 100  # steps of the histogram over relative spans
-_LEVELS = (0.3, 0.5, 0.7)
+_GRID_STEPS = 50  # of the start and end of a predicted relative span
+_HISTOGRAM_STEPS = 100  # of the start and end of true relative spans
+_IOUS = (0.3, 0.5, 0.7)
 
 PredictFn = Callable[[Dataset], Evaluation]
+"""Grounds a dataset with a model and returns its evaluation."""
 
 
 def relative_moments(pairs: Sequence[Pair], durations: Sequence[float | None]) -> FloatArray:
-    """True moments relative to the duration of their video, (moments, 2) in 0..1; of pairs with a duration only."""
+    """Return true moments relative to their video's duration, (moments, 2) in 0..1; unknown durations are skipped."""
     spans = [
         (start / duration, min(end / duration, 1.0))
         for pair, duration in zip(pairs, durations, strict=True)
@@ -41,48 +42,49 @@ def relative_moments(pairs: Sequence[Pair], durations: Sequence[float | None]) -
 
 
 def constant_span(moments: FloatArray) -> tuple[Moment, ...]:
-    """The one span that has the largest share of relative `moments` (N, 2), N >= 1, at IoU >= 0.5."""
-    hits = [float((span_iou(span, moments) >= 0.5).mean()) for span in _grid()]
+    """Return the one span that hits most of the relative `moments` (N, 2), N >= 1, at IoU >= 0.5."""
+    grid = _grid()
+    hits = [float((span_iou(span, moments) >= 0.5).mean()) for span in grid]
     best = int(np.argmax(hits))
-    start, end = _grid()[best]
+    start, end = grid[best]
     return (Moment(float(start), float(end), hits[best]),)
 
 
 def prior_spans(moments: FloatArray, top: int = TOP) -> tuple[Moment, ...]:
-    """Ranked spans from the distribution of relative `moments` (N, 2), N >= 1.
+    """Return ranked spans that cover the distribution of the relative `moments` (N, 2), N >= 1.
 
-    From a histogram over start and end, each next span is the one that, with those before it, hits the largest share
-    of the moments, on average over IoU 0.3, 0.5 and 0.7. The score is what a span adds to that share.
+    Greedy over a histogram of start and end: each next span is the one that, together with those before it, hits the
+    largest share of the moments, averaged over IoU 0.3, 0.5 and 0.7. Its score is what it adds to that share.
     """
-    _, index, counts = np.unique(np.rint(moments * _CELLS), axis=0, return_inverse=True, return_counts=True)
+    _, index, counts = np.unique(np.rint(moments * _HISTOGRAM_STEPS), axis=0, return_inverse=True, return_counts=True)
     index = index.reshape(-1)
     centres = np.stack([np.bincount(index, moments[:, side]) / counts for side in (0, 1)], axis=1)
     weights = counts / len(moments)
     grid = _grid()
     overlaps = span_iou(grid[:, None], centres[None])  # (G, cells)
-    hits = [overlaps >= level for level in _LEVELS]
-    open_weights = [weights.copy() for _ in _LEVELS]
+    hits = [overlaps >= iou for iou in _IOUS]
+    missed_weights = [weights.copy() for _ in _IOUS]
     chosen: list[Moment] = []
     for _ in range(top):
-        gains = sum(hit @ weight for hit, weight in zip(hits, open_weights, strict=True)) / len(_LEVELS)
+        gains = sum(hit @ weight for hit, weight in zip(hits, missed_weights, strict=True)) / len(_IOUS)
         best = int(np.argmax(gains))
         if chosen and gains[best] <= 0:
             break
         chosen.append(Moment(float(grid[best, 0]), float(grid[best, 1]), float(gains[best])))
-        for hit, weight in zip(hits, open_weights, strict=True):
+        for hit, weight in zip(hits, missed_weights, strict=True):
             weight[hit[best]] = 0
     return tuple(chosen)
 
 
 def evaluate_blind(
-    name: str, spans: Sequence[Moment], like: Evaluation, durations: Sequence[float | None]
+    name: str, spans: Sequence[Moment], reference: Evaluation, durations: Sequence[float | None]
 ) -> Evaluation:
-    """The same relative spans as the ranked answers to every query; a query of unknown duration is a miss.
+    """Evaluate the same relative spans as the prediction for every query; a query of unknown duration is a miss.
 
     Args:
         name: of the baseline.
-        spans: in 0..1 of the duration, the best first.
-        like: the evaluation to stand beside: the same pairs, by the same measures.
+        spans: relative to the duration, in 0..1, the best first.
+        reference: the evaluation to compare with; the baseline takes its pairs and metrics.
         durations: seconds of each pair's video.
     """
     predictions = [
@@ -90,35 +92,44 @@ def evaluate_blind(
         for duration in durations
     ]
     missed = sum(duration is None for duration in durations)
-    return replace(like, name=name, mode=BLIND, predictions=predictions, missed=missed, nms="none")
+    return replace(reference, name=name, mode=BLIND, predictions=predictions, missed=missed, nms="none")
 
 
-def evaluate_shuffled_sentences(answer: PredictFn, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
-    """The same model, asked sentences of other videos: what is left is what it knows without the sentence.
+def evaluate_shuffled_sentences(
+    predict: PredictFn, dataset: Dataset, reference: Evaluation, seed: int = 0
+) -> Evaluation:
+    """Evaluate the model on sentences of other videos: what remains of its metrics does not depend on the sentence.
 
     Args:
-        answer: how the model answers, in the mode of `like`.
+        predict: the model, in the mode of `reference`.
         dataset: the pairs.
-        like: the evaluation to stand beside.
+        reference: the model's own evaluation; the baseline takes its pairs and metrics.
         seed: of the shuffle.
+
+    Raises:
+        ValueError: if `predict` grounds in another mode.
     """
-    order = other_videos([pair.video for pair in dataset.pairs], seed)
+    order = shuffle_across_videos([pair.video for pair in dataset.pairs], seed)
     shuffled = [
         replace(pair, query=dataset.pairs[other].query) for pair, other in zip(dataset.pairs, order, strict=True)
     ]
-    found = answer(replace(dataset, pairs=shuffled))
-    return _beside(like, found, "sentences shuffled")
+    return _with_predictions(reference, predict(replace(dataset, pairs=shuffled)), "sentences shuffled")
 
 
-def evaluate_shuffled_features(answer: PredictFn, dataset: Dataset, like: Evaluation, seed: int = 0) -> Evaluation:
-    """The same model, on videos whose clips are in another order: what is left needs no time. Arguments as above."""
-    found = answer(replace(dataset, store=_ShuffledStore(dataset.store, seed)))
-    return _beside(like, found, "features shuffled")
+def evaluate_shuffled_features(
+    predict: PredictFn, dataset: Dataset, reference: Evaluation, seed: int = 0
+) -> Evaluation:
+    """Evaluate the model on videos with their clips in random order: what remains does not depend on time.
+
+    Arguments and errors as `evaluate_shuffled_sentences`.
+    """
+    shuffled = replace(dataset, store=_ShuffledStore(dataset.store, seed))
+    return _with_predictions(reference, predict(shuffled), "features shuffled")
 
 
 @dataclass(frozen=True)
 class _ShuffledStore:
-    """The features of another store with the clips of each video permuted, in the same way at every load."""
+    """Features of another store with the clips of each video permuted, in the same way at every load."""
 
     store: FeatureSource
     seed: int
@@ -135,29 +146,36 @@ class _ShuffledStore:
         return replace(features, clips=features.clips[order], regions=regions)
 
 
-def _beside(like: Evaluation, found: Evaluation, name: str) -> Evaluation:
-    """The predictions found, for the pairs and by the measures of another evaluation in the same mode."""
-    if found.mode != like.mode:
-        raise ValueError(f"{name}: answers in mode {found.mode!r} do not stand beside those in {like.mode!r}")
-    return replace(like, name=name, predictions=found.predictions, missed=found.missed)
+def _with_predictions(reference: Evaluation, evaluation: Evaluation, name: str) -> Evaluation:
+    """Return `reference` with the predictions of another evaluation in the same mode."""
+    if evaluation.mode != reference.mode:
+        raise ValueError(f"{name}: mode {evaluation.mode!r} cannot be compared with {reference.mode!r}")
+    return replace(reference, name=name, predictions=evaluation.predictions, missed=evaluation.missed)
 
 
-def other_videos(videos: Sequence[str], seed: int) -> list[int]:
-    """For each pair the place of another one, each taken once, of another video unless one has half of all pairs."""
+def shuffle_across_videos(videos: Sequence[str], seed: int) -> list[int]:
+    """Return a permutation of pairs that maps each to a pair of another video.
+
+    Where one video has more than half of the pairs, some of its pairs are mapped to others of its own.
+
+    Args:
+        videos: the video of each pair.
+        seed: of the shuffle.
+    """
     rng = np.random.default_rng(seed)
     groups: dict[str, list[int]] = {}
-    for place in rng.permutation(len(videos)).tolist():
-        groups.setdefault(videos[place], []).append(place)
-    ordered = [place for group in groups.values() for place in group]
-    # Pairs of a video stand together, so a step as large as the largest group leads from each into another.
+    for pair in rng.permutation(len(videos)).tolist():
+        groups.setdefault(videos[pair], []).append(pair)
+    ordered = [pair for group in groups.values() for pair in group]
+    # The pairs of a video are neighbours in this order, so a step as long as the largest group leaves every group.
     step = max(map(len, groups.values())) if len(groups) > 1 else max(1, len(videos) // 2)
     order = [0] * len(videos)
-    for position, place in enumerate(ordered):
-        order[place] = ordered[(position + step) % len(ordered)]
+    for position, pair in enumerate(ordered):
+        order[pair] = ordered[(position + step) % len(ordered)]
     return order
 
 
 def _grid() -> FloatArray:
-    """Candidate spans, (G, 2) in 0..1."""
-    points = np.linspace(0, 1, _GRID + 1)
+    """Return every relative span between grid points, (G, 2) in 0..1."""
+    points = np.linspace(0, 1, _GRID_STEPS + 1)
     return np.array([(start, end) for start in points for end in points if start < end])

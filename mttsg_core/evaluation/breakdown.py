@@ -1,8 +1,9 @@
-"""Where a model is good and where it is not: the same figures over groups of queries.
+"""Metrics over groups of queries: where a model does well and where it does not.
 
-Groups of numbers are quarters of the queries, named by their own smallest and largest value, so that each is large
-enough for its figures to mean something. Of several true moments, the longest says a query's length and position.
-Every query is in exactly one group of each kind; those that cannot be told are in a group of their own.
+Numeric properties are split into quarters of the queries, each named by its own smallest and largest value, so that
+every group is large enough for its metrics to be meaningful. Where a query has several true moments, the longest one
+decides its length and position. Every query is in exactly one group of each kind; queries whose value is not known form
+a group of their own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
+from mttsg_core.evaluation.bootstrap import bootstrap_intervals
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.evaluation.figures import bootstrap_intervals
 from mttsg_core.moments import FloatArray
 
 UNKNOWN = "not known"
@@ -24,10 +25,18 @@ _THIRDS = ("first third", "middle third", "last third")
 _QUARTERS = (0.25, 0.5, 0.75)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
+BoolArray = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Group:
-    """Some queries: `queries` are their places, ascending; `kind` is by what they were told apart."""
+    """A group of queries.
+
+    Attributes:
+        kind: the property that the groups of this kind differ in.
+        name: of the group.
+        queries: their indices, ascending.
+    """
 
     kind: str
     name: str
@@ -35,13 +44,13 @@ class Group:
 
 
 @dataclass(frozen=True)
-class GroupFigures:
-    """The figures of a group, in percent, with their intervals.
+class GroupMetrics:
+    """The metrics of a group in percent, with their intervals.
 
     Attributes:
         kind, name: of the group.
-        queries, videos: how many.
-        metrics: figures by name.
+        queries, videos: how many it has.
+        metrics: by name.
         intervals: low and high end of each.
     """
 
@@ -54,24 +63,24 @@ class GroupFigures:
 
 
 def vocabulary(sentences: Iterable[str]) -> frozenset[str]:
-    """The words of sentences, without regard to letter case."""
+    """Return the words of sentences, case-folded."""
     return frozenset(word for sentence in sentences for word in words_of(sentence))
 
 
 def words_of(sentence: str) -> list[str]:
-    """The words of a sentence in small letters, without punctuation."""
+    """Return the case-folded words of a sentence, without punctuation."""
     return _WORD.findall(sentence.casefold())
 
 
 def group_queries(
-    pairs: Sequence[Pair], durations: Sequence[float | None], seen: frozenset[str] | None = None
+    pairs: Sequence[Pair], durations: Sequence[float | None], seen_words: frozenset[str] | None = None
 ) -> list[Group]:
-    """The queries by moment length, position of the moment, video length, sentence length, and whether words are new.
+    """Group queries by moment length, moment position, video length, sentence length, and whether words are new.
 
     Args:
-        pairs: with moments.
+        pairs: the queries with their true moments.
         durations: seconds of each pair's video.
-        seen: words of the training sentences; None leaves that kind out.
+        seen_words: words of the training sentences; None leaves that kind out.
     """
     spans = np.array([max(pair.moments, key=lambda span: span[1] - span[0]) for pair in pairs], dtype=np.float64)
     lengths = np.array([np.nan if duration is None else duration for duration in durations], dtype=np.float64)
@@ -80,62 +89,62 @@ def group_queries(
     groups += _thirds("moment position", spans.mean(axis=1) / lengths)
     groups += _quarters("video length", lengths, "{:.1f}", "s")
     groups += _quarters("sentence length", words, "{:.0f}", "words")
-    if seen is not None:
-        new = np.array([any(word not in seen for word in words_of(pair.query)) for pair in pairs])
-        groups += _named("words", [("seen in training", ~new), ("some not seen", new)])
+    if seen_words is not None:
+        new = np.array([any(word not in seen_words for word in words_of(pair.query)) for pair in pairs])
+        groups += _nonempty("words", [("seen in training", ~new), ("some not seen", new)])
     return groups
 
 
-def break_down(evaluation: Evaluation, groups: Sequence[Group]) -> list[GroupFigures]:
-    """The recall and mIoU of each group."""
+def break_down(evaluation: Evaluation, groups: Sequence[Group]) -> list[GroupMetrics]:
+    """Return the recall and mIoU of each group."""
     if not groups:
         return []
-    names = [name for name in evaluation.values if not name.startswith("mAP")]
-    values = np.stack([evaluation.values[name] for name in names], axis=1)
+    names = [name for name in evaluation.query_values if not name.startswith("mAP")]
+    values = np.stack([evaluation.query_values[name] for name in names], axis=1)  # (queries, metrics)
     videos = evaluation.video_index
     columns = np.full((len(values), len(groups), len(names)), np.nan)
-    for place, group in enumerate(groups):
-        columns[group.queries, place] = values[group.queries]
+    for number, group in enumerate(groups):
+        columns[group.queries, number] = values[group.queries]
     intervals = bootstrap_intervals(columns.reshape(len(values), -1), videos).reshape(len(groups), len(names), 2)
     return [
-        GroupFigures(
+        GroupMetrics(
             kind=group.kind,
             name=group.name,
             queries=len(group.queries),
             videos=len(np.unique(videos[group.queries])),
             metrics=dict(zip(names, values[group.queries].mean(axis=0).tolist(), strict=True)),
-            intervals={name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)},
+            intervals={name: (float(low), float(high)) for name, (low, high) in zip(names, ends, strict=True)},
         )
-        for group, bounds in zip(groups, intervals, strict=True)
+        for group, ends in zip(groups, intervals, strict=True)
     ]
 
 
-def _quarters(kind: str, values: FloatArray, form: str, unit: str) -> list[Group]:
-    """Quarters of the queries by their value; values that are shown alike stay together. NaN is not known."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return _named(kind, [(UNKNOWN, ~known)])
-    edges = np.unique(np.quantile(values[known], _QUARTERS, method="lower"))
-    place = np.searchsorted(edges, values, side="left")
-    found: dict[str, npt.NDArray[np.bool_]] = {}
+def _quarters(kind: str, values: FloatArray, number_format: str, unit: str) -> list[Group]:
+    """Split queries into quarters by value; values that are displayed alike stay together. NaN is not known."""
+    valid = ~np.isnan(values)
+    if not valid.any():
+        return _nonempty(kind, [(UNKNOWN, ~valid)])
+    edges = np.unique(np.quantile(values[valid], _QUARTERS, method="lower"))
+    quarter = np.searchsorted(edges, values, side="left")
+    masks: dict[str, BoolArray] = {}
     for number in range(len(edges) + 1):
-        inside = known & (place == number)
-        if inside.any():
-            low, high = (form.format(edge) for edge in (values[inside].min(), values[inside].max()))
-            said = low if low == high else f"{low}–{high}"
-            name = f"{said} {unit.removesuffix('s') if said == '1' else unit}"
-            found[name] = found.get(name, False) | inside
-    return _named(kind, [*found.items(), (UNKNOWN, ~known)])
+        mask = valid & (quarter == number)
+        if mask.any():
+            low, high = (number_format.format(edge) for edge in (values[mask].min(), values[mask].max()))
+            label = low if low == high else f"{low}–{high}"
+            name = f"{label} {unit.removesuffix('s') if label == '1' else unit}"
+            masks[name] = masks.get(name, False) | mask
+    return _nonempty(kind, [*masks.items(), (UNKNOWN, ~valid)])
 
 
-def _thirds(kind: str, shares: FloatArray) -> list[Group]:
-    """By thirds of the video; NaN is not known. A moment past the video's end lies in the last third."""
-    known = ~np.isnan(shares)
-    place = np.clip(np.floor(np.where(known, shares, 0) * 3), 0, 2)
-    named = [(name, known & (place == number)) for number, name in enumerate(_THIRDS)]
-    return _named(kind, [*named, (UNKNOWN, ~known)])
+def _thirds(kind: str, positions: FloatArray) -> list[Group]:
+    """Split queries by thirds of the video. NaN is not known; a moment past the video's end is in the last third."""
+    valid = ~np.isnan(positions)
+    third = np.clip(np.floor(np.where(valid, positions, 0) * 3), 0, 2)
+    masks = [(name, valid & (third == number)) for number, name in enumerate(_THIRDS)]
+    return _nonempty(kind, [*masks, (UNKNOWN, ~valid)])
 
 
-def _named(kind: str, masks: Sequence[tuple[str, npt.NDArray[np.bool_]]]) -> list[Group]:
-    """The groups that have queries."""
+def _nonempty(kind: str, masks: Sequence[tuple[str, BoolArray]]) -> list[Group]:
+    """Return the groups that have queries."""
     return [Group(kind, name, np.flatnonzero(mask)) for name, mask in masks if mask.any()]

@@ -1,13 +1,13 @@
-"""An evaluation, the baselines beside it, and the breakdown: all that is reported, whether as table, JSON or page."""
+"""The report of one split: an evaluation, its baselines and its breakdown, for the table, the JSON and the page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.baselines import (
     BLIND,
     WHOLE_VIDEO,
@@ -16,25 +16,25 @@ from mttsg_core.evaluation.baselines import (
     prior_spans,
     relative_moments,
 )
-from mttsg_core.evaluation.breakdown import GroupFigures, break_down, group_queries
+from mttsg_core.evaluation.bootstrap import LEVEL, SAMPLES
+from mttsg_core.evaluation.breakdown import GroupMetrics, break_down, group_queries
 from mttsg_core.evaluation.evaluator import TOP, Evaluation
-from mttsg_core.evaluation.figures import LEVEL, SAMPLES
 from mttsg_core.evaluation.metrics import conventions
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What is reported of one split.
+    """What is reported about one split.
 
     Attributes:
-        main: the evaluation in question.
-        durations: seconds of each pair's video, None where not known.
-        baselines: on the same pairs, by the same measures, and in the same mode unless they are blind.
-        fitted_on: the split that the blind baselines know; None if there are none.
-        seen_words: words of the training sentences, None where there is no training split.
+        main: the evaluation to report.
+        durations: seconds of each pair's video, None where it is not known.
+        baselines: evaluations of the same pairs by the same metrics, in the same mode unless they are blind.
+        fitted_on: the split that the blind baselines were fitted on; None if there are none.
+        seen_words: words of the training sentences; None without a training split.
 
     Raises:
-        ValueError: if answers of different modes, or by different measures, would stand in one table.
+        ValueError: if a baseline differs from the main evaluation in mode, metrics or number of queries.
     """
 
     main: Evaluation
@@ -44,11 +44,11 @@ class EvaluationReport:
     seen_words: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        for other in self.baselines:
-            if other.mode not in (self.main.mode, BLIND):
-                raise ValueError(f"{other.name}: mode {other.mode!r} does not stand beside {self.main.mode!r}")
-            if other.measures != self.main.measures or len(other.pairs) != len(self.main.pairs):
-                raise ValueError(f"{other.name}: not the same measures and queries")
+        for baseline in self.baselines:
+            if baseline.mode not in (self.main.mode, BLIND):
+                raise ValueError(f"{baseline.name}: mode {baseline.mode!r} cannot be compared with {self.main.mode!r}")
+            if baseline.metric_config != self.main.metric_config or len(baseline.pairs) != len(self.main.pairs):
+                raise ValueError(f"{baseline.name}: not the same metrics and queries as {self.main.name}")
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -56,8 +56,8 @@ class EvaluationReport:
         return [self.main, *self.baselines]
 
     @property
-    def fit(self) -> str:
-        """Which split the blind baselines know, in a sentence; empty where there are none."""
+    def baseline_note(self) -> str:
+        """A sentence that names the split that the blind baselines were fitted on; empty if there are none."""
         if self.fitted_on is None:
             return ""
         if self.fitted_on == self.main.split:
@@ -66,16 +66,16 @@ class EvaluationReport:
 
     @cached_property
     def conventions(self) -> dict[str, str]:
-        """What the figures mean."""
-        return conventions(strict=self.main.measures.strict, nms=self.main.nms)
+        """What the metrics mean, see `metrics.conventions`."""
+        return conventions(strict=self.main.metric_config.strict, nms=self.main.nms)
 
     @cached_property
-    def breakdown(self) -> list[GroupFigures]:
-        """The main evaluation's figures over groups of queries."""
+    def breakdown(self) -> list[GroupMetrics]:
+        """The main evaluation's metrics over groups of queries."""
         return break_down(self.main, group_queries(self.main.pairs, self.durations, self.seen_words))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, ready for JSON: the main figures at the top level, everything else beside them."""
+        """Return plain values ready for JSON: the main metrics at the top level, everything else beside them."""
         report: dict[str, Any] = {
             **self.main.as_dict(),
             "convention": self.conventions,
@@ -97,13 +97,13 @@ class EvaluationReport:
         if self.baselines:
             report["baselines_fitted_on"] = self.fitted_on
             report["baselines"] = {
-                other.name: {
-                    "mode": other.mode,
-                    "missed": other.missed,
-                    **other.metrics,
-                    "intervals": _lists(other.intervals),
+                baseline.name: {
+                    "mode": baseline.mode,
+                    "missed": baseline.missed,
+                    **baseline.metrics,
+                    "intervals": _lists(baseline.intervals),
                 }
-                for other in self.baselines
+                for baseline in self.baselines
             }
         return report
 
@@ -114,21 +114,22 @@ def blind_baselines(
     training: Sequence[Pair],
     training_durations: Sequence[float | None],
 ) -> list[Evaluation]:
-    """The best constant span, the prior over spans, and the whole video; only the last without a training moment.
+    """Return the best constant span, the prior over spans, and the whole video; only the last without training moments.
 
     Args:
-        main: the evaluation to stand beside.
+        main: the evaluation to compare with.
         durations: seconds of each of its pairs' videos.
-        training: pairs that the first two are fitted on, and the seconds of their videos.
+        training: the pairs that the first two are fitted on.
+        training_durations: seconds of each of their videos.
     """
     moments = relative_moments(training, training_durations)
-    top = max(TOP, *main.measures.ns)
-    found = []
+    top = max(TOP, *main.metric_config.ns)
+    baselines = []
     if len(moments):
-        found.append(evaluate_blind("constant span", constant_span(moments), main, durations))
-        found.append(evaluate_blind("prior over spans", prior_spans(moments, top), main, durations))
-    return [*found, evaluate_blind("whole video", WHOLE_VIDEO, main, durations)]
+        baselines.append(evaluate_blind("constant span", constant_span(moments), main, durations))
+        baselines.append(evaluate_blind("prior over spans", prior_spans(moments, top), main, durations))
+    return [*baselines, evaluate_blind("whole video", WHOLE_VIDEO, main, durations)]
 
 
-def _lists(intervals: Any) -> dict[str, list[float]]:
-    return {name: list(bounds) for name, bounds in intervals.items()}
+def _lists(intervals: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {name: list(ends) for name, ends in intervals.items()}

@@ -12,7 +12,7 @@ import pytest
 
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.predictions import read_predictions
-from mttsg_core.evaluation.metrics import summarise, summarise_precision
+from mttsg_core.evaluation.metrics import MetricConfig, compute_metrics
 from tests.conftest import SHARED, Mttsg
 from tests.helpers.report_pages import HOSTILE
 from tests.helpers.tiny import write_rows
@@ -70,7 +70,7 @@ def test_a_query_of_a_video_that_is_not_there_is_a_miss_for_a_model_too(
     found = json.loads(ran.out)
     assert (found["queries"], found["missed"]) == (len(rows) + 1, 1)
     assert f"test.jsonl:{len(rows) + 1}: " in ran.err
-    assert "train.json:1: broken json" in ran.err  # it is not needed
+    assert "train.json:1: invalid JSON" in ran.err  # it is not needed
     again = json.loads(mttsg("evaluate", folder, "--predictions", out, "--json").out)
     assert [again[name] for name in KEYS] == [found[name] for name in KEYS]
 
@@ -199,8 +199,7 @@ def test_a_model_beside_its_baselines(corpus: Path, cache: Path, trained: Path, 
     assert again["mAP"] == pytest.approx(found["mAP"])
     pairs = DataFolder.open(corpus).split("val").pairs
     matched = read_predictions(answers).match(pairs).moments
-    expected = summarise([pair.moments for pair in pairs], matched)
-    expected |= summarise_precision([pair.moments for pair in pairs], matched)
+    expected = compute_metrics([pair.moments for pair in pairs], matched, MetricConfig(average_precision=True))
     assert {key: found[key] for key in expected} == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""Groups of queries, and their figures."""
+"""Groups of queries, and their metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.breakdown import UNKNOWN, break_down, group_queries, vocabulary, words_of
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.evaluation.evaluator import score
@@ -22,17 +22,23 @@ PAIRS = [
 DURATIONS = [30.0, 30.0, 30.0, None]
 
 
-def names(kind: str) -> dict[str, list[int]]:
-    seen = vocabulary(["A person sits.", "person’s dog, down!", "person's"])
-    return {group.name: group.queries.tolist() for group in group_queries(PAIRS, DURATIONS, seen) if group.kind == kind}
+def queries_by_name(kind: str) -> dict[str, list[int]]:
+    seen_words = vocabulary(["A person sits.", "person’s dog, down!", "person's"])
+    groups = group_queries(PAIRS, DURATIONS, seen_words)
+    return {group.name: group.queries.tolist() for group in groups if group.kind == kind}
 
 
 def test_groups() -> None:
-    assert names("moment length") == {"1.0 s": [3], "2.0 s": [0], "4.0 s": [1], "8.0 s": [2]}
-    assert names("moment position") == {"first third": [0], "middle third": [1], "last third": [2], UNKNOWN: [3]}
-    assert names("video length") == {"30.0 s": [0, 1, 2], UNKNOWN: [3]}
-    assert names("sentence length") == {"1 word": [3], "2 words": [2], "3 words": [0], "5 words": [1]}
-    assert names("words") == {"seen in training": [0, 1, 3], "some not seen": [2]}
+    assert queries_by_name("moment length") == {"1.0 s": [3], "2.0 s": [0], "4.0 s": [1], "8.0 s": [2]}
+    assert queries_by_name("moment position") == {
+        "first third": [0],
+        "middle third": [1],
+        "last third": [2],
+        UNKNOWN: [3],
+    }
+    assert queries_by_name("video length") == {"30.0 s": [0, 1, 2], UNKNOWN: [3]}
+    assert queries_by_name("sentence length") == {"1 word": [3], "2 words": [2], "3 words": [0], "5 words": [1]}
+    assert queries_by_name("words") == {"seen in training": [0, 1, 3], "some not seen": [2]}
 
 
 def test_words() -> None:
@@ -49,29 +55,29 @@ def test_every_query_is_in_one_group_of_each_kind() -> None:
     durations = [float(rng.uniform(5, 60)) if rng.random() > 0.2 else None for _ in pairs]
     groups = group_queries(pairs, durations, frozenset())
     for kind in {group.kind for group in groups}:
-        found = np.concatenate([group.queries for group in groups if group.kind == kind])
-        assert sorted(found.tolist()) == list(range(50))
+        queries = np.concatenate([group.queries for group in groups if group.kind == kind])
+        assert sorted(queries.tolist()) == list(range(50))
 
 
-def test_groups_that_are_shown_alike_are_one() -> None:
+def test_groups_that_are_displayed_alike_are_merged() -> None:
     pairs = [Pair(str(n), "a", "sits", ((0.0, 1.01 + 0.01 * n),)) for n in range(6)]
-    found = [group for group in group_queries(pairs, [9.0] * 6) if group.kind == "moment length"]
-    assert len({group.name for group in found}) == len(found) < 4
-    assert sorted(np.concatenate([group.queries for group in found]).tolist()) == list(range(6))
+    groups = [group for group in group_queries(pairs, [9.0] * 6) if group.kind == "moment length"]
+    assert len({group.name for group in groups}) == len(groups) < 4
+    assert sorted(np.concatenate([group.queries for group in groups]).tolist()) == list(range(6))
 
 
-def test_figures_of_groups() -> None:
-    answers = [[Moment(0, 2)], [Moment(12, 14)], [], [Moment(8, 9)]]
-    main = score("val", PAIRS, answers, "predictions", missed=1)
-    comparison = EvaluationReport(main, DURATIONS)
-    found = {(group.kind, group.name): group for group in comparison.breakdown}
-    video = found["video length", "30.0 s"]
+def test_metrics_of_groups() -> None:
+    predictions = [[Moment(0, 2)], [Moment(12, 14)], [], [Moment(8, 9)]]
+    main = score("val", PAIRS, predictions, "predictions", missed=1)
+    report = EvaluationReport(main, DURATIONS)
+    by_name = {(group.kind, group.name): group for group in report.breakdown}
+    video = by_name["video length", "30.0 s"]
     assert (video.queries, video.videos) == (3, 2)
     assert video.metrics["R@1,IoU=0.5"] == pytest.approx(200 / 3)
     assert video.metrics["mIoU"] == pytest.approx(50)
     assert video.intervals["mIoU"] == pytest.approx((0, 75))
     assert break_down(main, []) == []
-    plain = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
+    plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert plain["breakdown"]["moment position"][0]["group"] == "first third"
     assert plain["convention"]["hit"] == "IoU >= m"
     assert "baselines" not in plain

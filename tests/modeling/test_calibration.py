@@ -118,17 +118,17 @@ def test_every_sentence_is_asked_of_its_video_and_of_another(tmp_path: Path) -> 
     assert own == written
     assert others
     assert not others & written
-    assert found.right.all()
+    assert found.correct.all()
     assert found.as_dict()["auc"] == 100
-    assert len(found.scores) == len(found.outcomes) == len(dataset.pairs) + len(found.absent)
-    assert set(found.absent.tolist()) == {0.2}
+    assert len(found.scores) == len(found.outcomes) == len(dataset.pairs) + len(found.negative)
+    assert set(found.negative.tolist()) == {0.2}
 
 
 def test_one_video_alone_cannot_be_told_from_others(tmp_path: Path) -> None:
     found = ScoreReliability(np.array([0.7, 0.2]), np.array([True, False]), np.array([]))
     assert found.as_dict()["auc"] == 50
-    moved = found.under(Calibration(2.0, -0.5))
-    assert moved.right is found.right
-    logits = 2 * np.log(found.present / (1 - found.present)) - 0.5
-    assert moved.present == pytest.approx(1 / (1 + np.exp(-logits)))
+    moved = found.calibrated(Calibration(2.0, -0.5))
+    assert moved.correct is found.correct
+    logits = 2 * np.log(found.positive / (1 - found.positive)) - 0.5
+    assert moved.positive == pytest.approx(1 / (1 + np.exp(-logits)))
     assert found.calibration().slope > 0

@@ -11,7 +11,7 @@ import pytest
 
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.predictions import read_predictions
-from mttsg_core.evaluation.metrics import summarise
+from mttsg_core.evaluation.metrics import MetricConfig, compute_metrics
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ROOT.parent / "shared" / "annotations" / "activitynet_captions"
@@ -28,7 +28,7 @@ def scores(data: Path, out: Path) -> dict[str, float]:
     pairs = DataFolder.open(data).split("test", require_moment=True).pairs
     matched = read_predictions(out).match(pairs)
     assert (matched.missing, matched.unknown) == (0, 0)
-    return summarise([pair.moments for pair in pairs], matched.moments, ns=(1,))
+    return compute_metrics([pair.moments for pair in pairs], matched.moments, MetricConfig(ns=(1,)))
 
 
 def test_where_order_says_everything(tmp_path: Path) -> None:
