@@ -15,7 +15,14 @@ import time
 from pathlib import Path
 
 from mttsg_core.encoders import build_encoder
-from mttsg_core.features.extraction import Extracted, ExtractionSettings, Job, default_workers, encode_video, extract
+from mttsg_core.features.extraction import (
+    Extracted,
+    ExtractionJob,
+    ExtractionSettings,
+    default_workers,
+    encode_video,
+    extract,
+)
 from mttsg_core.video.discovery import find_videos
 
 
@@ -32,7 +39,7 @@ def main() -> int:
     seconds = sum(encode_video(video, encoder, settings, threads=1).duration or 0.0 for video in videos)
     alone = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [Job(video, Path(folder) / f"{number}.safetensors") for number, video in enumerate(videos)]
+        jobs = [ExtractionJob(video, Path(folder) / f"{number}.safetensors") for number, video in enumerate(videos)]
         began = time.perf_counter()
         done = sum(isinstance(event, Extracted) for event in extract(jobs, settings, workers=arguments.workers))
         together = time.perf_counter() - began

@@ -105,10 +105,10 @@ class Session:
         self, targets: Mapping[VideoFile, Path], settings: ExtractionSettings, workers: int | None
     ) -> Iterator[tuple[VideoFile, bool]]:
         """Extract videos; yields whether each went well, in the order in which they finish."""
-        from mttsg_core.features.extraction import Extracted, Job
+        from mttsg_core.features.extraction import Extracted, ExtractionJob
 
         videos = {video.path: video for video in targets}
-        jobs = [Job(video.path, target) for video, target in targets.items()]
+        jobs = [ExtractionJob(video.path, target) for video, target in targets.items()]
         for event in extracting(jobs, settings, self.reporter, workers=workers):
             self.failed += not isinstance(event, Extracted)  # the line was said already
             yield videos[event.job.video], isinstance(event, Extracted)

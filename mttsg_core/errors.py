@@ -1,14 +1,15 @@
-"""What can go wrong through no fault of ours. The text of each error is one line, ready to be shown to a user."""
+"""Errors that a user can cause or fix. The text of each is one line, ready to be shown."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+_SUMMARY_LENGTH = 200
 
 
 class MttsgError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base class of all errors that this library raises deliberately."""
 
 
 class ConfigError(MttsgError):
@@ -16,23 +17,28 @@ class ConfigError(MttsgError):
 
 
 class DataError(MttsgError):
-    """A data folder, an annotation file or a predictions file that cannot be used."""
+    """A data folder, annotation file or predictions file that cannot be used."""
 
 
 class FeatureError(MttsgError):
-    """Features that are missing, unreadable, or made in another way than the model expects."""
+    """Features that are missing, unreadable, or not made the way the model expects."""
 
 
 class ModelError(MttsgError):
-    """A model folder that is missing, incomplete, or of another format."""
+    """A model folder that is missing, incomplete, or in an unknown format."""
 
 
 class TrainingError(MttsgError):
-    """A training that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class VideoError(MttsgError):
-    """A video that cannot be read. `path` is the file, `reason` says why in a few words."""
+    """A video that cannot be read.
+
+    Attributes:
+        path: the file.
+        reason: why, in a few words.
+    """
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -40,15 +46,15 @@ class VideoError(MttsgError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[Path, str]]:
-        return type(self), (self.path, self.reason)  # errors travel between worker processes
+        return type(self), (self.path, self.reason)  # worker processes send errors to their parent
 
 
 class VideoNotFoundError(VideoError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
 class NotAVideoError(VideoError):
-    """The file is empty, is no media file, or has no video stream."""
+    """The file is empty, is not a media file, or has no video stream."""
 
 
 class CorruptVideoError(VideoError):
@@ -56,14 +62,24 @@ class CorruptVideoError(VideoError):
 
 
 class UnsupportedVideoError(VideoError):
-    """The video's codec or pixel format has no decoder here."""
+    """No decoder is available for the video's codec or pixel format."""
 
 
-def memory_ran_out(error: Exception) -> bool:
-    """Whether an error, MemoryError or torch's RuntimeErrors of any device, says that there is no memory left."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error reports that memory ran out: MemoryError, or torch's RuntimeError on any device.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"))
+    True
+    """
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
-def brief(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def error_summary(error: Exception) -> str:
+    r"""Return the text of an error in one line of at most 200 characters.
+
+    >>> error_summary(ValueError("bad header\n  at byte 3"))
+    'bad header at byte 3'
+    >>> error_summary(MemoryError())
+    'MemoryError'
+    """
+    return " ".join(str(error).split())[:_SUMMARY_LENGTH] or type(error).__name__

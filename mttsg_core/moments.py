@@ -1,8 +1,8 @@
-"""Moments in seconds, and the one place where seconds become clip units and back.
+"""Moments in seconds, and the conversion between seconds and clip units.
 
-A video of `duration` seconds is divided into `clips` equal bins. One *clip unit* is the length of a bin; position
-0 is the start of the video and position `clips` its end, so every real number in between is a time and nothing is
-ever rounded. Bins are made the same way for features extracted here and for features made elsewhere.
+A video of `duration` seconds is divided into `clips` equal bins. One *clip unit* is the length of a bin: position 0 is
+the start of the video and position `clips` its end. Positions are real numbers, so converting a time never rounds it.
+The bins of extracted and external features are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Moment(NamedTuple):
-    """A span of a video in seconds, with a score in 0..1 when it is an answer."""
+    """A span of a video in seconds. A predicted moment has a score in 0..1.
+
+    >>> moment = Moment(3.5, 8.0, score=0.9)
+    >>> moment.duration
+    4.5
+    """
 
     start: float
     end: float
@@ -34,10 +39,23 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """`clips` equal bins over the seconds `start` .. `start + duration` of a video.
+    """The division of a video into clips of equal length.
+
+    Attributes:
+        duration: seconds from the first clip's start to the last clip's end.
+        clips: number of clips.
+        start: seconds at which the first clip starts.
 
     Raises:
         DataError: if there is no clip, or the duration is not a positive number.
+
+    >>> timeline = Timeline(duration=10.0, clips=5)
+    >>> timeline.seconds_per_clip
+    2.0
+    >>> timeline.to_clips([3.0, 10.0]).tolist()
+    [1.5, 5.0]
+    >>> timeline.to_seconds([1.5, 5.0]).tolist()
+    [3.0, 10.0]
     """
 
     duration: float
@@ -52,12 +70,16 @@ class Timeline:
 
     @classmethod
     def at_rate(cls, duration: float, clips_per_second: float, start: float = 0.0) -> Timeline:
-        """Bins as near to `clips_per_second` as equal bins over the whole `duration` allow; at least one."""
+        """Return the timeline with the whole number of clips, at least one, closest to a rate.
+
+        >>> Timeline.at_rate(10.2, clips_per_second=2.0).clips
+        20
+        """
         return cls(duration, max(1, round(duration * clips_per_second)), start)
 
     @property
     def seconds_per_clip(self) -> float:
-        """Length of one clip unit in seconds."""
+        """Length of a clip in seconds."""
         return self.duration / self.clips
 
     @property
@@ -66,56 +88,85 @@ class Timeline:
         return self.start + self.duration
 
     def to_clips(self, seconds: npt.ArrayLike) -> FloatArray:
-        """Seconds to clip units, any shape."""
+        """Convert seconds to clip units, any shape."""
         return (np.asarray(seconds, dtype=np.float64) - self.start) / self.duration * self.clips
 
     def to_seconds(self, clip_units: npt.ArrayLike) -> FloatArray:
-        """Clip units to seconds, any shape; the inverse of `to_clips`."""
+        """Convert clip units to seconds, any shape; the inverse of `to_clips`."""
         return np.asarray(clip_units, dtype=np.float64) / self.clips * self.duration + self.start
 
     def sample_times(self, per_clip: int = 1) -> FloatArray:
-        """Seconds of `per_clip` frames spread evenly inside each bin, (clips * per_clip,), ascending."""
+        """Return the times of `per_clip` frames spread evenly in each clip: (clips * per_clip,) seconds, ascending.
+
+        >>> Timeline(duration=4.0, clips=2).sample_times(2).tolist()
+        [0.5, 1.5, 2.5, 3.5]
+        """
         return self.to_seconds((np.arange(self.clips * per_clip) + 0.5) / per_clip)
 
 
 def span_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
-    """Intersection over union of spans (..., 2) with spans (..., 2), broadcast; 0 where the union is empty."""
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    overlap = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
-    overlap = np.maximum(overlap, 0.0)
+    """Return the temporal intersection over union of spans (..., 2) and spans (..., 2), broadcast.
+
+    It is 0 where the union is empty.
+
+    >>> float(span_iou((0.0, 4.0), (2.0, 6.0)))
+    0.3333333333333333
+    >>> span_iou([(0.0, 4.0), (4.0, 8.0)], (0.0, 4.0)).tolist()
+    [1.0, 0.0]
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)  # (..., 2)
+    overlap = _overlap(a, b)
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - overlap
     iou: FloatArray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
     return iou
 
 
-def covered_share(spans: npt.ArrayLike, cover: npt.ArrayLike) -> FloatArray:
-    """How much of spans (..., 2) lies in the spans `cover` (..., 2), broadcast, 0..1; 0 of a span without length."""
-    a, b = np.asarray(spans, dtype=np.float64), np.asarray(cover, dtype=np.float64)
-    overlap = np.maximum(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0.0)
+def covered_fraction(spans: npt.ArrayLike, cover: npt.ArrayLike) -> FloatArray:
+    """Return the fraction of spans (..., 2) that spans `cover` (..., 2) overlap, broadcast.
+
+    It is 0 for a span without length.
+
+    >>> float(covered_fraction((0.0, 4.0), (3.0, 9.0)))
+    0.25
+    """
+    a, b = np.asarray(spans, dtype=np.float64), np.asarray(cover, dtype=np.float64)  # (..., 2)
+    overlap = _overlap(a, b)
     length = np.broadcast_to(a[..., 1] - a[..., 0], overlap.shape)
-    share: FloatArray = np.divide(overlap, length, out=np.zeros_like(overlap), where=length > 0)
-    return share
+    fraction: FloatArray = np.divide(overlap, length, out=np.zeros_like(overlap), where=length > 0)
+    return fraction
 
 
 def non_maximum_suppression(
-    moments: Sequence[Moment], iou: float, top: int | None = None, *, parts: Sequence[bool] | None = None
+    moments: Sequence[Moment], iou: float, top: int | None = None, *, truncated: Sequence[bool] | None = None
 ) -> list[Moment]:
-    """The best moments by score, each overlapping the better ones by at most `iou`; ties keep their order.
+    """Return the best moments by score, dropping those that overlap a better one too much. Ties keep their order.
 
     Args:
         moments: candidates in any order.
-        iou: the largest overlap that two kept moments may have, 0..1.
-        top: stop after so many; None keeps all.
-        parts: which moments may be parts of longer ones; of such, the share that lies in a better moment counts.
+        iou: the largest IoU that two returned moments may have, 0..1.
+        top: return at most this many; None for all.
+        truncated: which moments may be only a part of a longer one. For these, the fraction that a better moment covers
+            is compared with `iou` instead of the IoU.
+
+    >>> moments = [Moment(0.0, 4.0, 0.5), Moment(0.0, 5.0, 0.9), Moment(6.0, 9.0, 0.7)]
+    >>> [moment[:2] for moment in non_maximum_suppression(moments, iou=0.5)]
+    [(0.0, 5.0), (6.0, 9.0)]
     """
-    order = sorted(range(len(moments)), key=lambda place: -moments[place].score)
-    spans = np.array([moments[place][:2] for place in order], dtype=np.float64).reshape(-1, 2)
-    partial = np.array([parts is not None and parts[place] for place in order], dtype=bool)
-    alive = np.ones(len(order), dtype=bool)
-    kept: list[Moment] = []
-    while alive.any() and (top is None or len(kept) < top):
-        best = int(alive.argmax())
-        kept.append(moments[order[best]])
-        alive[best] = False
-        alive &= np.where(partial, covered_share(spans, spans[best]), span_iou(spans, spans[best])) <= iou
-    return kept
+    order = sorted(range(len(moments)), key=lambda index: -moments[index].score)
+    spans = np.array([moments[index][:2] for index in order], dtype=np.float64).reshape(-1, 2)  # (N, 2)
+    is_truncated = np.array([truncated is not None and truncated[index] for index in order], dtype=bool)  # (N,)
+    remaining = np.ones(len(order), dtype=bool)  # (N,)
+    selected: list[Moment] = []
+    while remaining.any() and (top is None or len(selected) < top):
+        best = int(remaining.argmax())
+        selected.append(moments[order[best]])
+        remaining[best] = False
+        covered, ious = covered_fraction(spans, spans[best]), span_iou(spans, spans[best])  # (N,)
+        remaining &= np.where(is_truncated, covered, ious) <= iou
+    return selected
+
+
+def _overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the length of the intersection of spans (..., 2) and (..., 2), broadcast."""
+    overlap = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
+    return np.maximum(overlap, 0.0)

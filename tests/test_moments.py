@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.errors import DataError
-from mttsg_core.moments import Moment, Timeline, covered_share, non_maximum_suppression, span_iou
+from mttsg_core.moments import Moment, Timeline, covered_fraction, non_maximum_suppression, span_iou
 
 durations = st.floats(0.04, 36_000)
-places = st.floats(0, 1)
+fractions = st.floats(0, 1)
 
 
-@given(duration=durations, clips=st.integers(1, 2000), start=st.floats(-5, 5), places=st.lists(places, min_size=1))
-def test_seconds_to_clips_to_seconds_loses_nothing(
-    duration: float, clips: int, start: float, places: list[float]
+@given(
+    duration=durations, clips=st.integers(1, 2000), start=st.floats(-5, 5), fractions=st.lists(fractions, min_size=1)
+)
+def test_converting_seconds_to_clips_and_back_is_exact(
+    duration: float, clips: int, start: float, where: list[float]
 ) -> None:
     timeline = Timeline(duration, clips, start)
-    seconds = start + duration * np.array(places)
+    seconds = start + duration * np.array(where)
     assert np.abs(timeline.to_seconds(timeline.to_clips(seconds)) - seconds).max() < 1e-4
     assert (timeline.to_clips(seconds) >= -1e-6).all()
     assert (timeline.to_clips(seconds) <= clips + 1e-6).all()
@@ -44,7 +46,7 @@ def test_frames_are_spread_evenly_inside_each_clip(duration: float, rate: float,
     assert np.diff(times) == pytest.approx(timeline.seconds_per_clip / per_clip)
 
 
-def test_clips_come_at_about_the_rate_asked_for() -> None:
+def test_the_number_of_clips_is_closest_to_the_rate() -> None:
     assert Timeline.at_rate(10.2, 2).clips == 20
     assert Timeline.at_rate(0.04, 2).clips == 1
 
@@ -79,7 +81,7 @@ spans = st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(0, 5)).map
 
 
 @given(moments=st.lists(spans, max_size=12), iou=st.sampled_from([0.0, 0.3, 0.5, 1.0]))
-def test_suppression_keeps_exactly_what_no_better_kept_moment_covers(moments: list[Moment], iou: float) -> None:
+def test_suppression_keeps_exactly_the_moments_that_no_better_one_overlaps(moments: list[Moment], iou: float) -> None:
     expected: list[Moment] = []
     for moment in sorted(moments, key=lambda moment: -moment.score):
         if all(span_iou(moment[:2], better[:2]) <= iou for better in expected):
@@ -92,21 +94,21 @@ def test_suppression_keeps_exactly_what_no_better_kept_moment_covers(moments: li
     ("span", "cover", "share"),
     [((0, 4), (0, 9), 1), ((0, 4), (3, 9), 0.25), ((0, 4), (1, 3), 0.5), ((0, 1), (1, 2), 0), ((1, 1), (0, 2), 0)],
 )
-def test_the_share_of_a_span_in_another(span: tuple[float, float], cover: tuple[float, float], share: float) -> None:
-    assert float(covered_share(span, cover)) == pytest.approx(share)
-    assert covered_share(np.tile(span, (3, 1)), cover).shape == (3,)
+def test_covered_fraction(span: tuple[float, float], cover: tuple[float, float], share: float) -> None:
+    assert float(covered_fraction(span, cover)) == pytest.approx(share)
+    assert covered_fraction(np.tile(span, (3, 1)), cover).shape == (3,)
 
 
-def test_a_part_gives_way_to_a_better_moment_that_has_most_of_it() -> None:
-    long, part, elsewhere = Moment(0, 20, 0.9), Moment(14, 20, 0.8), Moment(18, 30, 0.7)
-    assert non_maximum_suppression([long, part, elsewhere], 0.5) == [long, part, elsewhere]
-    assert non_maximum_suppression([part, elsewhere, long], 0.5, parts=[True, True, False]) == [long, elsewhere]
-    assert non_maximum_suppression([part, long], 0.5, parts=[False, True]) == [long, part]
+def test_a_truncated_moment_is_dropped_if_a_better_one_covers_most_of_it() -> None:
+    long, part, other = Moment(0, 20, 0.9), Moment(14, 20, 0.8), Moment(18, 30, 0.7)
+    assert non_maximum_suppression([long, part, other], 0.5) == [long, part, other]
+    assert non_maximum_suppression([part, other, long], 0.5, truncated=[True, True, False]) == [long, other]
+    assert non_maximum_suppression([part, long], 0.5, truncated=[False, True]) == [long, part]
 
 
-def test_a_timeline_ends() -> None:
+def test_the_end_of_a_timeline() -> None:
     assert Timeline(8.0, 4, start=1.5).end == 9.5
 
 
-def test_a_moment_knows_how_long_it_is() -> None:
+def test_the_duration_of_a_moment() -> None:
     assert Moment(1.5, 4.0).duration == 2.5

@@ -35,9 +35,9 @@ def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
 
 def _download(repo: str, revision: str | None, *, offline: bool) -> Path:
     """The folder of a model of the hub, downloaded if needed. Raises ModelError as `find_model`."""
-    from mttsg_core.utils.hf_hub import download, one_line
+    from mttsg_core.utils.hf_hub import download, hub_errors
 
-    with one_line(repo, repo, ModelError, offline=offline):
+    with hub_errors(repo, repo, ModelError, offline=offline):
         # The description first, for the weights of some other model may be large.
         described = download(repo, revision, [CONFIG], offline=offline) / CONFIG
         if not described.is_file() or "mttsg" not in read_json(described):
@@ -58,9 +58,9 @@ def check_push(repo: str, api: huggingface_hub.HfApi | None = None) -> None:
     """
     if not _ID.fullmatch(repo):
         raise ConfigError(f"{repo!r} is no name of a model on the hub: it has the form user/name")
-    from mttsg_core.utils.hf_hub import one_line
+    from mttsg_core.utils.hf_hub import hub_errors
 
-    with one_line(repo, repo, ModelError):
+    with hub_errors(repo, repo, ModelError):
         user = (api or huggingface_hub.HfApi()).whoami()
     owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
     if repo.split("/")[0] not in owners:
@@ -85,11 +85,11 @@ def push_model(folder: Path, repo: str, api: huggingface_hub.HfApi | None = None
     """
     if not (folder / REPORT).is_file():
         raise ModelError(f"{folder}: no finished model to push (no {REPORT} in it)")
-    from mttsg_core.utils.hf_hub import one_line
+    from mttsg_core.utils.hf_hub import hub_errors
 
     write_card(folder, repo)
     api = api or huggingface_hub.HfApi()
-    with one_line(repo, repo, ModelError):
+    with hub_errors(repo, repo, ModelError):
         page = api.create_repo(repo, exist_ok=True)
         api.upload_folder(
             repo_id=repo, folder_path=folder, allow_patterns=[*FILES, CARD], commit_message="Upload a model of mttsg"

@@ -1,4 +1,4 @@
-"""Pairs of a split with the features of their videos."""
+"""The pairs of a split with the features of their videos."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError
 from mttsg_core.features.store import VideoFeatures
 
 
 class FeatureSource(Protocol):
-    """Where features come from, such as a `features.FeatureStore`."""
+    """Features by video, such as `mttsg_core.features.store.FeatureStore`."""
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """The feature file of each video."""
+        """The feature file of each video that has one."""
 
     def load(self, video: str) -> VideoFeatures:
-        """The features of a video; raises FeatureError if there are none."""
+        """Return the features of a video.
+
+        Raises:
+            FeatureError: if it has none, or they cannot be used.
+        """
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pairs of one split and where the features of their videos are.
+    """The pairs of a split with the features of their videos.
 
     Attributes:
         name: of the split.
-        pairs: every pair, also those of videos without features.
+        pairs: all pairs, also those of videos without features.
         store: features by `Pair.video`.
     """
 
@@ -39,20 +43,20 @@ class Dataset:
     store: FeatureSource
 
     def by_video(self) -> dict[str, list[int]]:
-        """The positions in `pairs` of each video's pairs, videos in order of appearance; those with features only."""
-        found: dict[str, list[int]] = {}
-        for position, pair in enumerate(self.pairs):
+        """Return the indices into `pairs` for each video with features, videos in order of appearance."""
+        indices: dict[str, list[int]] = {}
+        for index, pair in enumerate(self.pairs):
             if pair.video in self.store.files:
-                found.setdefault(pair.video, []).append(position)
-        return found
+                indices.setdefault(pair.video, []).append(index)
+        return indices
 
     @property
     def without_features(self) -> int:
-        """How many pairs have a video without features."""
+        """Number of pairs whose video has no features."""
         return sum(pair.video not in self.store.files for pair in self.pairs)
 
     def duration(self, pair: Pair) -> float | None:
-        """Seconds at which a pair's video ends, from its row or its features; None if neither is there."""
+        """Return the time in seconds at which a pair's video ends, from its row or its features; None if unknown."""
         if pair.duration is not None or pair.video not in self.store.files:
             return pair.duration
         return self.store.load(pair.video).timeline.end
@@ -66,4 +70,4 @@ class Dataset:
         """
         for video in self.by_video():
             return self.store.load(video).fingerprint
-        raise DataError(f"{self.name}: no video of it has features")
+        raise DataError(f"{self.name}: none of its videos has features")

@@ -1,4 +1,4 @@
-"""How long videos are, where their rows do not say."""
+"""Durations of videos whose rows do not give them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,41 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from mttsg_core.data.folder import DataFolder, Pair, Split
-from mttsg_core.data.records import past_end
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.pairs import Pair, past_end_reason
+from mttsg_core.data.splits import Split
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.store import read_features
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.video import probe
 
 
-def known_durations(folder: DataFolder, pairs: Sequence[Pair]) -> list[float | None]:
-    """Seconds of each pair's video: from a row about it, else from its features, else from the video; None if unknown.
+def find_durations(folder: DataFolder, pairs: Sequence[Pair]) -> list[float | None]:
+    """Return the seconds of each pair's video, or None if unknown.
 
-    What cannot be read tells nothing; it is reported by whoever needs it.
+    A duration is taken from the pair, else from another pair of the same video, else from the video's features, else
+    from the video. Unreadable features and videos are skipped here; they are reported where they are used.
     """
-    known: dict[str, float | None] = {}
+    durations: dict[str, float | None] = {}
     keys = [folder.video_key(pair.video) for pair in pairs]
     for key, pair in zip(keys, pairs, strict=True):
         if pair.duration is not None:
-            known.setdefault(key, pair.duration)
+            durations.setdefault(key, pair.duration)
     for key, pair in zip(keys, pairs, strict=True):
-        if key not in known:
-            known[key] = _look(folder, pair.video)
-    return [known[key] if pair.duration is None else pair.duration for key, pair in zip(keys, pairs, strict=True)]
+        if key not in durations:
+            durations[key] = _read_duration(folder, pair.video)
+    return [durations[key] if pair.duration is None else pair.duration for key, pair in zip(keys, pairs, strict=True)]
 
 
 def with_durations(folder: DataFolder, split: Split) -> Split:
-    """The split with the duration of every pair whose video tells it; a row past the end of its video is a bad one."""
+    """Return a split whose pairs have a duration wherever one can be found.
+
+    A pair whose moment turns out to start past the end of its video becomes a problem.
+    """
     pairs: list[Pair] = []
     problems = list(split.problems)
-    for pair, duration in zip(split.pairs, known_durations(folder, split.pairs), strict=True):
-        reason = None if duration is None else past_end(pair.moments, duration)
+    for pair, duration in zip(split.pairs, find_durations(folder, split.pairs), strict=True):
+        reason = None if duration is None else past_end_reason(pair.moments, duration)
         if reason is None:
             pairs.append(replace(pair, duration=duration))
         else:
@@ -43,10 +48,10 @@ def with_durations(folder: DataFolder, split: Split) -> Split:
     return replace(split, pairs=pairs, problems=sorted(problems, key=lambda problem: problem.line))
 
 
-def _look(folder: DataFolder, name: str) -> float | None:
+def _read_duration(folder: DataFolder, name: str) -> float | None:
     with suppress(FeatureError):
         path = folder.find_features(name)
-        if path is not None and path.suffix == ".safetensors":  # the only format that may say it
+        if path is not None and path.suffix == ".safetensors":  # the only format that can record a duration
             features = read_features(path, folder.video_key(name))
             if features.duration is not None:
                 return features.timeline.end

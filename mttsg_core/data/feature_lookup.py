@@ -1,6 +1,7 @@
-"""Where the features of a data folder's videos come from: files made elsewhere, or the videos through the cache.
+"""Where the features of a data folder's videos come from: files in the folder, or extraction into the cache.
 
-And what a training on the folder takes where nothing is asked for.
+A *fingerprint* records how features were made (encoder, frame rate, ...). Only features with the required fingerprint
+are used; `choose_fingerprint` selects the one for training.
 """
 
 from __future__ import annotations
@@ -12,45 +13,51 @@ from pathlib import Path
 from typing import Any
 
 from mttsg_core.data.dataset import Dataset
-from mttsg_core.data.folder import DataFolder, Pair, Problem
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError, FeatureError, VideoError
-from mttsg_core.features.extraction import ExtractionSettings, Job
-from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, read_features, same_fingerprint
+from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
+from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint, read_features
+from mttsg_core.utils.json_lines import Problem
 from mttsg_core.video import probe
 
 
 @dataclass
 class ResolvedSplits:
-    """The pairs of some splits and where the features of their videos are or will be.
+    """Splits of a data folder, and the feature files of their videos.
 
     Attributes:
-        splits: the rows of each split; `Pair.video` is the video's key, one for each video.
-        problems: the bad rows, which are in no split but for those of videos that are not there, if they are kept.
-        files: feature file of each video; those of `jobs` are yet to be written.
-        jobs: videos to extract.
-        durations: seconds of videos whose features may not tell them.
-        unusable: why features that `dataset` came upon cannot be used.
+        splits: the pairs of each split. `Pair.video` is the video's key, the same for each of its names.
+        problems: the bad rows of all splits.
+        files: feature file of each video; those of `jobs` do not exist yet.
+        jobs: the videos to extract.
+        durations: seconds of videos, for features that do not record them.
+        unusable: why some features cannot be used; filled in by `dataset`.
     """
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[ExtractionJob] = field(default_factory=list)
     durations: dict[str, float] = field(default_factory=dict)
     unusable: list[str] = field(default_factory=list)
 
     def dataset(self, split: str, max_clips: int | None = None) -> Dataset:
-        """A split with the features that exist by now and can be used, in at most `max_clips` clips a video.
+        """Return a split with the features that exist by now.
 
-        A pair of a video whose extraction failed, or whose features are damaged, has none; the reasons of the latter
-        are added to `unusable`.
+        Videos whose extraction failed, or whose features are damaged, have none. The reasons for damaged ones are added
+        to `unusable`.
+
+        Args:
+            split: its name.
+            max_clips: reduce the features of longer videos to this many clips.
         """
         videos = {pair.video for pair in self.splits[split]}
-        there = {key: path for key, path in self.files.items() if key in videos and path.is_file()}
-        store = FeatureStore(there, self.durations, max_clips=max_clips)
-        self.unusable += store.drop_unusable(sorted(there))
+        files = {key: path for key, path in self.files.items() if key in videos and path.is_file()}
+        store = FeatureStore(files, self.durations, max_clips=max_clips)
+        self.unusable += store.drop_unusable(sorted(files))
         return Dataset(split, self.splits[split], store)
 
 
@@ -58,48 +65,51 @@ def resolve_splits(
     folder: DataFolder,
     splits: Sequence[str],
     cache: FeatureCache,
-    wanted: Settings,
+    fingerprint: Settings,
     *,
     strict: bool = False,
     keep_without_video: bool = False,
 ) -> ResolvedSplits:
     """Read splits of a data folder and find the features of their videos.
 
-    Features in the folder (or named when it was opened) are taken where they have the fingerprint that is wanted; other
-    videos are to be extracted into the cache, unless features made elsewhere are wanted.
+    Features in the folder (or where `DataFolder.open` was told to look) are used if they have the fingerprint. Other
+    videos are to be extracted into the cache, unless the fingerprint is that of external features.
 
     Args:
         folder: the data folder.
-        splits: their names.
-        cache: for features of videos.
-        wanted: the fingerprint; its encoder is `EXTERNAL` for any features that lie in the folder.
+        splits: names of the splits to read.
+        cache: for features extracted from videos.
+        fingerprint: how the features must have been made; with the encoder `EXTERNAL`, any features in the folder are
+            accepted.
         strict: raise on the first bad row.
-        keep_without_video: rows of videos that the folder does not hold are bad rows, but in their split all the same: a
-            query that is asked of them is a miss.
+        keep_without_video: keep the pairs whose video is not in the folder, so that evaluation counts them as misses.
+            Their rows are among the problems either way.
 
     Raises:
-        DataError: if a split is missing, or has not one good row, or a row is bad and `strict`.
-        FeatureError: if all there is of a video is features made in another way, or damaged ones.
+        DataError: if a split does not exist or has no good row, or if a row is bad and `strict`.
+        FeatureError: if a video has features with another fingerprint, and no file to extract others from.
     """
-    sources = ResolvedSplits()
+    resolved = ResolvedSplits()
     for name in splits:
         split = folder.split(name, require_moment=True, strict=strict)
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
-        sources.problems += split.problems
-        pairs = sorted(split.pairs + split.absent, key=lambda pair: pair.line) if keep_without_video else split.pairs
-        sources.splits[name] = list(_located(folder, pairs, cache, wanted, sources))
-    return sources
+        resolved.problems += split.problems
+        pairs = split.pairs
+        if keep_without_video:
+            pairs = sorted(pairs + split.without_video, key=lambda pair: pair.line)
+        resolved.splits[name] = list(_resolve_pairs(folder, pairs, cache, fingerprint, resolved))
+    return resolved
 
 
-def features_at_hand(folder: DataFolder, splits: Sequence[str]) -> Settings | None:
-    """The fingerprint of the first usable features in the folder for a video of the splits; None if there are none.
+def find_fingerprint(folder: DataFolder, splits: Sequence[str]) -> Settings | None:
+    """Return the fingerprint of the first readable features in the folder for a video of the splits, or None.
 
     Raises:
-        DataError: if a split is missing.
+        DataError: if a split does not exist.
         FeatureError: if there are features, but none can be read.
     """
-    damaged: FeatureError | None = None
+    unreadable: FeatureError | None = None
     for name in splits:
         for pair in folder.split(name).pairs:
             path = folder.find_features(pair.video)
@@ -108,129 +118,133 @@ def features_at_hand(folder: DataFolder, splits: Sequence[str]) -> Settings | No
             try:
                 return read_features(path, folder.video_key(pair.video)).fingerprint
             except FeatureError as error:
-                damaged = error
-    if damaged is not None:
-        raise damaged
+                unreadable = error
+    if unreadable is not None:
+        raise unreadable
     return None
 
 
-def features_named(folder: DataFolder, splits: Sequence[str]) -> Settings:
-    """`features_at_hand` of features that were asked for.
+def require_fingerprint(folder: DataFolder, splits: Sequence[str]) -> Settings:
+    """Return what `find_fingerprint` does, or raise if the folder has no features.
 
     Raises:
-        DataError: if there are none, or a split is missing.
-        FeatureError: if none can be read.
+        DataError: if there are no features, or a split does not exist.
+        FeatureError: if no features can be read.
     """
-    found = features_at_hand(folder, splits)
-    if found is None:
+    fingerprint = find_fingerprint(folder, splits)
+    if fingerprint is None:
         raise DataError(f"{folder.features}: no features of any video of {folder.path}")
-    return found
+    return fingerprint
 
 
-def wanted_features(
+def choose_fingerprint(
     folder: DataFolder,
     splits: Sequence[str],
     *,
-    named: bool = False,
+    from_folder: bool = False,
     encoder: str | None = None,
     fps: float | None = None,
     reader: str | None = None,
     offline: bool = False,
 ) -> Settings:
-    """The fingerprint of the features that a training on the folder takes.
+    """Return the fingerprint of the features to train on.
 
-    Those that lie in the folder are taken unless a way of making them is asked for.
+    Features in the folder are used, unless the caller says how to make others.
 
     Args:
         folder: the data folder.
-        splits: their names.
-        named: features of the folder are asked for, whatever else is.
-        encoder: of the features to make, or that those in the folder must be of.
-        fps: frames a second to make them from.
+        splits: names of the splits to train on.
+        from_folder: use the features in the folder in any case.
+        encoder: id of the encoder to extract with; with `from_folder`, the one that made the features.
+        fps: frames per second to extract from.
         reader: of the videos.
-        offline: download nothing.
+        offline: never use the network.
 
     Raises:
-        DataError: if a split is missing, or features are named and there are none.
-        FeatureError: if there are features and none can be read, or those named are of another encoder.
-        ConfigError: if there is no such encoder.
+        DataError: if a split does not exist, or if `from_folder` and there are no features.
+        FeatureError: if none of the features in the folder can be read, or if `from_folder` and another encoder made
+            them.
+        ConfigError: if the encoder does not exist.
     """
-    given = {"encoder": encoder, "fps": fps, "reader": reader}
-    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if named or not asked:
-        at_hand = (features_named if named else features_at_hand)(folder, splits)
-        if at_hand is not None:
+    options = {"encoder": encoder, "fps": fps, "reader": reader}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if from_folder or not given:
+        fingerprint = (require_fingerprint if from_folder else find_fingerprint)(folder, splits)
+        if fingerprint is not None:
             if encoder is not None:
-                same = {**at_hand, **build_encoder(encoder, offline=offline).settings}
-                same_fingerprint(at_hand, same, str(folder.features))
-            return at_hand
-    return ExtractionSettings(**asked, offline=offline).fingerprint()
+                expected = {**fingerprint, **build_encoder(encoder, offline=offline).settings}
+                check_fingerprint(fingerprint, expected, str(folder.features))
+            return fingerprint
+    return ExtractionSettings(**given, offline=offline).fingerprint()
 
 
-def default_text_encoder(data: Path, features: Settings) -> str:
-    """What encodes the sentences where nothing is asked for, as `build_text_encoder` takes it.
+def default_text_encoder(data: Path, fingerprint: Settings) -> str:
+    """Return the id of the text encoder to train with, as `build_text_encoder` takes it.
 
-    The text tower of a pretrained encoder; with others a file of GloVe vectors beside the annotations, or `hashed`.
+    For features of a pretrained encoder it is that encoder's own text tower. For others it is the only `glove*.txt` in
+    the data folder, or else the built-in one.
 
     Args:
         data: the data folder.
-        features: the fingerprint of the features.
+        fingerprint: of the features.
     """
-    if features["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in features:  # else another program made them
+    # Without a frame rate, another program made the features: the encoder's name need not be a model's id.
+    if fingerprint["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in fingerprint:
         return OWN_TEXT_TOWER
-    files = sorted(data.glob("glove*.txt"))  # a single one beside the annotations is meant to be used
+    files = sorted(data.glob("glove*.txt"))
     return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 
-def _located(
-    folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, wanted: Settings, sources: ResolvedSplits
+def extraction_settings_for(
+    fingerprint: Settings, *, device: str = "cpu", offline: bool = False
+) -> ExtractionSettings | None:
+    """Return the settings that extract features with a fingerprint, or None for external features."""
+    if fingerprint["encoder"] == EXTERNAL:
+        return None
+    return ExtractionSettings.from_fingerprint(fingerprint, device=device, offline=offline)
+
+
+def _resolve_pairs(
+    folder: DataFolder, pairs: Sequence[Pair], cache: FeatureCache, fingerprint: Settings, resolved: ResolvedSplits
 ) -> Iterator[Pair]:
+    """Yield the pairs with their video's key for its name; add what is found about the videos to `resolved`."""
     for pair in pairs:
         key = folder.video_key(pair.video)
-        if key not in sources.files:
-            _locate(folder, pair, key, cache, wanted, sources)
+        if key not in resolved.files:
+            _resolve_video(folder, pair, key, cache, fingerprint, resolved)
         if pair.duration is not None:
-            sources.durations.setdefault(key, pair.duration)
+            resolved.durations.setdefault(key, pair.duration)
         yield replace(pair, video=key)
 
 
-def _locate(
-    folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, wanted: Settings, sources: ResolvedSplits
+def _resolve_video(
+    folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, fingerprint: Settings, resolved: ResolvedSplits
 ) -> None:
-    """Add the features of a pair's video to `files`, and to `jobs` if they must be made."""
+    """Add the feature file of a pair's video to `files`, and an extraction to `jobs` if it must be made."""
     features, video = folder.find_features(pair.video), folder.find_video(pair.video)
-    if wanted["encoder"] == EXTERNAL:
+    if fingerprint["encoder"] == EXTERNAL:
         if features is None:
             return
-        sources.files[key] = features
+        resolved.files[key] = features
         if pair.duration is None and video is not None:
-            with suppress(VideoError):  # the features may tell it; if not, reading them says that it is not known
-                sources.durations[key] = probe(video).duration
+            with suppress(VideoError):  # the features may record it; if not, reading them reports that it is unknown
+                resolved.durations[key] = probe(video).duration
         return
-    found = None if features is None else _fingerprint(features, key)
-    if features is not None and found == dict(wanted):
-        sources.files[key] = features
+    actual = None if features is None else _fingerprint_of(features, key)
+    if features is not None and actual == dict(fingerprint):
+        resolved.files[key] = features
     elif video is not None:
-        sources.files[key] = cache.path(video, wanted)
-        sources.jobs.append(Job(video, sources.files[key]))
+        resolved.files[key] = cache.path(video, fingerprint)
+        resolved.jobs.append(ExtractionJob(video, resolved.files[key]))
     elif features is not None:
-        sources.files[key] = features  # damaged ones are named when they are loaded
-        if found is not None:
-            same_fingerprint(found, wanted, str(features))
+        resolved.files[key] = features  # damaged features are reported when they are loaded
+        if actual is not None:
+            check_fingerprint(actual, fingerprint, str(features))
 
 
-def _fingerprint(path: Path, key: str) -> dict[str, str | int | float] | None:
-    """How features were made; None if they cannot be read."""
+def _fingerprint_of(path: Path, key: str) -> dict[str, str | int | float] | None:
+    """Return how features were made, or None if they cannot be read."""
     try:
         return dict(read_features(path, key).fingerprint)
     except FeatureError:
         return None
-
-
-def extraction_settings_for(
-    wanted: Settings, *, device: str = "cpu", offline: bool = False
-) -> ExtractionSettings | None:
-    """How features of a fingerprint are extracted; None for features made elsewhere."""
-    if wanted["encoder"] == EXTERNAL:
-        return None
-    return ExtractionSettings.from_fingerprint(wanted, device=device, offline=offline)

@@ -1,4 +1,4 @@
-"""Which sentences to ask of which videos."""
+"""Queries to ground: sentences, and the videos that each is about."""
 
 from __future__ import annotations
 
@@ -14,93 +14,118 @@ from mttsg_core.video.discovery import VideoFile
 
 @dataclass(frozen=True)
 class Query:
-    """A sentence, and the video it is asked of; None asks it of every video."""
+    """A sentence to ground in a video.
 
-    query: str
+    Attributes:
+        text: the sentence.
+        video: the video's name; None for every video.
+    """
+
+    text: str
     video: str | None = None
 
 
 def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
-    """Questions of a file: JSON objects with `query` and maybe `video`, one a line, or else plain lines.
+    """Parse a file of queries: one sentence per line, or one JSON object per line with `query` and optionally `video`.
 
     Args:
-        path: named in the problems.
+        path: of the file, for messages.
         content: of the file, or of standard input.
 
     Returns:
-        The questions, and the lines that are none. Blank lines are neither.
+        The queries, and the lines that are not queries. Blank lines are skipped.
 
     Raises:
-        DataError: if there is no question at all.
+        DataError: if there is no query at all.
+
+    >>> parse_queries(Path("q.txt"), b"person opens door\\n")
+    ([Query(text='person opens door', video=None)], [])
     """
-    questions: list[Query] = []
-    problems: list[Problem] = []
     content = content.removeprefix(b"\xef\xbb\xbf")
     if content.lstrip().startswith(b"{"):
-        for entry in read_json_lines(path, content):
-            if isinstance(entry, Problem):
-                problems.append(entry)
-                continue
-            line, record = entry
-            query, video = record.get("query"), record.get("video")
-            if not isinstance(query, str) or not query.strip():
-                problems.append(Problem(path, line, "no query"))
-            elif not is_unicode(query):
-                problems.append(Problem(path, line, "the query holds half of a surrogate pair"))
-            elif video is not None and not isinstance(video, str):
-                problems.append(Problem(path, line, "the video is not a string"))
-            else:
-                questions.append(Query(query.strip(), video))
+        queries, problems = _parse_objects(path, content)
+    elif _is_json_list(content):
+        raise DataError(f"{path}: expected one sentence or one JSON object per line, not a JSON list")
     else:
-        if _is_json_list(content):
-            raise DataError(f"{path}: one sentence, or one JSON object, a line; not a JSON list")
-        for number, raw in enumerate(content.splitlines(), 1):
-            try:
-                sentence = raw.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                problems.append(Problem(path, number, "not in UTF-8"))
-                continue
-            if sentence:
-                questions.append(Query(sentence))
-    if not questions:
-        raise DataError(f"{path}: no sentence in it" + "".join(f" ({problem})" for problem in problems[:1]))
-    return questions, problems
+        queries, problems = _parse_sentences(path, content)
+    if not queries:
+        raise DataError(f"{path}: contains no sentence" + "".join(f" ({problem})" for problem in problems[:1]))
+    return queries, problems
 
 
-def assign(questions: Sequence[Query], videos: Iterable[VideoFile]) -> tuple[dict[VideoFile, list[str]], list[str]]:
-    """The sentences of each video, in order and each once, and the names of videos that are asked about but not there.
+def _parse_objects(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
+    queries: list[Query] = []
+    problems: list[Problem] = []
+    for entry in read_json_lines(path, content):
+        if isinstance(entry, Problem):
+            problems.append(entry)
+            continue
+        line, record = entry
+        text, video = record.get("query"), record.get("video")
+        if not isinstance(text, str) or not text.strip():
+            problems.append(Problem(path, line, "no query"))
+        elif not is_unicode(text):
+            problems.append(Problem(path, line, "the query contains an unpaired surrogate"))
+        elif video is not None and not isinstance(video, str):
+            problems.append(Problem(path, line, "the video is not a string"))
+        else:
+            queries.append(Query(text.strip(), video))
+    return queries, problems
 
-    A question names its video by its path or the last parts of that, with or without suffix: `videos/a.mp4`, `a`.
+
+def _parse_sentences(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
+    queries: list[Query] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            problems.append(Problem(path, number, "not UTF-8"))
+            continue
+        if text:
+            queries.append(Query(text))
+    return queries, problems
+
+
+def assign_queries(
+    queries: Sequence[Query], videos: Iterable[VideoFile]
+) -> tuple[dict[VideoFile, list[str]], list[str]]:
+    """Assign queries to the videos that they are about.
+
+    A query names its video by its path or the last parts of it, with or without suffix: `videos/a.mp4`, `a`.
+
+    Returns:
+        The sentences of each video, in order and each once; and the names that match no video.
     """
-    of_all = [(place, question.query) for place, question in enumerate(questions) if question.video is None]
-    named: dict[str, list[tuple[int, str]]] = {}
-    for place, question in enumerate(questions):
-        if question.video is not None:
-            named.setdefault(PurePath(question.video).as_posix(), []).append((place, question.query))
-    asked: dict[VideoFile, list[str]] = {}
-    missing = dict.fromkeys(named)
+    for_all = [(index, query.text) for index, query in enumerate(queries) if query.video is None]
+    by_name: dict[str, list[tuple[int, str]]] = {}
+    for index, query in enumerate(queries):
+        if query.video is not None:
+            by_name.setdefault(PurePath(query.video).as_posix(), []).append((index, query.text))
+    assigned: dict[VideoFile, list[str]] = {}
+    unmatched = dict.fromkeys(by_name)
     for video in videos:
-        sentences = list(of_all)
-        for name in _names(video.path):
-            if name in named:
-                sentences += named[name]
-                missing.pop(name, None)
+        sentences = list(for_all)
+        for name in _names_of(video.path):
+            if name in by_name:
+                sentences += by_name[name]
+                unmatched.pop(name, None)
         if sentences:
-            asked[video] = list(dict.fromkeys(query for _, query in sorted(sentences)))
-    return asked, list(missing)
+            assigned[video] = list(dict.fromkeys(text for _, text in sorted(sentences)))
+    return assigned, list(unmatched)
 
 
-def _names(path: Path) -> set[str]:
-    """What a video may be called."""
+def _names_of(path: Path) -> set[str]:
+    """Return every name by which a query may refer to a video."""
     names = {path.as_posix(), path.with_suffix("").as_posix()}
     for whole in (path.absolute(), path.absolute().with_suffix("")):
         names.add(whole.as_posix())
-        names |= {"/".join(whole.parts[place:]) for place in range(1, len(whole.parts))}
+        names |= {"/".join(whole.parts[start:]) for start in range(1, len(whole.parts))}
     return names
 
 
 def _is_json_list(content: bytes) -> bool:
-    """Is it a JSON list? A sentence may well begin with a bracket."""
+    """Tell whether the content is a JSON list, rather than a sentence that begins with a bracket."""
     try:
         return isinstance(json.loads(content), list)
     except (ValueError, RecursionError):

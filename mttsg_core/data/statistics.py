@@ -1,34 +1,43 @@
-"""A data set at a glance: what `mttsg check` prints of every split."""
+"""Statistics of a data set, as `mttsg check` shows them."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mttsg_core.data.folder import DataFolder, Problem, Split
+from mttsg_core.data.splits import Split
+from mttsg_core.utils.json_lines import Problem
 
 _QUANTILES = {"min": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "max": 1.0}
 
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split. Lengths are in seconds, shares in 0..1; None where nothing is known.
+    """Statistics of one split. None stands for a mean or quantiles of no values.
 
-    Args:
+    Attributes:
         file: the annotation file.
-        rows: its rows; pairs are the good ones, bad_rows the others.
-        videos: different videos.
-        hours: of the videos whose duration is known, of which there are timed_videos.
-        queries_per_video: mean, and max_queries_per_video.
-        moments: true moments of all pairs; pairs_without_moment have none, pairs_with_several more than one.
-        moment_seconds: quantiles of their lengths, and moment_share of their lengths relative to the video.
-        words: mean words a sentence, and max_words.
-        shared_sentences: share of the pairs whose sentence, word for word but for letter case, occurs with several
-            videos of the split.
-        ends_past_video: moments that end after their video.
+        rows: number of its rows, good and bad.
+        pairs: number of good rows.
+        bad_rows: number of bad rows.
+        videos: number of different videos.
+        timed_videos: number of videos whose duration is known.
+        hours: total duration of these.
+        queries_per_video: mean.
+        max_queries_per_video: maximum.
+        moments: number of true moments of all pairs.
+        pairs_without_moment: number of pairs without a moment.
+        pairs_with_several: number of pairs with more than one moment.
+        moment_seconds: quantiles of the moments' lengths in seconds.
+        moment_share: quantiles of the moments' lengths relative to their video, 0..1.
+        words: mean number of words in a sentence.
+        max_words: maximum number of words in a sentence.
+        shared_sentences: fraction of the pairs whose sentence occurs with several videos of the split, ignoring case.
+        ends_past_video: number of moments that end after their video.
     """
 
     file: str
@@ -53,9 +62,13 @@ class SplitStatistics:
 
 @dataclass(frozen=True)
 class FolderStatistics:
-    """All splits of a data folder by name, and their bad rows in the order of files and lines.
+    """Statistics of all splits of a data folder.
 
-    `seen_in_training` names, for each other split, its videos that are in the training split too.
+    Attributes:
+        folder: the data folder, or a single annotation file.
+        splits: statistics by name of the split.
+        problems: bad rows, ordered by split and line.
+        seen_in_training: videos that are in the training split too, for each other split that has some.
     """
 
     folder: Path
@@ -64,7 +77,7 @@ class FolderStatistics:
     seen_in_training: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values only, ready for JSON."""
+        """Return plain values only, ready for JSON."""
         return {
             "folder": str(self.folder),
             "splits": {name: asdict(split) for name, split in self.splits.items()},
@@ -75,35 +88,31 @@ class FolderStatistics:
         }
 
 
-def overview(folder: DataFolder) -> FolderStatistics:
-    """Read every split of a data folder and describe it.
+def compute_statistics(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> FolderStatistics:
+    """Compute the statistics of a data set.
 
-    Raises:
-        DataError: if an annotation file as a whole cannot be read.
+    Args:
+        path: the data folder, or a single annotation file.
+        splits: as read from it.
+        video_key: maps the names of a video to its canonical name, such as `DataFolder.video_key`.
     """
-    return describe(folder.path, [folder.split(name) for name in folder.splits], folder.video_key)
-
-
-def describe(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> FolderStatistics:
-    """Describe the splits of a data set; `video_key` says which names are the same video."""
+    videos = {split.name: {video_key(pair.video) for pair in split.pairs} for split in splits}
     return FolderStatistics(
         path,
-        {split.name: split_statistics(split, video_key) for split in splits},
+        {split.name: _split_statistics(split, video_key) for split in splits},
         [problem for split in splits for problem in split.problems],
-        _seen_in_training({split.name: {video_key(pair.video) for pair in split.pairs} for split in splits}),
+        _seen_in_training(videos),
     )
 
 
-def split_statistics(split: Split, video_key: Callable[[str], str] = str) -> SplitStatistics:
-    """Describe the pairs of one split; `video_key` says which names are the same video."""
+def _split_statistics(split: Split, video_key: Callable[[str], str]) -> SplitStatistics:
     videos = [video_key(pair.video) for pair in split.pairs]
-    queries: dict[str, int] = {}
-    durations: dict[str, float] = {}
-    videos_of: dict[str, set[str]] = {}
+    query_counts = Counter(videos)
+    durations: dict[str, float] = {}  # by video
+    videos_of: defaultdict[str, set[str]] = defaultdict(set)  # by sentence
     sentences = [" ".join(pair.query.casefold().split()) for pair in split.pairs]
     for video, pair, sentence in zip(videos, split.pairs, sentences, strict=True):
-        queries[video] = queries.get(video, 0) + 1
-        videos_of.setdefault(sentence, set()).add(video)
+        videos_of[sentence].add(video)
         if pair.duration is not None:
             durations.setdefault(video, pair.duration)
     spans = [
@@ -116,11 +125,11 @@ def split_statistics(split: Split, video_key: Callable[[str], str] = str) -> Spl
         rows=split.rows,
         pairs=len(split.pairs),
         bad_rows=len(split.problems),
-        videos=len(queries),
+        videos=len(query_counts),
         timed_videos=len(durations),
         hours=sum(durations.values()) / 3600,
-        queries_per_video=_mean(list(queries.values())),
-        max_queries_per_video=max(queries.values(), default=0),
+        queries_per_video=_mean(list(query_counts.values())),
+        max_queries_per_video=max(query_counts.values(), default=0),
         moments=len(spans),
         pairs_without_moment=sum(not pair.moments for pair in split.pairs),
         pairs_with_several=sum(len(pair.moments) > 1 for pair in split.pairs),
@@ -134,10 +143,10 @@ def split_statistics(split: Split, video_key: Callable[[str], str] = str) -> Spl
 
 
 def _seen_in_training(videos: Mapping[str, set[str]]) -> dict[str, list[str]]:
-    """Of each split, from its videos, those of the training split; splits without any are left out."""
-    trained = videos.get("train", set())
-    seen = {name: sorted(found & trained) for name, found in videos.items() if name != "train"}
-    return {name: found for name, found in seen.items() if found}
+    """Return the videos that each split shares with the training split; splits that share none are left out."""
+    training = videos.get("train", set())
+    shared = {name: sorted(own & training) for name, own in videos.items() if name != "train"}
+    return {name: names for name, names in shared.items() if names}
 
 
 def _mean(values: list[int] | list[bool]) -> float | None:

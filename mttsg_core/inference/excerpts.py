@@ -20,7 +20,7 @@ from pebble import ProcessExpired
 from mttsg_core.errors import ConfigError, VideoError
 from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
-from mttsg_core.utils.processes import interrupts_held_back, worker_pool
+from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.video.trim import trim
 
@@ -158,7 +158,7 @@ def cut_excerpts(clips: Sequence[Excerpt], *, workers: int = 1, overwrite: bool 
     try:
         with worker_pool(processes) as pool:
             pending = {}
-            with interrupts_held_back():
+            with interrupts_blocked():
                 for clip in todo:
                     limit = _BASE_LIMIT + _LIMIT_PER_SECOND * clip.moment.duration
                     pending[pool.schedule(_cut, args=(clip, threads), timeout=limit)] = (clip, limit)

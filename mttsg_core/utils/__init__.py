@@ -1,1 +1,1 @@
-"""What every room needs and no video: devices, processes, files, JSON lines, the Hugging Face Hub."""
+"""Helpers that have nothing to do with videos: devices, processes, files, text, the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic writing: a file is complete, or it does not change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from safetensors import SafetensorError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+    """Let `write` fill a temporary file beside `path`, then replace `path` by it in one step.
+
+    Args:
+        path: the file to write. Its folder is created if needed.
+        write: called with the path of the temporary file.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{uuid4().hex}.part")
@@ -22,7 +26,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         part.touch()
         mode = stat.S_IMODE(part.stat().st_mode)
         write(part)
-        part.chmod(mode)  # safetensors writes a file of its own, which only its owner may read
+        part.chmod(mode)  # safetensors creates the file anew, readable by its owner only
         part.replace(path)
     except SafetensorError as error:
         raise OSError(f"{path}: cannot be written ({error})") from error

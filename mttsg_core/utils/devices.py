@@ -1,4 +1,4 @@
-"""Where a network runs."""
+"""Choice of the device that a network runs on, and of the CPU threads that it uses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import torch
 
 from mttsg_core.errors import ConfigError
 
-_ALL_THREADS = torch.get_num_threads()  # before anything here changed it
-_CPU_THREADS = 2  # more seldom help matrices as small as this network's, and hurt where other programs run
+_ALL_THREADS = torch.get_num_threads()  # before `limit_threads` changes it
+_CPU_THREADS = 2  # more rarely help with matrices as small as this network's, and slow other programs down
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA, else MPS, else the CPU.
+    """Return the device of a name.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:N` or `mps`; `auto` is CUDA if available, else MPS, else the CPU.
 
     Raises:
-        ConfigError: if the device is unknown or not there.
+        ConfigError: if the device is unknown or not available.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -28,31 +34,31 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from error
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there.get(device.type, False):
-        raise ConfigError(f"device {name!r} is not there")
+    if not available.get(device.type, False):
+        raise ConfigError(f"device {name!r} is not available")
     return device
 
 
 def limit_threads(device: torch.device) -> None:
-    """Let torch use few threads on the CPU, for the whole process, unless OMP_NUM_THREADS says how many."""
+    """Limit torch to a few CPU threads, for the whole process, unless the environment sets OMP_NUM_THREADS."""
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(_CPU_THREADS, torch.get_num_threads()))
 
 
 def half_precision(device: torch.device) -> torch.dtype:
-    """The type of 16 bits that a GPU computes in: bfloat16, unless it only imitates that."""
-    real = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if real else torch.float16
+    """Return the 16-bit type to compute in: bfloat16 if the GPU supports it natively, else float16."""
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
 
 @contextmanager
 def all_threads() -> Iterator[None]:
-    """Undo `limit_threads` for a while: the matrices of a pretrained model are large."""
+    """Lift the limit of `limit_threads` within a `with` block, for the large matrices of pretrained models."""
     before = torch.get_num_threads()
     torch.set_num_threads(_ALL_THREADS)
     try:

@@ -1,4 +1,4 @@
-"""Lines and JSON objects of text files that may be broken in any way: what cannot be read becomes a problem."""
+"""Reading and writing of text files with one row, often one JSON object, per line; bad lines become problems."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from mttsg_core.errors import DataError
 from mttsg_core.utils.atomic import write_atomically
 
 MAX_LINE_BYTES = 1 << 20
+_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A row that cannot be used, and why. `line` is 1-based; `mttsg_core.data.formats` says what it counts."""
+    """A row that cannot be used.
+
+    Attributes:
+        file: that contains the row.
+        line: counted from 1. For JSON documents, `mttsg_core.data.formats` says what it counts.
+        reason: why, in a few words.
+    """
 
     file: Path
     line: int
@@ -26,10 +34,10 @@ class Problem:
 
 
 def read_bytes(path: Path, size: int = -1) -> bytes:
-    """The file's bytes without a UTF-8 byte order mark.
+    """Read a file, or its first `size` bytes, without a UTF-8 byte order mark.
 
     Raises:
-        DataError: if the file is missing, cannot be read, or is in UTF-16.
+        DataError: if the file is missing, cannot be read, or is UTF-16.
     """
     try:
         with path.open("rb") as stream:
@@ -37,13 +45,18 @@ def read_bytes(path: Path, size: int = -1) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"{path}: {reason}") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: the text is in UTF-16; save it as UTF-8")
-    return content.removeprefix(b"\xef\xbb\xbf")
+    if content.startswith(_UTF16_MARKS):
+        raise DataError(f"{path}: the text is UTF-16; save it as UTF-8")
+    return content.removeprefix(_UTF8_MARK)
 
 
 def read_lines(path: Path, content: bytes) -> Iterator[tuple[int, str] | Problem]:
-    """Numbered lines that are not blank; a line that is too long or not UTF-8 becomes a problem."""
+    """Yield the lines that are not blank, numbered; a line that is too long or not UTF-8 becomes a problem.
+
+    Args:
+        path: of the file, for messages.
+        content: of the file.
+    """
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
@@ -57,7 +70,12 @@ def read_lines(path: Path, content: bytes) -> Iterator[tuple[int, str] | Problem
 
 
 def read_json_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, object]] | Problem]:
-    """Numbered JSON objects, one a line; anything else becomes a problem."""
+    """Yield the JSON object of each line, numbered; any other line becomes a problem.
+
+    Args:
+        path: of the file, for messages.
+        content: of the file.
+    """
     for entry in read_lines(path, content):
         if isinstance(entry, Problem):
             yield entry
@@ -70,7 +88,7 @@ def read_json_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str,
 
 
 def write_json_lines(path: Path, records: Iterable[object]) -> None:
-    """Write one JSON value a line, all of them or none.
+    """Write one JSON value per line, all of them or none.
 
     Raises:
         DataError: if the file cannot be written.
@@ -83,25 +101,38 @@ def write_json_lines(path: Path, records: Iterable[object]) -> None:
 
 
 def parse_json(text: str) -> tuple[object, str | None]:
-    """The value and no fault, or None and the fault."""
+    """Return the value and None, or None and the reason why the text is not JSON.
+
+    >>> parse_json('{"start": 1.5}')
+    ({'start': 1.5}, None)
+    >>> parse_json('{"start": ')
+    (None, 'invalid JSON: Expecting value at column 11')
+    """
     try:
         return json.loads(text), None
     except json.JSONDecodeError as error:
-        return None, f"broken json: {error.msg} at column {error.colno}"
+        return None, f"invalid JSON: {error.msg} at column {error.colno}"
     except RecursionError:
-        return None, "broken json: nested too deeply"
+        return None, "invalid JSON: nested too deeply"
     except ValueError as error:  # an integer of thousands of digits
-        return None, f"broken json: {error}"
+        return None, f"invalid JSON: {error}"
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """JSON as it is read best; escapes where a file name is no Unicode, since JSON is UTF-8."""
+    """Return a value as JSON, with non-ASCII characters as they are unless UTF-8 cannot encode them.
+
+    A file name in another encoding is such a text; its bytes are escaped.
+    """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text if is_unicode(text) else json.dumps(value, indent=indent)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 can hold it: a file name in another encoding has surrogates in it."""
+    r"""Tell whether UTF-8 can encode a text. It cannot encode surrogates, as in a file name in another encoding.
+
+    >>> is_unicode("Tür"), is_unicode("T\udcfcr")
+    (True, False)
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Where things lie for this user: the feature cache, folders of encoders."""
+"""The user's own folders: the feature cache, and where local encoders were last used from."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ _APP = "mttsg"
 
 
 def default_cache() -> Path:
-    """The folder of cached features."""
+    """Return the folder of cached features."""
     return user_cache_path(_APP, appauthor=False) / "features"
 
 
 def remember_folder(content: str, folder: Path) -> None:
-    """Note that the folder holds that content, for `remembered_folder`; where nothing can be noted nothing is."""
-    note = _notes() / content
+    """Record which folder has some content, for `remembered_folder`. Does nothing if it cannot be recorded.
+
+    Args:
+        content: an id of the content.
+        folder: where it is.
+    """
+    record = _records() / content
     with suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_bytes(os.fsencode(folder.resolve()))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_bytes(os.fsencode(folder.resolve()))
 
 
 def remembered_folder(content: str) -> Path | None:
-    """The folder that held that content when it was last used on this computer; None if it is not known, or gone."""
+    """Return the folder recorded for some content by `remember_folder`, or None if there is none, or it is gone."""
     try:
-        folder = Path(os.fsdecode((_notes() / content).read_bytes()))
+        folder = Path(os.fsdecode((_records() / content).read_bytes()))
     except OSError:
         return None
     return folder if folder.is_dir() else None
 
 
-def _notes() -> Path:
+def _records() -> Path:
     return user_cache_path(_APP, appauthor=False) / "encoders"

@@ -1,4 +1,4 @@
-"""Worker processes for files that may crash or hang a decoder. They ignore Ctrl-C, and end with their parent."""
+"""Worker processes for files that may crash or hang a decoder. They ignore Ctrl-C and exit with their parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pebble import ProcessPool
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPool]:
-    """A pool of fresh processes. Leaving waits for the work that is scheduled; leaving by an error stops it."""
+    """Open a pool of new processes. Leaving the block waits for scheduled work; an exception stops it."""
     pool = ProcessPool(max_workers=workers, context=get_context("spawn"), initializer=start_worker)
     finished = False
     try:
@@ -29,12 +29,12 @@ def worker_pool(workers: int) -> Iterator[ProcessPool]:
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Workers started in here, or by threads started in here, never see a Ctrl-C, not even while they start up."""
+def interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C for workers that are started in the block, or by threads started in it, from their first moment."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # starting it, as the first worker does, would let the signals through again
+    resource_tracker.ensure_running()  # the first worker would start it, and thereby unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -43,13 +43,13 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """Make this process a worker: what each one calls first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Set up this process as a worker. Every worker calls this first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed has nobody to work for."""
+    """Exit once the parent is gone: nobody would receive the results."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,16 +1,33 @@
-"""Numbers of things, in words."""
+"""Short texts for messages."""
 
 from __future__ import annotations
 
+_LENGTH = 60
+
 
 def count(number: int, thing: str, things: str | None = None) -> str:
-    """`1 video`, `2 videos`; `things` is the plural where that takes more than an s."""
+    """Return a number with its noun in singular or plural.
+
+    Args:
+        number: how many.
+        thing: the singular.
+        things: the plural; default: the singular with an s.
+
+    >>> count(1, "video"), count(2, "video"), count(0, "query", "queries")
+    ('1 video', '2 videos', '0 queries')
+    """
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def shorten(value: object) -> str:
-    """A value as it is shown in a message: one line, at most 60 characters."""
+    """Return a value as messages show it: in one line of at most 60 characters.
+
+    >>> shorten("opens door"), shorten(3.5), shorten([1, 2])
+    ("'opens door'", '3.5', 'a list')
+    >>> len(shorten("x" * 1000))
+    60
+    """
     if isinstance(value, list | tuple | dict):
         return "a list" if not isinstance(value, dict) else "an object"
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"

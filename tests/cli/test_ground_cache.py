@@ -45,7 +45,7 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     extract = extraction.extract
 
-    def note(jobs: list[extraction.Job], *arguments: object, **options: object) -> object:
+    def note(jobs: list[extraction.ExtractionJob], *arguments: object, **options: object) -> object:
         names.extend(job.video.name for job in jobs)
         return extract(jobs, *arguments, **options)  # type: ignore[arg-type]
 

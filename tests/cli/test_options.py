@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import mttsg_core
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_core.checkpoints.checkpoint import load_model
-from mttsg_core.data.folder import write_jsonl
+from mttsg_core.data.splits import write_pairs
 from mttsg_core.errors import DataError
 from tests.conftest import TINY_TOML, Mttsg, start_mttsg
 from tests.helpers.tiny import dataset, write_rows
@@ -252,7 +252,7 @@ class TestExitCodes:
 
 
 def test_ctrl_c_while_training_is_130_and_what_was_finished_is_kept(tmp_path: Path) -> None:
-    write_jsonl(dataset(tmp_path / "features").pairs, tmp_path / "train.jsonl")
+    write_pairs(dataset(tmp_path / "features").pairs, tmp_path / "train.jsonl")
     settings = tmp_path / "settings.toml"
     settings.write_text(TINY_TOML.replace("fps = 1.0\n", ""))  # the features are there
     process = start_mttsg("train", tmp_path, "--config", settings, "--epochs", "5000", "--out", tmp_path / "m")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mttsg_core.data.folder import write_jsonl
+from mttsg_core.data.splits import write_pairs
 from mttsg_core.features.store import read_features, write_features
 from tests.conftest import TINY_TOML, Mttsg, start_mttsg
 from tests.helpers.tiny import dataset, write_rows
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     for name, videos in (("train", 6), ("val", 2)):
         made = dataset(folder / "features", videos, name=name)
-        write_jsonl(made.pairs, folder / f"{name}.jsonl")
+        write_pairs(made.pairs, folder / f"{name}.jsonl")
     return folder
 
 
@@ -208,7 +208,7 @@ BAD_ROWS = {
     "no sentence": '{"video": "train0", "query": " ", "start": 1, "end": 2}',
     "unknown video": '{"video": "absent", "query": "q", "start": 1, "end": 2}',
     "no moment": '{"video": "train0", "query": "q"}',
-    "broken json": '{"video": "train0", ',
+    "invalid JSON": '{"video": "train0", ',
     "outside": '{"video": "../train0", "query": "q", "start": 1, "end": 2}',
 }
 

@@ -1,4 +1,4 @@
-"""Where the features of a data folder's videos come from."""
+"""Lookup of the features of a data folder's videos, and the choice of those to train on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mttsg_core.data.feature_lookup import (
+    choose_fingerprint,
     default_text_encoder,
     extraction_settings_for,
-    features_at_hand,
+    find_fingerprint,
     resolve_splits,
-    wanted_features,
 )
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.errors import DataError, FeatureError
@@ -31,7 +31,7 @@ def row(video: str, **more: object) -> dict[str, object]:
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    """Two videos, one of which is named in two ways, and rows that are good and bad."""
+    """A data folder with two videos, one of them under two names, and good and bad rows."""
     for name in ("a", "b"):
         (tmp_path / "videos").mkdir(exist_ok=True)
         write_video(tmp_path / "videos" / f"{name}.mp4", range(50 if name == "a" else 60))
@@ -43,27 +43,27 @@ def videos(tmp_path: Path) -> Path:
 
 def test_videos_go_through_the_cache(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
-    sources = resolve_splits(DataFolder.open(videos), ["train", "val"], cache, SETTINGS.fingerprint())
-    assert [pair.video for pair in sources.splits["train"]] == ["a", "a", "b"]
-    assert [pair.video for pair in sources.splits["val"]] == ["b"]
-    assert len(sources.problems) == 2
-    assert sorted(job.video.name for job in sources.jobs) == ["a.mp4", "b.mp4"]
-    assert sources.dataset("train", 8).by_video() == {}
-    list(extract(sources.jobs[:1], SETTINGS))
-    data = sources.dataset("train", 8)
+    resolved = resolve_splits(DataFolder.open(videos), ["train", "val"], cache, SETTINGS.fingerprint())
+    assert [pair.video for pair in resolved.splits["train"]] == ["a", "a", "b"]
+    assert [pair.video for pair in resolved.splits["val"]] == ["b"]
+    assert len(resolved.problems) == 2
+    assert sorted(job.video.name for job in resolved.jobs) == ["a.mp4", "b.mp4"]
+    assert resolved.dataset("train", 8).by_video() == {}
+    list(extract(resolved.jobs[:1], SETTINGS))
+    data = resolved.dataset("train", 8)
     assert len(data.pairs) == 3  # a pair without features is still a pair
     assert data.by_video() == {"a": [0, 1]}
     assert data.fingerprint == SETTINGS.fingerprint()
 
 
-def test_features_in_the_folder_are_used_if_they_were_made_as_wanted(videos: Path, tmp_path: Path) -> None:
+def test_features_in_the_folder_are_used_if_their_fingerprint_matches(videos: Path, tmp_path: Path) -> None:
     folder = DataFolder.open(videos)
-    assert features_at_hand(folder, ["train"]) is None
+    assert find_fingerprint(folder, ["train"]) is None
     target = videos / "features" / "a.safetensors"
     [job] = [job for job in _jobs(folder, tmp_path) if job.video.name == "a.mp4"]
     list(extract([type(job)(job.video, target)], SETTINGS))
     folder = DataFolder.open(videos)
-    assert features_at_hand(folder, ["train"]) == SETTINGS.fingerprint()
+    assert find_fingerprint(folder, ["train"]) == SETTINGS.fingerprint()
     same = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint())
     assert same.files["a"] == target
     assert [job.video.name for job in same.jobs] == ["b.mp4"]
@@ -75,56 +75,56 @@ def _jobs(folder: DataFolder, tmp_path: Path) -> list:  # type: ignore[type-arg]
     return resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), SETTINGS.fingerprint()).jobs
 
 
-def test_features_made_elsewhere_take_durations_from_rows_or_videos(videos: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
+def test_external_features_take_durations_from_rows_or_videos(videos: Path, tmp_path: Path) -> None:
+    external = tmp_path / "external"
+    external.mkdir()
     for name in ("a", "b", "c"):
-        np.save(elsewhere / f"{name}.npy", np.ones((4, 3), dtype=np.float32))
+        np.save(external / f"{name}.npy", np.ones((4, 3), dtype=np.float32))
     write_rows(videos / "train.jsonl", [row("a"), row("b", duration=77.0), row("c", duration=9.0)])
-    folder = DataFolder.open(videos, elsewhere)
-    made = features_at_hand(folder, ["train"])
-    assert made is not None
-    assert made["encoder"] == EXTERNAL
-    assert extraction_settings_for(made) is None
-    sources = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), made)
-    assert sources.jobs == []
-    store = sources.dataset("train", 8).store
+    folder = DataFolder.open(videos, external)
+    fingerprint = find_fingerprint(folder, ["train"])
+    assert fingerprint is not None
+    assert fingerprint["encoder"] == EXTERNAL
+    assert extraction_settings_for(fingerprint) is None
+    resolved = resolve_splits(folder, ["train"], FeatureCache(tmp_path / "c"), fingerprint)
+    assert resolved.jobs == []
+    store = resolved.dataset("train", 8).store
     assert store.load("a").duration == pytest.approx(2.0)  # of the video
     assert store.load("b").duration == pytest.approx(77.0)
     assert store.load("c").duration == pytest.approx(9.0)
 
 
-def test_rows_of_absent_videos_are_kept_when_asked(videos: Path, tmp_path: Path) -> None:
+def test_rows_of_missing_videos_are_kept_on_request(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c")
-    few, all_ = (
-        resolve_splits(DataFolder.open(videos), ["train"], cache, ANY, keep_without_video=kept)
-        for kept in (False, True)
+    without, with_missing = (
+        resolve_splits(DataFolder.open(videos), ["train"], cache, ANY, keep_without_video=keep)
+        for keep in (False, True)
     )
-    assert few.problems == all_.problems
-    assert [pair.video for pair in few.splits["train"]] == ["a", "a", "b"]
-    assert [pair.video for pair in all_.splits["train"]] == ["a", "a", "b", "absent"]
+    assert without.problems == with_missing.problems
+    assert [pair.video for pair in without.splits["train"]] == ["a", "a", "b"]
+    assert [pair.video for pair in with_missing.splits["train"]] == ["a", "a", "b", "absent"]
 
 
-def test_features_in_the_folder_are_wanted_unless_others_are_asked_for(videos: Path) -> None:
+def test_training_uses_features_in_the_folder_unless_told_how_to_make_others(videos: Path) -> None:
     folder = DataFolder.open(videos)
-    assert wanted_features(folder, ["train"]) == SETTINGS.fingerprint()
+    assert choose_fingerprint(folder, ["train"]) == SETTINGS.fingerprint()
     with pytest.raises(DataError, match="no features of any video"):
-        wanted_features(folder, ["train"], named=True)
+        choose_fingerprint(folder, ["train"], from_folder=True)
     (videos / "features").mkdir()
     np.save(videos / "features" / "a.npy", np.zeros((4, 8), np.float32))
     folder = DataFolder.open(videos)
-    made = wanted_features(folder, ["train"])
-    assert made["encoder"] == EXTERNAL
-    assert wanted_features(folder, ["train"], fps=3) == ExtractionSettings(fps=3).fingerprint()
-    assert wanted_features(folder, ["train"], named=True, fps=3) == made
+    fingerprint = choose_fingerprint(folder, ["train"])
+    assert fingerprint["encoder"] == EXTERNAL
+    assert choose_fingerprint(folder, ["train"], fps=3) == ExtractionSettings(fps=3).fingerprint()
+    assert choose_fingerprint(folder, ["train"], from_folder=True, fps=3) == fingerprint
     with pytest.raises(FeatureError, match="classic"):
-        wanted_features(folder, ["train"], named=True, encoder="classic")
+        choose_fingerprint(folder, ["train"], from_folder=True, encoder="classic")
 
 
-def test_the_usual_text_encoder_goes_with_the_features_and_the_data(tmp_path: Path) -> None:
+def test_the_default_text_encoder_depends_on_the_features_and_the_data(tmp_path: Path) -> None:
     assert default_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
     assert default_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
-    assert default_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # whose text tower is not known
+    assert default_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # an unknown program fingerprint them
     (tmp_path / "glove.txt").touch()
     for features in (ANY, SETTINGS.fingerprint()):
         assert default_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
@@ -132,12 +132,12 @@ def test_the_usual_text_encoder_goes_with_the_features_and_the_data(tmp_path: Pa
     assert default_text_encoder(tmp_path, ANY) == "hashed"
 
 
-def test_settings_come_back_from_their_fingerprint() -> None:
+def test_extraction_settings_follow_from_a_fingerprint() -> None:
     assert extraction_settings_for(SETTINGS.fingerprint()) == SETTINGS
     assert extraction_settings_for(ANY) is None
 
 
-def test_a_split_without_a_good_row_or_that_is_missing(videos: Path, tmp_path: Path) -> None:
+def test_a_split_without_a_good_row_or_that_does_not_exist(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c")
     with pytest.raises(DataError, match="no split 'test'"):
         resolve_splits(DataFolder.open(videos), ["test"], cache, ANY)

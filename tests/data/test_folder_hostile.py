@@ -1,4 +1,4 @@
-"""Random, broken and hostile files: every row is a pair or a problem, and nothing but DataError is ever raised."""
+"""Random, broken and hostile files: every row becomes a pair or a problem, and only DataError is ever raised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mttsg_core.data.folder import DataFolder, read_pairs, write_jsonl
+from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.predictions import read_predictions
-from mttsg_core.data.statistics import overview
+from mttsg_core.data.splits import read_pairs, write_pairs
+from mttsg_core.data.statistics import compute_statistics
 from mttsg_core.errors import DataError
 
 NUMBERS = st.one_of(st.floats(), st.integers(), st.floats(0, 100), st.just(10**400))
@@ -87,18 +88,18 @@ def test_no_row_is_lost(content: bytes, suffix: str) -> None:
         path = Path(folder, f"train{suffix}")
         path.write_bytes(content)
         with contextlib.suppress(DataError):
-            found = read_pairs(path)
-            lines = [pair.line for pair in found.pairs] + [problem.line for problem in found.problems]
-            assert len(set(lines)) == found.rows
+            split = read_pairs(path)
+            lines = [pair.line for pair in split.pairs] + [problem.line for problem in split.problems]
+            assert len(set(lines)) == split.rows
             if (
                 suffix == ".jsonl"
                 and b"video,query" not in content
                 and b"video\tquery" not in content
                 and b"##" not in content
             ):
-                assert found.rows == lines_with_content(content)
-            assert all("\n" not in problem.reason and len(problem.reason) < 300 for problem in found.problems)
-            write_jsonl(found.pairs, path.with_name("own.jsonl"))
+                assert split.rows == lines_with_content(content)
+            assert all("\n" not in problem.reason and len(problem.reason) < 300 for problem in split.problems)
+            write_pairs(split.pairs, path.with_name("own.jsonl"))
             assert not read_pairs(path.with_name("own.jsonl")).problems
         with contextlib.suppress(DataError):
             read_predictions(path)
@@ -111,26 +112,28 @@ def test_no_row_of_a_document_is_lost(content: bytes) -> None:
         path = Path(folder, "train.json")
         path.write_bytes(content)
         with contextlib.suppress(DataError):
-            found = read_pairs(path)
+            split = read_pairs(path)
             rows = 0
             for video in json.loads(content).values():
                 if not isinstance(video, dict) or not isinstance(video.get("sentences"), list):
                     rows += 1
                 elif isinstance(video.get("timestamps"), list):
                     rows += max(len(video["sentences"]), len(video["timestamps"]))
-            assert found.rows >= rows
+            assert split.rows >= rows
 
 
 @settings(max_examples=100, deadline=None)
 @given(CONTENTS)
-def test_a_folder_of_anything(content: bytes) -> None:
+def test_a_folder_with_any_content(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as parent:
         Path(parent, "data", "videos").mkdir(parents=True)
         Path(parent, "data", "videos", "a.mp4").write_bytes(b"")
         Path(parent, "data", "train.jsonl").write_bytes(content)
         with contextlib.suppress(DataError):
             folder = DataFolder.open(Path(parent, "data"))
-            json.dumps(overview(folder).as_dict(), allow_nan=False)
+            splits = [folder.split(name) for name in folder.splits]
+            statistics = compute_statistics(folder.path, splits, folder.video_key)
+            json.dumps(statistics.as_dict(), allow_nan=False)
             for pair in folder.split("train").pairs:
                 video = folder.find_video(pair.video)
                 assert video is not None

@@ -1,4 +1,4 @@
-"""Files of sentences, and which sentences are asked of which videos."""
+"""Files of queries, and the videos that queries are about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.data.queries import Query, assign, parse_queries
+from mttsg_core.data.queries import Query, assign_queries, parse_queries
 from mttsg_core.errors import DataError
 from mttsg_core.video.discovery import VideoFile, find_videos
 
@@ -17,8 +17,8 @@ FILE = Path("q.txt")
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_plain_lines(mark: bytes, newline: bytes) -> None:
     content = mark + newline.join([b" person opens door ", b"", "die Tür, \u5f00".encode(), b"-dash"])
-    questions, problems = parse_queries(FILE, content)
-    assert questions == [Query("person opens door"), Query("die Tür, 开"), Query("-dash")]
+    queries, problems = parse_queries(FILE, content)
+    assert queries == [Query("person opens door"), Query("die Tür, 开"), Query("-dash")]
     assert problems == []
 
 
@@ -42,10 +42,10 @@ def test_json_lines(mark: bytes) -> None:
         '{"query": "\\ud800"}',
     ],
 )
-def test_a_bad_line_is_a_problem_and_the_others_are_questions(line: str) -> None:
+def test_a_bad_line_is_a_problem_and_the_others_are_queries(line: str) -> None:
     content = f'{{"query": "good"}}\n{line}\n{{"query": "fine"}}\n'.encode()
-    questions, problems = parse_queries(FILE, content)
-    assert [question.query for question in questions] == ["good", "fine"]
+    queries, problems = parse_queries(FILE, content)
+    assert [query.text for query in queries] == ["good", "fine"]
     assert [str(problem).startswith("q.txt:2: ") for problem in problems] == [True]
 
 
@@ -56,12 +56,12 @@ def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
 
 
 def test_a_line_in_another_encoding_is_a_problem() -> None:
-    questions, problems = parse_queries(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
-    assert questions == [Query("opens door"), Query("[a] closes it")]
-    assert [str(problem) for problem in problems] == ["q.txt:2: not in UTF-8"]
+    queries, problems = parse_queries(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
+    assert queries == [Query("opens door"), Query("[a] closes it")]
+    assert [str(problem) for problem in problems] == ["q.txt:2: not UTF-8"]
 
 
-def test_a_json_list_is_no_file_of_sentences() -> None:
+def test_a_json_list_is_refused() -> None:
     with pytest.raises(DataError, match="not a JSON list"):
         parse_queries(FILE, b'[\n  "opens door",\n  "closes door"\n]\n')
 
@@ -69,14 +69,14 @@ def test_a_json_list_is_no_file_of_sentences() -> None:
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:
     videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
     for name in ("/v/x/a.mp4", "v/x/a.mp4", "x/a.mp4", "./x/a.mp4", "x/a", "a.mp4", "a"):
-        asked, missing = assign([Query("all"), Query("one", name)], videos)
-        assert asked == {videos[0]: ["all", "one"], videos[1]: ["all"]}
-        assert missing == []
-    asked, _ = assign([Query("again"), Query("other"), Query("again", "b")], videos)
-    assert asked == {videos[0]: ["again", "other"], videos[1]: ["again", "other"]}
-    asked, missing = assign([Query("1", "c"), Query("2", "b"), Query("3", "c")], videos)
-    assert asked == {videos[1]: ["2"]}
-    assert missing == ["c"]
+        assigned, unmatched = assign_queries([Query("all"), Query("one", name)], videos)
+        assert assigned == {videos[0]: ["all", "one"], videos[1]: ["all"]}
+        assert unmatched == []
+    assigned, _ = assign_queries([Query("again"), Query("other"), Query("again", "b")], videos)
+    assert assigned == {videos[0]: ["again", "other"], videos[1]: ["again", "other"]}
+    assigned, unmatched = assign_queries([Query("1", "c"), Query("2", "b"), Query("3", "c")], videos)
+    assert assigned == {videos[1]: ["2"]}
+    assert unmatched == ["c"]
 
 
 class TestFindVideos:
@@ -113,4 +113,4 @@ class TestFindVideos:
 
     def test_features_are_named_after_the_video(self, folder: Path) -> None:
         [found] = find_videos([folder / "deep"])
-        assert found.named_below(Path("out"), ".npy") == Path("out/er/c.npy")
+        assert found.output_path(Path("out"), ".npy") == Path("out/er/c.npy")

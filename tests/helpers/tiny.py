@@ -15,7 +15,7 @@ from mttsg_core.checkpoints.checkpoint import Model, save_description, save_weig
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, VideoItem, collate
 from mttsg_core.data.dataset import Dataset
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import FeatureStore, VideoFeatures, write_features

@@ -17,7 +17,7 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.data.dataset import Dataset
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.evaluation.evaluator import evaluate

@@ -231,7 +231,7 @@ def test_a_validation_split_that_cannot_be_used_is_refused_at_once(
     data: Dataset, validation: Dataset, tmp_path: Path
 ) -> None:
     absent = replace(validation, pairs=[replace(pair, video="absent") for pair in validation.pairs])
-    with pytest.raises(DataError, match="val: no video of it has features"):
+    with pytest.raises(DataError, match="val: none of its videos has features"):
         fit(data, tmp_path / "m", absent)
     for video, path in validation.store.files.items():
         write_features(path, replace(validation.store.load(video), fingerprint={"encoder": "x"}))
@@ -280,7 +280,7 @@ def test_moments_of_a_video_that_begins_late_are_where_they_are(tmp_path: Path) 
 def test_nothing_to_learn_from_is_said(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pair to learn from"):
         fit(replace(data, pairs=[replace(pair, moments=()) for pair in data.pairs]), tmp_path / "m")
-    with pytest.raises(DataError, match="no video of it has features"):
+    with pytest.raises(DataError, match="none of its videos has features"):
         fit(replace(data, pairs=[replace(pair, video="x") for pair in data.pairs]), tmp_path / "m")
     assert not (tmp_path / "m").exists()
 

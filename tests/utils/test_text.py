@@ -1,10 +1,10 @@
-"""Numbers of things, in words."""
+"""Numbers with their nouns, and shortened values."""
 
 from __future__ import annotations
 
 import pytest
 
-from mttsg_core.utils.text import count
+from mttsg_core.utils.text import count, shorten
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from mttsg_core.utils.text import count
 )
 def test_one_is_singular(number: int, things: tuple[str, ...], text: str) -> None:
     assert count(number, *things) == text
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 1000, "line\nbreak", "\u202e\x1b[31m" * 50, [1] * 1000, {"a": "b" * 1000}, 10**300]
+)
+def test_a_value_is_shortened_to_one_line(value: object) -> None:
+    assert len(shorten(value)) <= 60
+    assert shorten(value).isprintable()
