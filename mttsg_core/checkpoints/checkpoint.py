@@ -15,16 +15,16 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from mttsg_core import __version__
+from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description, upgrade_weights
 from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
 from mttsg_core.encoders import TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.word_vectors import WordVectors
-from mttsg_core.errors import ConfigError, ModelError, brief
+from mttsg_core.errors import ConfigError, ModelError, error_summary
 from mttsg_core.modeling.calibration import UNCALIBRATED, Calibration
 from mttsg_core.modeling.mktn import MKTN, build_network
 from mttsg_core.utils.atomic import write_atomically
 
-FORMAT = 5
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
 
 
@@ -34,9 +34,9 @@ class Model:
 
     Attributes:
         network: with trained weights.
-        text_encoder: that its sentences go through.
+        text_encoder: of its sentences.
         fingerprint: of the features that it expects.
-        max_window_seconds: seconds that a video may last to be like those it was trained on; None if that is not known.
+        max_window_seconds: longest video that is like those it was trained on; None if that is unknown.
         calibration: of its scores.
     """
 
@@ -51,9 +51,12 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     """Write all of a model folder but its weights.
 
     Args:
-        folder: made if missing.
+        folder: created if missing.
         model: to describe.
         training: the settings it is trained with, for the record.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     described = {
         "format": FORMAT,
@@ -78,7 +81,7 @@ def save_weights(folder: Path, network: MKTN) -> None:
 
 
 def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> Model:
-    """Read a model folder.
+    """Read a model folder, of the present format or the one before.
 
     Args:
         folder: of the model.
@@ -86,29 +89,26 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         offline: whether a pretrained text encoder must be on this computer already.
 
     Raises:
-        ModelError: if it is missing, incomplete, damaged, or of a later format, or its text encoder is not there.
+        ModelError: if it is missing, incomplete, damaged, or of another format, or its text encoder is not available.
     """
     described = read_description(folder)
     if not (folder / WEIGHTS).is_file():
-        raise ModelError(f"{folder}: no weights in it: its training has not come to the end of an epoch")
-    max_window_seconds = described.get("max_window_seconds")
-    if not (
-        max_window_seconds is None
-        or (isinstance(max_window_seconds, int | float) and 0 < max_window_seconds < math.inf)
-    ):
-        raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not what it should be")
+        raise ModelError(f"{folder}: it has no weights: its training has not finished an epoch")
+    window = described.get("max_window_seconds")
+    if not (window is None or (isinstance(window, int | float) and 0 < window < math.inf)):
+        raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not a positive number")
     try:
         network = build_network(from_mapping(NetworkConfig, described["network"]))
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(_read_weights(folder))
         calibration = from_mapping(Calibration, described.get("calibration", {}))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
-        raise damaged_model(folder, brief(error)) from error
+        raise damaged_model(folder, error_summary(error)) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
-    return Model(network.eval(), text_encoder, described["features"], max_window_seconds, calibration)
+    return Model(network.eval(), text_encoder, described["features"], window, calibration)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a model folder, with what every model has in it.
+    """Read the `config.json` of a model folder, with the entries that every model has.
 
     Raises:
         ModelError: if it is missing, damaged, or of another format.
@@ -116,18 +116,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
     described = read_json(folder / CONFIG)
+    if described.get("format") == OLD_FORMAT:
+        described = upgrade_description(described)
     if described.get("format") != FORMAT:
-        raise ModelError(f"{folder}: format {described.get('format')!r}, but this version reads format {FORMAT}")
+        raise ModelError(
+            f"{folder}: format {described.get('format')!r}, but this version reads formats {OLD_FORMAT} and {FORMAT}"
+        )
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
         if not isinstance(described.get(name), kind):
-            raise damaged_model(folder, f"{name!r} in {CONFIG} is not what it should be")
+            raise damaged_model(folder, f"{name!r} in {CONFIG} is missing or of the wrong type")
     return described
 
 
 def load_text_encoder(
     folder: Path, described: Mapping[str, Any], *, device: str = "cpu", offline: bool = False
 ) -> TextEncoder:
-    """The text encoder of a model folder.
+    """Build the text encoder of a model folder.
 
     Args:
         folder: of the model.
@@ -136,7 +140,7 @@ def load_text_encoder(
         offline: whether a pretrained one must be on this computer already.
 
     Raises:
-        ModelError: if it is not there, or its words are damaged.
+        ModelError: if it is not available, or its words are damaged.
     """
     text_id, encoder_id = str(described["text_encoder"]), str(described["features"].get("encoder"))
     kind, _, name = text_id.partition(":")
@@ -147,11 +151,11 @@ def load_text_encoder(
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from error
     except (KeyError, ValueError, OSError, SafetensorError) as error:
-        raise damaged_model(folder, brief(error)) from error
+        raise damaged_model(folder, error_summary(error)) from error
 
 
 def damaged_model(folder: Path, reason: str) -> ModelError:
-    """The error to raise for a model folder whose files are there, but not what they should be."""
+    """Return the error to raise for a model folder whose files exist but are damaged."""
     return ModelError(f"{folder}: damaged model folder ({reason})")
 
 
@@ -161,10 +165,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object.
+    """Read a JSON object.
 
     Raises:
-        ModelError: if it cannot be read or is no object.
+        ModelError: if it cannot be read or is not an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -173,3 +177,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path}: not a JSON object")
     return content
+
+
+def _read_weights(folder: Path) -> dict[str, Any]:
+    """Read the weights by their present names."""
+    weights = load_file(folder / WEIGHTS)
+    is_old = read_json(folder / CONFIG).get("format") == OLD_FORMAT
+    return upgrade_weights(weights) if is_old else weights

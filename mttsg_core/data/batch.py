@@ -1,9 +1,15 @@
-"""Multi-pair batches: videos once, their queries in a flat list, `video_index` in between."""
+"""Multi-pair batches: each video once, its queries in a flat list, and `video_index` between them.
+
+`Batch` holds what a network reads, `Targets` what its outputs are compared with. In training a batch also names the
+training videos behind each query and video, so that no query retrieves entries of its own video, and mismatched
+queries, because both pass through the network's weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,25 +18,73 @@ from torch import Tensor
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
 
+_Tensors = TypeVar("_Tensors", "Sources", "NegativeQueries", "Batch", "Targets")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The training videos that a batch comes from.
+
+    Attributes:
+        queries: (N,) number of the training video that each query was written for.
+        videos: (V, S) numbers of the training videos that each video is made of, the last one repeated.
+    """
+
+    queries: Tensor
+    videos: Tensor
+
+    def excluded(self, queries: Tensor, video_index: Tensor) -> Tensor:
+        """Return the training videos whose memory entries each query must not retrieve.
+
+        Those are the one it was written for, and those that the video it is asked of is made of.
+
+        Args:
+            queries: (A,) source of each query.
+            video_index: (A,) video of the batch that each query is asked of.
+
+        Returns:
+            (A, 1 + S), the source of the query first.
+        """
+        return torch.cat([queries[:, None], self.videos[video_index]], dim=1)
+
+    def to(self, device: torch.device) -> Sources:
+        """Return the sources on another device."""
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class NegativeQueries:
+    """A mismatched queries, each asked of a video of the batch that does not show it.
+
+    Attributes:
+        words: (A, L', D_w) word vectors, zero-padded.
+        mask: (A, L') True at words.
+        video_index: (A,) video of each query.
+    """
+
+    words: Tensor
+    mask: Tensor
+    video_index: Tensor
+
+    def to(self, device: torch.device) -> NegativeQueries:
+        """Return the queries on another device."""
+        return _to(self, device)
+
 
 @dataclass(frozen=True)
 class Batch:
     """V videos and N queries.
 
     Attributes:
-        clips: (V, T, D_c) clip vectors, zero where there are none.
-        clip_mask: (V, T) True where a clip is.
+        clips: (V, T, D_c) clip vectors, zero-padded.
+        clip_mask: (V, T) True at clips.
         durations: (V,) seconds.
-        words: (N, L, D_w) word vectors, zero where there are none.
-        word_mask: (N, L) True where a word is.
-        video_index: (N,) the video of each query.
+        words: (N, L, D_w) word vectors, zero-padded.
+        word_mask: (N, L) True at words.
+        video_index: (N,) video of each query.
         regions: (V, T, R, D_r) region vectors, or None.
-        bounds: (N, 2) start and end of the true moment in clip units, or None when grounding.
-        sentences: (N,) a number for each sentence: equal where one sentence has several true moments in its video.
-        origins: (N,) the number of the training video that each query was made for, or None when grounding.
-        shown: (V, S) the numbers of the training videos that each video is made of, the last repeated; or None.
-        absent_words: (A, L', D_w) sentences that a video of the batch does not show, or None; with absent_mask (A, L').
-        absent_index: (A,) the video of each of them.
+        sources: training videos of the queries and videos, or None outside training.
+        negatives: mismatched queries, or None.
     """
 
     clips: Tensor
@@ -39,109 +93,119 @@ class Batch:
     words: Tensor
     word_mask: Tensor
     video_index: Tensor
-    sentences: Tensor
     regions: Tensor | None = None
-    bounds: Tensor | None = None
-    origins: Tensor | None = None
-    shown: Tensor | None = None
-    absent_words: Tensor | None = None
-    absent_mask: Tensor | None = None
-    absent_index: Tensor | None = None
-
-    def origins_asked(self, origins: Tensor | None, video_index: Tensor) -> Tensor | None:
-        """Origins (A,) of queries, each with those of the video (A,) that it is asked of: (A, 1 + S), or None."""
-        if origins is None or self.shown is None:
-            return None
-        return torch.cat([origins[:, None], self.shown[video_index]], dim=1)
+    sources: Sources | None = None
+    negatives: NegativeQueries | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        moved = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
+        """Return the batch on another device."""
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the outputs for N queries are compared with.
+
+    Attributes:
+        spans: (N, 2) start and end of the true moment, in clip units.
+        sentence_ids: (N,) equal for queries of one video with the same sentence, which then has several true moments.
+    """
+
+    spans: Tensor
+    sentence_ids: Tensor
+
+    def to(self, device: torch.device) -> Targets:
+        """Return the targets on another device."""
+        return _to(self, device)
 
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One video with some of its queries: what a batch is put together from.
+    """One video with some of its queries, from which batches are collated.
 
     Attributes:
         features: of the video.
         words: one array (L, D_w) a query.
-        bounds: (Q, 2) in clip units, or None.
-        origins: one number a query, of the training video that it was made for; none when grounding.
-        shown: the numbers of the training videos that this one is made of; none when grounding.
-        absent: one array (L, D_w) for each sentence that the video is known not to show.
+        spans: (Q, 2) true moments in clip units; None outside training.
+        sources: one number a query, of the training video that it was written for; empty outside training.
+        video_sources: numbers of the training videos that this one is made of; empty outside training.
+        negatives: one array (L, D_w) for each sentence that the video is known not to show.
     """
 
     features: VideoFeatures
     words: Sequence[Array]
-    bounds: Array | None = None
-    origins: Sequence[int] = ()
-    shown: Sequence[int] = ()
-    absent: Sequence[Array] = ()
+    spans: Array | None = None
+    sources: Sequence[int] = ()
+    video_sources: Sequence[int] = ()
+    negatives: Sequence[Array] = ()
 
 
 def collate(items: Sequence[VideoItem]) -> Batch:
-    """A batch of at least one query in all."""
+    """Make a batch of videos with at least one query in all."""
     clips, clip_mask = _pad([item.features.clips for item in items])
     regions = None
     if items[0].features.regions is not None:
         regions, _ = _pad([item.features.regions for item in items if item.features.regions is not None])
     words, word_mask = _pad([query for item in items for query in item.words])
-    bounds = None
-    if all(item.bounds is not None for item in items):
-        bounds = torch.from_numpy(np.concatenate([item.bounds for item in items if item.bounds is not None])).float()
-    absent = [query for item in items for query in item.absent]
-    absent_words, absent_mask = _pad(absent) if absent else (None, None)
-    origins = [origin for item in items for origin in item.origins]
-    most = max(len(item.shown) for item in items)
-    shown = [[*item.shown, *[item.shown[-1]] * (most - len(item.shown))] for item in items] if most else []
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
         durations=torch.tensor([item.features.timeline.duration for item in items]),
         words=words,
         word_mask=word_mask,
-        video_index=_index([len(item.words) for item in items]),
-        sentences=torch.tensor(_numbers(items)),
+        video_index=_video_index([len(item.words) for item in items]),
         regions=regions,
-        bounds=bounds,
-        origins=torch.tensor(origins) if origins else None,
-        shown=torch.tensor(shown) if shown else None,
-        absent_words=absent_words,
-        absent_mask=absent_mask,
-        absent_index=_index([len(item.absent) for item in items]) if absent else None,
+        sources=_sources(items),
+        negatives=_negatives(items),
     )
 
 
-def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.random.Generator) -> Iterator[list[int]]:
-    """Every video once, in random order, `videos` at a time; only those that have queries."""
-    order = generator.permutation(np.flatnonzero(np.asarray(queries_per_video) > 0))
-    for i in range(0, len(order), videos):
-        yield order[i : i + videos].tolist()
+def collate_targets(items: Sequence[VideoItem]) -> Targets:
+    """Make the targets of the batch that `collate` makes of the same items.
 
-
-def _numbers(items: Sequence[VideoItem]) -> list[int]:
-    """The number of each query's sentence, counted from 0; sentences of different videos are different ones."""
-    known: dict[tuple[int, bytes], int] = {}
-    return [
-        known.setdefault((place, query.tobytes()), len(known))
-        for place, item in enumerate(items)
-        for query in item.words
+    Raises:
+        ValueError: if an item has no true moments.
+    """
+    spans = [item.spans for item in items if item.spans is not None]
+    if len(spans) < len(items):
+        raise ValueError("training needs the true moments of every query")
+    ids: dict[tuple[int, bytes], int] = {}
+    sentence_ids = [
+        ids.setdefault((index, query.tobytes()), len(ids)) for index, item in enumerate(items) for query in item.words
     ]
+    return Targets(torch.from_numpy(np.concatenate(spans)).float(), torch.tensor(sentence_ids))
 
 
-def _index(counts: Sequence[int]) -> Tensor:
-    """The number of its video for each of so many queries a video."""
+def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.random.Generator) -> Iterator[list[int]]:
+    """Yield the indices of the videos that have queries, each once, in random order, `videos` at a time."""
+    order = generator.permutation(np.flatnonzero(np.asarray(queries_per_video) > 0))
+    for first in range(0, len(order), videos):
+        yield order[first : first + videos].tolist()
+
+
+def _sources(items: Sequence[VideoItem]) -> Sources | None:
+    queries = [source for item in items for source in item.sources]
+    longest = max(len(item.video_sources) for item in items)
+    if not (queries and longest):
+        return None
+    rows = [[*item.video_sources, *[item.video_sources[-1]] * (longest - len(item.video_sources))] for item in items]
+    return Sources(torch.tensor(queries), torch.tensor(rows))
+
+
+def _negatives(items: Sequence[VideoItem]) -> NegativeQueries | None:
+    queries = [query for item in items for query in item.negatives]
+    if not queries:
+        return None
+    return NegativeQueries(*_pad(queries), _video_index([len(item.negatives) for item in items]))
+
+
+def _video_index(counts: Sequence[int]) -> Tensor:
+    """Return the index of its video for each query, from the number of queries of each video."""
     return torch.repeat_interleave(torch.tensor(counts))
 
 
 def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Arrays (T_i, ...) to (B, T, ...) in single precision, and the mask (B, T)."""
+    """Stack arrays (T_i, ...) into (B, T, ...) in single precision, with their mask (B, T)."""
     longest = max(len(array) for array in arrays)
     padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
     mask = np.zeros((len(arrays), longest), dtype=bool)
@@ -149,3 +213,15 @@ def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         padded[row, : len(array)] = array
         mask[row, : len(array)] = True
     return torch.from_numpy(padded), torch.from_numpy(mask)
+
+
+def _to(record: _Tensors, device: torch.device) -> _Tensors:
+    """Return a record with every tensor in it, at any depth, on another device."""
+    moved: dict[str, Any] = {}
+    for declared in fields(record):
+        value = getattr(record, declared.name)
+        if isinstance(value, Tensor):
+            moved[declared.name] = value.to(device, non_blocking=True)
+        elif value is not None:
+            moved[declared.name] = value.to(device)
+    return replace(record, **moved)

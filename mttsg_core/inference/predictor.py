@@ -1,6 +1,6 @@
-"""What answers sentences in videos of a length that it knows: the seam between the `Grounder` and its networks.
+"""What scores moments in videos of a length that it can handle: the interface between `Grounder` and its networks.
 
-A `Grounder` finds features, cuts long videos into windows and merges what is found in them; a `Predictor` sees whole
+A `Grounder` finds features, divides long videos into windows and merges what is found in them; a `Predictor` sees whole
 videos or windows, and does not know which.
 """
 
@@ -22,17 +22,17 @@ from mttsg_core.modeling.grounding_head import HeadOutput, decode
 from mttsg_core.modeling.proposals import coverage_probability
 from mttsg_core.moments import Moment, Timeline
 
-_CLIPS_AT_ONCE = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
+_MAX_CLIPS = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 class Predictor(Protocol):
-    """Scores the moments of videos for sentences. An answer depends on no other video."""
+    """Scores the moments of videos for sentences. A prediction depends on no other video."""
 
     @property
     def fingerprint(self) -> Settings:
-        """Of the features that it expects."""
+        """Fingerprint of the features that it expects."""
         ...
 
     @property
@@ -46,15 +46,15 @@ class Predictor(Protocol):
         ...
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """One array (L, D) a sentence, as `VideoItem.words` has them; each depends on its own sentence only."""
+        """Encode each sentence, independently of the others, as one array (L, D), as in `VideoItem.words`."""
         ...
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        """For each video and each of its sentences at most `top` moments, the best first."""
+        """Return at most `top` moments for each sentence of each video, the best first."""
         ...
 
     def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
-        """For each video and each of its sentences (T,): the chance, 0..1, that a clip lies inside the moment."""
+        """Return (T,) for each sentence of each video: the probability, 0..1, that a clip is inside the moment."""
         ...
 
 
@@ -75,64 +75,67 @@ class MKTNPredictor:
         self.calibration = model.calibration
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """See `Predictor.encode`."""
+        """Encode sentences as `Predictor.encode` does."""
         return self.text_encoder.encode(queries)
 
     @torch.inference_mode()
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        """See `Predictor.ground`."""
+        """Find moments as `Predictor.ground` does."""
         moments: list[list[Moment]] = []
-        for head, videos in self._heads(items, mode):
-            bounds, scores = decode(head, top)
-            moments += to_moments(bounds, self.calibration.apply(scores), [video.timeline for video in videos])
+        for head, videos in self._head_outputs(items, mode):
+            spans, scores = decode(head, top, self.network.config)
+            moments += to_moments(spans, self.calibration.apply(scores), [video.timeline for video in videos])
         return _by_video(moments, items)
 
     @torch.inference_mode()
     def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
-        """See `Predictor.saliency`."""
-        saliency: list[Array] = []
-        for head, videos in self._heads(items, "independent"):
-            present = self.calibration.apply(head.presence.sigmoid())[:, None]
-            chances = (present * coverage_probability(head.spans, head.mask.shape[1]).cpu()).float().numpy()
-            saliency += [chance[: len(video.clips)] for chance, video in zip(chances, videos, strict=True)]
+        """Score clips as `Predictor.saliency` does."""
+        curves: list[Array] = []
+        for head, videos in self._head_outputs(items, "independent"):
+            presence = self.calibration.apply(head.presence.sigmoid())[:, None]  # (N, 1)
+            covered = coverage_probability(head.proposals, head.mask.shape[1], self.network.config).cpu()  # (N, T)
+            values = (presence * covered).float().numpy()
+            curves += [value[: len(video.clips)] for value, video in zip(values, videos, strict=True)]
         return [
-            [_stretch(curve, len(item.features.clips)) for curve in found]
-            for item, found in zip(items, _by_video(saliency, items), strict=True)
+            [_stretch(curve, len(item.features.clips)) for curve in of_video]
+            for item, of_video in zip(items, _by_video(curves, items), strict=True)
         ]
 
-    def _heads(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
-        """What the head says of some queries at a time, and the video of each as the network sees it.
+    def _head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
+        """Yield the head's output for some queries at a time, and the video of each as the network sees it.
 
-        They come in the order of `_by_length`.
+        The queries are in the order of `_by_length`.
         """
-        most = self.network.config.max_clips
         joint = mode == "joint"
-        asked = [replace(item, features=item.features.at_most(most)) for item in _by_length(items) if item.words]
-        if not asked:
+        max_clips = self.network.config.max_clips
+        sized = [
+            replace(item, features=item.features.downsample(max_clips)) for item in _by_length(items) if item.words
+        ]
+        if not sized:
             return
-        batch = collate(asked).to(self.device)
+        batch = collate(sized).to(self.device)
         videos = self.network.encode_videos(batch)
-        first, places = _distinct([words for item in asked for words in item.words])
-        encoded = self.network.query_encoder(batch.words[first], batch.word_mask[first])
+        rows, sentence = _distinct([words for item in sized for words in item.words])
+        encoded = self.network.query_encoder(batch.words[rows], batch.word_mask[rows])
         video = query = 0
-        for group in _groups(asked):
+        for group in _groups(sized):
             clips = max(len(item.features.clips) for item in group)
             prepared = videos.part(slice(video, video + len(group)), clips)
             features = [item.features for item in group for _ in item.words]
-            chosen = places[query : query + len(features)]  # which of the sentences each is
+            sentences = sentence[query : query + len(features)]
             index = batch.video_index[query : query + len(features)] - video
-            step = len(features) if joint else max(1, _CLIPS_AT_ONCE // clips)
+            step = len(features) if joint else max(1, _MAX_CLIPS // clips)
             for part in (slice(start, start + step) for start in range(0, len(features), step)):
-                output = self.network.ground(prepared, encoded.part(chosen[part]), index[part], joint=joint)
+                output = self.network.ground(prepared, encoded.part(sentences[part]), index[part], joint=joint)
                 yield output.head, features[part]
             video, query = video + len(group), query + len(features)
 
 
-def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
-    """Bounds (N, K, 2) in clip units and scores (N, K) to moments in seconds inside their video."""
+def to_moments(spans: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
+    """Convert spans (N, K, 2) in clip units and scores (N, K) to moments in seconds, inside their video."""
     answers: list[list[Moment]] = []
-    for spans, values, timeline in zip(bounds.cpu().double(), scores.cpu().double(), timelines, strict=True):
-        seconds = timeline.to_seconds(spans.numpy()).clip(timeline.start, timeline.start + timeline.duration)
+    for clip_spans, values, timeline in zip(spans.cpu().double(), scores.cpu().double(), timelines, strict=True):
+        seconds = timeline.to_seconds(clip_spans.numpy()).clip(timeline.start, timeline.start + timeline.duration)
         answers.append(
             [
                 Moment(float(start), float(end), float(score))
@@ -144,12 +147,13 @@ def to_moments(bounds: torch.Tensor, scores: torch.Tensor, timelines: Sequence[T
 
 
 def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:
-    """Neighbours that fit into one step, padded to the longest video and the most queries; at least one each."""
+    """Yield neighbours that fit into one step, padded to the longest video and the most queries; at least one each."""
     group: list[VideoItem] = []
     for item in items:
         larger = [*group, item]
-        queries, clips = max(len(one.words) for one in larger), max(len(one.features.clips) for one in larger)
-        if group and len(larger) * queries * clips > _CLIPS_AT_ONCE:
+        queries = max(len(member.words) for member in larger)
+        clips = max(len(member.features.clips) for member in larger)
+        if group and len(larger) * queries * clips > _MAX_CLIPS:
             yield group
             larger = [item]
         group = larger
@@ -158,29 +162,29 @@ def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:
 
 
 def _distinct(arrays: Sequence[Array]) -> tuple[list[int], list[int]]:
-    """The place of the first of each array that stands there several times, and for each its number among those."""
+    """Return the index of the first of each repeated array, and for each array its number among those."""
     number: dict[int, int] = {}
     first: list[int] = []
-    for place, array in enumerate(arrays):
+    for index, array in enumerate(arrays):
         if id(array) not in number:
             number[id(array)] = len(first)
-            first.append(place)
+            first.append(index)
     return first, [number[id(array)] for array in arrays]
 
 
 def _by_length(items: Sequence[VideoItem]) -> list[VideoItem]:
-    """Videos of like length side by side, so that little is padded."""
+    """Sort videos by length, so that little is padded."""
     return sorted(items, key=lambda item: len(item.features.clips))
 
 
-def _by_video(answers: Sequence[_Answer], items: Sequence[VideoItem]) -> list[list[_Answer]]:
-    """The answers to all sentences, in the order of `_by_length`, back to the videos in which they were asked."""
-    rest = iter(answers)
-    found = {id(item): [next(rest) for _ in item.words] for item in _by_length(items)}
-    return [found[id(item)] for item in items]
+def _by_video(results: Sequence[_Result], items: Sequence[VideoItem]) -> list[list[_Result]]:
+    """Return results for all sentences, in the order of `_by_length`, by the video in which they were asked."""
+    rest = iter(results)
+    grouped = {id(item): [next(rest) for _ in item.words] for item in _by_length(items)}
+    return [grouped[id(item)] for item in items]
 
 
 def _stretch(curve: Array, clips: int) -> Array:
-    """A value for each of `clips`, from a value for each of as many or fewer bins over the same time."""
+    """Resample a curve of as many or fewer bins over the same time to a value for each of `clips`."""
     stretched: Array = curve[((np.arange(clips) + 0.5) * (len(curve) / clips)).astype(np.intp)]
     return stretched

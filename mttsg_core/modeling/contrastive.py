@@ -1,15 +1,15 @@
-"""Cross-modal contrast (the paper's module 3; method, section 3), L_CL.
+"""Cross-modal contrast (the paper's module 3; docs/method.md, section 3), L_CL.
 
-Sentences and clips are projected into one space. There, with positives and negatives of the whole batch, InfoNCE
-  - between modalities, of videos: v_ip = attention pooling of F_i by s_p, S_pi = cos(v_ip, s_p); every query of a
+Sentences and clips are projected into one space. In it, with the positives and negatives of the whole batch, InfoNCE
+  - between modalities, at video level: v_ip = attention pooling of F_i by s_p, S_pi = cos(v_ip, s_p); every query of a
     video is its positive;
-  - between modalities, of moments (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
-    other moments, and its sentence against other stretches of its own video;
-  - between modalities, of clips: a clip of the true moment against those of its own video outside and those of others;
-    where clips have regions, each sentence sees those of every video by what it looks at in them;
+  - between modalities, at moment level (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
+    other moments, and its sentence against other spans of its own video;
+  - between modalities, at clip level: a clip of the true moment against the clips outside it and those of other videos;
+    where clips have regions, each sentence attends to the regions of every video;
   - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
-A pair that is no known positive may still match: `negatives` says which. The cosine of each clip with the
-sentence is also given to the head.
+A pair that is not a known positive may still match: `false_negatives` tells which. The cosine of each clip with the
+sentence is also evidence for the head.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from mttsg_core.config import NetworkConfig
+from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.data.batch import Targets
+from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.layers import (
     contrastive_loss,
     masked_mean,
@@ -31,14 +33,9 @@ from mttsg_core.modeling.layers import (
 )
 from mttsg_core.modeling.proposals import clip_occupancy, shared_occupancy, span_iou
 
-_TEMPERATURE = 0.1
-_SAME, _OTHER = 0.7, 0.5  # moments of one video that overlap so much are one; those that overlap less are two
-_CLIPS = 16  # others that a clip of the moment is told from
-_STRETCHES = 8  # random stretches of its own video that a sentence is told from
-
 
 class QueryConditionedClips(NamedTuple):
-    """Clips in the common space, as queries see them: with what they look at in the regions.
+    """Clips in the common space as queries see them: with the regions that they attend to.
 
     Attributes:
         vectors: (..., T, C).
@@ -47,6 +44,32 @@ class QueryConditionedClips(NamedTuple):
 
     vectors: Tensor
     mask: Tensor
+
+
+class ContrastOutput(NamedTuple):
+    """What the losses of the contrast are computed from. Randomness is drawn here, so that the losses have none.
+
+    Attributes:
+        own_clips: (N, T, C) clips of each query's video, conditioned on the query.
+        all_clips: (N, V, T', C) some clips of all videos, conditioned on each query, with mask (V, T'); (1, V, T, C)
+            all clips, where no regions condition them.
+        text: (N, C) sentences in the common space, of length 1.
+        words: (N, L, C) words in the common space, with word_mask (N, L).
+        random_spans: (N, S, 2) random spans of each query's video, in clip units.
+        word_views: (N, L) True for the words of the first of two views.
+        clip_views: (N, T) True for the clips of the first of two views.
+        temperature: of every logit.
+    """
+
+    own_clips: QueryConditionedClips
+    all_clips: QueryConditionedClips
+    text: Tensor
+    words: Tensor
+    word_mask: Tensor
+    random_spans: Tensor
+    word_views: Tensor
+    clip_views: Tensor
+    temperature: float
 
 
 class ContrastLosses(NamedTuple):
@@ -63,157 +86,179 @@ class CrossModalContrast(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        self.temperature = config.contrast_temperature
+        self.random_spans = config.random_spans
         self.clip_side = nn.Linear(config.width, config.contrast_width)
         self.text_side = nn.Linear(config.width, config.contrast_width)
-        looked = config.region_heads * config.region_width
-        self.seen_side = nn.Linear(looked, config.contrast_width, bias=False) if config.regions else None
+        attended = config.region_heads * config.region_width
+        self.region_side = nn.Linear(attended, config.contrast_width, bias=False) if config.regions else None
         self.out = nn.Linear(2, config.head_width, bias=False)
-        nn.init.zeros_(self.out.weight)  # the network starts as one without
+        nn.init.zeros_(self.out.weight)  # the network starts as one without a contrast
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips F (V, T, D) in the common space, (V, T, C), once a video."""
+        """Project clips F (V, T, D) into the common space, (V, T, C), once a video."""
         projected: Tensor = self.clip_side(clips)
         return projected
 
-    def as_seen(self, clips: Tensor, seen: Tensor | None, mask: Tensor) -> QueryConditionedClips:
-        """Clips (..., T, C) with what queries look at in their regions (..., T, H * D_o), if any; mask (..., T)."""
-        return QueryConditionedClips(
-            clips if self.seen_side is None or seen is None else clips + self.seen_side(seen), mask
-        )
+    def condition_on_query(self, clips: Tensor, attended: Tensor | None, mask: Tensor) -> QueryConditionedClips:
+        """Add to clips (..., T, C) with mask (..., T) the regions (..., T, H * D_o) that queries attend to, if any."""
+        if self.region_side is None or attended is None:
+            return QueryConditionedClips(clips, mask)
+        return QueryConditionedClips(clips + self.region_side(attended), mask)
 
-    def evidence(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
-        """How well each clip matches: N queries' own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
+    def match_features(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
+        """Describe how well each clip matches: own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
         match = torch.einsum("ntc,nc->nt", normalize(own.vectors, dim=-1), text)  # (N, T)
-        share = masked_softmax(match / _TEMPERATURE, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
-        evidence: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
-        return evidence
+        share = masked_softmax(match / self.temperature, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
+        features: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
+        return features
 
-    def directions(self, sentence: Tensor) -> Tensor:
-        """Sentences s (N, D) in the common space, of length 1: (N, C)."""
+    def project_sentence(self, sentence: Tensor) -> Tensor:
+        """Project sentences s (N, D) into the common space, with length 1: (N, C)."""
         return normalize(self.text_side(sentence).float(), dim=-1)
 
-    def scores(self, own: QueryConditionedClips, views: Tensor, sentences: Tensor, bounds: Tensor) -> Tensor:
-        """How well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
-
-        Args:
-            own: (N, T, C) the clips of each query's video as it sees them.
-            views: (N, C) directions of the sentences.
-            sentences: (N, C) the same, encoded without dropout.
-            bounds: (N, 2).
-        """
-        inside = clip_occupancy(bounds, own.mask.shape[1]) * own.mask  # (N, T)
-        pairs = _pooled(inside, own.vectors.float()) + sentences  # (N, C)
-        return 0.5 * views @ pairs.T
-
-    def terms(
-        self,
-        everywhere: QueryConditionedClips,
-        own: QueryConditionedClips,
-        words: Tensor,
-        word_mask: Tensor,
-        sentence: Tensor,
-        video_index: Tensor,
-        bounds: Tensor,
-        sentences: Tensor,
-        false_pairs: Tensor,
-        false_videos: Tensor,
-    ) -> ContrastLosses:
-        """The losses of a batch.
-
-        Args:
-            everywhere: (N, V, T', C) some clips of all the videos as each query sees them, with mask (V, T');
-                (1, V, T', C) if all see the same.
-            own: (N, T, C) the clips of each query's video as it sees them.
-            words: (N, L, D), with word_mask (N, L).
-            sentence: s (N, D).
-            video_index: (N,).
-            bounds: (N, 2) true moments in clip units.
-            sentences: (N,) equal where moments have one sentence: each is a positive of it.
-            false_pairs: (N, N) pairs of other videos that are no negatives of a sentence.
-            false_videos: (N, V) other videos that are none.
-        """
-        text = self.directions(sentence)
-        clips, there = everywhere.vectors.float(), everywhere.mask  # (N or 1, V, T', C), (V, T')
-        own_clips, own_mask = own.vectors.float(), own.mask  # (N, T, C), (N, T)
-        inside = clip_occupancy(bounds, own_mask.shape[1]) * own_mask  # (N, T)
-        scores = text @ _pooled(inside, own_clips).T  # (N, N)
-        anywhere = shared_occupancy(bounds, sentences, own_mask.shape[1])  # (N, T)
-        same_video, same = video_index[:, None] == video_index, sentences[:, None] == sentences
-        overlap = span_iou(bounds[:, None], bounds[None])  # (N, N)
-        positives = same | (same_video & (overlap >= _SAME))
-        negatives = ~same & ~(same_video & (overlap >= _OTHER))
-        kept = negatives & ~false_pairs
-        moment = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, kept)
-        moment = moment + self._stretches(text, scores.diagonal(), own_clips, own_mask, bounds, same)
-        own_match = torch.einsum("nc,ntc->nt", text, normalize(own_clips, dim=-1)) / _TEMPERATURE  # (N, T)
-        match = torch.einsum("nc,nvtc->nvt", text, normalize(clips, dim=-1)) / _TEMPERATURE  # (N, V, T')
-        own_videos = own_video_mask(video_index, len(there))
-        elsewhere = there & ~(own_videos | false_videos)[..., None]  # (N, V, T')
-        return ContrastLosses(
-            moment,
-            self._clips(own_match, own_mask, inside, anywhere, match, elsewhere),
-            self._videos(match, there, clips, text, own_videos, false_videos),
-            self._views(words, word_mask, own_clips, inside, kept),
+    def training_output(
+        self, own: QueryConditionedClips, all_clips: QueryConditionedClips, queries: EncodedQueries, text: Tensor
+    ) -> ContrastOutput:
+        """Project what the losses compare with the projected sentences (N, C), and draw what is random in them."""
+        clips = own.mask.sum(1)[:, None, None]
+        spans = torch.rand(len(text), self.random_spans, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
+        return ContrastOutput(
+            own_clips=own,
+            all_clips=all_clips,
+            text=text,
+            words=self.text_side(queries.words).float(),
+            word_mask=queries.mask,
+            random_spans=spans,
+            word_views=torch.rand(queries.mask.shape, device=text.device) < 0.5,
+            clip_views=torch.rand(own.mask.shape, device=text.device) < 0.5,
+            temperature=self.temperature,
         )
 
-    def _stretches(self, text: Tensor, true: Tensor, own: Tensor, mask: Tensor, bounds: Tensor, same: Tensor) -> Tensor:
-        """A sentence with its moment against random stretches of the same video that are none of its moments."""
-        clips = mask.sum(1)[:, None, None]
-        drawn = torch.rand(len(text), _STRETCHES, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
-        weights = clip_occupancy(drawn, own.shape[1]) * mask[:, None]  # (N, S, T)
-        scores = torch.einsum("nsc,nc->ns", normalize(weights @ own, dim=-1), text)  # (N, S)
-        overlap = span_iou(drawn[:, None], bounds[None, :, None]) * same[..., None]  # (N, N, S)
-        other = overlap.amax(1) < _OTHER  # (N, S)
-        rest = (scores / _TEMPERATURE).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
-        return softplus(rest - true / _TEMPERATURE).mean()
 
-    def _clips(
-        self, own: Tensor, own_mask: Tensor, inside: Tensor, anywhere: Tensor, others: Tensor, other_mask: Tensor
-    ) -> Tensor:
-        """A sentence with the clips of its moment against as many of the others as `_CLIPS`, by their mean.
+def contrast_losses(
+    output: ContrastOutput,
+    video_index: Tensor,
+    targets: Targets,
+    false_pairs: Tensor,
+    false_videos: Tensor,
+    config: LossConfig,
+) -> ContrastLosses:
+    """Compute the terms of L_CL of a batch.
 
-        The moment's clips count by the logarithm of their mean exponential: not all of them need to show it.
+    Args:
+        output: of N queries and V videos.
+        video_index: (N,).
+        targets: true moments; those of one sentence are all positives of it.
+        false_pairs: (N, N) True for pairs of other videos that are not negatives of a sentence.
+        false_videos: (N, V) True for other videos that are not.
+        config: which moments of one video are the same and which are different.
+    """
+    spans, sentence_ids = targets.spans, targets.sentence_ids
+    own_clips, own_mask = output.own_clips.vectors.float(), output.own_clips.mask  # (N, T, C), (N, T)
+    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N or 1, V, T', C), (V, T')
+    foreground = clip_occupancy(spans, own_mask.shape[1]) * own_mask  # (N, T)
+    scores = output.text @ pooled_direction(foreground, own_clips).T  # (N, N)
+    any_moment = shared_occupancy(spans, sentence_ids, own_mask.shape[1])  # (N, T)
+    same_video, same_sentence = video_index[:, None] == video_index, sentence_ids[:, None] == sentence_ids  # (N, N)
+    overlap = span_iou(spans[:, None], spans[None])  # (N, N)
+    positives = same_sentence | (same_video & (overlap >= config.same_moment_iou))
+    negatives = ~same_sentence & ~(same_video & (overlap >= config.other_moment_iou))
+    true_negatives = negatives & ~false_pairs
+    moment = symmetric_contrastive_loss(scores / output.temperature, positives, true_negatives)
+    moment = moment + intra_video_loss(output, scores.diagonal(), spans, same_sentence, config.other_moment_iou)
+    own_logits = torch.einsum("nc,ntc->nt", output.text, normalize(own_clips, dim=-1)) / output.temperature  # (N, T)
+    logits = torch.einsum("nc,nvtc->nvt", output.text, normalize(clips, dim=-1)) / output.temperature  # (N, V, T')
+    own_videos = own_video_mask(video_index, len(mask))
+    other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T')
+    outside = (any_moment == 0) & own_mask  # (N, T)
+    return ContrastLosses(
+        moment=moment,
+        clip=clip_level_loss(own_logits, foreground > 0.5, outside, logits, other_videos, config.clip_negatives),
+        video=video_level_loss(output, logits, own_videos, ~own_videos & ~false_videos),
+        intra=intra_modal_loss(output, foreground, true_negatives),
+    )
 
-        Args:
-            own: (N, T) logits of the clips of the own video, with own_mask (N, T).
-            inside: (N, T) how much of each lies in the moment.
-            anywhere: (N, T) how much of each lies in any moment of the sentence.
-            others: (N, V, T) logits of the clips of the videos, with other_mask (N, V, T) for those to be told from.
-        """
-        within, outside = inside > 0.5, (anywhere == 0) & own_mask  # (N, T)
-        mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
-        rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
-        loss = softplus(rest + math.log(_CLIPS) - _log_mean_exp(own, within))
-        return masked_mean(loss, within.any(1) & mask.any(1), dim=0)
 
-    def _videos(self, match: Tensor, mask: Tensor, clips: Tensor, text: Tensor, own: Tensor, false: Tensor) -> Tensor:
-        """S_pi = cos(v_ip, s_p) against all the videos of the batch."""
-        weights = masked_softmax(match, mask)  # (N, V, T)
-        pooled = torch.einsum("nvt,nvtc->nvc", weights, clips)  # (N, V, C)
-        scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), text)  # (N, V)
-        return symmetric_contrastive_loss(scores / _TEMPERATURE, own, ~own & ~false)
+def pair_scores(output: ContrastOutput, clean_text: Tensor, spans: Tensor) -> Tensor:
+    """Score how well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
 
-    def _views(self, words: Tensor, word_mask: Tensor, own: Tensor, inside: Tensor, kept: Tensor) -> Tensor:
-        """Two halves of each sentence, and of each moment, know each other."""
-        spoken = self.text_side(words).float()  # (N, L, C)
-        itself = torch.eye(len(spoken), dtype=torch.bool, device=spoken.device)
-        loss = spoken.new_zeros(())
-        for weights, tokens in ((word_mask.to(spoken.dtype), spoken), (inside, own)):
-            half = torch.rand_like(weights) < 0.5
-            first, second = _pooled(weights * half, tokens), _pooled(weights * ~half, tokens)  # (N, C) each
-            both = (first.detach().abs().sum(1) > 0) & (second.detach().abs().sum(1) > 0)
-            logits = first @ second.T / _TEMPERATURE  # (N, N)
-            loss = loss + contrastive_loss(logits, itself & both[:, None], (kept | kept.T) & both)
-        return 0.5 * loss
+    Args:
+        output: of N queries.
+        clean_text: (N, C) the sentences in the common space, encoded without dropout.
+        spans: (N, 2) true moments in clip units.
+    """
+    own = output.own_clips
+    foreground = clip_occupancy(spans, own.mask.shape[1]) * own.mask  # (N, T)
+    pairs = pooled_direction(foreground, own.vectors.float()) + clean_text  # (N, C)
+    return 0.5 * output.text @ pairs.T
+
+
+def intra_video_loss(
+    output: ContrastOutput, true_scores: Tensor, spans: Tensor, same_sentence: Tensor, other_iou: float
+) -> Tensor:
+    """Contrast a sentence's moment, with scores (N,), with random spans of its video that are none of its moments."""
+    own_clips, mask = output.own_clips.vectors.float(), output.own_clips.mask
+    weights = clip_occupancy(output.random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
+    scores = torch.einsum("nsc,nc->ns", normalize(weights @ own_clips, dim=-1), output.text)  # (N, S)
+    overlap = span_iou(output.random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N, S)
+    other = overlap.amax(1) < other_iou  # (N, S)
+    rest = (scores / output.temperature).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
+    return softplus(rest - true_scores / output.temperature).mean()
+
+
+def clip_level_loss(
+    own: Tensor, inside: Tensor, outside: Tensor, others: Tensor, other_mask: Tensor, negatives: int
+) -> Tensor:
+    """Contrast the clips of a sentence's moment with the mean of all other clips, counted as `negatives` clips.
+
+    The clips of the moment count by the logarithm of their mean exponential, as not all of them need to show it.
+
+    Args:
+        own: (N, T) logits of the clips of the own video.
+        inside: (N, T) True inside the moment.
+        outside: (N, T) True outside all moments of the sentence.
+        others: (N, V, T') logits of clips of all videos.
+        other_mask: (N, V, T') True for those that are negatives.
+        negatives: weight of the mean of all other clips.
+    """
+    mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
+    rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
+    loss = softplus(rest + math.log(negatives) - _log_mean_exp(own, inside))
+    return masked_mean(loss, inside.any(1) & mask.any(1), dim=0)
+
+
+def video_level_loss(output: ContrastOutput, logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Contrast S_pi = cos(v_ip, s_p) over the videos of the batch, from clip logits (N, V, T') and masks (N, V)."""
+    weights = masked_softmax(logits, output.all_clips.mask)  # (N, V, T')
+    pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N, V, C)
+    scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), output.text)  # (N, V)
+    return symmetric_contrastive_loss(scores / output.temperature, positives, negatives)
+
+
+def intra_modal_loss(output: ContrastOutput, foreground: Tensor, negatives: Tensor) -> Tensor:
+    """Contrast two views of each sentence, and two of each moment with clips (N, T), given negatives (N, N)."""
+    itself = torch.eye(len(negatives), dtype=torch.bool, device=negatives.device)
+    word_weights, own_clips = output.word_mask.to(output.words.dtype), output.own_clips.vectors.float()
+    loss = output.words.new_zeros(())
+    for weights, view, tokens in (
+        (word_weights, output.word_views, output.words),
+        (foreground, output.clip_views, own_clips),
+    ):
+        first, second = pooled_direction(weights * view, tokens), pooled_direction(weights * ~view, tokens)  # (N, C)
+        usable = (first.detach().abs().sum(1) > 0) & (second.detach().abs().sum(1) > 0)
+        logits = first @ second.T / output.temperature  # (N, N)
+        loss = loss + contrastive_loss(logits, itself & usable[:, None], (negatives | negatives.T) & usable)
+    return 0.5 * loss
+
+
+def pooled_direction(weights: Tensor, tokens: Tensor) -> Tensor:
+    """Return the sum of tokens (N, T, C) with weights (N, T) at length 1, (N, C); zero without any weight."""
+    return normalize(torch.einsum("nt,ntc->nc", weights, tokens), dim=-1)
 
 
 def _log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:
-    """Over the entries of each row (N, M) where `mask` is True: (N,)."""
+    """Return the logarithm of the mean exponential over the entries (N, M) where `mask` is True: (N,)."""
     values = values.masked_fill(~mask, torch.finfo(values.dtype).min / 4)
     return values.logsumexp(1) - mask.sum(1).clamp_min(1).log()
-
-
-def _pooled(weights: Tensor, tokens: Tensor) -> Tensor:
-    """Direction (N, C) of the sum of tokens (N, T, C) with weights (N, T); zero without any."""
-    return normalize(torch.einsum("nt,ntc->nc", weights, tokens), dim=-1)

@@ -1,4 +1,4 @@
-"""Queries meet clips and regions: what the head sees of each clip."""
+"""Cross-modal interaction: how queries attend to the clips and regions of their videos, and what the head reads."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, masked_softm
 
 
 class Fusion(nn.Module):
-    """x_t of the head: the clip, gated by the sentence, with the words it attends to and the regions the query sees.
+    """Computes x_t of the head: the clip, gated by the sentence, with the words that attend to it and other evidence.
 
-    All that is done again for every query is done in the head's width, which is smaller than that of the encoders.
+    What is computed again for every query has the width of the head, which is smaller than that of the encoders.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -33,23 +33,33 @@ class Fusion(nn.Module):
     def forward(
         self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
     ) -> Tensor:
-        """Returns (N, T, D_h). `evidence`: what other modules say of each clip and query, (N, T, D_h) each."""
+        """Fuse N queries with their videos.
+
+        Args:
+            videos: V encoded videos.
+            queries: N encoded queries.
+            groups: the queries by video.
+            evidence: (N, T, D_h) each, added to the clips.
+
+        Returns:
+            (N, T, D_h).
+        """
         clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
         gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
         keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
         weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
         x = clips * (1 + gate) + shift + weights.transpose(1, 2) @ self.word_value(queries.words)  # (N, T, D_h)
-        for said in evidence:
-            x = x + said
+        for term in evidence:
+            x = x + term
         fused = clips + self.dropout(self.mix(nn.functional.gelu(x)))
         return self.out_dropout(self.norm(fused)) * groups.of_video(videos.mask)[..., None]
 
 
 class RegionCrossAttention(nn.Module):
-    """Each query looks at the regions of every clip, with several heads, and brings back what it sees there.
+    """Multi-head cross-attention of each query to the regions of every clip.
 
-    Keys and values are the regions themselves: each head has a query of its own, so that all the work on regions
-    is done once a video.
+    Keys and values are the regions themselves and each head has a query projection of its own, so that all work on
+    regions is done once a video.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -57,34 +67,43 @@ class RegionCrossAttention(nn.Module):
         self.heads = config.region_heads
         width = config.region_width
         self.query = nn.Linear(config.width, self.heads * width)
-        self.seen = nn.Linear(self.heads * width, config.head_width)
-        self.strength = nn.Linear(self.heads, config.head_width, bias=False)
+        self.value = nn.Linear(self.heads * width, config.head_width)
+        self.logsumexp = nn.Linear(self.heads, config.head_width, bias=False)
         self.gate = nn.Linear(config.width, config.head_width)
 
     def forward(self, regions: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
-        """regions (V, T, R, D_o) and sentence (N, D) to what is seen (N, T, H * D_o), and what it says (N, T, D_h)."""
+        """Attend to the regions of the own video.
+
+        Args:
+            regions: (V, T, R, D_o).
+            sentence: (N, D).
+            groups: the queries by video.
+
+        Returns:
+            The attended regions (N, T, H * D_o), and the evidence (N, T, D_h) of each clip for the head.
+        """
         videos, clips = regions.shape[:2]
         query = groups.group(self._queries(sentence))  # (V, Q, H, D_o)
-        score = query.flatten(1, 2)[:, None] @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
-        weights = score.softmax(-1)
-        strength = score.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H) the logarithm of the sum of exp(score)
+        logits = query.flatten(1, 2)[:, None] @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
+        weights = logits.softmax(-1)
+        attention_logsumexp = logits.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H)
 
         def of_query(values: Tensor) -> Tensor:
-            """(V, T, Q * H, ...) to (N, T, H * ...)."""
+            """Arrange (V, T, Q * H, ...) as (N, T, H * ...)."""
             return groups.ungroup(values.reshape(videos, clips, groups.size, -1).transpose(1, 2))
 
-        seen = of_query(weights @ regions)
-        looked = nn.functional.gelu(self.seen(seen) + self.strength(of_query(strength)))
-        return seen, looked * (1 + self.gate(sentence)[:, None])
+        attended_regions = of_query(weights @ regions)
+        evidence = nn.functional.gelu(self.value(attended_regions) + self.logsumexp(of_query(attention_logsumexp)))
+        return attended_regions, evidence * (1 + self.gate(sentence)[:, None])
 
-    def everywhere(self, regions: Tensor, sentence: Tensor) -> Tensor:
-        """What each sentence (N, D) sees in all of the regions (V, T, R, D_o): (N, V, T, H * D_o)."""
+    def attend_all_videos(self, regions: Tensor, sentence: Tensor) -> Tensor:
+        """Attend with each sentence (N, D) to all regions (V, T, R, D_o): (N, V, T, H * D_o)."""
         query = self._queries(sentence).flatten(0, 1)  # (N * H, D_o)
         weights = (query @ regions.transpose(-1, -2)).softmax(-1)  # (V, T, N * H, R)
-        seen = (weights @ regions).unflatten(2, (-1, self.heads))  # (V, T, N, H, D_o)
-        return seen.movedim(2, 0).flatten(-2)
+        attended = (weights @ regions).unflatten(2, (-1, self.heads))  # (V, T, N, H, D_o)
+        return attended.movedim(2, 0).flatten(-2)
 
     def _queries(self, sentence: Tensor) -> Tensor:
-        """(N, D) to what each head looks for, (N, H, D_o), scaled for a softmax of its products."""
+        """Project (N, D) to a query for each head, (N, H, D_o), scaled for a softmax of its products."""
         queries: Tensor = self.query(sentence).unflatten(-1, (self.heads, -1))
         return queries / math.sqrt(queries.shape[-1])

@@ -1,7 +1,14 @@
-"""The network: encoders, the meeting of sentences and videos, and the head. `build_network` is its only maker."""
+"""The Multi-Thread Knowledge Transfer Network (MKTN, AAAI 2025): encoders, cross-modal interaction and grounding head.
+
+    output = network(batch)                  # in training with everything that the losses need from the weights
+    losses = criterion(output, targets)      # training.losses.MKTNCriterion, which calls nothing back
+
+`build_network` is the only place that makes one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,23 +19,21 @@ from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
-from mttsg_core.modeling.contrastive import CrossModalContrast, QueryConditionedClips
+from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
-from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
+from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import Fusion, RegionCrossAttention
 from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput
-from mttsg_core.modeling.layers import QueryGroups, drawn_steps
+from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
-
-_SEEN_CLIPS = 8  # clips of every video that each query of a batch looks at in training
 
 
 class PreparedVideos(NamedTuple):
-    """All that is known of V videos before any query.
+    """Everything about V videos that depends on no query.
 
     Attributes:
         encoded: by the video encoder.
-        contrast: (V, T, C) clips in the space of the contrast, or None.
+        contrast: (V, T, C) clips in the common space, or None.
         objects: (V, T, K_o, C) object prototypes, or None.
         activities: of the videos, or None.
     """
@@ -39,63 +44,86 @@ class PreparedVideos(NamedTuple):
     activities: VideoActivities | None
 
     def part(self, rows: slice, clips: int) -> PreparedVideos:
-        """Some of the videos, in so many clips: those past the end of all of them are left out."""
+        """Return some of the videos, without the padding after their first `clips` clips."""
 
         def cut(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[rows, :clips]
 
         encoded, activities = self.encoded, self.activities
         return PreparedVideos(
-            EncodedVideos(
+            encoded=EncodedVideos(
                 encoded.clips[rows, :clips],
                 cut(encoded.regions),
                 encoded.mask[rows, :clips],
                 encoded.durations[rows],
             ),
-            cut(self.contrast),
-            cut(self.objects),
-            None
+            contrast=cut(self.contrast),
+            objects=cut(self.objects),
+            activities=None
             if activities is None
-            else VideoActivities(activities.vectors[rows], activities.places[rows, :, :clips]),
+            else VideoActivities(activities.vectors[rows], activities.attention[rows, :, :clips]),
         )
 
 
 class FusedQueries(NamedTuple):
-    """N queries, each met with its video.
+    """N queries fused with their videos.
 
     Attributes:
-        fused: (N, T, D_h) the clips as the query sees them, for the head.
-        own: (N, T, C) the clips of its video in the space of the contrast, or None.
+        fused: (N, T, D_h) the clips as the head reads them.
+        own_clips: (N, T, C) clips of the query's video in the common space, conditioned on the query, or None.
         phrases: (N, K_w, C) phrase prototypes, or None.
-        gate: (N, D) how far mining was let in, or None.
+        activity_text: (N, C) sentences in the space of activities, or None.
+        gate: (N, D) gate of the memory, or None.
     """
 
     fused: Tensor
-    own: QueryConditionedClips | None
+    own_clips: QueryConditionedClips | None
     phrases: Tensor | None
+    activity_text: Tensor | None
     gate: Tensor | None
 
 
-class MKTNOutput(NamedTuple):
-    """The head's answer for N queries, and what it was made of.
+class TrainingOutput(NamedTuple):
+    """What only the losses need.
 
     Attributes:
-        head: the answer.
-        videos: without any query.
-        queries: as they were asked.
-        meeting: of both.
+        contrast: projections and random draws of the contrast, or None.
+        text: (N, C) sentences at length 1, in the common space if there is one.
+        clean_text: (N, C) the same, encoded without dropout.
+        negative_presence: (A,) presence logits of mismatched queries, or None where presence is not learned.
+    """
+
+    contrast: ContrastOutput | None
+    text: Tensor
+    clean_text: Tensor
+    negative_presence: Tensor | None
+
+
+class MKTNOutput(NamedTuple):
+    """The network's output for N queries of V videos.
+
+    Attributes:
+        head: scores of clips and proposals.
+        videos: everything that depends on no query.
+        queries: encoded.
+        fused: queries fused with their videos.
+        video_index: (N,).
+        training: what only the losses need; None outside training.
     """
 
     head: HeadOutput
     videos: PreparedVideos
     queries: EncodedQueries
-    meeting: FusedQueries
+    fused: FusedQueries
+    video_index: Tensor
+    training: TrainingOutput | None = None
 
 
 class MKTN(nn.Module):
-    """Multi-pair batch in, boundaries out. A prediction depends on its own video and its own sentence only.
+    """Multi-pair batch in, scores of clips and proposals out.
 
-    Each of the paper's modules is None where it is switched off.
+    By default a prediction depends on its own video and its own sentence only. Each of the paper's modules is None
+    where it is switched off.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -103,110 +131,113 @@ class MKTN(nn.Module):
         self.config = config
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
-        self.look = RegionCrossAttention(config) if config.regions else None
+        self.region_attention = RegionCrossAttention(config) if config.regions else None
         self.fusion = Fusion(config)
         self.head = GroundingHead(config)
         self.contrast = CrossModalContrast(config) if config.contrast else None
-        self.mining = CrossSentenceMemory(config) if config.mining else None
-        self.objects = ObjectPhraseAlignment(config) if config.objects else None
-        self.activities = ActivitySentenceAlignment(config) if config.activities else None
-        self.negatives = FalseNegativeFilter() if config.negatives else None
+        self.memory = CrossSentenceMemory(config) if config.mining else None
+        self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
+        self.activity_sentence = ActivitySentenceAlignment(config) if config.activities else None
 
     def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
-        """See `Batch` for the shapes, and `ground` for `joint`."""
-        queries = self.query_encoder(batch.words, batch.word_mask)._replace(
-            origins=batch.origins_asked(batch.origins, batch.video_index)
-        )
-        return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
+        """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`."""
+        queries = self.query_encoder(batch.words, batch.word_mask)
+        if batch.sources is not None:
+            excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
+            queries = queries._replace(excluded_sources=excluded)
+        output = self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
+        return output._replace(training=self._training_output(output, batch)) if self.training else output
 
     def encode_videos(self, batch: Batch) -> PreparedVideos:
-        """What of the work does not depend on any query."""
+        """Compute everything that depends on no query."""
         encoded: EncodedVideos = self.video_encoder(batch.clips, batch.clip_mask, batch.durations, batch.regions)
         return PreparedVideos(
             encoded,
             None if self.contrast is None else self.contrast(encoded.clips),
-            None if self.objects is None else self.objects(encoded.clips, encoded.regions),
-            None if self.activities is None else self.activities(encoded.clips, encoded.mask),
+            None if self.object_phrase is None else self.object_phrase(encoded.clips, encoded.regions),
+            None if self.activity_sentence is None else self.activity_sentence(encoded.clips, encoded.mask),
         )
 
     def ground(
-        self,
-        videos: PreparedVideos,
-        queries: EncodedQueries,
-        video_index: Tensor,
-        *,
-        joint: bool = False,
+        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
     ) -> MKTNOutput:
-        """Boundaries of N queries, each in the video that `video_index` (N,) names.
+        """Ground N queries, each in the video that `video_index` names.
 
         Args:
             videos: see `encode_videos`.
             queries: see `QueryEncoder`.
             video_index: (N,).
-            joint: let the queries of a video help each other; their order makes no difference.
+            joint: let the queries of a video read each other, regardless of their order.
         """
-        meeting = self._meet(videos, queries, video_index, joint=joint)
+        fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
-        head: HeadOutput = self.head(meeting.fused, encoded.mask[video_index], encoded.durations[video_index])
-        return MKTNOutput(head, videos, queries, meeting)
+        head: HeadOutput = self.head(fused.fused, encoded.mask[video_index], encoded.durations[video_index])
+        return MKTNOutput(head, videos, queries, fused, video_index)
 
-    def presence(self, videos: PreparedVideos, strangers: EncodedQueries, video_index: Tensor) -> Tensor:
-        """Logits (N,) of videos showing queries that they are known not to show; see `CrossSentenceMemory` for strangers."""
-        fused = self._meet(videos, strangers, video_index, strangers=True).fused
-        return self.head.presence_of(fused, videos.encoded.mask[video_index])
+    def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
+        """Return presence logits (A,) of mismatched queries, each in the video that `video_index` (A,) names."""
+        fused = self._fuse(videos, negatives, video_index, negatives=True).fused
+        return self.head.presence_logits(fused, videos.encoded.mask[video_index])
 
-    def _meet(
+    def _fuse(
         self,
         videos: PreparedVideos,
         queries: EncodedQueries,
         video_index: Tensor,
         *,
         joint: bool = False,
-        strangers: bool = False,
+        negatives: bool = False,
     ) -> FusedQueries:
-        """Each query with its video, by way of every module that is on.
+        """Fuse queries with their videos, with the evidence of every module that is on.
 
-        What is mined is for the head alone: all that compares queries with videos compares them as they were asked.
+        What the memory retrieves is read by the head alone: all that compares queries with videos compares the queries
+        themselves.
         """
         encoded = videos.encoded
         groups = QueryGroups(video_index, len(encoded.clips))
-        sentence, taught = queries.sentence, queries
-        gate = phrases = None
-        if self.mining is not None:
-            mined = self.mining(
-                queries.words,
-                sentence,
-                queries.origins,
-                encoded.clips,
-                encoded.mask,
-                groups,
-                joint=joint,
-                strangers=strangers,
-            )  # words come back with s' added
-            taught, gate = queries._replace(words=mined.words, sentence=mined.sentence), mined.gate
+        sentence, enriched, gate = queries.sentence, queries, None
+        if self.memory is not None:
+            retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
+            enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
-        seen = own = None
-        if self.look is not None and encoded.regions is not None:
-            seen, looked = self.look(encoded.regions, sentence, groups)  # (N, T, H * D_o), (N, T, D_h)
-            evidence.append(looked)
+        attended = own_clips = phrases = activity_text = None
+        if self.region_attention is not None and encoded.regions is not None:
+            attended, region_evidence = self.region_attention(encoded.regions, sentence, groups)
+            evidence.append(region_evidence)
         if self.contrast is not None and videos.contrast is not None:
-            own = self.contrast.as_seen(
-                groups.of_video(videos.contrast), seen, groups.of_video(encoded.mask)
-            )  # (N, T, C)
-            evidence.append(self.contrast.evidence(own, sentence))
-        if self.objects is not None and videos.objects is not None:
-            phrases = self.objects.phrases(queries.words, queries.mask)
-            evidence.append(self.objects.evidence(videos.objects, phrases, groups))
-        if self.activities is not None and videos.activities is not None:
-            evidence.append(self.activities.evidence(videos.activities, encoded.mask, sentence, groups))
-        return FusedQueries(self.fusion(encoded, taught, groups, evidence), own, phrases, gate)
+            mask = groups.of_video(encoded.mask)
+            own_clips = self.contrast.condition_on_query(groups.of_video(videos.contrast), attended, mask)
+            evidence.append(self.contrast.match_features(own_clips, sentence))
+        if self.object_phrase is not None and videos.objects is not None:
+            phrases = self.object_phrase.phrases(queries.words, queries.mask)
+            evidence.append(self.object_phrase.match_features(videos.objects, phrases, groups))
+        if self.activity_sentence is not None and videos.activities is not None:
+            activity_text = self.activity_sentence.project_sentence(sentence)
+            features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
+            evidence.append(features)
+        fused = self.fusion(encoded, enriched, groups, evidence)
+        return FusedQueries(fused, own_clips, phrases, activity_text, gate)
 
-    def everywhere(self, output: MKTNOutput) -> QueryConditionedClips:
-        """Clips of all the videos as each query sees them, in the space of the contrast.
+    def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
+        """Compute what the losses need from the weights beside the answer, and draw what is random in them."""
+        clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
+        project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
+        text = project(output.queries.sentence)
+        with torch.no_grad():
+            clean_text = project(clean)
+        contrast = None
+        if self.contrast is not None and output.fused.own_clips is not None:
+            all_clips = self.clips_of_all_videos(output)
+            contrast = self.contrast.training_output(output.fused.own_clips, all_clips, output.queries, text)
+        presence = self._negative_presence(output, batch, clean_text) if self.config.presence else None
+        return TrainingOutput(contrast, text, clean_text, presence)
+
+    def clips_of_all_videos(self, output: MKTNOutput) -> QueryConditionedClips:
+        """Condition clips of all videos on each query, in the common space.
 
         Returns:
-            (N, V, T', C) and (V, T'). Queries that look at regions see a few clips of each video, evenly spread and
-            drawn anew each time; others see all of them, and all the same: (1, V, T, C).
+            (N, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time; without
+            regions all clips, the same for every query: (1, V, T, C).
 
         Raises:
             ValueError: if the contrast is switched off.
@@ -214,28 +245,54 @@ class MKTN(nn.Module):
         clips, encoded = output.videos.contrast, output.videos.encoded
         if self.contrast is None or clips is None:
             raise ValueError("this network was built without contrast")
-        if self.look is None or encoded.regions is None:
-            return self.contrast.as_seen(clips[None], None, encoded.mask)
-        drawn = torch.arange(len(clips), device=clips.device)[:, None], drawn_steps(encoded.mask, _SEEN_CLIPS)
-        seen = self.look.everywhere(encoded.regions[drawn], output.queries.sentence)  # (N, V, T', H * D_o)
-        return self.contrast.as_seen(clips[drawn], seen, encoded.mask[drawn])
+        if self.region_attention is None or encoded.regions is None:
+            return self.contrast.condition_on_query(clips[None], None, encoded.mask)
+        steps = random_steps(encoded.mask, self.config.contrast_clips)  # (V, T')
+        drawn = torch.arange(len(clips), device=clips.device)[:, None], steps
+        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], output.queries.sentence)
+        return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
 
-    @torch.no_grad()
-    def false_negatives(self, output: MKTNOutput, batch: Batch) -> FalseNegatives:
-        """Which sentences of a batch likely fit other videos' pairs; none where `negatives` is switched off."""
-        if self.negatives is None or batch.bounds is None:
-            return no_false_negatives(batch.video_index, len(batch.clips))
-        clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
-        if self.contrast is not None and output.meeting.own is not None:
-            views, sentences = self.contrast.directions(output.queries.sentence), self.contrast.directions(clean)
-            scores = self.contrast.scores(output.meeting.own, views, sentences, batch.bounds)
-        else:
-            views, sentences = (normalize(part.float(), dim=-1) for part in (output.queries.sentence, clean))
-            scores = views @ sentences.T
-        found: FalseNegatives = self.negatives(scores, sentences, batch.video_index, len(batch.clips))
-        return found
+    def _negative_presence(self, output: MKTNOutput, batch: Batch, clean_text: Tensor) -> Tensor:
+        """Return presence logits (A,) of mismatched queries.
+
+        Those are the batch's negative queries, and some of its other queries, each asked of another of its videos.
+        """
+        weights = self._negative_weights(clean_text, output.video_index, len(batch.clips))  # (N, V)
+        drawn = torch.rand(len(weights), device=weights.device) < self.config.negative_share
+        chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
+        index = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
+        negatives = output.queries.part(chosen)
+        if batch.sources is not None:
+            excluded = batch.sources.excluded(batch.sources.queries[chosen], index)
+            negatives = negatives._replace(excluded_sources=excluded)
+        if batch.negatives is not None:
+            written = self.query_encoder(batch.negatives.words, batch.negatives.mask)
+            if batch.sources is not None:
+                videos = batch.negatives.video_index
+                excluded = batch.sources.excluded(batch.sources.videos[videos, 0], videos)
+                written = written._replace(excluded_sources=excluded)
+            negatives = negatives.concat(written)
+            index = torch.cat([index, batch.negatives.video_index])
+        if not len(index):
+            return output.head.presence.new_zeros(0)
+        return self.negative_presence(output.videos, negatives, index)
+
+    def _negative_weights(self, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
+        """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
+        if not self.config.negatives:
+            return (~own_video_mask(video_index, videos)).float()
+        similarity = clean_text @ clean_text.T  # (N, N)
+        config = self.config
+        return hard_negative_weights(
+            similarity, video_index, videos, config.same_sentence_cosine, config.hard_negative_scale
+        )
 
 
 def build_network(config: NetworkConfig) -> MKTN:
-    """The network of a config, with fresh weights."""
+    """Build the network of a config, with fresh weights."""
     return MKTN(config)
+
+
+def _direction(sentence: Tensor) -> Tensor:
+    """Return sentences (N, D) at length 1."""
+    return normalize(sentence.float(), dim=-1)

@@ -1,11 +1,12 @@
-"""Object-phrase prototypes, the spatial alignment (the paper's module 4; method, section 4), L_1.
+"""Object-phrase prototypes, the spatial alignment (the paper's module 4; docs/method.md, section 4), L_1.
 
     A_o = relu(W2 relu(W1 O)) -> object prototypes p_o (V, T, K_o, C), weighted means of the regions of a clip
     A_w likewise over phrases H (1-, 2-, 3-gram convolutions of the words) -> phrase prototypes p_w (N, K_w, C)
     S_op[p, i] = mean_j max_t max_k cos(p_w[p, j], p_o[i, t, k])
     L_1 = symmetric, multi-positive cross-entropy of S_op / tau; false negatives take no part
+
 After ProST (ICCV 2023). Features without regions get learned pseudo-regions, projections of [F_{t-1} ; F_t ; F_{t+1}].
-The head sees how well each phrase matches each clip.
+How well each phrase matches each clip is evidence for the head.
 """
 
 from __future__ import annotations
@@ -14,20 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
-from mttsg_core.config import NetworkConfig
+from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
 from mttsg_core.modeling.proposals import shared_occupancy
 
-_TEMPERATURE = 0.1
-_WIDEST = 3  # words of a phrase
-_APART = 0.1  # weight of the term that keeps prototypes apart
-_CLIPS = 32  # clips of a video that the loss looks at, evenly spread, at most
-_LOWEST = -3.0  # added to cosines with what is not there
-_CHUNK = 8  # videos whose scores with all sentences are held at once
+_PADDING = -3.0  # added to cosines with padding
+_VIDEOS_AT_ONCE = 8  # videos whose scores with all sentences are in memory at once
 
 
 class Prototypes(nn.Module):
-    """(B, X, D_in) to prototypes (B, K, C): means over X with the weights relu(W2 relu(W1 x)), projected."""
+    """Pools (B, X, D_in) into prototypes (B, K, C): means over X with the weights relu(W2 relu(W1 x)), projected."""
 
     def __init__(self, input_width: int, count: int, width: int) -> None:
         super().__init__()
@@ -35,7 +33,7 @@ class Prototypes(nn.Module):
         self.value = nn.Linear(input_width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x (..., X, D_in) and mask (..., X) to (..., K, C)."""
+        """Pool x (..., X, D_in) with mask (..., X) into (..., K, C)."""
         weights = self.weigh(x) + 1e-3  # (..., X, K), so that no prototype is ever empty
         if mask is not None:
             weights = weights * mask[..., None]
@@ -45,7 +43,7 @@ class Prototypes(nn.Module):
 
 
 class ObjectPhraseAlignment(nn.Module):
-    """Phrases of the sentences find objects in the clips."""
+    """Object prototypes of clips, phrase prototypes of sentences, and how they match."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -54,13 +52,17 @@ class ObjectPhraseAlignment(nn.Module):
         region_width = config.region_width if config.regions else width
         self.objects = Prototypes(region_width, config.object_prototypes, width)
         self.narrow = nn.Linear(config.width, width)
-        self.grams = nn.ModuleList(nn.Conv1d(width, width, words) for words in range(1, _WIDEST + 1))
+        self.grams = nn.ModuleList(nn.Conv1d(width, width, words) for words in range(1, config.phrase_words + 1))
         self.phrase_prototypes = Prototypes(width, config.phrase_prototypes, width)
         self.out = nn.Linear(config.phrase_prototypes + 1, config.head_width, bias=False)
-        nn.init.zeros_(self.out.weight)  # the network starts as one without
+        nn.init.zeros_(self.out.weight)  # the network starts as one without objects
 
     def forward(self, clips: Tensor, regions: Tensor | None) -> Tensor:
-        """Object prototypes, once a video: clips F (V, T, D), regions O (V, T, R, D_o) to (V, T, K_o, C)."""
+        """Pool object prototypes (V, T, K_o, C) of clips F (V, T, D) with regions O (V, T, R, D_o), once a video.
+
+        Raises:
+            ValueError: if the network was built for regions and there are none.
+        """
         if self.pseudo is not None:
             around = torch.cat([pad(clips, (0, 0, 1, 0))[:, :-1], clips, pad(clips, (0, 0, 0, 1))[:, 1:]], dim=-1)
             regions = nn.functional.gelu(self.pseudo(around)).unflatten(-1, (-1, self.narrow.out_features))
@@ -70,72 +72,78 @@ class ObjectPhraseAlignment(nn.Module):
         return normalize(prototypes, dim=-1)
 
     def phrases(self, words: Tensor, mask: Tensor) -> Tensor:
-        """Phrase prototypes of words W (N, L, D) with mask (N, L): (N, K_w, C)."""
+        """Pool phrase prototypes (N, K_w, C) of words W (N, L, D) with mask (N, L)."""
         narrow = (self.narrow(words) * mask[..., None]).transpose(1, 2)  # (N, C, L)
         wide = [gram(pad(narrow, (more // 2, more - more // 2))) for more, gram in enumerate(self.grams)]  # (N, C, L)
-        heard = nn.functional.gelu(torch.stack(wide).amax(0)).transpose(1, 2)  # (N, L, C)
-        prototypes: Tensor = self.phrase_prototypes(heard, mask)
+        phrases = nn.functional.gelu(torch.stack(wide).amax(0)).transpose(1, 2)  # (N, L, C)
+        prototypes: Tensor = self.phrase_prototypes(phrases, mask)
         return normalize(prototypes, dim=-1)
 
-    def evidence(self, objects: Tensor, phrases: Tensor, groups: QueryGroups) -> Tensor:
-        """How well clips match phrases: (V, T, K_o, C) and (N, K_w, C) to (N, T, D_h)."""
+    def match_features(self, objects: Tensor, phrases: Tensor, groups: QueryGroups) -> Tensor:
+        """Describe how well clips match phrases: (V, T, K_o, C) and (N, K_w, C) to (N, T, D_h)."""
         best = groups.ungroup(_best_object(objects, groups.group(phrases)))  # (N, K_w, T)
         channels = torch.cat([best, best.mean(1, keepdim=True)], dim=1).transpose(1, 2)  # (N, T, K_w + 1)
-        evidence: Tensor = self.out(channels)
-        return evidence
+        features: Tensor = self.out(channels)
+        return features
 
-    def loss(
-        self,
-        objects: Tensor,
-        mask: Tensor,
-        phrases: Tensor,
-        video_index: Tensor,
-        bounds: Tensor,
-        sentences: Tensor,
-        false_videos: Tensor,
-    ) -> Tensor:
-        """L_1 of a batch.
 
-        Args:
-            objects: (V, T, K_o, C).
-            mask: (V, T).
-            phrases: (N, K_w, C).
-            video_index: (N,).
-            bounds: (N, 2) true moments: the own video's clips outside are no place to find the phrases.
-            sentences: (N,) equal where moments have one sentence.
-            false_videos: (N, V) other videos that are no negatives of a sentence.
-        """
-        step = -(-mask.shape[1] // _CLIPS)
-        objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
-        bounds = bounds / step
-        inside = (shared_occupancy(bounds, sentences, mask.shape[1]) > 0) & mask[video_index]  # (N, T)
-        nowhere = (~mask * _LOWEST).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
-        columns = []
-        for part, padding in zip(objects.flatten(1, 2).split(_CHUNK), nowhere.split(_CHUNK), strict=True):
-            every = phrases.flatten(0, 1).expand(len(part), -1, -1)  # (V', N * K_w, C)
-            cosines = torch.baddbmm(padding[:, None], every, part.transpose(1, 2))  # (V', N * K_w, T * K_o)
-            columns.append(cosines.max(-1).values.unflatten(1, phrases.shape[:2]).mean(-1).T)  # (N, V')
-        scores = torch.cat(columns, dim=1)  # (N, V)
-        positives = own_video_mask(video_index, len(objects))
-        loss = symmetric_contrastive_loss(scores / _TEMPERATURE, positives, ~positives & ~false_videos)
-        return loss + self._when(objects, mask, phrases, video_index, inside) + _APART * self._closeness(phrases)
+def object_phrase_loss(
+    objects: Tensor,
+    mask: Tensor,
+    phrases: Tensor,
+    video_index: Tensor,
+    targets: Targets,
+    false_videos: Tensor,
+    config: LossConfig,
+) -> Tensor:
+    """Compute L_1 of a batch.
 
-    def _when(self, objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, inside: Tensor) -> Tensor:
-        """In the own video, the clips that match best are those of the moment."""
-        match = torch.einsum("nkc,ntoc->nkto", phrases, objects.index_select(0, video_index)).amax(-1).mean(1)  # (N, T)
-        share = masked_softmax(match / _TEMPERATURE, mask[video_index])  # (N, T)
-        return -(share * inside).sum(1).clamp_min(1e-6).log().mean()
+    Args:
+        objects: (V, T, K_o, C).
+        mask: (V, T).
+        phrases: (N, K_w, C).
+        video_index: (N,).
+        targets: true moments; within the own video the phrases are to be found inside them.
+        false_videos: (N, V) True for other videos that are not negatives of a sentence.
+        config: temperature, clips considered, and weight of the diversity term.
+    """
+    step = -(-mask.shape[1] // config.object_clips)
+    objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
+    foreground = (shared_occupancy(targets.spans / step, targets.sentence_ids, mask.shape[1]) > 0) & mask[video_index]
+    padding = (~mask * _PADDING).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
+    columns = []
+    for part, part_padding in zip(
+        objects.flatten(1, 2).split(_VIDEOS_AT_ONCE), padding.split(_VIDEOS_AT_ONCE), strict=True
+    ):
+        every = phrases.flatten(0, 1).expand(len(part), -1, -1)  # (V', N * K_w, C)
+        cosines = torch.baddbmm(part_padding[:, None], every, part.transpose(1, 2))  # (V', N * K_w, T * K_o)
+        columns.append(cosines.max(-1).values.unflatten(1, phrases.shape[:2]).mean(-1).T)  # (N, V')
+    scores = torch.cat(columns, dim=1)  # (N, V)
+    positives = own_video_mask(video_index, len(objects))
+    loss = symmetric_contrastive_loss(scores / config.object_temperature, positives, ~positives & ~false_videos)
+    loss = loss + _localisation_loss(objects, mask, phrases, video_index, foreground, config.object_temperature)
+    return loss + config.prototype_diversity * _prototype_similarity(phrases)
 
-    def _closeness(self, prototypes: Tensor) -> Tensor:
-        """Mean square of the cosines between different prototypes of a sentence."""
-        count = prototypes.shape[1]
-        cosines = prototypes @ prototypes.transpose(1, 2)  # (N, K, K)
-        off = ~torch.eye(count, dtype=torch.bool, device=cosines.device)
-        return (cosines.square() * off).sum((1, 2)).mean() / max(1, count * (count - 1))
+
+def _localisation_loss(
+    objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, foreground: Tensor, temperature: float
+) -> Tensor:
+    """Require that the best matching clips of the own video are those of the moment, foreground (N, T)."""
+    match = torch.einsum("nkc,ntoc->nkto", phrases, objects.index_select(0, video_index)).amax(-1).mean(1)  # (N, T)
+    share = masked_softmax(match / temperature, mask[video_index])  # (N, T)
+    return -(share * foreground).sum(1).clamp_min(1e-6).log().mean()
+
+
+def _prototype_similarity(prototypes: Tensor) -> Tensor:
+    """Return the mean square of the cosines between different prototypes (N, K, C) of a sentence."""
+    count = prototypes.shape[1]
+    cosines = prototypes @ prototypes.transpose(1, 2)  # (N, K, K)
+    different = ~torch.eye(count, dtype=torch.bool, device=cosines.device)
+    return (cosines.square() * different).sum((1, 2)).mean() / max(1, count * (count - 1))
 
 
 def _best_object(objects: Tensor, phrases: Tensor) -> Tensor:
-    """max_k cos(p_w, p_o) in every clip: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, K_w, T)."""
+    """Return max_k cos(p_w, p_o) in every clip: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, K_w, T)."""
     videos, clips, count, _ = objects.shape
     cosines = phrases.flatten(1, 2) @ objects.flatten(1, 2).transpose(1, 2)  # (V, Q * K_w, T * K_o)
     return cosines.view(videos, phrases.shape[1], phrases.shape[2], clips, count).amax(-1)

@@ -1,7 +1,7 @@
-"""Candidate spans over clips, and the choice among them.
+"""Proposals: candidate spans over clips, and the selection of answers among them.
 
-Clip t covers [t, t + 1] in clip units. Candidates of up to 8 clips lie everywhere; longer ones grow by a seventh and
-step by an eighth of their length, so there are at most 17 candidates a clip, however long the video.
+Clip t covers [t, t + 1] in clip units. Proposals of up to 8 clips start at every clip; longer ones grow by a seventh
+and step by an eighth of their length, so there are at most 17 proposals a clip, however long the video.
 """
 
 from __future__ import annotations
@@ -12,30 +12,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mttsg_core.config import NetworkConfig
+
 _DENSE, _GROWTH = 8, 1.14
-_CONSIDERED = 112  # the best candidates, among which answers are chosen
-_COMPARED = 32  # queries whose candidates are compared at a time: memory for more is taken from the system each time
-_SHARPEN = 1.4  # trained distributions are a little too flat; found by cross-validation
-_LONGER = 0.5  # and too fond of short candidates, of which there are more: power of the length, found in the same way
-NMS_IOU = 0.5  # two answers to one query overlap at most so much
+_COMPARED_AT_ONCE = 32  # queries whose proposals are compared at a time: more memory is slower to allocate than to use
+NMS_IOU: float = NetworkConfig.nms_iou  # where nothing else is configured
 
 Layout = list[tuple[int, int]]
 
 
 class SelectedProposals(NamedTuple):
-    """The best candidates of N queries, the best first.
+    """The best proposals of N queries, the best first.
 
     Attributes:
-        candidate: (N, K) its place among the candidates.
-        score: (N, K) the chance that the true moment overlaps it by half, 0..1; 0 where no candidate is left.
+        proposal: (N, K) its number.
+        score: (N, K) probability that the true moment overlaps it by half, 0..1; 0 where no proposal is left.
     """
 
-    candidate: Tensor
+    proposal: Tensor
     score: Tensor
 
 
 def proposal_layout(clips: int) -> Layout:
-    """(length, step) of each group of candidates, in clips. A longer video has the groups of a shorter one first."""
+    """Return (length, step) of each group of proposals, in clips; a longer video starts with those of a shorter one.
+
+    >>> proposal_layout(3)
+    [(1, 1), (2, 1), (3, 1)]
+    """
     layout: Layout = []
     length = 1
     while length <= clips:
@@ -45,34 +48,33 @@ def proposal_layout(clips: int) -> Layout:
 
 
 def proposal_edges(clips: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """First clip and one past the last clip of every candidate, (P,) each, in the order of `proposal_layout`."""
-    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in proposal_layout(clips)]
-    lengths = [
-        torch.full_like(first, length) for first, (length, _) in zip(firsts, proposal_layout(clips), strict=True)
-    ]
+    """Return the first clip and one past the last clip of every proposal, (P,) each, in the order of the layout."""
+    layout = proposal_layout(clips)
+    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in layout]
+    lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, layout, strict=True)]
     first = torch.cat(firsts)
     return first, first + torch.cat(lengths)
 
 
 def proposal_sum(parts: Tensor, mask: Tensor) -> Tensor:
-    """For every candidate: what its first clip says, what its last clip says, and the mean of what all its clips say.
+    """Sum, for every proposal, a vector of its first clip, one of its last clip, and the mean over its clips.
 
     Args:
-        parts: (N, T, 3 * D), what each clip says as the first, as the last, and as one inside.
+        parts: (N, T, 3 * D), the vectors of each clip as the first one, as the last one, and as one inside.
         mask: (N, T).
 
     Returns:
         (N, P, D).
     """
-    there = mask[..., None].to(parts.dtype)
-    at_start, at_end, inside = (parts * there).chunk(3, dim=-1)
+    valid = mask[..., None].to(parts.dtype)
+    at_start, at_end, inside = (parts * valid).chunk(3, dim=-1)
     total = functional.pad(inside.cumsum(1), (0, 0, 1, 0))  # (N, T + 1, D)
     result: Tensor = _ProposalSum.apply(at_start, at_end, total, proposal_layout(mask.shape[1]))  # type: ignore[no-untyped-call]
     return result
 
 
 class _ProposalSum(torch.autograd.Function):
-    """By slices, forward and backward: gathering the same entries takes several times as long."""
+    """`proposal_sum` by slices, forward and backward: gathering the same entries takes several times as long."""
 
     @staticmethod
     def forward(ctx: Any, at_start: Tensor, at_end: Tensor, total: Tensor, layout: Layout) -> Tensor:
@@ -81,8 +83,8 @@ class _ProposalSum(torch.autograd.Function):
         groups = []
         for length, step in layout:
             ends = at_start[:, 0 : clips - length + 1 : step] + at_end[:, length - 1 : clips : step]
-            whole = total[:, length::step] - total[:, 0 : clips - length + 1 : step]
-            groups.append(torch.add(ends, whole, alpha=1 / length))
+            inside = total[:, length::step] - total[:, 0 : clips - length + 1 : step]
+            groups.append(torch.add(ends, inside, alpha=1 / length))
         return torch.cat(groups, 1)
 
     @staticmethod
@@ -104,85 +106,101 @@ class _ProposalSum(torch.autograd.Function):
         return at_start, at_end, total, None
 
 
-def select_proposals(logits: Tensor, bounds: Tensor, top: int) -> SelectedProposals:
-    """The candidates of largest expected utility under the distribution over all, none overlapping a better one.
+def select_proposals(logits: Tensor, spans: Tensor, top: int, config: NetworkConfig) -> SelectedProposals:
+    """Select the proposals of largest expected utility under the distribution over all, without overlapping ones.
 
-    The utility of an answer is 1/2 IoU + 1/4 [IoU >= 0.5] + 1/4 [IoU >= 0.7]: taking its expectation instead of the
-    likeliest candidate answers for the whole distribution (minimum Bayes risk).
+    The utility of an answer is 1/2 IoU + 1/4 [IoU >= 0.5] + 1/4 [IoU >= 0.7]: taking its expectation in place of the
+    most likely proposal uses the whole distribution (minimum Bayes risk).
 
     Args:
-        logits: (N, P), very low for candidates past the end of a video.
-        bounds: (N, P, 2), or (1, P, 2), of the candidates as they would be answered, in clip units.
-        top: K, answers a query.
+        logits: (N, P), very low for proposals past the end of a video.
+        spans: (N, P, 2), or (1, P, 2), the proposals as they would be answered, in clip units.
+        top: K, answers to a query.
+        config: how proposals are selected.
     """
-    every = bounds.expand(len(logits), -1, -1)
-    parts = [_select(*some, top) for some in zip(logits.split(_COMPARED), every.split(_COMPARED), strict=True)]
+    spans = spans.expand(len(logits), -1, -1)
+    parts = [
+        _select(*part, top, config)
+        for part in zip(logits.split(_COMPARED_AT_ONCE), spans.split(_COMPARED_AT_ONCE), strict=True)
+    ]
     return SelectedProposals(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _select(logits: Tensor, bounds: Tensor, top: int) -> SelectedProposals:
-    considered = min(_CONSIDERED, logits.shape[1])
-    believed = _believed(logits, bounds[..., 1] - bounds[..., 0])  # (N, P)
-    best, index = believed.topk(considered, dim=-1)  # (N, C)
+def _select(logits: Tensor, spans: Tensor, top: int, config: NetworkConfig) -> SelectedProposals:
+    considered = min(config.considered_proposals, logits.shape[1])
+    calibrated = calibrated_logits(logits, spans[..., 1] - spans[..., 0], config)  # (N, P)
+    best, index = calibrated.topk(considered, dim=-1)  # (N, C)
     weight = best.softmax(-1)
-    places = index[..., None].expand(-1, -1, 2)
-    answers = bounds.to(weight.dtype).gather(1, places)  # (N, C, 2)
+    answers = spans.to(weight.dtype).gather(1, index[..., None].expand(-1, -1, 2))  # (N, C, 2)
     overlap = span_iou(answers[:, :, None], answers[:, None])  # (N, C, C)
     half = (overlap >= 0.5).to(weight.dtype)
     utility = (overlap / 2).add_(half, alpha=0.25).add_(overlap >= 0.7, alpha=0.25)  # (N, C, C)
     expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)
-    chance = (half @ weight[..., None]).squeeze(-1)
+    probability = (half @ weight[..., None]).squeeze(-1)
     free = best > torch.finfo(best.dtype).min / 16
-    chosen, scores = [], []
+    selected, scores = [], []
     for _ in range(top):
-        place = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
-        scores.append((chance * free).gather(1, place))
-        chosen.append(index.gather(1, place))
-        near = overlap.gather(1, place[..., None].expand(-1, -1, considered)).squeeze(1) > NMS_IOU
-        free = free & ~near
-    # The first has the largest utility but need not have the largest chance; ranks and scores must not disagree.
-    return SelectedProposals(torch.cat(chosen, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
+        position = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
+        scores.append((probability * free).gather(1, position))
+        selected.append(index.gather(1, position))
+        overlaps = overlap.gather(1, position[..., None].expand(-1, -1, considered)).squeeze(1)
+        free = free & ~(overlaps > config.nms_iou)
+    # The first has the largest utility but not always the largest probability; ranks and scores must not disagree.
+    return SelectedProposals(torch.cat(selected, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
 
 
-def _believed(logits: Tensor, lengths: Tensor) -> Tensor:
-    """Logits (N, P) of candidates, and their lengths in clips, (N, P) or (P,), to the logits that answers go by."""
-    return logits.float() * _SHARPEN + _LONGER * lengths.clamp_min(1).float().log()
+def calibrated_logits(logits: Tensor, lengths: Tensor, config: NetworkConfig) -> Tensor:
+    """Adjust the trained logits of proposals to those that answers are selected by.
+
+    Trained distributions are a little too flat, and favour short proposals, of which there are more. Both constants
+    were found by cross-validation on Charades-STA.
+
+    Args:
+        logits: (N, P).
+        lengths: (N, P) or (P,), in clips.
+        config: `inverse_temperature` and `length_prior_power`.
+    """
+    return logits.float() * config.inverse_temperature + config.length_prior_power * lengths.clamp_min(1).float().log()
+
+
+def coverage_probability(logits: Tensor, clips: int, config: NetworkConfig) -> Tensor:
+    """Return the probability that each clip is inside the moment, (N, T), from the logits (N, P) of the proposals."""
+    first, last = proposal_edges(clips, logits.device)
+    weight = calibrated_logits(logits, last - first, config).softmax(-1)
+    change = weight.new_zeros(len(weight), clips + 1).index_add(1, first, weight).index_add(1, last, -weight)
+    return change.cumsum(-1)[:, :clips].clamp(0, 1)
 
 
 def span_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of spans (..., 2) and (..., 2), broadcast."""
+    """Return the intersection over union of spans (..., 2) and (..., 2), broadcast."""
     overlap = torch.minimum(first[..., 1], second[..., 1]) - torch.maximum(first[..., 0], second[..., 0])
     overlap = overlap.clamp_min(0)
     union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
     return overlap / union.clamp_min(1e-6)
 
 
-def clip_occupancy(bounds: Tensor, clips: int) -> Tensor:
-    """How much of each clip lies in the spans (..., 2) in clip units: (..., T) between 0 and 1."""
-    clip = torch.arange(clips, device=bounds.device)
-    covered = torch.minimum(clip + 1, bounds[..., 1:]) - torch.maximum(clip, bounds[..., :1])
-    return covered.clamp(0, 1)
+def clip_occupancy(spans: Tensor, clips: int) -> Tensor:
+    """Return the share of each clip that is inside spans (..., 2) in clip units: (..., T), 0..1.
+
+    >>> clip_occupancy(torch.tensor([0.5, 2.0]), 3).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    clip = torch.arange(clips, device=spans.device)
+    overlap = torch.minimum(clip + 1, spans[..., 1:]) - torch.maximum(clip, spans[..., :1])
+    return overlap.clamp(0, 1)
 
 
-def shared_occupancy(bounds: Tensor, sentences: Tensor, clips: int) -> Tensor:
-    """How much of each clip lies in any true moment of the same sentence.
+def shared_occupancy(spans: Tensor, sentence_ids: Tensor, clips: int) -> Tensor:
+    """Return the share of each clip that is inside any true moment of the same sentence.
 
     Args:
-        bounds: (N, 2) in clip units.
-        sentences: (N,) numbers below N, equal for moments of one sentence.
+        spans: (N, 2) in clip units.
+        sentence_ids: (N,) numbers below N, equal for moments of one sentence.
         clips: T.
 
     Returns:
-        (N, T) between 0 and 1.
+        (N, T), 0..1.
     """
-    own = clip_occupancy(bounds, clips)  # (N, T)
-    rows = sentences[:, None].expand_as(own)
+    own = clip_occupancy(spans, clips)  # (N, T)
+    rows = sentence_ids[:, None].expand_as(own)
     return torch.zeros_like(own).scatter_reduce(0, rows, own, "amax").gather(0, rows)
-
-
-def coverage_probability(logits: Tensor, clips: int) -> Tensor:
-    """The chance that each clip lies in the moment: the share of the distribution (N, P) that covers it, (N, T)."""
-    first, last = proposal_edges(clips, logits.device)
-    weight = _believed(logits, last - first).softmax(-1)
-    change = weight.new_zeros(len(weight), clips + 1).index_add(1, first, weight).index_add(1, last, -weight)
-    return change.cumsum(-1)[:, :clips].clamp(0, 1)

@@ -1,7 +1,7 @@
-"""Training videos made anew from those at hand: cut to a window, joined to a piece of another, or robbed of a moment.
+"""Augmentation of training videos: temporal crop, temporal concatenation with another video, removal of a moment.
 
-A moment then stands at other places of longer and shorter videos, so that its place says less and its content more.
-The rate of clips is kept and no clip is interpolated. On Charades-STA with CLIP features this was worth about 2
+A moment then appears at other positions of longer and shorter videos, so that its position says less and its content
+more. The clip rate is kept and no clip is interpolated. On Charades-STA with CLIP features this was worth about 2
 points of recall.
 """
 
@@ -13,48 +13,44 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
 
-_KEPT_WHOLE = 0.3  # chance that a side of the window stays at the end of the video
-_SMALLEST_WINDOW = 0.6  # of the video
-_VISIBLE = 0.75  # of a moment that must lie in the window for its query to stay
-_MARGIN = 1  # clips erased on either side of a moment
-_LEFT = 1 / 3  # of a video, at least, when a moment is erased
-_PIECE = (0.2, 0.6)  # length of the other video's piece, relative to the window
 
+def temporal_crop(item: VideoItem, config: TrainingConfig, generator: np.random.Generator) -> VideoItem:
+    """Crop a video to a window that contains one of its moments, drawn at random, whole.
 
-def temporal_crop(item: VideoItem, generator: np.random.Generator) -> VideoItem:
-    """A window of the video that holds one of its moments, drawn at random, whole. The other queries stay if they can.
+    Other queries stay if enough of their moment is in the window.
 
     Args:
-        item: with bounds (Q, 2) in clip units.
-        generator: of the randomness.
+        item: with spans (Q, 2) in clip units.
+        config: size of the window.
+        generator: source of randomness.
     """
     clips = len(item.features.clips)
-    bounds = _bounds(item)
-    start, end = bounds[generator.integers(len(bounds))]
-    first = 0 if generator.random() < _KEPT_WHOLE else _draw(generator, 0, min(start, clips * (1 - _SMALLEST_WINDOW)))
-    last = (
-        clips
-        if generator.random() < _KEPT_WHOLE
-        else clips - _draw(generator, 0, clips - max(end, first + clips * _SMALLEST_WINDOW))
-    )
-    inside = bounds.clip(first, last)
-    visible = (inside[:, 1] - inside[:, 0]) >= _VISIBLE * (bounds[:, 1] - bounds[:, 0])
-    words, origins = _asked(item, np.flatnonzero(visible).tolist())
+    spans = _spans(item)
+    start, end = spans[generator.integers(len(spans))]
+    keep, smallest = config.crop_keep_end, clips * config.crop_min_share
+    first = 0 if generator.random() < keep else _draw(generator, 0, min(start, clips * (1 - config.crop_min_share)))
+    last = clips if generator.random() < keep else clips - _draw(generator, 0, clips - max(end, first + smallest))
+    inside = spans.clip(first, last)
+    visible = (inside[:, 1] - inside[:, 0]) >= config.min_visible * (spans[:, 1] - spans[:, 0])
+    words, sources = _queries(item, np.flatnonzero(visible).tolist())
     features = _take(item.features, np.arange(first, last))
-    return VideoItem(features, words, (inside - first)[visible], origins, item.shown)
+    return VideoItem(features, words, (inside - first)[visible], sources, item.video_sources)
 
 
-def temporal_concat(item: VideoItem, other: VideoItem, generator: np.random.Generator) -> VideoItem:
-    """The video with a piece of another one, at the same rate, before it or after it.
+def temporal_concat(
+    item: VideoItem, other: VideoItem, config: TrainingConfig, generator: np.random.Generator
+) -> VideoItem:
+    """Put a piece of another video, at the same clip rate, before or after a video.
 
-    The queries of the other video whose moment the piece shows are asked too, but for those that both have.
+    Queries of the other video are added if enough of their moment is in the piece, except for those that both have.
     """
     features, source = item.features, other.features
-    length = max(1, round(len(features.clips) * generator.uniform(*_PIECE)))
+    length = max(1, round(len(features.clips) * generator.uniform(config.concat_min_share, config.concat_max_share)))
     step = features.timeline.seconds_per_clip / source.timeline.seconds_per_clip
     length = min(length, max(1, int(len(source.clips) / step)))
     begin = generator.uniform(0, max(0.0, len(source.clips) - length * step))
@@ -62,61 +58,70 @@ def temporal_concat(item: VideoItem, other: VideoItem, generator: np.random.Gene
     piece = _take(source, rows)
     before = bool(generator.random() < 0.5)
     joined = _join(piece, features, features) if before else _join(features, piece, features)
-    moments = (_bounds(other) - begin) / step  # (Q, 2) in clip units of the piece
+    moments = (_spans(other) - begin) / step  # (Q, 2) in clip units of the piece
     inside = moments.clip(0, length)
     shown = inside[:, 1] - inside[:, 0]
-    visible = (shown > 0) & (shown >= _VISIBLE * (moments[:, 1] - moments[:, 0]))
-    new = [query for query in np.flatnonzero(visible).tolist() if not _holds(item.words, other.words[query])]
-    own, theirs = (length, 0) if before else (0, len(features.clips))  # where each part begins now
-    words, origins = _asked(other, new)
-    bounds = np.concatenate([_bounds(item) + own, inside[new] + theirs]).astype(np.float32)
-    return VideoItem(joined, [*item.words, *words], bounds, [*item.origins, *origins], [*item.shown, *other.shown])
+    visible = (shown > 0) & (shown >= config.min_visible * (moments[:, 1] - moments[:, 0]))
+    added = [query for query in np.flatnonzero(visible).tolist() if not _contains(item.words, other.words[query])]
+    own_start, other_start = (length, 0) if before else (0, len(features.clips))
+    words, sources = _queries(other, added)
+    return VideoItem(
+        features=joined,
+        words=[*item.words, *words],
+        spans=np.concatenate([_spans(item) + own_start, inside[added] + other_start]).astype(np.float32),
+        sources=[*item.sources, *sources],
+        video_sources=[*item.video_sources, *other.video_sources],
+    )
 
 
-def remove_moment(item: VideoItem, whole: VideoItem, generator: np.random.Generator) -> VideoItem:
-    """The video without one of its moments: what described it is absent now. Moments that were cut into leave.
+def remove_moment(
+    item: VideoItem, whole: VideoItem, config: TrainingConfig, generator: np.random.Generator
+) -> VideoItem:
+    """Remove one of the moments of a video, so that its query becomes a negative. Queries of cut moments leave.
 
-    A video of which less than a third would be left, or in which no other moment would, stays as it is.
+    A video of which too little would be left, or no other moment, stays as it is.
 
     Args:
-        item: with bounds (Q, 2) in clip units.
-        whole: the same with all its queries: a sentence that has another moment in what is left is not absent.
-        generator: of the randomness.
+        item: with spans (Q, 2) in clip units.
+        whole: the same video with all its queries: a sentence with another moment in the rest is not a negative.
+        config: margins.
+        generator: source of randomness.
     """
-    clips, bounds = len(item.features.clips), _bounds(item)
-    erased = int(generator.integers(len(bounds)))
-    first, last = max(0, int(bounds[erased, 0]) - _MARGIN), min(clips, int(np.ceil(bounds[erased, 1])) + _MARGIN)
-    before, after = bounds[:, 1] <= first, bounds[:, 0] >= last
-    kept = np.flatnonzero(before | after).tolist()
-    if clips - (last - first) < _LEFT * clips or not kept:
+    clips, spans = len(item.features.clips), _spans(item)
+    removed = int(generator.integers(len(spans)))
+    margin = config.remove_margin
+    first = max(0, int(spans[removed, 0]) - margin)
+    last = min(clips, int(np.ceil(spans[removed, 1])) + margin)
+    before, after = spans[:, 1] <= first, spans[:, 0] >= last
+    remaining = np.flatnonzero(before | after).tolist()
+    if clips - (last - first) < config.remove_min_left * clips or not remaining:
         return item
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
-    words, origins = _asked(item, kept)
-    sentence = item.words[erased]
-    every = _bounds(whole)
-    shown = np.flatnonzero((every[:, 0] < first) | (every[:, 1] > last)).tolist()  # part of them, at least
-    absent = [] if _holds(_asked(whole, shown)[0], sentence) else [sentence]
-    moved = bounds[kept] - ((last - first) * after[kept])[:, None].astype(bounds.dtype)
-    return VideoItem(_take(item.features, rows), words, moved, origins, item.shown, absent)
+    words, sources = _queries(item, remaining)
+    sentence, every = item.words[removed], _spans(whole)
+    shown = np.flatnonzero((every[:, 0] < first) | (every[:, 1] > last)).tolist()  # at least in part
+    negatives = [] if _contains(_queries(whole, shown)[0], sentence) else [sentence]
+    moved = spans[remaining] - ((last - first) * after[remaining])[:, None].astype(spans.dtype)
+    return VideoItem(_take(item.features, rows), words, moved, sources, item.video_sources, negatives)
 
 
-def _asked(item: VideoItem, kept: Sequence[int]) -> tuple[list[Array], list[int]]:
-    """Words and origins of some of the queries."""
-    return [item.words[i] for i in kept], [item.origins[i] for i in kept] if item.origins else []
+def _queries(item: VideoItem, rows: Sequence[int]) -> tuple[list[Array], list[int]]:
+    """Return words and sources of some of the queries."""
+    return [item.words[row] for row in rows], [item.sources[row] for row in rows] if item.sources else []
 
 
-def _bounds(item: VideoItem) -> Array:
-    if item.bounds is None:
-        raise ValueError("augmentation is for training: it needs true bounds")
-    return item.bounds
+def _spans(item: VideoItem) -> Array:
+    if item.spans is None:
+        raise ValueError("augmentation is for training: it needs true moments")
+    return item.spans
 
 
-def _holds(sentences: Sequence[Array], sentence: Array) -> bool:
+def _contains(sentences: Sequence[Array], sentence: Array) -> bool:
     return any(np.array_equal(sentence, other) for other in sentences)
 
 
 def _draw(generator: np.random.Generator, low: float, high: float) -> int:
-    """A whole number from low to high; low if high is below it."""
+    """Draw an integer from low to high; low if high is below it."""
     return int(generator.uniform(low, max(low, high)))
 
 
@@ -127,6 +132,7 @@ def _take(features: VideoFeatures, rows: npt.NDArray[np.integer]) -> VideoFeatur
 
 
 def _join(first: VideoFeatures, second: VideoFeatures, rate: VideoFeatures) -> VideoFeatures:
+    """Concatenate two videos, at the clip rate of `rate`."""
     clips = np.concatenate([first.clips, second.clips])
     regions = None
     if first.regions is not None and second.regions is not None:

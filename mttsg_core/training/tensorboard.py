@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mttsg_core.errors import ConfigError
-from mttsg_core.training.trainer import EpochDone
+from mttsg_core.training.events import EpochDone
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
 def need_tensorboard() -> type[SummaryWriter]:
-    """What writes events.
+    """Return the class that writes events.
 
     Raises:
         ConfigError: if the package tensorboard is not installed.
@@ -27,7 +27,7 @@ def need_tensorboard() -> type[SummaryWriter]:
 
 
 class TensorBoardLog:
-    """Writes what every epoch reports below `folder`, beside earlier events there. Use it as a context manager.
+    """Writes what every epoch reports below `folder`, beside earlier events. Use it as a context manager.
 
     Raises:
         ConfigError: if the package tensorboard is not installed.
@@ -39,11 +39,13 @@ class TensorBoardLog:
     def __enter__(self) -> TensorBoardLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._writer.close()
 
     def write(self, event: EpochDone) -> None:
-        """One point on every curve: loss terms and statistics, validation figures, learning rate, gradient norm."""
+        """Add a point to every curve: loss terms and statistics, validation metrics, learning rate, gradient norm."""
         values = {
             **{f"training/{name}": value for name, value in event.losses.items()},
             **{f"validation/{name}": value for name, value in event.metrics.items()},

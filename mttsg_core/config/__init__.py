@@ -1,0 +1,20 @@
+"""Every choice that shapes a network, its losses and its training, with its default and range, written once.
+
+The classes are frozen and strict: an unknown name is refused, with the nearest known one.
+"""
+
+from mttsg_core.config.compat import upgrade_settings
+from mttsg_core.config.fields import Range, from_mapping, refuse_unknown, to_mapping
+from mttsg_core.config.network import NetworkConfig
+from mttsg_core.config.training import LossConfig, TrainingConfig
+
+__all__ = [
+    "LossConfig",
+    "NetworkConfig",
+    "Range",
+    "TrainingConfig",
+    "from_mapping",
+    "refuse_unknown",
+    "to_mapping",
+    "upgrade_settings",
+]

@@ -1,0 +1,127 @@
+"""Settings as dataclass fields: default, meaning and range of each, written once and checked when read."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from mttsg_core.errors import ConfigError
+
+_Config = TypeVar("_Config")
+_Value = TypeVar("_Value", bool, int, float, str)
+_TYPES: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers that a setting may have. A bound that is None does not apply.
+
+    Attributes:
+        at_least, above: lower bound, included or not.
+        at_most, below: upper bound, included or not.
+        parity: "even" or "odd".
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    parity: str | None = None
+
+    def violation(self, value: float) -> str | None:
+        """Return what `value` must be instead, or None if it is in the range.
+
+        >>> Range(at_least=0, below=1).violation(1.0)
+        'less than 1'
+        """
+        if not math.isfinite(value):
+            return "a finite number"
+        if self.at_least is not None and value < self.at_least:
+            return f"at least {self.at_least:g}"
+        if self.above is not None and value <= self.above:
+            return f"more than {self.above:g}"
+        if self.at_most is not None and value > self.at_most:
+            return f"at most {self.at_most:.19g}"
+        if self.below is not None and value >= self.below:
+            return f"less than {self.below:g}"
+        if self.parity is not None and value % 2 != (self.parity == "odd"):
+            return self.parity
+        return None
+
+    def __str__(self) -> str:
+        bounds = [
+            (">=", self.at_least),
+            (">", self.above),
+            ("<=", self.at_most),
+            ("<", self.below),
+        ]
+        parts = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        return ", ".join([*parts, *([self.parity] if self.parity else [])]) or "any number"
+
+
+COUNT = Range(at_least=1)
+WEIGHT = Range(at_least=0)
+POSITIVE = Range(above=0)
+SHARE = Range(at_least=0, below=1)
+PROBABILITY = Range(at_least=0, at_most=1)
+SIGNED = Range()
+
+
+def setting(default: _Value, meaning: str, limits: Range = WEIGHT) -> _Value:
+    """Declare a field of a config class: its default, a line on what it means, and its range.
+
+    Args:
+        default: of the field.
+        meaning: shown wherever settings are listed.
+        limits: range of a number; has no effect on switches and text.
+    """
+    declared: _Value = field(default=default, metadata={"meaning": meaning, "limits": limits})
+    return declared
+
+
+def required(meaning: str, limits: Range = WEIGHT) -> Any:
+    """Declare a field that has no default, like `setting`."""
+    return field(metadata={"meaning": meaning, "limits": limits})
+
+
+def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """Build a config from a mapping of its settings; settings that are not named keep their defaults.
+
+    Raises:
+        ConfigError: for an unknown name (naming the nearest known one), a missing setting, or a value of another type
+            or out of range.
+    """
+    known = {declared.name: declared for declared in fields(kind)}  # type: ignore[arg-type]
+    refuse_unknown(values, known, f"setting of {kind.__name__}")
+    checked: dict[str, Any] = {}
+    value: Any
+    for name, value in values.items():
+        wanted = str(known[name].type)
+        is_wanted = isinstance(value, _TYPES[wanted])
+        if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
+            raise ConfigError(f"{name} = {value!r}: must be {wanted}")
+        checked[name] = float(value) if wanted == "float" else value
+        limits = known[name].metadata.get("limits", SIGNED)
+        if not isinstance(value, bool | str) and (violation := limits.violation(value)):
+            raise ConfigError(f"{name} = {value!r}: must be {violation}")
+    try:
+        return kind(**checked)
+    except TypeError as error:
+        raise ConfigError(f"{kind.__name__}: {error}") from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return the settings of a config by name, the inverse of `from_mapping`."""
+    return asdict(config)
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ConfigError for the first given name that is not known, with the nearest one that is."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown {what}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

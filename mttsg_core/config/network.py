@@ -1,0 +1,103 @@
+"""Settings of the network: sizes, switches, and the constants of its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mttsg_core.config.fields import (
+    COUNT,
+    POSITIVE,
+    PROBABILITY,
+    SHARE,
+    SIGNED,
+    Range,
+    refuse_unknown,
+    required,
+    setting,
+)
+
+_EVEN = Range(at_least=2, parity="even")
+_ODD = Range(at_least=1, parity="odd")
+_COSINE = Range(at_least=-1, at_most=1)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Every choice that shapes a network (see docs/method.md). The features decide the first four."""
+
+    clip_dim: int = required("width of a clip vector of the features")
+    word_dim: int = required("width of a word vector")
+    region_dim: int = setting(0, "width of a region vector; 0 if the features have no regions")
+    regions: int = setting(0, "regions of a clip; 0 if the features have none")
+
+    # Encoders (section 1)
+    width: int = setting(256, "D, the width of clips, words and sentences", _EVEN)
+    region_width: int = setting(96, "width of regions", COUNT)
+    region_heads: int = setting(4, "heads of the cross-attention of a query to the regions of a clip", COUNT)
+    local_layers: int = setting(2, "convolution blocks over neighbouring clips")
+    kernel: int = setting(3, "clips that a convolution covers", _ODD)
+    max_clips: int = setting(256, "longer videos are averaged into this many clips", COUNT)
+    deviation_scale: float = setting(2.0, "scale of a clip's deviation from its video's mean, beside the clip itself")
+    dropout: float = setting(0.2, "share of hidden channels dropped, the same ones at every step", SHARE)
+    input_dropout: float = setting(0.5, "share of the features' channels dropped", SHARE)
+    word_input_dropout: float = setting(0.3, "share of the entries of word vectors dropped", SHARE)
+    word_dropout: float = setting(0.1, "share of words dropped", SHARE)
+
+    # Cross-sentence memory (section 2)
+    memory_queue: int = setting(512, "entries of past pairs in the memory")
+    memory_top: int = setting(8, "entries that a query retrieves, at most", COUNT)
+    memory_temperature: float = setting(0.1, "temperature of the retrieval", POSITIVE)
+    co_query_dropout: float = setting(0.5, "share of the queries that do not see the other queries", PROBABILITY)
+
+    # Cross-modal contrast (section 3)
+    contrast_width: int = setting(128, "width of the common space of clips and sentences", COUNT)
+    contrast_temperature: float = setting(0.1, "temperature of the contrast", POSITIVE)
+    contrast_clips: int = setting(8, "clips of every video that each query with regions attends to in training", COUNT)
+    random_spans: int = setting(8, "random spans of its own video that a sentence is contrasted with", COUNT)
+    same_sentence_cosine: float = setting(0.98, "cosine from which two sentences count as the same", _COSINE)
+    hard_negative_scale: float = setting(0.15, "similarity that makes a video e times as likely a negative", POSITIVE)
+    negative_share: float = setting(0.5, "share of the queries that are also asked of a mismatched video", PROBABILITY)
+
+    # Object-phrase and activity-sentence prototypes (sections 4 and 5)
+    prototype_width: int = setting(64, "width of object, phrase and activity prototypes", COUNT)
+    object_prototypes: int = setting(4, "object prototypes of a clip", COUNT)
+    phrase_prototypes: int = setting(8, "phrase prototypes of a sentence", COUNT)
+    phrase_words: int = setting(3, "words of the longest phrase", COUNT)
+    activity_prototypes: int = setting(8, "activity prototypes of a video", COUNT)
+    activity_temperature: float = setting(0.1, "temperature of the match of sentence and activities", POSITIVE)
+    pseudo_regions: int = setting(4, "learned regions of a clip where the features have none", COUNT)
+
+    # Grounding head (section 6) and the selection of proposals
+    head_width: int = setting(128, "width of clips in the head", _EVEN)
+    proposal_width: int = setting(16, "width in which proposals are scored", COUNT)
+    considered_proposals: int = setting(112, "best proposals that answers are selected from", COUNT)
+    inverse_temperature: float = setting(1.4, "sharpens the distribution over proposals", POSITIVE)
+    length_prior_power: float = setting(0.5, "power of the length that the distribution is multiplied by", SIGNED)
+    nms_iou: float = setting(0.5, "largest overlap of two answers to one query", PROBABILITY)
+    min_moment_clips: float = setting(0.05, "shortest answer, in clips", POSITIVE)
+
+    # Switches (`--without`)
+    offsets: bool = setting(True, "refine boundaries to real numbers (the paper's float boundary)")
+    contrast: bool = setting(True, "learn and use a common space of clips and sentences (section 3)")
+    mining: bool = setting(True, "read other pairs through the cross-sentence memory (section 2)")
+    objects: bool = setting(True, "match phrases with objects (section 4)")
+    activities: bool = setting(True, "match sentences with activities (section 5)")
+    negatives: bool = setting(True, "take likely false negatives out of the contrasts (section 3)")
+    presence: bool = setting(True, "learn from mismatched queries whether the moment is in the video at all")
+
+    SWITCHES: ClassVar[tuple[str, ...]] = (
+        *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
+    )
+
+    @classmethod
+    def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:
+        """Return the settings of a network without the named parts.
+
+        Raises:
+            ConfigError: for a part that does not exist.
+        """
+        names = list(names)
+        refuse_unknown(names, cls.SWITCHES, "part")
+        return dict.fromkeys(names, False)

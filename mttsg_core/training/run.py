@@ -1,0 +1,197 @@
+"""The state of a training: weights, their running average, optimiser, schedule, criterion and progress; on disk too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.errors import ConfigError, ModelError, TrainingError
+from mttsg_core.modeling.mktn import MKTN
+from mttsg_core.training.losses import MKTNCriterion
+from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.utils.devices import half_precision
+
+STATE = Path("state") / "training.safetensors"
+
+
+@dataclass
+class Progress:
+    """What a stopped run must remember beside its tensors."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_intervals: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class TrainingRun:
+    """A network in training.
+
+    Args:
+        network: to train, on its device.
+        config: how.
+        loss: weights and constants of the losses.
+        steps: of the whole training.
+        device: of the network.
+    """
+
+    def __init__(
+        self, network: MKTN, config: TrainingConfig, loss: LossConfig, steps: int, device: torch.device
+    ) -> None:
+        self.network = network
+        self.config = config
+        self.device = device
+        self.progress = Progress()
+        self.criterion = MKTNCriterion(loss, network.config).to(device)
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
+        warmup = max(1, round(config.warmup * steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min(
+                (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
+            ),
+        )
+        half = half_precision(device)
+        self.autocast = torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
+
+    @property
+    def averaged(self) -> MKTN:
+        """The network with the running average of the weights, which is validated and kept."""
+        return cast(MKTN, self.average.module)
+
+    def lr(self) -> float:
+        """Return the learning rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def epoch(self, sampler: TrainingSampler, epoch: int) -> tuple[dict[str, float], float]:
+        """Train on every video once.
+
+        Returns:
+            The mean of each loss term and statistic, and that of the gradient's norm.
+
+        Raises:
+            TrainingError: if the loss is NaN or infinite.
+        """
+        torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
+        self.network.train()
+        self.criterion.train()
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        for batch, targets in sampler.batches(self.config, epoch):
+            with self.autocast:
+                output = self.network(batch.to(self.device))
+                total, terms, statistics = self.criterion(output, targets.to(self.device))
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total).backward()
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            self.average.update_parameters(self.network)
+            steps += 1
+            for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        means = {name: float(value) / steps for name, value in sums.items()}
+        if not math.isfinite(means["total"]):
+            raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
+        return means, means.pop("norm")
+
+    def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Write all that `restore` needs, in one step."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors |= {f"criterion.{name}": value for name, value in self.criterion.state_dict().items()}
+        state = self.optimizer.state_dict()["state"]
+        tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
+        copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        notes = {
+            "progress": asdict(self.progress),
+            "settings": dict(settings),
+            "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
+            "scaler": self.scaler.state_dict(),
+        }
+        write_atomically(folder / STATE, lambda part: save_file(copies, part, {"mttsg": json.dumps(notes)}))
+
+    def restore(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Continue a stopped run.
+
+        Raises:
+            ModelError: if there is no state in the folder, or it is damaged or of an earlier version.
+            ConfigError: if the run was started with other settings.
+        """
+        path = find_state(folder)
+        try:
+            with safe_open(path, framework="pt") as file:
+                notes = json.loads(file.metadata()["mttsg"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if "about" in notes:
+                raise ModelError(f"{path}: written by an earlier version, which alone can resume it")
+            started = dict(notes["settings"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: damaged ({error})") from error
+        for name, value in settings.items():
+            for setting, before, now in _changes(name, started.get(name), value):
+                raise ConfigError(f"the run was started with {setting} = {before!r}, not {now!r}")
+        self.network.load_state_dict(_with_prefix(tensors, "network."))
+        self.average.load_state_dict(_with_prefix(tensors, "average."))
+        self.criterion.load_state_dict(_with_prefix(tensors, "criterion."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _with_prefix(tensors, "adam.").items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.schedule.load_state_dict({**self.schedule.state_dict(), **notes["schedule"]})
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = lr
+        self.scaler.load_state_dict(notes["scaler"])
+        self.progress = Progress(**notes["progress"])
+
+
+def find_state(folder: Path) -> Path:
+    """Return the file from which the run in a folder can be resumed.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if not (folder / STATE).is_file():
+        raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
+    return folder / STATE
+
+
+def _changes(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs between two settings: name and both values. Mappings are compared by their entries."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            yield from _changes(f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield name, before, now
+
+
+def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Apply weight decay to matrices only, not to biases and norms."""
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
