@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: `user/name` instead of a folder, and a finished model pushed there."""
+"""Models on the Hugging Face Hub: `user/name` in place of a folder, and pushing a finished model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
-    """The folder of a model: one that is there, one of the hub, or the newest finished run when none is named.
+    """Return the folder of a model: a local one, one of the hub, or the newest finished run if none is named.
 
     Args:
-        name: a folder, or where there is no such folder `user/name` or `user/name@REVISION`, a branch, tag or commit.
-            What was downloaded once is downloaded again only if it has changed, and is used where there is no network.
-        offline: take a model of the hub only if it was downloaded before.
+        name: a folder, or if there is no such folder, `user/name` or `user/name@REVISION`: a branch, tag or commit.
+            A downloaded model is downloaded again only if it has changed, and is used when there is no network.
+        offline: use a model of the hub only if it was downloaded before.
 
     Raises:
-        ModelError: if there is no such model, or no run is finished yet.
+        ModelError: if there is no such model, or no run is finished.
     """
     repo, _, revision = Path(name or "").as_posix().partition("@")
     if name is None or Path(name).exists() or not _ID.fullmatch(repo):
@@ -34,54 +34,54 @@ def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
 
 
 def _download(repo: str, revision: str | None, *, offline: bool) -> Path:
-    """The folder of a model of the hub, downloaded if needed. Raises ModelError as `find_model`."""
+    """Return the folder of a model of the hub, downloaded if needed. Raises ModelError as `find_model`."""
     from mttsg_core.utils.hf_hub import download, hub_errors
 
     with hub_errors(repo, repo, ModelError, offline=offline):
-        # The description first, for the weights of some other model may be large.
+        # The description first: the weights of some other model may be large.
         described = download(repo, revision, [CONFIG], offline=offline) / CONFIG
         if not described.is_file() or "mttsg" not in read_json(described):
-            raise ModelError(f"{repo}: no mttsg model ({CONFIG} on the hub is not one of ours)")
+            raise ModelError(f"{repo}: not an mttsg model (its {CONFIG} on the hub is of another kind)")
         return download(repo, revision, FILES, offline=offline)
 
 
 def check_push(repo: str, api: huggingface_hub.HfApi | None = None) -> None:
-    """Make sure, before hours of training, that a model can be pushed.
+    """Check, before hours of training, that a model can be pushed.
 
     Args:
         repo: `user/name`, or the name of an organisation in place of the user's.
-        api: of the hub; None takes the user's own.
+        api: of the hub; None uses the user's own.
 
     Raises:
-        ConfigError: if `repo` has another form.
-        ModelError: if nobody is logged in, the token may not write, or the name is somebody else's.
+        ConfigError: if `repo` is not of the form user/name.
+        ModelError: if the user is not logged in, the token cannot write, or the name belongs to somebody else.
     """
     if not _ID.fullmatch(repo):
-        raise ConfigError(f"{repo!r} is no name of a model on the hub: it has the form user/name")
+        raise ConfigError(f"{repo!r} is not the name of a model on the hub, which has the form user/name")
     from mttsg_core.utils.hf_hub import hub_errors
 
     with hub_errors(repo, repo, ModelError):
         user = (api or huggingface_hub.HfApi()).whoami()
     owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
     if repo.split("/")[0] not in owners:
-        raise ModelError(f"{repo}: not yours: on the hub you are {' and '.join(owners)}")
+        raise ModelError(f"{repo}: you may not push there: on the hub you are {' and '.join(owners)}")
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise ModelError(f"{repo}: your token can only read: make one that can write, and give it to 'hf auth login'")
+        raise ModelError(f"{repo}: your token can only read: create one that can write and pass it to 'hf auth login'")
 
 
 def push_model(folder: Path, repo: str, api: huggingface_hub.HfApi | None = None) -> str:
-    """Push a finished model, with a model card if it has none yet; training state stays here.
+    """Push a finished model, with a model card if it has none; the training state is not pushed.
 
     Args:
-        folder: as `mttsg train` wrote it.
-        repo: `user/name`; made if missing, public unless your settings on the hub say otherwise.
-        api: of the hub; None takes the user's own.
+        folder: written by `mttsg train`.
+        repo: `user/name`; created if missing, public unless your settings on the hub say otherwise.
+        api: of the hub; None uses the user's own.
 
     Returns:
         The address of the model's page.
 
     Raises:
-        ModelError: if the training has not come to its end, or the hub does not take it.
+        ModelError: if the training is not finished, or the hub refuses the model.
     """
     if not (folder / REPORT).is_file():
         raise ModelError(f"{folder}: no finished model to push (no {REPORT} in it)")

@@ -1,4 +1,4 @@
-"""The model card: the page that a model has on the Hugging Face hub, and what somebody must know to use it."""
+"""The model card: the page of a model on the Hugging Face Hub, with what one must know to use it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ tags:
 
 # {title}
 
-Given a video and a sentence, this model answers with the start and the end of the moment that the sentence describes.
+Given a video and a sentence, this model returns the start and the end of the moment that the sentence describes.
 It was trained with `mttsg`.
 
 ## Use
@@ -39,7 +39,7 @@ It was trained with `mttsg`.
 
 {data}
 
-*Fill in: what the videos and the sentences are, and where they come from.*
+*Please fill in what the videos and sentences are and where they come from.*
 
 ## Figures
 
@@ -53,7 +53,7 @@ Every setting is in `config.json`.
 
 ## Licence
 
-*Fill in, here and in the field `license` of the header: what others may do with this model.*
+*Please fill in, here and in the field `license` of the header, what others may do with this model.*
 """
 _USE = """\
 ```sh
@@ -66,26 +66,26 @@ from mttsg_core import Grounder
 [moments] = Grounder.load({literal}).ground("video.mp4", ["person opens door"], top=3)
 ```"""
 _USE_ELSEWHERE = """\
-It expects features made elsewhere, one file a video:
+It expects external features, one file per video:
 
 ```sh
 mttsg ground video.mp4 "person opens door" --model {argument} --features FEATURES
 ```"""
 _ABOUT_FIGURES = """\
-In percent, of the validation split, on which the epoch was chosen; each sentence asked by itself. R@n,IoU=m is the
-share of sentences with one of the best n answers at IoU >= m. Intervals are 95 % bootstraps by video."""
+In percent, on the validation split, by which the epoch was chosen; each sentence is asked by itself. R@n,IoU=m is the
+share of sentences for which one of the best n answers has IoU >= m. Intervals are 95 % bootstraps by video."""
 
 
 def write_card(folder: Path, name: str | None = None, *, overwrite: bool = False) -> Path:
-    """Write the card of a finished model folder; one that is there, maybe edited, is kept unless told otherwise.
+    """Write the card of a finished model folder; an existing one, which may be edited, is kept unless told otherwise.
 
     Args:
-        folder: as `mttsg train` wrote it.
-        name: what others will call the model, such as `user/name`; None takes the folder's.
-        overwrite: write it anew.
+        folder: written by `mttsg train`.
+        name: what others will call the model, such as `user/name`; None uses the name of the folder.
+        overwrite: replace an existing card.
 
     Raises:
-        ModelError: if the folder is not complete, or damaged.
+        ModelError: if the folder is incomplete or damaged.
     """
     path = folder / CARD
     if overwrite or not path.exists():
@@ -99,12 +99,12 @@ def write_card(folder: Path, name: str | None = None, *, overwrite: bool = False
 
 
 def model_card(config: Mapping[str, Any], report: Mapping[str, Any], name: str) -> str:
-    """The card in Markdown, with the header that the hub reads.
+    """Return the card in Markdown, with the header that the hub reads.
 
     Args:
-        config: what `config.json` of the model folder holds.
-        report: what `report.json` holds.
-        name: of the model: a folder, or `user/name` of the hub.
+        config: content of the `config.json` of the model folder.
+        report: content of its `report.json`.
+        name: of the model: a folder, or `user/name` on the hub.
     """
     use = _USE_ELSEWHERE if config["features"].get("encoder") == EXTERNAL else _USE
     return _CARD.format(
@@ -118,7 +118,7 @@ def model_card(config: Mapping[str, Any], report: Mapping[str, Any], name: str) 
 
 
 def _base_models(config: Mapping[str, Any]) -> str:
-    """The pretrained models of the hub that it builds on: their ids are `NAME@COMMIT`."""
+    """List the pretrained models of the hub that it builds on: their ids are `NAME@COMMIT`."""
     ids = dict.fromkeys((str(config["features"].get("encoder")), str(config["text_encoder"])))
     names = [name for name, _, commit in (one.partition("@") for one in ids) if commit]
     return "".join(["base_model:\n", *(f"- {name}\n" for name in names)]) if names else ""
@@ -149,13 +149,13 @@ def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[tupl
         ("text encoder", config["text_encoder"]),
         ("parameters", f"{report['parameters']:,}"),
         ("parts switched off", ", ".join(off) or "none"),
-        ("epochs", f"{report['epochs']}, of which {report['best_epoch']} was kept"),
+        ("epochs", f"{report['epochs']}, epoch {report['best_epoch']} kept"),
         ("training time", f"{report['seconds'] / 60:.0f} min"),
         ("version of mttsg", config["mttsg"]),
     ]
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:
-    """A table in Markdown; a bar inside a cell is escaped."""
+    """Format a table in Markdown, with bars inside cells escaped."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -12,19 +12,21 @@ _APP = "mttsg"
 
 
 def runs_folder() -> Path:
-    """The folder of numbered training runs."""
+    """Return the folder of numbered training runs."""
     return user_data_path(_APP, appauthor=False) / "runs"
 
 
 def numbered_runs() -> list[Path]:
-    """The numbered runs, oldest first."""
+    """Return the numbered runs, oldest first."""
     folder = runs_folder()
-    found = [run for run in folder.iterdir() if run.name.isdecimal() and run.is_dir()] if folder.is_dir() else []
-    return sorted(found, key=lambda run: int(run.name))
+    if not folder.is_dir():
+        return []
+    runs = [run for run in folder.iterdir() if run.name.isdecimal() and run.is_dir()]
+    return sorted(runs, key=lambda run: int(run.name))
 
 
 def new_run() -> Path:
-    """A new numbered run, made so that no other process gets the same."""
+    """Create a new numbered run, which no other process gets."""
     runs = numbered_runs()
     number = int(runs[-1].name) + 1 if runs else 1
     while True:
@@ -38,10 +40,10 @@ def new_run() -> Path:
 
 
 def find_model(folder: str | Path | None) -> Path:
-    """The folder named, or the newest finished run when none is.
+    """Return the given folder, or that of the newest finished run.
 
     Raises:
-        ModelError: if no run is finished yet.
+        ModelError: if no folder is given and no run is finished.
     """
     found = newest_run() if folder is None else Path(folder)
     if found is None:
@@ -50,17 +52,17 @@ def find_model(folder: str | Path | None) -> Path:
 
 
 def newest_run() -> Path | None:
-    """The newest finished numbered run, if there is one."""
+    """Return the newest finished numbered run, or None."""
     return next((run for run in reversed(numbered_runs()) if (run / "report.json").is_file()), None)
 
 
 def unfinished_run() -> Path:
-    """The newest numbered run, if it was stopped.
+    """Return the newest numbered run, if it was stopped.
 
     Raises:
         ModelError: if there is none, or it is finished.
     """
-    runs = [run for run in numbered_runs() if (run / "config.json").is_file()]  # others never began
-    if not runs or (runs[-1] / "report.json").is_file():
+    started = [run for run in numbered_runs() if (run / "config.json").is_file()]
+    if not started or (started[-1] / "report.json").is_file():
         raise ModelError("no stopped run to resume: name its folder with --out DIR")
-    return runs[-1]
+    return started[-1]

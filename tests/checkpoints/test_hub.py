@@ -212,7 +212,7 @@ def test_names_that_are_no_model(server: Hub, folder: Path, tmp_path: Path, monk
     server.files["ada/other"] = {CONFIG: b'{"model_type": "bert"}', WEIGHTS: b"never looked at"}
     server.files["ada/empty"] = {"README.md": b"# soon"}
     server.files[REPO] = {}
-    for name, reason in (("ada/other", "no mttsg model"), ("ada/empty", "no mttsg model"), ("bob/none", "no such")):
+    for name, reason in (("ada/other", "not an mttsg model"), ("ada/empty", "not an mttsg model"), ("bob/none", "no such")):
         with pytest.raises(ModelError, match=f"^{name}: {reason}") as caught:
             hub.find_model(name)
         assert "\n" not in str(caught.value)
@@ -232,7 +232,7 @@ def test_who_may_push_is_known_before_the_training(server: Hub, monkeypatch: pyt
     for name in ("moments", "a/b/c", "-a/b", "ada/mo ments", ""):
         with pytest.raises(ConfigError, match="user/name"):
             hub.check_push(name, server.api)
-    with pytest.raises(ModelError, match="bob/moments: not yours: on the hub you are ada and lab"):
+    with pytest.raises(ModelError, match="bob/moments: you may not push there: on the hub you are ada and lab"):
         hub.check_push("bob/moments", server.api)
     server.user = {"name": "ada", "orgs": [], "auth": {"accessToken": {"role": "read"}}}
     with pytest.raises(ModelError, match="can only read"):
@@ -287,7 +287,7 @@ def test_the_card_says_what_is_in_the_model(folder: Path) -> None:
         "| mIoU | 52.0 |  |",
         "| parameters | 1,234,567 |",
         "| parts switched off | mining |",
-        "| epochs | 5, of which 3 was kept |",
+        "| epochs | 5, epoch 3 kept |",
         f'mttsg ground video.mp4 "person opens door" --model {REPO}',
     ):
         assert line in text.splitlines(), line
