@@ -16,14 +16,12 @@ durations = st.floats(0.04, 36_000)
 fractions = st.floats(0, 1)
 
 
-@given(
-    duration=durations, clips=st.integers(1, 2000), start=st.floats(-5, 5), fractions=st.lists(fractions, min_size=1)
-)
+@given(duration=durations, clips=st.integers(1, 2000), start=st.floats(-5, 5), shares=st.lists(fractions, min_size=1))
 def test_converting_seconds_to_clips_and_back_is_exact(
-    duration: float, clips: int, start: float, where: list[float]
+    duration: float, clips: int, start: float, shares: list[float]
 ) -> None:
     timeline = Timeline(duration, clips, start)
-    seconds = start + duration * np.array(where)
+    seconds = start + duration * np.array(shares)
     assert np.abs(timeline.to_seconds(timeline.to_clips(seconds)) - seconds).max() < 1e-4
     assert (timeline.to_clips(seconds) >= -1e-6).all()
     assert (timeline.to_clips(seconds) <= clips + 1e-6).all()

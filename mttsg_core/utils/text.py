@@ -5,18 +5,18 @@ from __future__ import annotations
 _LENGTH = 60
 
 
-def count(number: int, thing: str, things: str | None = None) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun in singular or plural.
 
     Args:
         number: how many.
-        thing: the singular.
-        things: the plural; default: the singular with an s.
+        noun: in the singular.
+        plural: of the noun; default: the singular with an s.
 
     >>> count(1, "video"), count(2, "video"), count(0, "query", "queries")
     ('1 video', '2 videos', '0 queries')
     """
-    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def shorten(value: object) -> str:

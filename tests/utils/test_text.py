@@ -8,7 +8,7 @@ from mttsg_core.utils.text import count, shorten
 
 
 @pytest.mark.parametrize(
-    ("number", "things", "text"),
+    ("number", "nouns", "text"),
     [
         (0, ("video",), "0 videos"),
         (1, ("video",), "1 video"),
@@ -17,8 +17,8 @@ from mttsg_core.utils.text import count, shorten
         (7, ("query", "queries"), "7 queries"),
     ],
 )
-def test_one_is_singular(number: int, things: tuple[str, ...], text: str) -> None:
-    assert count(number, *things) == text
+def test_one_is_singular(number: int, nouns: tuple[str, ...], text: str) -> None:
+    assert count(number, *nouns) == text
 
 
 @pytest.mark.parametrize(
