@@ -9,12 +9,12 @@
 
 To add a format:
 
-1. Write a module here that defines a `Format`, as `charades_txt` does in twenty lines. `recognise` gets the first
+1. Write a module here that defines a `Format`, as `charades_txt` does in forty lines. `recognise` gets the first
    `HEAD_BYTES` of a file, decoded. `read` yields a `Row` for each annotated sentence, with whatever the file gives for
    each field, and a `Problem` for each entry that is not a sentence at all. It does not check values:
    `mttsg_core.data.pairs.check_row` does that for all formats.
 2. Add the `Format` to `FORMATS`, before any format that would recognise its files too.
-3. Test it in `tests/data/formats/`, and list it above and in the documentation of data formats.
+3. Test it in `tests/data/formats/`, and list it above and in `docs/data-formats.md`.
 
 Everything that reads annotations goes through `read_rows`; no other module depends on a particular format.
 
