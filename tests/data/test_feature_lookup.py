@@ -124,7 +124,7 @@ def test_training_uses_features_in_the_folder_unless_told_how_to_make_others(vid
 def test_the_default_text_encoder_depends_on_the_features_and_the_data(tmp_path: Path) -> None:
     assert default_text_encoder(tmp_path, SETTINGS.fingerprint()) == "hashed"
     assert default_text_encoder(tmp_path, {"encoder": "clip:some", "fps": 2.0}) == "clip"
-    assert default_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # an unknown program fingerprint them
+    assert default_text_encoder(tmp_path, {"encoder": "clip:some"}) == "hashed"  # an unknown program made them
     (tmp_path / "glove.txt").touch()
     for features in (ANY, SETTINGS.fingerprint()):
         assert default_text_encoder(tmp_path, features) == f"glove:{tmp_path / 'glove.txt'}"
