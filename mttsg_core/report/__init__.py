@@ -1,10 +1,10 @@
-"""Pages: one HTML file each, which needs no network.
+"""Reports as HTML pages: one file each, which needs no network.
 
-cases = pick_cases(comparison)
-pictures = dict(take_thumbnails(cases, folder.find_video))
-text = render_evaluation_page(comparison, cases, pictures)            # of an evaluation; it loads nothing and runs no script
-text = render_training_page(folder)                        # of a model folder; likewise
-text = render_moments_page(videos, answers, place)         # of answered moments; it plays the videos where they lie
+cases = pick_cases(report)
+thumbnails = dict(take_thumbnails(cases, folder.find_video))
+html = render_evaluation_page(report, cases, thumbnails)  # an evaluation; loads nothing and runs no script
+html = render_training_page(model_folder)                 # a training run; likewise
+html = render_moments_page(videos, moments, page)         # grounded moments; plays the videos from their own files
 """
 
 from mttsg_core.report.cases import Case, pick_cases

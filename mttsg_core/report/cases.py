@@ -1,75 +1,73 @@
-"""The queries that a report shows one by one: the worst and the best."""
+"""The queries that an evaluation page shows one by one: the worst and the best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mttsg_core.data.folder import Pair
+from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.moments import Moment
 
-SHOWN = 20  # queries of each sort
-ANSWERS = 3  # of each query
+CASES = 20  # worst cases, and as many best ones
+PREDICTIONS = 3  # shown per case
 
 
 @dataclass(frozen=True)
 class Case:
-    """A query, its answers and how good the first one is.
+    """A query with its predictions and the quality of the top one.
 
     Attributes:
-        number: the query's place in the split, from 0.
+        index: the query's index in the split, from 0.
         pair: the query and its true moments.
-        answers: the first few, the best first; none where the query has no answer.
-        iou: of the first answer with the best true moment, 0..1.
-        duration: seconds of the video, None if not known.
-        worst: one of the worst, not of the best.
+        predictions: the first few, best first; empty if there are none.
+        iou: IoU of the top prediction with the best matching true moment, 0..1.
+        duration: seconds of the video, None if unknown.
+        is_worst: whether it is one of the worst rather than one of the best.
     """
 
-    number: int
+    index: int
     pair: Pair
-    answers: Sequence[Moment]
+    predictions: Sequence[Moment]
     iou: float
     duration: float | None
-    worst: bool
+    is_worst: bool
 
     @property
     def extent(self) -> float:
-        """Seconds that a time line must cover."""
-        ends = [end for _, end in self.pair.moments] + [answer.end for answer in self.answers]
+        """Seconds that the query's time line covers."""
+        ends = [end for _, end in self.pair.moments] + [moment.end for moment in self.predictions]
         return max([*ends, self.duration or 0.0])
 
 
-def pick_cases(comparison: EvaluationReport, shown: int = SHOWN) -> list[Case]:
-    """The worst queries, the worst first, then the best, the best first; none twice.
+def pick_cases(report: EvaluationReport, limit: int = CASES) -> list[Case]:
+    """Return the worst queries, worst first, then the best, best first; no query appears twice.
 
-    By the IoU of the first answer. Of equally bad answers the surest comes first, and those without an answer last: a
-    confident mistake says more. Of equally good ones likewise the surest; then videos take turns.
+    Queries are ordered by the IoU of the top prediction. Among equally bad ones the most confident comes first, because
+    a confident mistake says more, and those without a prediction come last. Among equally good ones, too, the most
+    confident comes first; remaining ties alternate between videos.
     """
-    main = comparison.main
-    count = len(main.pairs)
+    main = report.main
+    queries = range(len(main.pairs))
     scores = [moments[0].score if moments else -1.0 for moments in main.predictions]
     ious = main.first_ious
-    turns = _turns([pair.video for pair in main.pairs])
-    worst = sorted(range(count), key=lambda query: (ious[query], -scores[query], turns[query]))[
-        : min(shown, (count + 1) // 2)
-    ]
-    best = sorted(set(range(count)).difference(worst), key=lambda query: (-ious[query], -scores[query], turns[query]))[
-        :shown
-    ]
+    repeats = _earlier_queries([pair.video for pair in main.pairs])
+    by_badness = sorted(queries, key=lambda query: (ious[query], -scores[query], repeats[query]))
+    worst = by_badness[: min(limit, (len(queries) + 1) // 2)]
+    best = sorted(set(queries) - set(worst), key=lambda query: (-ious[query], -scores[query], repeats[query]))[:limit]
 
     def case(query: int, *, is_worst: bool) -> Case:
-        answers = [moment for moment in main.predictions[query][:ANSWERS] if moment.end > moment.start]
-        return Case(query, main.pairs[query], answers, float(ious[query]), comparison.durations[query], is_worst)
+        predictions = [moment for moment in main.predictions[query][:PREDICTIONS] if moment.end > moment.start]
+        return Case(query, main.pairs[query], predictions, float(ious[query]), report.durations[query], is_worst)
 
     return [case(query, is_worst=True) for query in worst] + [case(query, is_worst=False) for query in best]
 
 
-def _turns(videos: Sequence[str]) -> list[int]:
-    """How many queries of the same video come before each."""
+def _earlier_queries(videos: Sequence[str]) -> list[int]:
+    """Return, for each query's video, how many queries before it have the same video."""
     seen: dict[str, int] = {}
-    turns = []
+    earlier = []
     for video in videos:
-        turns.append(seen.get(video, 0))
-        seen[video] = turns[-1] + 1
-    return turns
+        earlier.append(seen.get(video, 0))
+        seen[video] = earlier[-1] + 1
+    return earlier

@@ -1,163 +1,216 @@
-"""Plots as inline SVG and HTML. Colours are classes of the page's style sheet, so that they follow light and dark."""
+"""Charts as coordinates, which `templates/charts.html.j2` draws as SVG.
+
+Colours are classes of the style sheet, so that a chart follows the light and the dark theme. In a chart x and y are
+shares of its width and height, 0..1, until `_x` and `_y` turn them into SVG units.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from mttsg_core.evaluation.breakdown import GroupFigures
+from mttsg_core.encoders.base import Array
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
-from mttsg_core.evaluation.metrics import best_ious, recall_at
+from mttsg_core.evaluation.metrics import best_ious, hits_at
 from mttsg_core.modeling.calibration import Bin
 from mttsg_core.moments import FloatArray
-from mttsg_core.report.escape import clean, percent
 from mttsg_core.utils.text import count
 
-_WIDTH, _HEIGHT = 360, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 10, 34
 _BINS = 20
-_STEPS = 50
-_SHARES = tuple((share, f"{share:g}") for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1))
-_SERIES = 8  # classes s0 .. s7 of the style sheet
+_THRESHOLDS = np.linspace(0.02, 1, 50)
+_COLOURS = 8  # classes s0 .. s7 of the style sheet
+_SALIENCY_POINTS = 240  # at most
 
 
-def iou_histogram(ious: FloatArray) -> str:
-    """How many queries have which IoU with their first answer; `ious` (queries,) in 0..1."""
-    counts, _ = np.histogram(ious, bins=_BINS, range=(0, 1))
+class Tick(NamedTuple):
+    """A label at a position along its axis."""
+
+    position: float
+    label: str
+
+
+class Bar(NamedTuple):
+    """A bar of a histogram, with its tooltip."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+class Line(NamedTuple):
+    """A line through "x,y x,y ..."; `style` is its classes in the style sheet."""
+
+    name: str
+    style: str
+    points: str
+
+
+class Dot(NamedTuple):
+    """A circle, with its tooltip."""
+
+    x: float
+    y: float
+    radius: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart to draw, with all measures in SVG units.
+
+    Attributes:
+        width, height: of the chart, axes included; left, right, top, bottom: edges of the plot area.
+        label: the description for screen readers.
+        x_label: the title of the x axis.
+        x_ticks, y_ticks: of the axes.
+        bars, lines, dots: the data.
+        legend: the lines that are named below the chart.
+    """
+
+    width: ClassVar[int] = 360
+    height: ClassVar[int] = 220
+    left: ClassVar[int] = 38
+    right: ClassVar[int] = 350
+    top: ClassVar[int] = 10
+    bottom: ClassVar[int] = 186
+
+    label: str
+    x_label: str
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    bars: Sequence[Bar] = ()
+    lines: Sequence[Line] = ()
+    dots: Sequence[Dot] = ()
+    legend: Sequence[Line] = ()
+
+
+def iou_histogram(ious: FloatArray) -> Chart:
+    """Return the histogram of the top predictions' IoU, (queries,) in 0..1."""
+    counts, edges = np.histogram(ious, bins=_BINS, range=(0, 1))
     highest = _nice_ceiling(int(counts.max()))
-    bars = []
-    for number, queries in enumerate(counts.tolist()):
-        left, right = _x(number / _BINS) + 0.75, _x((number + 1) / _BINS) - 0.75
-        top = _y(queries / highest)
-        low, high = number / _BINS, (number + 1) / _BINS
-        bars.append(
-            f'<rect class="bar" x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" '
-            f'height="{_y(0) - top:.2f}"><title>IoU {low:.2f} to {high:.2f}: '
-            f"{count(queries, 'query', 'queries')}</title></rect>"
+    gap = 0.75  # on either side of a bar
+    bars = [
+        Bar(
+            x=_x(low) + gap,
+            y=_y(queries / highest),
+            width=round(_x(high) - _x(low) - 2 * gap, 2),
+            height=round(Chart.bottom - _y(queries / highest), 2),
+            title=f"IoU {low:.2f} to {high:.2f}: {count(queries, 'query', 'queries')}",
         )
-    ticks = [(share, f"{highest * share:g}") for share in (0.0, 0.5, 1.0)]
-    return _figure("Histogram of the IoU of each first answer", "IoU of the first answer", ticks, "".join(bars))
+        for queries, low, high in zip(counts.tolist(), edges.tolist(), edges[1:].tolist(), strict=False)
+    ]
+    y_ticks = [Tick(_y(share), f"{highest * share:g}") for share in (0.0, 0.5, 1.0)]
+    return Chart("Histogram of the IoU of the top predictions", "IoU of the top prediction", _x_ticks(), y_ticks, bars)
 
 
-def recall_curves(comparison: EvaluationReport) -> str:
-    """Recall over IoU, with its legend: R@n of the main evaluation for every n, R@1 of each baseline."""
-    main = comparison.main
-    truths = [pair.moments for pair in main.pairs]
-    first = min(main.measures.ns)
-    lines = [(f"R@{n} {main.name}", main.predictions, n, "") for n in main.measures.ns]
-    lines += [(f"R@{first} {other.name}", other.predictions, first, " other") for other in comparison.baselines]
-    thresholds = np.linspace(0.02, 1, _STEPS)
-    drawn, legend = [], []
-    for number, (label, predictions, n, kind) in enumerate(lines):
-        ious = best_ious(truths, predictions, n)
-        recalls = [recall_at(ious, n, float(level), strict=main.measures.strict) / 100 for level in thresholds]
-        points = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in zip(thresholds, recalls, strict=True))
-        style = f"line s{number % _SERIES}{kind}"
-        drawn.append(f'<polyline class="{style}" points="{points}"><title>{clean(label)}</title></polyline>')
-        legend.append(_key(style, label))
-    ticks = [(share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    plot = _figure("Recall over the IoU that counts as a hit", "IoU that counts as a hit", ticks, "".join(drawn))
-    return f'{plot}<ul class="legend">{"".join(legend)}</ul>'
+def recall_curves(report: EvaluationReport) -> Chart:
+    """Return recall by IoU threshold: every R@n of the main evaluation, and the first R@n of each baseline."""
+    main = report.main
+    config = main.metric_config
+    true_moments = [pair.moments for pair in main.pairs]
+    first = min(config.ns)
+    curves = [(f"R@{n} {main.name}", main.predictions, n, "") for n in config.ns]
+    curves += [(f"R@{first} {baseline.name}", baseline.predictions, first, " other") for baseline in report.baselines]
+    lines = []
+    for index, (name, predictions, n, suffix) in enumerate(curves):
+        ious = best_ious(true_moments, predictions, n)
+        recalls = [float(hits_at(ious, n, float(iou), strict=config.strict).mean()) for iou in _THRESHOLDS]
+        lines.append(Line(name, _line_style(index) + suffix, _points(_THRESHOLDS.tolist(), recalls)))
+    return Chart("Recall by IoU threshold", "IoU threshold", _x_ticks(), _percent_ticks(), lines=lines, legend=lines)
 
 
-def breakdown_plot(groups: Sequence[GroupFigures], figure: str) -> str:
-    """One row a group: its figure as a dot, its interval as a line, on a scale of 0 to 100 percent."""
-    rows = []
-    for group in groups:
-        value, (low, high) = group.metrics[figure], group.intervals[figure]
-        rows.append(
-            f'<tr><th scope="row">{_unbroken(group.name)}</th><td class="n">{group.queries}</td>'
-            f'<td class="track"><div class="rail"><span class="whisker" style="left:{low:.2f}%;'
-            f'width:{high - low:.2f}%"></span><span class="dot" style="left:{value:.2f}%"></span></div></td>'
-            f'<td class="n">{percent(value)} <span class="pm">{percent(low)}–{percent(high)}</span></td></tr>'
+def reliability_plot(bins: Sequence[Bin]) -> Chart:
+    """Return the share of correct predictions by score, with the diagonal where the two agree.
+
+    The size of a dot shows the number of predictions.
+    """
+    largest = max((part.answers for part in bins), default=1)
+    dots = [
+        Dot(
+            x=_x(part.score),
+            y=_y(part.right),
+            radius=round(2 + 7 * sqrt(part.answers / largest), 1),
+            title=f"{count(part.answers, 'prediction')} with score {part.score:.2f}: {part.right:.0%} correct",
         )
-    head = (
-        f'<thead><tr><th scope="col">{clean(groups[0].kind)}</th><th scope="col" class="n">queries</th>'
-        '<th scope="col" class="scale"><span>0</span><span>50</span><span>100</span></th>'
-        f'<th scope="col" class="n">{clean(figure)}</th></tr></thead>'
-    )
-    return f'<table class="dots">{head}<tbody>{"".join(rows)}</tbody></table>'
+        for part in bins
+    ]
+    diagonal = Line("perfect calibration", _line_style(0) + " other", _points([0, 1], [0, 1]))
+    label = "Share of correct predictions by score"
+    return Chart(label, "score", _x_ticks(), _percent_ticks(), lines=[diagonal], dots=dots)
 
 
-def reliability_plot(bins: Sequence[Bin]) -> str:
-    """The share of right answers over their score, with the diagonal where both are equal; a dot's area is a count."""
-    largest = sqrt(max((one.answers for one in bins), default=1))
-    dots = "".join(
-        f'<circle class="bar" cx="{_x(one.score):.1f}" cy="{_y(one.right):.1f}" '
-        f'r="{2 + 7 * sqrt(one.answers) / largest:.1f}">'
-        f"<title>{count(one.answers, 'answer')} of score {one.score:.2f}: {one.right:.0%} right</title></circle>"
-        for one in bins
-    )
-    diagonal = f'<path class="line s0 other" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>'
-    ticks = [(share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return _figure("Share of right answers over their score", "score", ticks, diagonal + dots)
-
-
-def epoch_curves(label: str, curves: Mapping[str, Sequence[float]], highest: float) -> str:
-    """Values of every epoch, from 0 to `highest`, with a legend; a curve by its name."""
+def epoch_curves(label: str, curves: Mapping[str, Sequence[float]], highest: float) -> Chart:
+    """Return named curves with a value per epoch, on a scale from 0 to `highest`."""
     epochs = max(len(values) for values in curves.values())
-    drawn, legend = [], []
-    for number, (name, values) in enumerate(curves.items()):
-        style = f"line s{number % _SERIES}"
-        places = [(_x(epoch / epochs), _y(min(value / highest, 1))) for epoch, value in enumerate(values, start=1)]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        drawn.append(f'<polyline class="{style}" points="{points}"><title>{clean(name)}</title></polyline>')
-        legend.append(_key(style, name))
-    ticks = [(share, f"{highest * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    across = [(share, f"{epochs * share:g}") for share in (0.0, 0.5, 1.0)]
-    return _figure(label, "epoch", ticks, "".join(drawn), across) + f'<ul class="legend">{"".join(legend)}</ul>'
+    lines = [
+        Line(
+            name,
+            _line_style(index),
+            _points(
+                [epoch / epochs for epoch in range(1, len(values) + 1)], [min(value / highest, 1) for value in values]
+            ),
+        )
+        for index, (name, values) in enumerate(curves.items())
+    ]
+    x_ticks = [Tick(_x(share), f"{epochs * share:g}") for share in (0.0, 0.5, 1.0)]
+    y_ticks = [Tick(_y(share), f"{highest * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return Chart(label, "epoch", x_ticks, y_ticks, lines=lines, legend=lines)
 
 
-def _key(style: str, name: str) -> str:
-    """A line of a legend."""
-    return (
-        f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="{style}" d="M0 4H24"/></svg>'
-        f"{clean(name)}</li>"
+def saliency_path(saliency: Array) -> str:
+    """Return saliency (T,) in 0..1 as the outline of an area 1000 wide and 100 high, a point per run of clips.
+
+    A point shows the highest value of its run, so that no peak of a long video is lost.
+    """
+    clips = len(saliency)
+    edges = np.unique(np.linspace(0, clips, min(clips, _SALIENCY_POINTS) + 1).astype(int))
+    peaks = np.clip(np.maximum.reduceat(saliency, edges[:-1]), 0, 1)
+    points = "".join(
+        f"L{(first + last) / 2 / clips * 1000:.0f} {100 - 100 * peak:.0f}"
+        for first, last, peak in zip(edges, edges[1:], peaks.tolist(), strict=False)
     )
+    return f"M0 100{points}L1000 100Z"
 
 
-def _figure(
-    label: str,
-    below: str,
-    ticks: Sequence[tuple[float, str]],
-    inside: str,
-    across: Sequence[tuple[float, str]] = _SHARES,
-) -> str:
-    """Axes around a plot whose x and y are 0..1, with the tick labels given."""
-    grid = "".join(
-        f'<path class="grid" d="M{_x(0)} {_y(y):.1f}H{_x(1)}"/>'
-        f'<text x="{_LEFT - 5}" y="{_y(y) + 3.5:.1f}" text-anchor="end">{clean(text)}</text>'
-        for y, text in ticks
-    )
-    axis = "".join(
-        f'<text x="{_x(x):.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{clean(text)}</text>'
-        for x, text in across
-    )
-    name = f'<text class="axis" x="{_x(0.5):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{clean(below)}</text>'
-    return (
-        f'<svg class="plot" role="img" aria-label="{clean(label)}" viewBox="0 0 {_WIDTH} {_HEIGHT}">'
-        f"{grid}{axis}{name}{inside}</svg>"
-    )
-
-
-def _unbroken(name: str) -> str:
-    """A group's name; a number keeps its unit."""
-    head, _, unit = name.rpartition(" ")
-    return f"{clean(head)}&nbsp;{clean(unit)}" if head[-1:].isdigit() else clean(name)
+def bar_style(span: Sequence[float], duration: float, start: float = 0.0) -> str:
+    """Return the CSS that puts a span (start, end, ...) on a bar covering `duration` from `start`, cut to the bar."""
+    scale = 100 / duration if duration > 0 else 0.0
+    left, right = (min(max((time - start) * scale, 0.0), 100.0) for time in span[:2])
+    return f"left:{left:.3f}%;width:{max(right - left, 0.0):.3f}%"
 
 
 def _x(share: float) -> float:
-    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+    return round(Chart.left + share * (Chart.right - Chart.left), 2)
 
 
 def _y(share: float) -> float:
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+    return round(Chart.bottom - share * (Chart.bottom - Chart.top), 2)
+
+
+def _points(xs: Sequence[float], ys: Sequence[float]) -> str:
+    return " ".join(f"{_x(x)},{_y(y)}" for x, y in zip(xs, ys, strict=True))
+
+
+def _line_style(index: int) -> str:
+    return f"line s{index % _COLOURS}"
+
+
+def _x_ticks() -> list[Tick]:
+    return [Tick(_x(share), f"{share:g}") for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)]
+
+
+def _percent_ticks() -> list[Tick]:
+    return [Tick(_y(share), f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
 def _nice_ceiling(largest: int) -> int:
-    """The smallest 2, 4, 6, 8, 10, 12, 16, 20, 40, 60, ... that is no less: half of it is a whole number."""
+    """Return the first of 2, 4, 6, 8, 10, 12, 16, 20, 40, 60, ... that is not below `largest`; its half is whole."""
     scale = 1
     while True:
         for step in (2, 4, 6, 8, 10, 12, 16):

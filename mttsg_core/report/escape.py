@@ -1,34 +1,35 @@
-"""Text and numbers as they stand in a page."""
+"""Text and numbers as a page shows them."""
 
 from __future__ import annotations
 
-import html
+import re
+
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def clean(text: str) -> str:
-    """Text that stays text wherever it stands: escaped, with control characters and half surrogates made visible.
+def visible_text(text: str) -> str:
+    r"""Return the text with control characters and lone surrogates spelled out (`\x1b`, `\ud800`), in one line.
 
-    Direction marks and the like are kept, as writing needs them; who puts a sentence into a page isolates it (`<bdi>`).
+    Direction marks and joiners are kept, as writing needs them; templates isolate sentences and names with `<bdi>`.
+    HTML is not escaped here: the template environment does that.
     """
-    return html.escape("".join(_visible(character) for character in text), quote=True)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return " "
-    if code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in (0xFFFE, 0xFFFF):
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    return character
+    return _INVISIBLE.sub(lambda match: _spelled_out(match[0]), text)
 
 
 def percent(value: float) -> str:
-    """A figure with one decimal, without its sign."""
+    """Return a percentage with one decimal and without its sign."""
     return f"{value:.1f}"
 
 
 def clock(seconds: float) -> str:
-    """1:02:03.4, or 2:03.4 below an hour."""
+    """Return a time such as 1:02:03.4, or 2:03.4 below an hour."""
     minutes, tenths = divmod(round(seconds * 10), 600)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{tenths / 10:04.1f}"
+
+
+def _spelled_out(character: str) -> str:
+    if character in "\n\t":
+        return " "
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,52 +1,82 @@
-"""What every page has around its parts: one file, light and dark, which loads and runs only what its maker says."""
+"""The layout of every page: one HTML file that loads nothing and runs only the script its policy names."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from mttsg_core import __version__
-from mttsg_core.report.escape import clean
-from mttsg_core.report.style import STYLE
+from mttsg_core.report.charts import bar_style
+from mttsg_core.report.escape import clock, percent, visible_text
+from mttsg_core.utils.text import count
 
-KICKER = "Temporal sentence grounding"
+_PACKAGE = "mttsg_core.report"
 
 
-def frame(
-    title: str, intro: str, main: str, footnote: str, *, style: str = "", script: str = "", media: str = ""
+@cache
+def environment() -> Environment:
+    """Return the only template environment: everything inserted is escaped and its control characters made visible."""
+    result = Environment(
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_make_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    result.filters.update(percent=percent, clock=clock, bar_style=bar_style)
+    result.globals.update(count=count)
+    return result
+
+
+@cache
+def asset(name: str) -> Markup:
+    """Return a file of `assets/` to inline as it is: the only text that reaches a page unescaped."""
+    text = (files(_PACKAGE) / "assets" / name).read_text(encoding="utf-8")
+    return Markup(text)  # our own file, never data
+
+
+def render_page(
+    template: str, *, stylesheets: Sequence[str] = (), script: str | None = None, media: str = "", **context: Any
 ) -> str:
-    """A whole page. Its policy forbids whatever is not named here, whatever a sentence in it says.
+    """Render a template that extends `base.html.j2`.
 
     Args:
-        title: as text.
-        intro: below the title, as HTML.
-        main: likewise.
-        footnote: at the end, as text.
-        style: rules beside those of every page.
-        script: the only one that may run.
-        media: where sound and pictures may come from, in the words of `media-src`.
+        template: the file in `templates/`.
+        stylesheets: assets to inline after the common style sheet.
+        script: the asset to inline as the only script that may run; None allows none.
+        media: where video may come from, as a source list of the policy's `media-src`.
+        context: the variables of the template.
     """
+    source = asset(script) if script else Markup()
+    page = {
+        "policy": _content_security_policy(source, media),
+        "style": Markup().join(asset(name) for name in ("report.css", *stylesheets)),
+        "script": source,
+        "version": __version__,
+    }
+    return environment().get_template(template).render(page=page, **context)
+
+
+def _content_security_policy(script: str, media: str) -> str:
+    """Return a policy that forbids everything the page itself does not need, whatever text it shows."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     if media:
         policy += f"; media-src {media}"
     if script:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
         policy += f"; script-src 'sha256-{digest}'"
-    return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{clean(policy)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{clean(title)}</title><style>{STYLE}{style}</style></head><body>"
-        f'<header><p class="kicker">{KICKER}</p><h1>{clean(title)}</h1>{intro}</header>'
-        f"<main>{main}</main>"
-        f"<footer>Made by mttsg {clean(__version__)}. {clean(footnote)}</footer>"
-        + (f"<script>{script}</script>" if script else "")
-        + "</body></html>\n"
-    )
+    return policy
 
 
-def section(title: str, content: str) -> str:
-    """A part of a page under a heading; the title as text, the content as HTML."""
-    return f"<section><h2>{clean(title)}</h2>{content}</section>"
+def _make_visible(value: object) -> object:
+    """Make the control characters of a string to insert visible; markup consists of parts that already are."""
+    return visible_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,4 +1,4 @@
-"""The page of answered moments: players, sentences, how sure the model is over time, and moments to click on."""
+"""The page of grounded moments: players, queries with their saliency over time, and a button for each moment."""
 
 from __future__ import annotations
 
@@ -6,140 +6,109 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
-
-import numpy as np
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.inference.ranking import RankedMoment
-from mttsg_core.moments import Timeline
-from mttsg_core.report.escape import clean, clock
-from mttsg_core.report.layout import frame, section
-from mttsg_core.report.player import PLAYER_SCRIPT, PLAYER_STYLE
-from mttsg_core.utils.text import count
+from mttsg_core.moments import Moment, Timeline
+from mttsg_core.report.charts import saliency_path
+from mttsg_core.report.layout import render_page
 from mttsg_core.video.discovery import VideoFile
 
-_POINTS = 240  # of a curve, at most
-_BEST = 20  # answers to a sentence that are listed over all videos
+_BEST = 20  # moments of a query that are listed over all videos
 
 
 @dataclass(frozen=True)
 class GroundedVideo:
-    """A video and, for each sentence asked of it, its curve: (T,) in 0..1, a value a clip of the time line."""
+    """A video and the saliency of its clips, (T,) in 0..1, for each query grounded in it."""
 
     video: VideoFile
     timeline: Timeline
     saliency: Mapping[str, Array]
 
 
-def render_moments_page(videos: Sequence[GroundedVideo], answers: Sequence[RankedMoment], place: Path) -> str:
-    """The whole page. It plays the videos where they lie.
+class _Query(NamedTuple):
+    """A query in one video."""
+
+    text: str
+    saliency: str  # an SVG path
+    moments: Sequence[Moment]
+
+
+class _Player(NamedTuple):
+    """A video on the page; its buttons refer to it by `id`."""
+
+    id: str
+    name: str
+    address: str
+    timeline: Timeline
+    queries: Sequence[_Query]
+
+
+def render_moments_page(videos: Sequence[GroundedVideo], moments: Sequence[RankedMoment], page: Path) -> str:
+    """Return the page as HTML. It plays the videos from their own files.
 
     Args:
-        videos: all that were asked; of several, only answered sentences are shown, and videos without are counted.
-        answers: the moments, of each sentence the best first.
-        place: where the page will be, for links to the videos that still work when both are moved.
+        videos: all videos that were grounded. One video is shown with all its queries; of several, those with a moment
+            are shown with the queries that have one there, and the others are counted.
+        moments: the moments found, best first within each query and video.
+        page: where the page will be written; links to the videos stay valid when both are moved together.
     """
-    found: dict[tuple[VideoFile, str], list[RankedMoment]] = {}
-    for answer in answers:
-        found.setdefault((answer.video, answer.query), []).append(answer)
-    queries = list(dict.fromkeys(query for asked in videos for query in asked.saliency))
-    answered = {video for video, _ in found}
-    shown = [asked for asked in videos if asked.video in answered or len(videos) == 1]
-    ids = {asked.video: f"v{number}" for number, asked in enumerate(shown)}
-    title = f"{count(len(answers), 'moment')} of {count(len(queries), 'sentence')} in {count(len(shown), 'video')}"
-    parts = [_video(asked, ids[asked.video], found, place, whole=len(videos) == 1) for asked in shown]
-    if len(videos) > 1:
-        parts.insert(0, section("The best of all", "".join(_best(query, answers, ids) for query in queries)))
-    left_out = len(videos) - len(shown)
-    intro = f"<p>{count(left_out, 'video')} without an answer left out.</p>" if left_out else ""
-    footnote = "It plays the videos from where they lie, and loads nothing else."
-    # 'self' is the page's own server; a page opened as a file has none.
-    return frame(title, intro, "".join(parts), footnote, style=PLAYER_STYLE, script=PLAYER_SCRIPT, media="'self' file:")
+    found: dict[tuple[VideoFile, str], list[Moment]] = {}
+    for ranked in moments:
+        found.setdefault((ranked.video, ranked.query), []).append(ranked.moment)
+    with_moments = {video for video, _ in found}
+    single = len(videos) == 1
+    shown = [grounded for grounded in videos if single or grounded.video in with_moments]
+    players = {
+        grounded.video: _player(grounded, f"v{index}", found, page, all_queries=single)
+        for index, grounded in enumerate(shown)
+    }
+    queries = list(dict.fromkeys(query for grounded in videos for query in grounded.saliency))
+    return render_page(
+        "moments.html.j2",
+        stylesheets=("player.css",),
+        script="player.js",
+        media="'self' file:",  # 'self' is the server the page came from; a page opened as a file has none
+        moments=len(moments),
+        queries=len(queries),
+        players=list(players.values()),
+        left_out=len(videos) - len(shown),
+        best=[] if single else [(query, _best(query, moments, players)) for query in queries],
+    )
 
 
-def link(path: Path, place: Path) -> str:
-    """The address of a file in a page that lies at `place`: relative, or absolute where no way leads there."""
+def relative_link(path: Path, page: Path) -> str:
+    """Return the address of a file in a page at `page`: relative, or absolute where no relative path leads there."""
     try:
-        way = os.path.relpath(path, place.absolute().parent)
+        relative = os.path.relpath(path, page.absolute().parent)
     except ValueError:  # another drive
         return path.absolute().as_uri()
-    return quote(os.fsencode(way.replace(os.sep, "/")))
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
-def _video(
-    asked: GroundedVideo,
-    name: str,
-    found: Mapping[tuple[VideoFile, str], Sequence[RankedMoment]],
-    place: Path,
+def _player(
+    grounded: GroundedVideo,
+    identifier: str,
+    found: Mapping[tuple[VideoFile, str], Sequence[Moment]],
+    page: Path,
     *,
-    whole: bool,
-) -> str:
-    """A player and below it the sentences: all of them, or those that have an answer here."""
-    address = clean(link(asked.video.path, place))
-    sentences = "".join(
-        _sentence(query, curve, asked.timeline, found.get((asked.video, query), ()), name)
-        for query, curve in asked.saliency.items()
-        if whole or (asked.video, query) in found
-    )
-    shown = clean(asked.video.name.as_posix())
-    return (
-        f'<article id="{name}"><h2><bdi>{shown}</bdi></h2>'
-        f'<video src="{address}" controls playsinline preload="none" aria-label="{shown}"></video>'
-        '<p class="note broken" role="status" hidden>This browser cannot play this file here. '
-        f'<a href="{address}">Open it by itself</a></p>{sentences}</article>'
-    )
+    all_queries: bool,
+) -> _Player:
+    video = grounded.video
+    queries = [
+        _Query(query, saliency_path(saliency), found.get((video, query), ()))
+        for query, saliency in grounded.saliency.items()
+        if all_queries or (video, query) in found
+    ]
+    return _Player(identifier, video.name.as_posix(), relative_link(video.path, page), grounded.timeline, queries)
 
 
-def _sentence(query: str, curve: Array, timeline: Timeline, answers: Sequence[RankedMoment], video: str) -> str:
-    """A sentence, its curve with the moments marked, and a button for each."""
-    scale = 100 / timeline.duration
-    extent = f'data-start="{timeline.start:.3f}" data-length="{timeline.duration:.3f}"'
-    marks = "".join(
-        f'<span class="mark" style="left:{(answer.moment.start - timeline.start) * scale:.3f}%;'
-        f'width:{answer.moment.duration * scale:.3f}%"></span>'
-        for answer in answers
-    )
-    buttons = "".join(f"<li>{_button(answer, video)}</li>" for answer in answers)
-    return (
-        f'<div class="sentence"><h3><bdi dir="auto">{clean(query)}</bdi></h3>'
-        f'<div class="track" {extent} aria-hidden="true">'
-        f'{_curve(curve)}{marks}<span class="now"></span></div>'
-        + (f'<ol class="moments">{buttons}</ol>' if buttons else '<p class="note">Not in this video.</p>')
-        + "</div>"
-    )
-
-
-def _best(query: str, answers: Sequence[RankedMoment], ids: Mapping[VideoFile, str]) -> str:
-    """A sentence's best answers over all videos."""
-    best = sorted((answer for answer in answers if answer.query == query), key=lambda answer: -answer.moment.score)
-    buttons = "".join(
-        f"<li>{_button(answer, ids[answer.video], f'<bdi>{clean(answer.video.name.as_posix())}</bdi> ')}</li>"
-        for answer in best[:_BEST]
-    )
-    return f'<div class="sentence"><h3><bdi dir="auto">{clean(query)}</bdi></h3>' + (
-        f'<ol class="moments">{buttons}</ol></div>' if buttons else '<p class="note">Not in any video.</p></div>'
-    )
-
-
-def _button(answer: RankedMoment, video: str, before: str = "") -> str:
-    moment = answer.moment
-    return (
-        f'<button type="button" aria-pressed="false" data-video="{video}" data-start="{moment.start:.3f}" '
-        f'data-end="{moment.end:.3f}">{before}{clock(moment.start)} – {clock(moment.end)}'
-        f'<span class="pm">score {moment.score:.2f}</span></button>'
-    )
-
-
-def _curve(values: Array) -> str:
-    """Values (T,) in 0..1 as an area; of a long video the highest of each stretch."""
-    edges = np.unique(np.linspace(0, len(values), min(len(values), _POINTS) + 1).astype(int))
-    highs = np.maximum.reduceat(values, edges[:-1])
-    points = "".join(
-        f"L{(first + last) / 2 / len(values) * 1000:.0f} {100 - 100 * min(max(float(high), 0.0), 1.0):.0f}"
-        for first, last, high in zip(edges, edges[1:], highs, strict=False)
-    )
-    return (
-        '<svg class="curve" viewBox="0 0 1000 100" preserveAspectRatio="none">'
-        f'<path d="M0 100{points}L1000 100Z"/></svg>'
-    )
+def _best(
+    query: str, moments: Sequence[RankedMoment], players: Mapping[VideoFile, _Player]
+) -> list[tuple[_Player, Moment]]:
+    """Return a query's best moments over all videos, each with the player that shows it."""
+    of_query = [ranked for ranked in moments if ranked.query == query]
+    of_query.sort(key=lambda ranked: -ranked.moment.score)
+    return [(players[ranked.video], ranked.moment) for ranked in of_query[:_BEST]]

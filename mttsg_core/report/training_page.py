@@ -1,4 +1,4 @@
-"""The page of a training: how the losses fell, how validation rose, and how far the scores can be trusted."""
+"""The page of a training run: losses and validation by epoch, and how reliable the scores are."""
 
 from __future__ import annotations
 
@@ -10,70 +10,53 @@ from typing import Any
 
 from mttsg_core.checkpoints.checkpoint import REPORT, read_json
 from mttsg_core.modeling.calibration import Bin
-from mttsg_core.report.charts import epoch_curves, reliability_plot
-from mttsg_core.report.escape import clean, percent
-from mttsg_core.report.layout import frame, section
+from mttsg_core.report.charts import Chart, epoch_curves, reliability_plot
+from mttsg_core.report.layout import render_page
 from mttsg_core.training.trainer import LOG
-from mttsg_core.utils.text import count
 
 _HEADLINES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
-_BESIDE_LOSSES = ("total", "phi", "dropped", "gate")
+_TOTAL = "total"
+_SHARES = ("phi", "dropped", "gate")  # logged with the losses, but values in 0..1 rather than loss terms
 
 
 def render_training_page(folder: Path) -> str:
-    """The report of a finished model folder.
+    """Return the page of a finished model folder as HTML.
 
     Raises:
-        ModelError: if its report or its log cannot be read.
+        ModelError: if its report cannot be read.
+        OSError: if its log cannot be read.
     """
     report = read_json(folder / REPORT)
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     epochs: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    intro = (
-        f"<p>{count(report['pairs'], 'sentence')} of {count(report['videos'], 'video')}, "
-        f"{count(report['epochs'], 'epoch')}, "
-        f"{report['parameters'] / 1e6:.2f} M parameters, {report['seconds']:.0f} s. "
-        f"Kept: epoch <strong>{report['best_epoch']}</strong>.</p>"
+    reliability = report.get("confidence") or {}
+    return render_page(
+        "training.html.j2",
+        name=folder.name,
+        report=report,
+        curves=_curve_charts(epochs),
+        reliability={
+            name: (measured["error"], reliability_plot([Bin(**part) for part in measured["bins"]]))
+            for name, measured in reliability.items()
+        },
+        auc=reliability["calibrated"]["auc"] if reliability else None,
     )
-    parts = [section("Training", _course(epochs))]
-    if report.get("confidence"):
-        parts.append(section("How far scores can be trusted", _confidence(report["confidence"])))
-    title = f"Training of {folder.name}"
-    return frame(title, intro, "".join(parts), "This page loads nothing and runs no script.")
 
 
-def _course(epochs: Sequence[Mapping[str, Any]]) -> str:
-    """Validation, loss terms, and the work of phi, over the epochs."""
-    plots = []
+def _curve_charts(epochs: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return validation, loss terms, and the other logged values by epoch."""
+    logged = epochs[0]["losses"]
+    charts = []
     if epochs[0]["metrics"]:
-        plots.append(("Validation, percent", _curves(epochs, "metrics", _HEADLINES), 100.0))
-    terms = [name for name in epochs[0]["losses"] if name not in _BESIDE_LOSSES]
-    losses = _curves(epochs, "losses", terms)
-    plots.append(("Loss terms, without their weights", losses, math.ceil(max(map(max, losses.values())))))
-    shares = [name for name in _BESIDE_LOSSES[1:] if name in epochs[0]["losses"]]
+        charts.append(epoch_curves("Validation (%)", _curves(epochs, "metrics", _HEADLINES), 100.0))
+    losses = _curves(epochs, "losses", [name for name in logged if name not in (_TOTAL, *_SHARES)])
+    highest = math.ceil(max(map(max, losses.values())))
+    charts.append(epoch_curves("Loss terms (unweighted)", losses, max(highest, 1)))
+    shares = _curves(epochs, "losses", [name for name in _SHARES if name in logged])
     if shares:
-        plots.append(("phi, share of negatives dropped, gate of mining", _curves(epochs, "losses", shares), 1.0))
-    figures = "".join(
-        f"<figure><figcaption>{clean(label)}</figcaption>{epoch_curves(label, curves, max(highest, 1))}</figure>"
-        for label, curves, highest in plots
-    )
-    return f'<div class="pair">{figures}</div>'
+        charts.append(epoch_curves("phi, share of negatives dropped, memory gate", shares, 1.0))
+    return charts
 
 
-def _curves(epochs: Sequence[Mapping[str, Any]], part: str, names: Sequence[str]) -> dict[str, list[float]]:
-    return {name: [epoch[part][name] for epoch in epochs] for name in names}
-
-
-def _confidence(found: Mapping[str, Any]) -> str:
-    """Reliability before and after the calibration."""
-    figures = "".join(
-        f"<figure><figcaption>{label}: calibration error {percent(found[name]['error'])}</figcaption>"
-        f"{reliability_plot([Bin(**one) for one in found[name]['bins']])}</figure>"
-        for name, label in (("raw", "Before calibration"), ("calibrated", "After"))
-    )
-    return (
-        f'<div class="pair">{figures}</div><p class="note">Every sentence of the validation split is asked of its own '
-        "video, and of another one, where no answer is right. A dot is a tenth of the scale of scores, its size the "
-        "number of answers. The first answer to a sentence in its own video scores more than one in another video in "
-        f"{percent(found['calibrated']['auc'])} % of all pairs (AUC).</p>"
-    )
+def _curves(epochs: Sequence[Mapping[str, Any]], record: str, names: Sequence[str]) -> dict[str, list[float]]:
+    return {name: [epoch[record][name] for epoch in epochs] for name in names}

@@ -1,4 +1,4 @@
-"""The page of a training run: it shows every term, and how far scores can be trusted."""
+"""The page of a training run: it shows every loss term and the reliability of the scores."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def _folder(folder: Path, *, validation: bool = True) -> Path:
 def test_the_page_has_a_curve_for_every_term_and_a_dot_for_every_bin(tmp_path: Path) -> None:
     text = render_training_page(_folder(tmp_path / "<model>"))
     assert "Training of &lt;model&gt;" in text
-    assert "97.2 % of all pairs" in text
+    assert "97.2% of all pairs" in text
     plots = [ElementTree.fromstring(part.split("</svg>")[0] + "</svg>") for part in _parts(text, '<svg class="plot"')]
     titles = [title.text for plot in plots for title in plot.iter("title")]
     assert {"span", "presence", "phi", "R@1,IoU=0.5", "mIoU"} <= set(titles)
-    assert titles.count("4 answers of score 0.90: 100% right") == 2
+    assert titles.count("4 predictions with score 0.90: 100% correct") == 2
     [curve] = [line for plot in plots for line in plot.iter("polyline") if line.findtext("title") == "R@1,IoU=0.5"]
     assert len(curve.attrib["points"].split()) == 3
 
 
-def test_without_validation_there_is_no_confidence(tmp_path: Path) -> None:
+def test_without_validation_there_is_no_reliability(tmp_path: Path) -> None:
     text = render_training_page(_folder(tmp_path / "model", validation=False))
-    assert "trusted" not in text
+    assert "Reliability" not in text
     assert "presence" in text
 
 
-def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_report_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         render_training_page(tmp_path)
 
 
-def _parts(text: str, mark: str) -> list[str]:
-    return [mark + part for part in text.split(mark)[1:]]
+def _parts(text: str, start: str) -> list[str]:
+    return [start + part for part in text.split(start)[1:]]
