@@ -1,6 +1,6 @@
-"""Answered moments as video files of their own: how they are called, and the cutting, each in a worker process.
+"""Excerpts: predicted moments cut out as video files, with names that are safe on every system.
 
-A decoder that crashes or hangs on a file takes down its worker, and costs its clip only.
+Each excerpt is cut in a worker process, so that a decoder that crashes or hangs on a file costs only that excerpt.
 """
 
 from __future__ import annotations
@@ -25,15 +25,22 @@ from mttsg_core.video.discovery import VideoFile
 from mttsg_core.video.trim import trim
 
 FIELDS = ("video", "rank", "start", "end", "query", "score")
-NAME = "{video}_{rank}_{start}-{end}"
-_LONGEST_PART, _LONGEST_QUERY = 200, 80  # bytes of a file's name (most systems take 255), and of a sentence in it
-_TOO_WIDE = re.compile(r"\d{3}")  # in the format of a field: it would ask for memory before it is shortened
-_BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds that cutting may take, and more for each second of the clip
+DEFAULT_TEMPLATE = "{video}_{rank}_{start}-{end}"
+_MAX_NAME_BYTES = 200  # most systems allow 255
+_MAX_QUERY_BYTES = 80  # of a sentence in a name
+_TOO_WIDE = re.compile(r"\d{3}")  # in a format: padding to that width takes memory before the name is shortened
+_BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds that cutting may take: in any case, and per second of excerpt
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The seconds of `moment` of `video` are to be at `target`."""
+    """A moment of a video to be cut out.
+
+    Attributes:
+        video: the source file.
+        moment: the seconds to cut out.
+        target: the file to write.
+    """
 
     video: Path
     moment: Moment
@@ -42,17 +49,17 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class ExcerptWritten:
-    """A clip lies at its target; `kept` if it did before."""
+    """An excerpt whose target exists; `existed` if it did before, and was left as it was."""
 
-    clip: Excerpt
-    kept: bool = False
+    excerpt: Excerpt
+    existed: bool = False
 
 
 @dataclass(frozen=True)
 class ExcerptFailed:
-    """A clip could not be made."""
+    """An excerpt that could not be written."""
 
-    clip: Excerpt
+    excerpt: Excerpt
     reason: str
 
 
@@ -60,19 +67,19 @@ ExcerptEvent = ExcerptWritten | ExcerptFailed
 
 
 class ExcerptNames:
-    """Names of clips by a template such as `{video}_{rank}_{start}-{end}`; safe on every system.
+    """File names from a template such as `{video}_{rank}_{start}-{end}`, safe on every system.
 
-    A field may be followed by a format, as in `{rank:02}`. Times and scores have three decimals by themselves. A slash
-    in the template makes folders; one in a sentence does not.
+    A field may have a format, as in `{rank:02}`; without one, times and scores have three decimals. A slash in the
+    template makes folders; a slash in a sentence does not.
 
     Args:
-        template: of the path below the folder, without its suffix.
+        template: of the path below the output folder, without suffix.
 
     Raises:
-        ConfigError: if the template has an unknown field, or is no template.
+        ConfigError: if the template has an unknown field or is not a valid template.
     """
 
-    def __init__(self, template: str = NAME) -> None:
+    def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
         try:
             self._parts = [
                 (text, name if conversion is None else f"{name}!{conversion}", form or "")
@@ -80,134 +87,134 @@ class ExcerptNames:
             ]
             for _, name, _ in self._parts:
                 if name is not None and name not in FIELDS:
-                    right = ", ".join(f"{{{field}}}" for field in FIELDS)
-                    raise ConfigError(f"a clip's name has no field {{{name}}}; there are {right}")
+                    valid = ", ".join(f"{{{field}}}" for field in FIELDS)
+                    raise ConfigError(f"unknown field {{{name}}} in the file name {template!r}; valid fields: {valid}")
             if any(_TOO_WIDE.search(form) for _, _, form in self._parts):
                 raise ValueError("a field is too wide")
             self.name(RankedMoment(VideoFile(Path("v"), Path("v")), "q", 1, Moment(0, 1)), "v")
         except ValueError as error:
-            raise ConfigError(f"{template!r} is no name for clips: {error}") from error
+            raise ConfigError(f"{template!r} is not a valid file name template: {error}") from error
 
-    def name(self, answer: RankedMoment, video: str) -> Path:
-        """The path of an answer's clip below the folder, without suffix. `video` stands for the video."""
-        moment = answer.moment
-        texts = {"video": video, "query": _shortened(answer.query, _LONGEST_QUERY)}
-        numbers = {"rank": answer.rank, "start": moment.start, "end": moment.end, "score": moment.score}
-        found = ""
-        for text, name, form in self._parts:
-            found += text
-            if name in texts:
-                found += _safe(format(texts[name], form))
-            elif name is not None:
-                found += format(numbers[name], form or ("" if name == "rank" else ".3f"))
-        parts = [_part(part) for part in found.split("/") if part]
+    def name(self, ranked: RankedMoment, video: str) -> Path:
+        """Return the path of a moment's excerpt below the output folder, without suffix; `video` fills `{video}`."""
+        moment = ranked.moment
+        texts = {"video": video, "query": _truncate(ranked.query, _MAX_QUERY_BYTES)}
+        numbers = {"rank": ranked.rank, "start": moment.start, "end": moment.end, "score": moment.score}
+        path = ""
+        for text, field, form in self._parts:
+            path += text
+            if field in texts:
+                path += _safe(format(texts[field], form))
+            elif field is not None:
+                path += format(numbers[field], form or ("" if field == "rank" else ".3f"))
+        parts = [_safe_part(part) for part in path.split("/") if part]
         return Path(*parts or ["_"])
 
 
 def plan_excerpts(
-    answers: Iterable[RankedMoment], videos: Sequence[VideoFile], folder: Path, names: ExcerptNames
+    moments: Iterable[RankedMoment], videos: Sequence[VideoFile], folder: Path, names: ExcerptNames
 ) -> list[Excerpt]:
-    """The clips of these answers. Each name is given once: others that would have it get a number.
+    """Return the excerpts of these moments, each with a name of its own: equal names are numbered.
 
     Args:
-        answers: an answer to two sentences, in one place to the millisecond, is one clip if its name is.
-        videos: all that were asked. Those of equal stem are told apart by their path.
-        folder: of the clips.
-        names: see there.
+        moments: those of several sentences with the same name and, to the millisecond, the same times share an excerpt.
+        videos: all videos of the search; where file names are equal but for the suffix, `{video}` is the whole path.
+        folder: the output folder.
+        names: names the excerpts.
     """
     stems = Counter(video.name.stem.casefold() for video in videos)
-    taken: set[str] = set()  # names in small letters, as on systems that do not tell
-    numbers: Counter[str] = Counter()  # given to names so far
-    known: set[tuple[str, Path, float, float]] = set()
-    clips = []
-    for answer in answers:
-        name, moment = answer.video.name, answer.moment
-        shown = name.stem if stems[name.stem.casefold()] == 1 else "_".join(name.parts)
-        base = target = names.name(answer, shown)
-        plain = str(base).casefold()
-        clip = plain, answer.video.path, round(moment.start, 3), round(moment.end, 3)
-        if clip in known:
+    taken: set[str] = set()  # case-folded, because some file systems ignore letter case
+    numbers: Counter[str] = Counter()  # the last number given to each name
+    planned: set[tuple[str, Path, float, float]] = set()
+    excerpts = []
+    for ranked in moments:
+        video, moment = ranked.video, ranked.moment
+        label = video.name.stem if stems[video.name.stem.casefold()] == 1 else "_".join(video.name.parts)
+        base = target = names.name(ranked, label)
+        folded = str(base).casefold()
+        key = folded, video.path, round(moment.start, 3), round(moment.end, 3)
+        if key in planned:
             continue
-        known.add(clip)
+        planned.add(key)
         while str(target).casefold() in taken:
-            numbers[plain] += 1
-            target = base.with_name(f"{base.name}-{numbers[plain] + 1}")
+            numbers[folded] += 1
+            target = base.with_name(f"{base.name}-{numbers[folded] + 1}")
         taken.add(str(target).casefold())
-        clips.append(Excerpt(answer.video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
-    return clips
+        excerpts.append(Excerpt(video.path, moment, folder / target.with_name(f"{target.name}.mp4")))
+    return excerpts
 
 
-def cut_excerpts(clips: Sequence[Excerpt], *, workers: int = 1, overwrite: bool = False) -> Iterator[ExcerptEvent]:
-    """Cut clips, and say of each how it went, in the order in which they finish.
+def cut_excerpts(excerpts: Sequence[Excerpt], *, workers: int = 1, overwrite: bool = False) -> Iterator[ExcerptEvent]:
+    """Write excerpts and yield an event for each, in the order in which they finish.
 
     Args:
-        clips: those whose target is there already are kept.
-        workers: processes; with fewer clips than that, each has several threads.
-        overwrite: cut also those that are there.
+        excerpts: what to cut.
+        workers: number of processes; with fewer excerpts than that, each process uses several threads.
+        overwrite: replace targets that exist; they are skipped otherwise.
     """
-    todo = []
-    for clip in clips:
-        if overwrite or not clip.target.exists():
-            todo.append(clip)
+    missing = []
+    for excerpt in excerpts:
+        if overwrite or not excerpt.target.exists():
+            missing.append(excerpt)
         else:
-            yield ExcerptWritten(clip, kept=True)
-    if not todo:
+            yield ExcerptWritten(excerpt, existed=True)
+    if not missing:
         return
-    processes = min(workers, len(todo))
+    processes = min(workers, len(missing))
     threads = max(1, workers // processes)
     try:
         with worker_pool(processes) as pool:
             pending = {}
             with interrupts_blocked():
-                for clip in todo:
-                    limit = _BASE_LIMIT + _LIMIT_PER_SECOND * clip.moment.duration
-                    pending[pool.schedule(_cut, args=(clip, threads), timeout=limit)] = (clip, limit)
+                for excerpt in missing:
+                    limit = _BASE_LIMIT + _LIMIT_PER_SECOND * excerpt.moment.duration
+                    pending[pool.schedule(_cut, args=(excerpt, threads), timeout=limit)] = (excerpt, limit)
             for future in as_completed(pending):
-                clip, limit = pending[future]  # type: ignore[index]
+                excerpt, limit = pending[future]  # type: ignore[index]
                 try:
                     yield future.result()
                 except FutureTimeoutError:
-                    yield ExcerptFailed(clip, f"not cut after {limit:.0f} s, given up")
+                    yield ExcerptFailed(excerpt, f"not finished after {limit:.0f} s, given up")
                 except (ProcessExpired, CancelledError):
-                    yield ExcerptFailed(clip, "the decoder crashed on it")
+                    yield ExcerptFailed(excerpt, "the decoder crashed")
     finally:
-        for clip in todo:
-            with suppress(OSError):  # there is none, or nothing could be written at all
-                _unfinished(clip).unlink()  # left by a worker that failed or was stopped
+        for excerpt in missing:
+            with suppress(OSError):  # it does not exist, or nothing could be written at all
+                _unfinished(excerpt).unlink()  # left behind by a worker that failed or was stopped
 
 
-def _cut(clip: Excerpt, threads: int) -> ExcerptEvent:
-    start, end, _ = clip.moment
-    part = _unfinished(clip)
+def _cut(excerpt: Excerpt, threads: int) -> ExcerptEvent:
+    start, end, _ = excerpt.moment
+    part = _unfinished(excerpt)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        trim(clip.video, start, end, part, threads=threads)
-        part.replace(clip.target)
+        trim(excerpt.video, start, end, part, threads=threads)
+        part.replace(excerpt.target)
     except VideoError as error:
-        return ExcerptFailed(clip, error.reason)
+        return ExcerptFailed(excerpt, error.reason)
     except OSError as error:
-        return ExcerptFailed(clip, f"{clip.target} cannot be written: {error.strerror or error}")
+        return ExcerptFailed(excerpt, f"{excerpt.target} cannot be written: {error.strerror or error}")
     except MemoryError:
-        return ExcerptFailed(clip, "not enough memory for it")
-    return ExcerptWritten(clip)
+        return ExcerptFailed(excerpt, "not enough memory")
+    return ExcerptWritten(excerpt)
 
 
-def _unfinished(clip: Excerpt) -> Path:
-    """What a clip is called while it is written."""
-    return clip.target.with_name(f".{clip.target.name}.part")
+def _unfinished(excerpt: Excerpt) -> Path:
+    """Return the file that an excerpt is written to before it is renamed to its target."""
+    return excerpt.target.with_name(f".{excerpt.target.name}.part")
 
 
 def _safe(text: str) -> str:
-    """Text without what names of files may not hold somewhere: separators, wildcards, and what cannot be seen."""
+    """Replace what some system forbids in file names: separators, wildcards and unprintable characters."""
     return "".join("_" if c in '/\\<>:"|?*' or not c.isprintable() else c for c in text)
 
 
-def _part(text: str) -> str:
-    """A folder's or a file's name that is neither hidden, nor an option, nor `..`, nor too long."""
-    text = _shortened(_safe(text).strip(), _LONGEST_PART).rstrip(". ") or "_"
+def _safe_part(text: str) -> str:
+    """Return a file or folder name that is not hidden, not `..`, not too long, and cannot be taken for an option."""
+    text = _truncate(_safe(text).strip(), _MAX_NAME_BYTES).rstrip(". ") or "_"
     return f"_{text[1:]}" if text.startswith(("-", ".")) else text
 
 
-def _shortened(text: str, size: int) -> str:
-    """The beginning of a text, of at most so many bytes."""
+def _truncate(text: str, size: int) -> str:
+    """Return the beginning of a text, at most `size` bytes of UTF-8."""
     return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""The `Grounder`: features and sentences in, moments out. `evaluate` and `ground` both work through it."""
+"""The `Grounder`: a video and sentences in, moments out. `ground` and `evaluate` both work through it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import torch
 
@@ -17,7 +18,7 @@ from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
-from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, same_fingerprint
+from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.inference.predictor import MKTNPredictor, Predictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
@@ -26,34 +27,38 @@ from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
 
-_AT_ONCE = 16  # videos, or windows of long ones, in a batch
-_OF_A_WINDOW = 10  # answers that each window gives, at least: the best of all may be no window's best
-_SENTENCES_HELD = 4096  # whose vectors stay in memory, for the next video that they are asked of
+_BATCH_SIZE = 16  # videos, or windows of long ones
+_MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
+_MAX_CACHED_QUERIES = 4096  # sentences whose vectors stay in memory for the next video
 
 
 class Grounder:
-    """Finds moments in videos of any length.
+    """Finds the moments that sentences describe, in videos of any length.
+
+    >>> grounder = Grounder.load("model")  # doctest: +SKIP
+    >>> grounder.ground("video.mp4", "person opens door", top=1)  # doctest: +SKIP
+    [Moment(start=3.1, end=8.7, score=0.82)]
 
     Args:
-        scorer: what scores the moments of a video, or of a window of a long one.
-        cache: of the features of videos; None takes the user's cache folder.
-        offline: whether a pretrained encoder must be on this computer already.
+        predictor: scores the moments of a video, or of a window of a long one.
+        cache: the feature cache; None uses the user's cache folder.
+        offline: never use the network: a pretrained encoder must already be on this computer.
     """
 
     def __init__(self, predictor: Predictor, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
         self.predictor = predictor
         self.offline = offline
         self.cache = cache or FeatureCache(default_cache())
-        self._held: dict[str, Array] = {}
+        self._encoded_queries: dict[str, Array] = {}
 
     @property
     def fingerprint(self) -> Settings:
-        """Of the features that are expected."""
+        """How the features that the model expects are made."""
         return self.predictor.fingerprint
 
     @property
     def device(self) -> torch.device:
-        """Where the scorer runs."""
+        """The device that the predictor runs on."""
         return self.predictor.device
 
     @classmethod
@@ -66,34 +71,34 @@ class Grounder:
         encoder: str | Path | None = None,
         offline: bool = False,
     ) -> Grounder:
-        """A grounder of a trained model; without any, `zero_shot`.
+        """Load a trained model, or `zero_shot` if there is none.
 
         Args:
-            model: a folder as `mttsg train` wrote it, or `user/name` of the Hugging Face Hub; None takes the newest
+            model: a folder written by `mttsg train`, or `user/name` on the Hugging Face Hub; None takes the newest
                 finished run in the user's data folder, unless an encoder is named.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-            cache: folder of cached features; None takes the user's cache folder.
-            encoder: folder of the model's pretrained encoder, if it lies in one that is not known on this computer yet;
-                without a model, the encoder of `zero_shot`.
-            offline: never use the network: model and encoder must be on this computer already.
+            cache: folder of cached features; None uses the user's cache folder.
+            encoder: folder of the model's pretrained encoder, if it is not in the Hugging Face cache; without a model,
+                the encoder of `zero_shot`.
+            offline: never use the network: model and encoder must already be on this computer.
 
         Raises:
-            ModelError: if there is no such model.
-            ConfigError: if there is no such device or encoder, or it is not the model's.
+            ModelError: if the model does not exist or cannot be read.
+            ConfigError: if the device is not available, or the encoder is not available or not the model's.
         """
         if model is None and (encoder is not None or newest_run() is None):
             return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
         chosen = choose_device(device)
         folder = find_model(model, offline=offline)
-        named = None
+        encoder_id = None
         if encoder is not None:
             from mttsg_core.encoders.hf_files import find_files
 
-            named = find_files(str(encoder), offline=offline).id  # from now on it is known where that lies
+            encoder_id = find_files(str(encoder), offline=offline).id  # registers the folder, so that loading finds it
         loaded = load_model(folder, device=str(chosen), offline=offline)
         own = (str(loaded.fingerprint.get("encoder")), loaded.text_encoder.id)
-        if named is not None and named not in own:
-            raise ConfigError(f"encoder {str(encoder)!r} is {named!r}, but {folder} was trained with {own[0]!r}")
+        if encoder_id is not None and encoder_id not in own:
+            raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own[0]!r}")
         predictor = MKTNPredictor(loaded, chosen)
         return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
@@ -107,17 +112,15 @@ class Grounder:
         cache: str | Path | None = None,
         offline: bool = False,
     ) -> Grounder:
-        """A grounder without any training, which compares frames with sentences; see `zeroshot`.
+        """Return a grounder that needs no training and compares frames with sentences, see `ZeroShotPredictor`.
 
         Args:
             encoder_id: a pretrained model with an image and a text tower, see `encoders.build_encoder`.
-            fps: clips a second.
-            device: as in `load`.
-            cache: as in `load`.
-            offline: as in `load`.
+            fps: clips per second.
+            device, cache, offline: as in `load`.
 
         Raises:
-            ConfigError: if there is no such encoder or device, or the encoder has no text tower.
+            ConfigError: if the encoder or the device is not available, or the encoder has no text tower.
         """
         chosen = choose_device(device)
         settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
@@ -125,118 +128,163 @@ class Grounder:
         predictor = ZeroShotPredictor(encoder, settings.fingerprint(encoder), chosen)
         return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
+    @overload
+    def ground(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self, video: str | Path, queries: str, top: int = ..., *, mode: Mode = ...
+    ) -> list[Moment]: ...
+
+    @overload
     def ground(
-        self, video: str | Path, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
-    ) -> list[list[Moment]]:
-        """The moments of a video file that sentences describe.
+        self, video: str | Path, queries: Sequence[str], top: int = ..., *, mode: Mode = ...
+    ) -> list[list[Moment]]: ...
+
+    def ground(
+        self, video: str | Path, queries: str | Sequence[str], top: int = 5, *, mode: Mode = "independent"
+    ) -> list[Moment] | list[list[Moment]]:
+        """Return the moments of a video file that one sentence or several describe.
 
         Args:
             video: a video file; its features are cached.
-            queries: any number of sentences; the answer to one does not depend on the others.
-            top: answers a sentence, at most.
-            mode: `joint` lets the sentences help each other, in no order; then an answer does depend on the others.
+            queries: a sentence or a sequence of sentences.
+            top: maximum number of moments per sentence.
+            mode: `independent` grounds each sentence by itself; `joint` lets the sentences inform each other, as a set,
+                so that the moments of one depend on the others.
 
         Returns:
-            For each sentence its moments, the best first.
+            The moments of the sentence, the best first; for a sequence, one such list per sentence.
 
         Raises:
             VideoError: if the video cannot be read.
-            FeatureError: if the model was trained on features made elsewhere.
-            DataError: for an empty sentence, a single one that is in no list, or if `top` is less than 1.
+            FeatureError: if the model was trained on external features.
+            DataError: if a sentence is empty or `top` is less than 1.
         """
         return self.ground_features(self.features_of(Path(video)), queries, top, mode=mode)
 
     def features_of(self, video: Path) -> VideoFeatures:
-        """Features of a video file as the model expects them, from the cache or made now. Raises as `ground`."""
+        """Return the features of a video file that the model expects, cached or extracted now. Raises as `ground`."""
         return cached_features(video, self.cache, self.extraction_settings())
 
     def extraction_settings(self) -> ExtractionSettings:
-        """How to make the features that the model expects.
+        """Return how the features that the model expects are extracted.
 
         Raises:
-            FeatureError: if they were made elsewhere, or by an encoder that would now give other values.
+            FeatureError: if they are external, or this version of the encoder computes other values.
         """
         if self.fingerprint.get("encoder") == EXTERNAL:
-            raise FeatureError("the model was trained on features made elsewhere: give the video's with --features")
+            raise FeatureError("the model was trained on external features: give those of the video with --features")
         settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
-        same_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
+        check_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
         return settings
 
+    @overload
+    def ground_features(  # type: ignore[overload-overlap]
+        self, features: VideoFeatures, queries: str, top: int = ..., *, mode: Mode = ...
+    ) -> list[Moment]: ...
+
+    @overload
     def ground_features(
-        self, features: VideoFeatures, queries: Sequence[str], top: int = 5, *, mode: Mode = "independent"
-    ) -> list[list[Moment]]:
-        """`ground`, on features at hand.
+        self, features: VideoFeatures, queries: Sequence[str], top: int = ..., *, mode: Mode = ...
+    ) -> list[list[Moment]]: ...
+
+    def ground_features(
+        self, features: VideoFeatures, queries: str | Sequence[str], top: int = 5, *, mode: Mode = "independent"
+    ) -> list[Moment] | list[list[Moment]]:
+        """Return the moments that one sentence or several describe, from the features of a video; see `ground`.
 
         Raises:
-            FeatureError: if they are not of the kind that the model expects, or their duration is not known.
+            FeatureError: if the features were made in another way than the model expects, or have no duration.
+            DataError: as `ground`.
         """
-        [answers] = self.ground_many([(features, queries)], top, mode=mode)
-        return answers
+        sentences = [queries] if isinstance(queries, str) else queries
+        [moments] = self.ground_many([(features, sentences)], top, mode=mode)
+        return moments[0] if isinstance(queries, str) else moments
 
     def ground_many(
         self,
         videos: Iterable[tuple[VideoFeatures, Sequence[str]]],
         top: int = 5,
         *,
-        at_once: int = _AT_ONCE,
+        batch_size: int = _BATCH_SIZE,
         mode: Mode = "independent",
     ) -> Iterator[list[list[Moment]]]:
-        """`ground_features` for many videos, `at_once` videos or windows in a batch; yields the answers of each video.
+        """Yield for each of many videos the moments of each of its sentences, in order; see `ground`.
 
-        A video longer than those that the model knows is asked in overlapping windows, see `windows`.
-        """
-        mode = grounding_mode(mode)
-        if top < 1:
-            raise DataError(f"at least 1 answer a sentence, not {top}")
-        asked: deque[list[VideoItem]] = deque()  # the windows of each video whose answers are not all there
+        A video longer than those of the training is grounded in overlapping windows, see `sliding_window`.
 
-        def windows() -> Iterator[VideoItem]:
-            for features, queries in videos:
-                words = self._words(features, queries)
-                asked.append(
-                    [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
-                )
-                yield from asked[-1]
-
-        wanted = max(top, _OF_A_WINDOW)
-        batches = _batches(windows(), at_once)
-        answers = (answer for batch in batches for answer in self.predictor.ground(batch, wanted, mode))
-        for first in answers:
-            items = asked.popleft()
-            timelines = [item.features.timeline for item in items]
-            by_query = zip(first, *islice(answers, len(items) - 1), strict=True)
-            yield [merge_moments(timelines, moments, top) for moments in by_query]
-
-    def saliency(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
-        """How sure it is of every clip: for each sentence (T,), the chance, 0..1, that the clip lies in its moment.
-
-        What overlapping windows of a long video say of a clip is averaged. Clip t of a video covers, in seconds,
-        `features.timeline.to_seconds([t, t + 1])`.
+        Args:
+            videos: the features of each video, and its sentences; read as they are needed.
+            top: maximum number of moments per sentence.
+            batch_size: videos, or windows of long ones, per batch. It does not change the moments.
+            mode: as in `ground`.
 
         Raises:
             FeatureError, DataError: as `ground_features`.
         """
-        words = self._words(features, queries)
-        windows = window_slices(features.timeline, self.predictor.max_window_seconds)
-        items = (VideoItem(features.part(window), words) for window in windows)
-        saliency = [curve for batch in _batches(items, _AT_ONCE) for curve in self.predictor.saliency(batch)]
-        return [merge_saliency(windows, of_query) for of_query in zip(*saliency, strict=True)]
+        mode = grounding_mode(mode)
+        if top < 1:
+            raise DataError(f"top must be at least 1, not {top}")
+        pending: deque[list[VideoItem]] = deque()  # the windows of each video that has not been yielded yet
 
-    def _words(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
-        """What the scorer needs to know of each sentence, once it is clear that they can be asked of the video."""
-        same_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        def windows() -> Iterator[VideoItem]:
+            for features, queries in videos:
+                words = self._encode(features, queries)
+                pending.append(
+                    [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
+                )
+                yield from pending[-1]
+
+        per_window = max(top, _MIN_PER_WINDOW)
+        batches = _batches(windows(), batch_size)
+        results = (result for batch in batches for result in self.predictor.ground(batch, per_window, mode))
+        for first in results:
+            items = pending.popleft()
+            timelines = [item.features.timeline for item in items]
+            by_query = zip(first, *islice(results, len(items) - 1), strict=True)
+            yield [merge_moments(timelines, moments, top) for moments in by_query]
+
+    @overload
+    def saliency(  # type: ignore[overload-overlap]
+        self, features: VideoFeatures, queries: str
+    ) -> Array: ...
+
+    @overload
+    def saliency(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]: ...
+
+    def saliency(self, features: VideoFeatures, queries: str | Sequence[str]) -> Array | list[Array]:
+        """Return the saliency of every clip: the probability, 0..1, that the clip is inside the described moment.
+
+        Clip t covers the seconds `features.timeline.to_seconds([t, t + 1])`. In a long video the saliency of a clip is
+        averaged over the overlapping windows that contain it.
+
+        Returns:
+            (T,) for a sentence; for a sequence, one such array per sentence.
+
+        Raises:
+            FeatureError, DataError: as `ground_features`.
+        """
+        sentences = [queries] if isinstance(queries, str) else queries
+        words = self._encode(features, sentences)
+        windows = window_slices(features.timeline, self.predictor.max_window_seconds)
+        items = (VideoItem(features.slice_clips(window), words) for window in windows)
+        by_window = [curves for batch in _batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)]
+        merged = [merge_saliency(windows, curves) for curves in zip(*by_window, strict=True)]
+        return merged[0] if isinstance(queries, str) else merged
+
+    def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
+        """Return the encoded sentences, after a check that they can be grounded in these features."""
+        check_fingerprint(features.fingerprint, self.fingerprint, "the features")
         if isinstance(queries, str):
-            raise DataError("queries are a list of sentences, not a single one")
+            raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
         if any(not query.strip() for query in queries):
             raise DataError("a query must have at least one word")
-        new = list(dict.fromkeys(query for query in queries if query not in self._held))
-        if len(self._held) + len(new) > _SENTENCES_HELD:
-            self._held, new = {}, list(dict.fromkeys(queries))
-        self._held.update(zip(new, self.predictor.encode(new), strict=True))
-        return [self._held[query] for query in queries]
+        new = list(dict.fromkeys(query for query in queries if query not in self._encoded_queries))
+        if len(self._encoded_queries) + len(new) > _MAX_CACHED_QUERIES:
+            self._encoded_queries, new = {}, list(dict.fromkeys(queries))
+        self._encoded_queries.update(zip(new, self.predictor.encode(new), strict=True))
+        return [self._encoded_queries[query] for query in queries]
 
 
 def _batches(items: Iterable[VideoItem], size: int) -> Iterator[list[VideoItem]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""The two ways to ask several sentences of one video."""
+"""The two ways to ground several sentences in one video."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Literal, get_args
 from mttsg_core.errors import ConfigError
 
 Mode = Literal["independent", "joint"]
-"""`independent`: each sentence by itself. `joint`: the sentences of a video help each other, in no order."""
+"""`independent`: each sentence by itself. `joint`: the sentences of a video inform each other, as a set."""
 
 
 def grounding_mode(name: str) -> Mode:
-    """The mode of that name.
+    """Return the mode of that name.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is no such mode.
     """
     if name == "joint":
         return "joint"

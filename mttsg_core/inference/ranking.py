@@ -1,4 +1,4 @@
-"""Answers of several videos: what each sentence got from each, and the best over all of them."""
+"""The moments of several videos, ranked for each sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from mttsg_core.video.discovery import VideoFile
 
 @dataclass(frozen=True)
 class RankedMoment:
-    """A moment that answers a sentence. `rank` is its place among the answers to that sentence, from 1."""
+    """A predicted moment of a video.
+
+    Attributes:
+        video: that the moment is in.
+        query: the sentence that it was predicted for.
+        rank: from 1, among the moments predicted for that sentence.
+        moment: with its score.
+    """
 
     video: VideoFile
     query: str
@@ -21,31 +28,31 @@ class RankedMoment:
 
 
 def ranked_moments(
-    video: VideoFile, queries: Sequence[str], moments: Iterable[Sequence[Moment]], threshold: float = 0.0
+    video: VideoFile, queries: Sequence[str], predictions: Iterable[Sequence[Moment]], threshold: float = 0.0
 ) -> Iterator[RankedMoment]:
-    """The answers of one video, sentence by sentence.
+    """Yield the moments of one video with their ranks, sentence by sentence.
 
     Args:
-        video: where they are.
+        video: that the moments are in.
         queries: the sentences.
-        moments: of each sentence, the best first.
-        threshold: moments that score less are left out.
+        predictions: for each sentence its moments, the best first.
+        threshold: moments with a lower score are left out.
     """
-    for query, found in zip(queries, moments, strict=True):
-        good = (moment for moment in found if moment.score >= threshold)
-        yield from (RankedMoment(video, query, rank, moment) for rank, moment in enumerate(good, start=1))
+    for query, moments in zip(queries, predictions, strict=True):
+        passing = (moment for moment in moments if moment.score >= threshold)
+        yield from (RankedMoment(video, query, rank, moment) for rank, moment in enumerate(passing, start=1))
 
 
-def best_over_videos(answers: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
-    """The best `top` answers to each sentence over all videos, ranked anew; sentences in order of appearance.
+def best_over_videos(moments: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
+    """Return the best `top` moments for each sentence over all videos, with new ranks.
 
-    Of equally good ones those that come first are the better.
+    Sentences keep their order of appearance, and so do moments with equal scores.
     """
     by_query: dict[str, list[RankedMoment]] = {}
-    for answer in answers:
-        by_query.setdefault(answer.query, []).append(answer)
+    for ranked in moments:
+        by_query.setdefault(ranked.query, []).append(ranked)
     return [
-        replace(answer, rank=rank)
-        for found in by_query.values()
-        for rank, answer in enumerate(nlargest(top, found, key=lambda answer: answer.moment.score), start=1)
+        replace(ranked, rank=rank)
+        for candidates in by_query.values()
+        for rank, ranked in enumerate(nlargest(top, candidates, key=lambda ranked: ranked.moment.score), start=1)
     ]

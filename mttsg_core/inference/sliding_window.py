@@ -1,4 +1,4 @@
-"""Long videos: cut into overlapping windows of a length that a scorer knows, and their answers merged."""
+"""Sliding windows over long videos: how they are cut, and how the moments found in them are merged."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from mttsg_core.features.store import VideoFeatures
 from mttsg_core.modeling.proposals import NMS_IOU
 from mttsg_core.moments import Moment, Timeline, non_maximum_suppression
 
-_TOLERANCE = 1.05  # a video longer than the longest by no more than this is asked whole
-_AT_EDGE = 0.02  # of a window: an answer this near to where it was cut may go on beyond
+_TOLERANCE = 1.05  # a video longer than a window by no more than this factor is grounded as a whole
+_EDGE = 0.02  # of a window: a moment that ends this near to a cut may continue beyond it
 
 
 def window_slices(timeline: Timeline, max_window_seconds: float | None) -> list[slice]:
-    """The clips of each window, in order; neighbours share half of theirs, and the last ends with the video.
+    """Return the clips of each window, in order; neighbours overlap by half, and the last ends with the video.
 
     Args:
         timeline: of the video.
-        max_window_seconds: seconds of a window, rounded down to whole clips, at least one; None asks every video whole.
+        max_window_seconds: length of a window, rounded down to whole clips, at least one; None makes one window of the
+            whole video.
     """
     if max_window_seconds is None or timeline.duration <= max_window_seconds * _TOLERANCE:
         return [slice(0, timeline.clips)]
@@ -31,47 +32,47 @@ def window_slices(timeline: Timeline, max_window_seconds: float | None) -> list[
 
 
 def cut_windows(features: VideoFeatures, max_window_seconds: float | None) -> list[VideoFeatures]:
-    """The windows of a video, each with its own place in the video's seconds; see `window_slices`.
+    """Return the windows of a video, each with its own position in the video's seconds; see `window_slices`.
 
     Raises:
         FeatureError: if the video's duration is not known.
     """
-    return [features.part(window) for window in window_slices(features.timeline, max_window_seconds)]
+    return [features.slice_clips(window) for window in window_slices(features.timeline, max_window_seconds)]
 
 
 def merge_moments(
-    windows: Sequence[Timeline], answers: Sequence[Sequence[Moment]], top: int, nms_iou: float = NMS_IOU
+    windows: Sequence[Timeline], predictions: Sequence[Sequence[Moment]], top: int, nms_iou: float = NMS_IOU
 ) -> list[Moment]:
-    """The best moments of a video, from the answers to one query in each of its windows.
+    """Return the best moments of a video, from those that each window gave for one query.
 
-    An answer that reaches an edge at which its window was cut out of the video may be part of a longer moment. The
-    smaller a part of the window it fills, the less is left of its score: a neighbour then shows more of that moment.
+    A moment that touches an edge at which its window was cut may be part of a longer moment. Its score is reduced to
+    the fraction of the window that it fills: the neighbouring window shows more of the longer moment.
 
     Args:
-        windows: in the order of time.
-        answers: of each window, in seconds of the video.
-        top: at most so many are returned.
-        nms_iou: two of them overlap at most so much.
+        windows: in order of time.
+        predictions: the moments of each window, in seconds of the video.
+        top: maximum number of moments to return.
+        nms_iou: the largest overlap of two returned moments.
     """
     if len(windows) == 1:
-        return list(answers[0][:top])
+        return list(predictions[0][:top])
     start, end = windows[0].start, windows[-1].end
-    found: list[Moment] = []
-    cut: list[bool] = []
-    for window, moments in zip(windows, answers, strict=True):
-        near = max(_AT_EDGE * window.duration, window.seconds_per_clip)
-        earliest = window.start + near if window.start > start else start
-        latest = window.end - near if window.end < end else end
+    candidates: list[Moment] = []
+    truncated: list[bool] = []
+    for window, moments in zip(windows, predictions, strict=True):
+        margin = max(_EDGE * window.duration, window.seconds_per_clip)
+        earliest = window.start + margin if window.start > start else start
+        latest = window.end - margin if window.end < end else end
         for moment in moments:
-            cut.append(moment.start < earliest or moment.end > latest)
-            filled = moment.duration / window.duration if cut[-1] else 1.0
-            found.append(moment._replace(score=moment.score * filled))
-    return non_maximum_suppression(found, nms_iou, top, parts=cut)
+            truncated.append(moment.start < earliest or moment.end > latest)
+            filled = moment.duration / window.duration if truncated[-1] else 1.0
+            candidates.append(moment._replace(score=moment.score * filled))
+    return non_maximum_suppression(candidates, nms_iou, top, truncated=truncated)
 
 
 def merge_saliency(windows: Sequence[slice], saliency: Sequence[Array]) -> Array:
-    """The mean of what the windows say of each clip: (T,) from their (T_w,) each."""
-    total = np.zeros((2, windows[-1].stop), dtype=np.float32)
+    """Return the saliency of every clip, (T,), averaged over the windows that contain it, from (T_w,) per window."""
+    total = np.zeros((2, windows[-1].stop), dtype=np.float32)  # sums and counts
     for window, curve in zip(windows, saliency, strict=True):
         total[:, window] += np.stack([curve, np.ones_like(curve)])
     merged: Array = total[0] / total[1]

@@ -1,4 +1,4 @@
-"""Answers of several videos, and the best over all of them."""
+"""Ranks of moments within a video, and the best moments over several videos."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ A, B = (VideoFile(Path("/v", name), Path(name)) for name in ("a.mp4", "b.mp4"))
 
 def test_ranks_and_threshold() -> None:
     moments = [[Moment(1, 2, 0.9), Moment(3, 4, 0.5), Moment(5, 6, 0.2)], [], [Moment(0, 1, 0.5)]]
-    found = list(ranked_moments(A, ["x", "y", "z"], moments, 0.5))
-    assert [(answer.query, answer.rank, answer.moment.score) for answer in found] == [
+    ranked = list(ranked_moments(A, ["x", "y", "z"], moments, 0.5))
+    assert [(moment.query, moment.rank, moment.moment.score) for moment in ranked] == [
         ("x", 1, 0.9),
         ("x", 2, 0.5),
         ("z", 1, 0.5),
@@ -22,21 +22,21 @@ def test_ranks_and_threshold() -> None:
     assert len(list(ranked_moments(A, ["x", "y", "z"], moments))) == 4
 
 
-def test_the_best_of_all_videos() -> None:
-    def answer(video: VideoFile, query: str, rank: int, score: float) -> RankedMoment:
+def test_the_best_moments_over_all_videos() -> None:
+    def ranked(video: VideoFile, query: str, rank: int, score: float) -> RankedMoment:
         return RankedMoment(video, query, rank, Moment(rank, rank + 1, score))
 
-    given = [
-        *(answer(A, "x", 1, 0.5), answer(A, "x", 2, 0.4), answer(A, "y", 1, 0.1)),
-        *(answer(B, "x", 1, 0.9), answer(B, "x", 2, 0.5), answer(B, "y", 1, 0.2)),
+    moments = [
+        *(ranked(A, "x", 1, 0.5), ranked(A, "x", 2, 0.4), ranked(A, "y", 1, 0.1)),
+        *(ranked(B, "x", 1, 0.9), ranked(B, "x", 2, 0.5), ranked(B, "y", 1, 0.2)),
     ]
-    found = best_over_videos(iter(given), 3)
-    assert [(one.query, one.rank, one.video, one.moment.score) for one in found] == [
+    best = best_over_videos(iter(moments), 3)
+    assert [(moment.query, moment.rank, moment.video, moment.moment.score) for moment in best] == [
         ("x", 1, B, 0.9),
         ("x", 2, A, 0.5),
         ("x", 3, B, 0.5),
         ("y", 1, B, 0.2),
         ("y", 2, A, 0.1),
     ]
-    assert [one.rank for one in best_over_videos(given, 1)] == [1, 1]
+    assert [moment.rank for moment in best_over_videos(moments, 1)] == [1, 1]
     assert best_over_videos([], 5) == []

@@ -1,4 +1,4 @@
-"""Long videos: the same moment is answered with the same times, wherever in the video it lies."""
+"""Long videos: a moment is found with the same times wherever in the video it is."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ LONGEST = 60.0
 
 @dataclass
 class Marks:
-    """A scorer that sees what is marked in a window and nothing else: sentence n asks for the mark n.
+    """A predictor that finds clips by their mark: sentence n describes the clips marked n.
 
-    What it says of a mark depends on nothing but the clips that it is shown; a window without it is answered with
-    the whole of it, and little confidence.
+    Its moments depend only on the clips of the window. In a window without the mark it predicts the whole window, with
+    a low score.
     """
 
     max_window_seconds: float | None = LONGEST
     fingerprint: Settings = field(default_factory=lambda: MADE)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0
-    most_at_once: int = 0
+    largest_batch: int = 0
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
         self.encoded += len(queries)
         return [np.full((1, 1), float(query), dtype=np.float32) for query in queries]
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        self.most_at_once = max(self.most_at_once, len(items))
+        self.largest_batch = max(self.largest_batch, len(items))
         assert self.max_window_seconds is None or all(
             item.features.timeline.duration <= 1.05 * self.max_window_seconds for item in items
         )
-        return [[self._answer(item.features, int(words[0, 0]))[:top] for words in item.words] for item in items]
+        return [[self._find(item.features, int(words[0, 0]))[:top] for words in item.words] for item in items]
 
     def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
         return [
             [(item.features.clips[:, 0] == words[0, 0]).astype(np.float32) for words in item.words] for item in items
         ]
 
-    def _answer(self, features: VideoFeatures, mark: int) -> list[Moment]:
-        places = np.flatnonzero(features.clips[:, 0] == mark)
+    def _find(self, features: VideoFeatures, mark: int) -> list[Moment]:
+        marked_clips = np.flatnonzero(features.clips[:, 0] == mark)
         timeline = features.timeline
-        if not len(places):
+        if not len(marked_clips):
             return [Moment(timeline.start, timeline.end, 0.1)]
-        first, last = timeline.to_seconds([places[0], places[-1] + 1])
+        first, last = timeline.to_seconds([marked_clips[0], marked_clips[-1] + 1])
         return [Moment(float(first), float(last), 0.9), Moment(timeline.start, timeline.end, 0.2)]
 
 
 def marked(clips: int, *marks: tuple[int, int], fps: float = 2.0, start: float = 0.0) -> VideoFeatures:
-    """A video whose clips from first to last are marked with 1, 2, ... and the others with 0."""
+    """Return a video in which the clips from first to last of each pair are marked 1, 2, ..., and all others 0."""
     values = np.zeros((clips, 1), dtype=np.float16)
     for number, (first, last) in enumerate(marks, start=1):
         values[first:last] = number
@@ -87,7 +87,7 @@ def marked(clips: int, *marks: tuple[int, int], fps: float = 2.0, start: float =
     max_window_seconds=st.floats(0.5, 2000),
     start=st.floats(-3, 3),
 )
-def test_windows_cover_the_video_and_share_half(
+def test_windows_cover_the_video_and_overlap_by_half(
     clips: int, rate: float, max_window_seconds: float, start: float
 ) -> None:
     timeline = Timeline(clips / rate, clips, start)
@@ -100,17 +100,17 @@ def test_windows_cover_the_video_and_share_half(
     assert len(lengths) == 1
     length = lengths.pop()
     assert length == 1 or length / rate <= max_window_seconds * 1.05 + 1e-6
-    for one, following in pairwise(windows):
-        assert 0 < following.start - one.start <= max(1, length // 2)
+    for window, following in pairwise(windows):
+        assert 0 < following.start - window.start <= max(1, length // 2)
 
 
-def test_a_video_as_long_as_those_of_the_training_is_one_window() -> None:
+def test_a_video_as_long_as_in_training_is_one_window() -> None:
     for duration, windows in ((10, 1), (60, 1), (62.9, 1), (64, 2), (90, 2), (120, 3)):
         assert len(window_slices(Timeline(duration, 2 * int(duration)), LONGEST)) == windows
     assert window_slices(Timeline(1e6, 50), None) == [slice(0, 50)]
 
 
-def test_a_window_keeps_its_place_in_time_and_copies_nothing() -> None:
+def test_a_window_keeps_its_position_in_time_and_copies_nothing() -> None:
     video = marked(400, (100, 110), start=1.25)
     windows = cut_windows(video, LONGEST)
     for window, clips in zip(windows, window_slices(video.timeline, LONGEST), strict=True):
@@ -125,49 +125,48 @@ def test_a_window_keeps_its_place_in_time_and_copies_nothing() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 9, 55])
-def test_a_moment_is_answered_with_the_same_times_wherever_it_lies(length: int) -> None:
-    """Up to nearly half a window it is whole, away from the edges, in at least one; and that one is believed."""
+def test_a_moment_has_the_same_times_wherever_it_is(length: int) -> None:
+    """A moment of up to nearly half a window is complete, away from the edges, in at least one window, which wins."""
     grounder = Grounder(Marks())
     for first in range(0, 1000 - length):
-        [answers] = grounder.ground_features(marked(1000, (first, first + length), start=0.7), ["1"])
-        assert answers[0].start - 0.7 == pytest.approx(first / 2)
-        assert answers[0].duration == pytest.approx(length / 2)
-        assert answers[0].score == pytest.approx(0.9)
-        assert [moment.score for moment in answers] == sorted((moment.score for moment in answers), reverse=True)
+        moments = grounder.ground_features(marked(1000, (first, first + length), start=0.7), "1")
+        assert moments[0].start - 0.7 == pytest.approx(first / 2)
+        assert moments[0].duration == pytest.approx(length / 2)
+        assert moments[0].score == pytest.approx(0.9)
+        assert [moment.score for moment in moments] == sorted((moment.score for moment in moments), reverse=True)
 
 
 @given(first=st.integers(0, 880), length=st.integers(61, 120))
 @settings(deadline=None)
-def test_a_moment_of_up_to_a_window_is_overlapped_well(first: int, length: int) -> None:
-    [[answer]] = Grounder(Marks()).ground_features(marked(1000, (first, first + length)), ["1"], 1)
-    assert span_iou(answer[:2], (first / 2, (first + length) / 2)) >= 0.7
+def test_a_moment_of_up_to_a_window_is_found_with_a_high_iou(first: int, length: int) -> None:
+    [moment] = Grounder(Marks()).ground_features(marked(1000, (first, first + length)), "1", 1)
+    assert span_iou(moment[:2], (first / 2, (first + length) / 2)) >= 0.7
 
 
-def test_features_made_elsewhere_with_few_clips_follow_the_same_rule() -> None:
+def test_external_features_with_few_clips_follow_the_same_rule() -> None:
     grounder = Grounder(Marks(max_window_seconds=100.0))
     video = marked(64, (40, 44), fps=64 / 640)  # 10 s a clip
     assert [window.clips.shape[0] for window in cut_windows(video, 100.0)] == [10] * 12
-    [answers] = grounder.ground_features(video, ["1"], 3)
-    assert answers[0] == Moment(400.0, 440.0, 0.9)
+    moments = grounder.ground_features(video, "1", 3)
+    assert moments[0] == Moment(400.0, 440.0, 0.9)
 
 
-def test_several_moments_of_a_long_video_are_all_found_and_each_once() -> None:
+def test_several_moments_of_a_long_video_are_each_found_once() -> None:
     class Repeats(Marks):
-        def _answer(self, features: VideoFeatures, mark: int) -> list[Moment]:
-            there = np.concatenate([[0], features.clips[:, 0] == mark, [0]])
-            edges = features.timeline.to_seconds(np.flatnonzero(np.diff(there)))
+        def _find(self, features: VideoFeatures, mark: int) -> list[Moment]:
+            is_marked = np.concatenate([[0], features.clips[:, 0] == mark, [0]])
+            edges = features.timeline.to_seconds(np.flatnonzero(np.diff(is_marked)))
             return [Moment(a, b, 0.5) for a, b in edges.reshape(-1, 2).tolist()]
 
     video = marked(1000, (0, 0), (0, 0))
-    for first in (10, 118, 400, 475, 980):  # the second and the fourth lie across edges of windows
+    for first in (10, 118, 400, 475, 980):  # the second and the fourth cross window edges
         video.clips[first : first + 12] = 1
-    [answers] = Grounder(Repeats()).ground_features(video, ["1"], 10)
-    assert sorted(answers) == [Moment(first / 2, first / 2 + 6, 0.5) for first in (10, 118, 400, 475, 980)]
-    [three] = Grounder(Repeats()).ground_features(video, ["1"], 3)
-    assert len(three) == 3
+    moments = Grounder(Repeats()).ground_features(video, "1", 10)
+    assert sorted(moments) == [Moment(first / 2, first / 2 + 6, 0.5) for first in (10, 118, 400, 475, 980)]
+    assert len(Grounder(Repeats()).ground_features(video, "1", 3)) == 3
 
 
-def test_what_is_whole_in_a_window_wins_over_a_part_of_it_with_a_higher_score() -> None:
+def test_a_complete_moment_wins_over_a_part_of_it_with_a_higher_score() -> None:
     windows = [Timeline(60, 120, 0), Timeline(60, 120, 30), Timeline(60, 120, 60)]
     part, whole, other = Moment(50, 60, 0.95), Moment(50, 75, 0.6), Moment(60, 75, 0.9)
     assert merge_moments(windows, [[part], [whole], [other]], 5) == [whole]
@@ -176,22 +175,22 @@ def test_what_is_whole_in_a_window_wins_over_a_part_of_it_with_a_higher_score() 
 
 
 class PartsFirst(Marks):
-    """Believes what it sees where a window was cut off more than what is marked."""
+    """Scores what touches the end of a window higher than what is marked."""
 
-    def _answer(self, features: VideoFeatures, mark: int) -> list[Moment]:
+    def _find(self, features: VideoFeatures, mark: int) -> list[Moment]:
         end = features.timeline.end
-        marks = [moment._replace(score=0.5) for moment in super()._answer(features, mark)[:-1]]
+        marks = [moment._replace(score=0.5) for moment in super()._find(features, mark)[:-1]]
         return [Moment(end - 6, end, 0.8 if end < 175 else 0.1), *marks]
 
 
-def test_the_best_answer_is_the_same_however_many_are_asked_for() -> None:
+def test_the_best_moment_does_not_depend_on_how_many_are_wanted() -> None:
     grounder, video = Grounder(PartsFirst()), marked(350, (100, 110))
-    [one], [five] = (grounder.ground_features(video, ["1"], top) for top in (1, 5))
-    assert one == five[:1]
-    assert one[0][:2] == (50, 55)
+    best, five = (grounder.ground_features(video, "1", top) for top in (1, 5))
+    assert best == five[:1]
+    assert best[0][:2] == (50, 55)
 
 
-def test_an_edge_of_the_video_cuts_nothing() -> None:
+def test_an_edge_of_the_video_does_not_truncate_moments() -> None:
     windows = [Timeline(60, 120, 2), Timeline(60, 120, 32)]
     first, last = Moment(2, 10, 0.8), Moment(80, 92, 0.7)
     assert merge_moments(windows, [[first], [last]], 5) == [first, last]
@@ -204,56 +203,57 @@ def test_windows_of_many_videos_are_batched_and_sentences_encoded_once() -> None
     videos.append((marked(500), []))
     expected = [grounder.ground_features(*video) for video in videos]
     assert predictor.encoded == 2
-    for at_once in (1, 3, 7, 100):
-        predictor.most_at_once = 0
-        assert list(grounder.ground_many(videos, at_once=at_once)) == expected
-        assert predictor.most_at_once <= at_once
-    assert [len(answers) for answers in expected] == [3, 3, 3, 3, 0]
+    for batch_size in (1, 3, 7, 100):
+        predictor.largest_batch = 0
+        assert list(grounder.ground_many(videos, batch_size=batch_size)) == expected
+        assert predictor.largest_batch <= batch_size
+    assert [len(moments) for moments in expected] == [3, 3, 3, 3, 0]
     assert expected[1][0] == expected[1][2]
     assert expected[1][0][0][:2] == (225.0, 227.5)
 
 
-def test_a_long_video_is_not_held_back_until_all_of_them_are_read() -> None:
-    seen: list[int] = []
+def test_a_long_video_is_yielded_before_the_next_one_is_read() -> None:
+    read: list[int] = []
 
     def videos() -> Iterator[tuple[VideoFeatures, list[str]]]:
         for number in range(6):
-            seen.append(number)
+            read.append(number)
             yield marked(1000, (number * 100, number * 100 + 4)), ["1"]
 
-    answers = Grounder(Marks()).ground_many(videos(), at_once=4)
-    assert next(answers)[0][0].start == 0
-    assert seen == [0]
+    results = Grounder(Marks()).ground_many(videos(), batch_size=4)
+    assert next(results)[0][0].start == 0
+    assert read == [0]
 
 
-def test_curves_of_windows_are_the_curve_of_the_video() -> None:
+def test_saliency_of_windows_is_the_saliency_of_the_video() -> None:
     video = marked(1000, (200, 300), (990, 1000))
     saliency = Grounder(Marks()).saliency(video, ["1", "2"])
     for number, curve in enumerate(saliency, start=1):
         assert curve.dtype == np.float32
         assert curve.tolist() == (video.clips[:, 0] == number).tolist()
+    assert Grounder(Marks()).saliency(video, "2").tolist() == saliency[1].tolist()
     assert Grounder(Marks()).saliency(video, []) == []
 
 
-def test_where_windows_disagree_the_curve_is_their_mean() -> None:
+def test_where_windows_disagree_saliency_is_their_mean() -> None:
     ones, zeros = np.ones(4, dtype=np.float32), np.zeros(4, dtype=np.float32)
     merged = merge_saliency([slice(0, 4), slice(2, 6), slice(4, 8)], [ones, zeros, ones])
     assert merged.tolist() == [1, 1, 0.5, 0.5, 0.5, 0.5, 1, 1]
 
 
-def test_evaluation_asks_long_videos_in_windows(tmp_path: Path) -> None:
+def test_evaluation_grounds_long_videos_in_windows(tmp_path: Path) -> None:
     pairs, files = [], {}
     for number, first in enumerate((0, 117, 300, 641, 990)):
         video = f"v{number}"
         files[video] = tmp_path / f"{video}.safetensors"
         write_features(files[video], marked(1000, (first, first + 10)))
         pairs.append(Pair(video, video, "1", ((first / 2, first / 2 + 5),)))
-    found = evaluate(Grounder(Marks()), Dataset("test", pairs, FeatureStore(files)))
-    assert found.metrics["R@1,IoU=0.7"] == 100
-    assert found.metrics["mIoU"] == pytest.approx(100)
+    evaluation = evaluate(Grounder(Marks()), Dataset("test", pairs, FeatureStore(files)))
+    assert evaluation.metrics["R@1,IoU=0.7"] == 100
+    assert evaluation.metrics["mIoU"] == pytest.approx(100)
 
 
-def test_a_trained_network_finds_the_same_moments_wherever_they_lie(tmp_path: Path) -> None:
+def test_a_trained_network_finds_the_same_moments_wherever_they_are(tmp_path: Path) -> None:
     data = tiny.dataset(tmp_path / "features", videos=24)
     settings = {**tiny.SIZES, **tiny.ONLY_THE_HEAD}
     config = TrainingConfig(epochs=10, batch_videos=8, lr=1e-2, average=0.5)
@@ -263,16 +263,16 @@ def test_a_trained_network_finds_the_same_moments_wherever_they_lie(tmp_path: Pa
     assert grounder.predictor.max_window_seconds == 12
     short, query = data.store.load("train0"), "the red thing grows"
 
-    def is_near(answers: Sequence[Moment], start: float, end: float) -> bool:
-        return any(abs(start - answer.start) < 0.5 and abs(end - answer.end) < 0.5 for answer in answers)
+    def contains(moments: Sequence[Moment], start: float, end: float) -> bool:
+        return any(abs(start - moment.start) < 0.5 and abs(end - moment.end) < 0.5 for moment in moments)
 
-    [alone] = grounder.ground_features(short, [query], 2)  # it has not learned which one
-    found = [pair.moments[0] for pair in data.pairs if pair.video == "train0" and is_near(alone, *pair.moments[0])]
-    assert found
+    alone = grounder.ground_features(short, query, 2)  # it may not have learned which of the video's moments is meant
+    matches = [pair.moments[0] for pair in data.pairs if pair.video == "train0" and contains(alone, *pair.moments[0])]
+    assert matches
     for first in range(0, 280, 7):
         clips = np.random.default_rng(first).normal(scale=0.3, size=(300, tiny.CLIP_DIM)).astype(np.float32)
         clips[first : first + len(short.clips)] = short.clips
         regions = np.repeat(clips[:, None, : tiny.REGION_DIM], tiny.REGIONS, axis=1)
         long = VideoFeatures(clips, regions, 150.0, tiny.MADE)
-        [answers] = grounder.ground_features(long, [query], 2)
-        assert all(is_near(answers, start + first / 2, end + first / 2) for start, end in found), first
+        moments = grounder.ground_features(long, query, 2)
+        assert all(contains(moments, start + first / 2, end + first / 2) for start, end in matches), first

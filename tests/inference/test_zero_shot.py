@@ -1,4 +1,4 @@
-"""Answers without training: with an encoder that knows colours and their names, the right answer is known."""
+"""Grounding without training, with an encoder of colours and their names: the right moment is known."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mttsg_core.features.extraction import ExtractionSettings, encode_video
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.zero_shot import ZeroShotPredictor, propose_moments
 from mttsg_core.moments import Moment, Timeline, span_iou
-from mttsg_core.video.resize import Framing
+from mttsg_core.video.resize import FrameTransform
 from tests.conftest import Mttsg
 from tests.helpers.tiny_encoders import save_clip, save_siglip
-from tests.helpers.video_files import need_encoder
+from tests.helpers.video_files import require_encoder
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -39,19 +39,19 @@ COLOURS = {
     "black": (15, 15, 15),
 }
 NAMES = list(COLOURS)
-RATE = 2.0  # clips a second
+RATE = 2.0  # clips per second
 Span = tuple[float, float]
 
 
 class ColourEncoder:
-    """A clip is how near its mean colour lies to each colour that has a name, a sentence the colours that it names."""
+    """Encodes a clip by the similarity of its mean colour to each named colour, a sentence by the colours it names."""
 
-    framing: ClassVar[Framing] = Framing((16, 16))
+    frame_transform: ClassVar[FrameTransform] = FrameTransform((16, 16))
     frames_per_clip: ClassVar[int] = 1
-    clips_at_once: ClassVar[int] = 32
-    in_every_worker: ClassVar[bool] = True
+    clip_batch_size: ClassVar[int] = 32
+    runs_in_workers: ClassVar[bool] = True
     settings: ClassVar[Settings] = {"encoder": "colours"}
-    names: ClassVar[Sequence[str]] = NAMES  # that it can tell apart
+    names: ClassVar[Sequence[str]] = NAMES  # of the colours that it can tell apart
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
         mean = frames.astype(np.float64).mean(axis=(1, 2, 3))  # (B, 3)
@@ -63,13 +63,13 @@ class ColourEncoder:
         return np.array(named, dtype=np.float32)
 
     def spread(self) -> float:
-        """Standard deviation of clip vectors over the colours, the mean of all channels."""
+        """Return the standard deviation of clip vectors over the colours, averaged over channels."""
         frames = np.array(list(COLOURS.values()), dtype=np.uint8)[:, None, None, None]
         return float(self.encode(frames).clips.std(axis=0).mean())
 
 
 class CrowdedEncoder(ColourEncoder):
-    """As real encoders: all frames lie in one narrow cone, all sentences in another, and each is a little unlike."""
+    """Resembles real encoders: all frames are in one narrow cone, all sentences in another, each a little different."""
 
     SHARE = 0.5
 
@@ -87,7 +87,7 @@ class CrowdedEncoder(ColourEncoder):
 
 
 class MeanColourEncoder(ColourEncoder):
-    """A clip is its mean colour, grey being zero; colours are more or less alike, or opposites."""
+    """Encodes a clip by its mean colour, with grey at zero, so that colours may be similar or opposite."""
 
     names = NAMES[:6]
 
@@ -109,7 +109,7 @@ def grounder(encoder: JointEncoder) -> Grounder:
 
 @dataclass(frozen=True)
 class Video:
-    """Scenes of one colour each: scene i lasts from `cuts[i]` to `cuts[i + 1]` seconds."""
+    """A video of single-coloured scenes: scene i lasts from `cuts[i]` to `cuts[i + 1]` seconds."""
 
     cuts: tuple[float, ...]
     colours: tuple[str, ...]
@@ -118,7 +118,7 @@ class Video:
     def duration(self) -> float:
         return self.cuts[-1]
 
-    def truths(self, colour: str) -> list[Span]:
+    def true_spans(self, colour: str) -> list[Span]:
         scenes = zip(self.cuts, self.cuts[1:], self.colours, strict=False)
         return [(start, end) for start, end, name in scenes if name == colour]
 
@@ -128,7 +128,7 @@ class Video:
         return np.array([COLOURS[self.colours[i]] for i in scene], dtype=np.uint8)
 
     def features(self, encoder: ColourEncoder, noise: float = 0.0, seed: int = 0) -> VideoFeatures:
-        """As a file would give them, with noise on the clip vectors, as a share of their `spread`."""
+        """Return the features of the file, with noise on the clip vectors as a fraction of their `spread`."""
         timeline = Timeline.at_rate(self.duration, RATE)
         frames = np.tile(self.colour_at(timeline.sample_times())[:, None, None, None], (1, 1, 2, 2, 1))
         clips = encoder.encode(frames).clips
@@ -136,8 +136,8 @@ class Video:
         return VideoFeatures(clips.astype(np.float16), None, self.duration, FINGERPRINT)
 
     def write(self, path: Path, rate: int = 10) -> Path:
-        """A video file with grain, and darker to the left."""
-        need_encoder("libx264")
+        """Write a video file with grain and a horizontal gradient."""
+        require_encoder("libx264")
         draw = np.random.default_rng(len(self.colours))
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=rate)
@@ -161,26 +161,26 @@ def draw_video(
     *,
     repeats: bool = False,
 ) -> Video:
-    """Scenes of at least 0.6 s, all of different colours; if it `repeats`, only neighbours surely differ."""
+    """Return scenes of at least 0.6 s, each of another colour; with `repeats`, only neighbours are sure to differ."""
     duration = round(float(draw.uniform(*seconds)), 1)
     least, most = scenes
     count = int(draw.integers(least, min(most, int(duration / 0.6), len(names)) + 1))
     colours = [str(name) for name in draw.permutation(names)[:count]]
-    for place in range(2, count if repeats else 0):
+    for scene in range(2, count if repeats else 0):
         if draw.random() < 0.5:
-            colours[place] = next(name for name in colours if name != colours[place - 1])
+            colours[scene] = next(name for name in colours if name != colours[scene - 1])
     lengths = 0.6 + (duration - 0.6 * count) * draw.dirichlet(np.ones(count))
     return Video((0.0, *np.cumsum(lengths)[:-1].tolist(), duration), tuple(colours))
 
 
-def hit(answers: Sequence[Moment], truths: Sequence[Span], iou: float = 0.5) -> bool:
-    """Whether the first answer is right."""
-    return bool(answers) and bool(span_iou(answers[0][:2], truths).max() >= iou)
+def is_hit(moments: Sequence[Moment], spans: Sequence[Span], iou: float = 0.5) -> bool:
+    """Return whether the first moment is right."""
+    return bool(moments) and bool(span_iou(moments[0][:2], spans).max() >= iou)
 
 
 KINDS: dict[str, dict[str, Any]] = {
     "different scenes": {},
-    "scenes that come again": {"repeats": True},
+    "repeated scenes": {"repeats": True},
     "short moments": {"scenes": (6, 8), "seconds": (15, 60)},
     "one scene": {"scenes": (1, 1)},
     "two scenes": {"scenes": (2, 2)},
@@ -188,22 +188,27 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def recall(encoder: ColourEncoder, kind: str, noise: float, videos: int, seed: int = 7) -> float:
-    """R@1,IoU=0.5 in 0..1, of a colour of each video; of a short scene where moments are to be short."""
+    """Return R@1,IoU=0.5 in 0..1 for one colour of each video, that of its shortest scene for short moments."""
     draw = np.random.default_rng(seed)
-    made = [draw_video(draw, encoder.names, **KINDS[kind]) for _ in range(videos)]
-    asked = [
+    drawn = [draw_video(draw, encoder.names, **KINDS[kind]) for _ in range(videos)]
+    colours = [
         video.colours[int(np.argmin(np.diff(video.cuts)))]
         if kind == "short moments"
         else str(draw.choice(video.colours))
-        for video in made
+        for video in drawn
     ]
-    questions = (
+    inputs = (
         (video.features(encoder, noise, number), [f"something {colour} is there"])
-        for number, (video, colour) in enumerate(zip(made, asked, strict=True))
+        for number, (video, colour) in enumerate(zip(drawn, colours, strict=True))
     )
-    answers = grounder(encoder).ground_many(questions, top=1)
+    results = grounder(encoder).ground_many(inputs, top=1)
     return float(
-        np.mean([hit(first, v.truths(colour)) for v, colour, [first] in zip(made, asked, answers, strict=True)])
+        np.mean(
+            [
+                is_hit(moments, video.true_spans(colour))
+                for video, colour, [moments] in zip(drawn, colours, results, strict=True)
+            ]
+        )
     )
 
 
@@ -211,70 +216,70 @@ def recall(encoder: ColourEncoder, kind: str, noise: float, videos: int, seed: i
 @pytest.mark.parametrize(
     ("encoder", "noise"), [("plain", 0.0), ("plain", 0.3), ("crowded", 0.0), ("crowded", 0.3), ("mean colour", 0.0)]
 )
-def test_the_right_answer_comes_first(encoder: str, noise: float, kind: str) -> None:
+def test_the_right_moment_comes_first(encoder: str, noise: float, kind: str) -> None:
     assert recall(ENCODERS[encoder], kind, noise, videos=60) >= 0.9
 
 
-def test_the_right_answer_comes_first_in_video_files(tmp_path: Path) -> None:
+def test_the_right_moment_comes_first_in_video_files(tmp_path: Path) -> None:
     draw = np.random.default_rng(5)
-    made = [draw_video(draw, seconds=(2, 12)) for _ in range(5)] + [draw_video(draw, scenes=(1, 1), seconds=(3, 6))]
-    how = ExtractionSettings("colours", RATE)
+    videos = [draw_video(draw, seconds=(2, 12)) for _ in range(5)] + [draw_video(draw, scenes=(1, 1), seconds=(3, 6))]
+    extraction = ExtractionSettings("colours", RATE)
     hits = []
-    for number, video in enumerate(made):
-        features = encode_video(video.write(tmp_path / f"{number}.mp4"), ColourEncoder(), how)
-        answers = grounder(ColourEncoder()).ground_features(features, [f"a {name} wall" for name in video.colours])
-        hits += [hit(found, video.truths(name)) for name, found in zip(video.colours, answers, strict=True)]
+    for number, video in enumerate(videos):
+        features = encode_video(video.write(tmp_path / f"{number}.mp4"), ColourEncoder(), extraction)
+        results = grounder(ColourEncoder()).ground_features(features, [f"a {name} wall" for name in video.colours])
+        hits += [is_hit(moments, video.true_spans(name)) for name, moments in zip(video.colours, results, strict=True)]
     assert len(hits) > 15
     assert np.mean(hits) >= 0.9
 
 
-def test_what_is_shown_scores_more_than_what_is_not() -> None:
+def test_a_colour_in_the_video_scores_higher_than_one_that_is_not() -> None:
     draw = np.random.default_rng(3)
     for encoder in (ColourEncoder(), CrowdedEncoder()):
-        shown, absent = [], []
+        matching, mismatched = [], []
         for seed in range(30):
             video = draw_video(draw, scenes=(3, 5), seconds=(10, 40))
             other = next(name for name in NAMES if name not in video.colours)
             features = video.features(encoder, 0.2, seed)
-            [yes], [no] = grounder(encoder).ground_features(features, [video.colours[1], other], top=1)
-            shown.append(yes.score)
-            absent.append(no.score)
-        assert np.mean(shown) > np.mean(absent) + 0.2
-        assert np.mean([one > max(absent) for one in shown]) > 0.8  # also across videos
+            [positive], [negative] = grounder(encoder).ground_features(features, [video.colours[1], other], top=1)
+            matching.append(positive.score)
+            mismatched.append(negative.score)
+        assert np.mean(matching) > np.mean(mismatched) + 0.2
+        assert np.mean([score > max(mismatched) for score in matching]) > 0.8  # also across videos
 
 
-def test_an_answer_does_not_depend_on_the_other_sentences() -> None:
+def test_moments_do_not_depend_on_the_other_sentences() -> None:
     encoder = CrowdedEncoder()
     features = draw_video(np.random.default_rng(1)).features(encoder, 0.3)
     queries = [f"a {name} thing" for name in NAMES]
     together = grounder(encoder).ground_features(features, queries)
-    assert together == [grounder(encoder).ground_features(features, [query])[0] for query in queries]
+    assert together == [grounder(encoder).ground_features(features, query) for query in queries]
     assert together == grounder(encoder).ground_features(features, queries, mode="joint")
     assert grounder(encoder).ground_features(features, []) == []
 
 
-def test_clips_that_could_not_be_read_are_no_scene() -> None:
+def test_unreadable_clips_do_not_make_a_scene() -> None:
     video = Video((0.0, 10.0, 20.0, 30.0), ("red", "blue", "green"))
     features = video.features(ColourEncoder())
     clips = features.clips.copy()
     clips[[0, 25, 26, 30]] = 0
-    answers = grounder(ColourEncoder()).ground_features(replace(features, clips=clips, lost_clips=4), ["red", "blue"])
-    assert [moments[0][:2] for moments in answers] == [(0, 10), (10, 20)]
-    nothing = replace(features, clips=np.zeros_like(clips))
-    [[moment]] = grounder(ColourEncoder()).ground_features(nothing, ["red"])
+    results = grounder(ColourEncoder()).ground_features(replace(features, clips=clips, lost_clips=4), ["red", "blue"])
+    assert [moments[0][:2] for moments in results] == [(0, 10), (10, 20)]
+    unreadable = replace(features, clips=np.zeros_like(clips))
+    [moment] = grounder(ColourEncoder()).ground_features(unreadable, "red")
     assert moment[:2] == (0, 30)
 
 
-def test_a_scene_with_a_short_interruption_is_one_moment_and_scenes_far_apart_are_two() -> None:
+def test_an_interrupted_scene_is_one_moment_and_distant_scenes_are_two() -> None:
     interrupted = Video((0.0, 10.0, 20.0, 20.5, 30.0, 40.0), ("blue", "red", "green", "red", "blue"))
-    [[first, *_]] = grounder(ColourEncoder()).ground_features(interrupted.features(ColourEncoder()), ["red"])
+    first, *_ = grounder(ColourEncoder()).ground_features(interrupted.features(ColourEncoder()), "red")
     assert first[:2] == (10, 30)
     apart = Video((0.0, 5.0, 15.0, 30.0, 38.0, 50.0), ("blue", "red", "green", "red", "blue"))
-    [[first, second, *_]] = grounder(ColourEncoder()).ground_features(apart.features(ColourEncoder()), ["red"])
+    first, second, *_ = grounder(ColourEncoder()).ground_features(apart.features(ColourEncoder()), "red")
     assert {first[:2], second[:2]} == {(5, 15), (30, 38)}
 
 
-def test_curves_are_high_inside_the_moment() -> None:
+def test_saliency_is_high_inside_the_moment() -> None:
     video = Video((0.0, 10.0, 20.0, 30.0), ("red", "blue", "green"))
     features = video.features(CrowdedEncoder(), 0.1)
     red, blue = grounder(CrowdedEncoder()).saliency(features, ["red", "blue"])
@@ -286,11 +291,11 @@ def test_curves_are_high_inside_the_moment() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), clips=st.integers(1, 120), top=st.integers(1, 6))
-def test_moments_lie_inside_the_video_ranked_and_apart(data: st.DataObject, clips: int, top: int) -> None:
+def test_moments_are_inside_the_video_ranked_and_distinct(data: st.DataObject, clips: int, top: int) -> None:
     values = st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.0])
-    saliency = np.array([data.draw(st.lists(values, min_size=clips, max_size=clips)) for _ in range(2)])
+    similarity = np.array([data.draw(st.lists(values, min_size=clips, max_size=clips)) for _ in range(2)])
     timeline = Timeline(clips * 0.7, clips, start=2.0)
-    for moments in propose_moments(saliency, timeline, top):
+    for moments in propose_moments(similarity, timeline, top):
         assert 1 <= len(moments) <= top
         scores = [moment.score for moment in moments]
         assert scores == sorted(scores, reverse=True)
@@ -301,40 +306,40 @@ def test_moments_lie_inside_the_video_ranked_and_apart(data: st.DataObject, clip
         assert (np.triu(span_iou(spans[:, None], spans[None]), 1) <= 0.5).all()
 
 
-def test_the_similarity_may_be_in_any_unit_and_from_any_zero() -> None:
+def test_scaling_or_shifting_the_similarity_does_not_move_the_best_moment() -> None:
     draw = np.random.default_rng(2)
     curve = np.repeat([0.0, 3.0, 1.0, 0.0, 2.0, 0.0], [12, 8, 10, 20, 6, 9]) + draw.normal(scale=0.3, size=65)
     [expected] = propose_moments([curve], Timeline(65.0, 65), 1)
     assert expected[0][:2] == (12, 20)
     for other in (curve * 40, curve + 5, curve - 5):
-        [found] = propose_moments([other], Timeline(65.0, 65), 1)
-        assert found[0][:2] == expected[0][:2]
+        [moments] = propose_moments([other], Timeline(65.0, 65), 1)
+        assert moments[0][:2] == expected[0][:2]
     assert propose_moments(np.zeros((0, 65)), Timeline(65.0, 65), 1) == []
 
 
-def test_hours_of_short_scenes_take_seconds() -> None:
+def test_a_short_scene_is_found_among_hours_of_others() -> None:
     draw = np.random.default_rng(0)
     scenes = draw.normal(size=1200)
     scenes[700] = 9.0
     curve = np.repeat(scenes, 6) + draw.normal(scale=0.2, size=7200)
-    [[found]] = propose_moments([curve], Timeline(3600.0, 7200), 1)
-    assert found[:2] == (2100, 2103)
+    [[moment]] = propose_moments([curve], Timeline(3600.0, 7200), 1)
+    assert moment[:2] == (2100, 2103)
 
 
 @pytest.fixture
 def colours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever pretrained encoder is named is the one of colours, and nobody has trained a model."""
+    """Make every pretrained encoder the one of colours, with no trained model on this computer."""
     monkeypatch.setattr("mttsg_core.encoders._build_pretrained", lambda *_: ColourEncoder())
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "nobody"))
 
 
 @pytest.mark.usefixtures("colours")
-def test_a_video_file_is_answered_without_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
+def test_a_video_file_is_grounded_without_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
     video = Video((0.0, 3.0, 6.0, 9.0), ("red", "blue", "green")).write(tmp_path / "a.mp4")
     arguments = ["ground", video, "a blue wall", "something green", "--workers", "1", "--cache", tmp_path / "cache"]
     ran = mttsg(*arguments)
     assert (ran.code, ran.errors) == (0, [])
-    assert "no trained model is used" in ran.err.splitlines()[0]
+    assert "no trained model:" in ran.err.splitlines()[0]
     assert "mttsg train" in ran.err.splitlines()[0]
     rows = [line.split("\t") for line in ran.out.splitlines()[1:]]
     assert [(row[1], float(row[3]), float(row[4])) for row in rows] == [
@@ -349,7 +354,7 @@ def test_a_video_file_is_answered_without_a_model(mttsg: Mttsg, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("colours")
-def test_the_library_answers_without_a_model_too(tmp_path: Path) -> None:
+def test_the_library_grounds_without_a_model(tmp_path: Path) -> None:
     video = Video((0.0, 3.0, 6.0), ("red", "blue")).write(tmp_path / "a.mp4")
     for loaded in (
         Grounder.load(device="cpu", cache=tmp_path / "cache"),
@@ -358,10 +363,11 @@ def test_the_library_answers_without_a_model_too(tmp_path: Path) -> None:
     ):
         [[red], [blue]] = loaded.ground(video, ["red", "blue"], top=1)
         assert (red[:2], blue[:2]) == ((0, 3), (3, 6))
+        assert loaded.ground(video, "blue", top=1) == [blue]
 
 
 @pytest.mark.usefixtures("colours")
-def test_features_made_elsewhere_need_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
+def test_external_features_need_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((4, 3), dtype=np.float32))
     ran = mttsg("ground", "a.mp4", "red", "--features", tmp_path)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
@@ -375,10 +381,10 @@ def test_an_encoder_without_a_text_tower_is_refused(mttsg: Mttsg, clip: Path) ->
 
 
 @pytest.mark.parametrize("save", [save_clip, save_siglip])
-def test_pretrained_models_answer_without_training(
+def test_pretrained_models_ground_without_training(
     mttsg: Mttsg, clip: Path, tmp_path: Path, save: Callable[[Path], Path]
 ) -> None:
-    """Their weights are random here, so that only the form of the answer is known."""
+    """Their weights are random here, so that only the form of the output can be checked."""
     folder = save(tmp_path / "encoder")
     arguments = ["ground", clip, "the red circle", "the blue square", "--cache", tmp_path / "cache", "--top", "2"]
     ran = mttsg(*arguments, "--encoder", folder)
