@@ -58,7 +58,7 @@ def test_a_prediction_does_not_depend_onother_videos_in_either_mode() -> None:
     videos = [(_features(count, count), QUERIES[: 1 + count % 4]) for count in (20, 5, 31, 12, 9)]
     for mode in ("independent", "joint"):
         together = list(grounder.ground_many(videos, mode=mode))  # type: ignore[arg-type]
-        single = list(grounder.ground_many(videos, at_once=1, mode=mode))  # type: ignore[arg-type]
+        single = list(grounder.ground_many(videos, batch_size=1, mode=mode))  # type: ignore[arg-type]
         for some, others in zip(together, single, strict=True):
             for first, second in zip(some, others, strict=True):
                 np.testing.assert_allclose(first, second, atol=1e-5)
