@@ -42,8 +42,8 @@ def solve_threshold(
     Returns:
         phi, or None if there is no such value in (-1, 1).
 
-    >>> solve_threshold(0.5, 0.1, -0.5, 0.1, alpha=1.0)
-    0.0
+    >>> round(solve_threshold(0.6, 0.1, 0.0, 0.1, alpha=1.0), 6)
+    0.3
     """
     values = (positive_mean, positive_deviation, negative_mean, negative_deviation, alpha)
     if not all(math.isfinite(value) for value in values) or alpha <= 0:
