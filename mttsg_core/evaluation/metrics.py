@@ -1,6 +1,6 @@
 """Metrics of temporal sentence grounding: pure functions of true moments and ranked predictions, in seconds.
 
-    >>> from mttsg_core.evaluation import metrics
+    >>> from mttsg_core import metrics
     >>> true_moments = [[(2.0, 8.0)], [(0.0, 4.0), (10.0, 12.0)]]
     >>> predictions = [[(2.0, 9.0, 0.9)], [(11.0, 12.0, 0.8), (0.0, 4.0, 0.7)]]
     >>> metrics.recall_at(true_moments, predictions, n=1, iou=0.7)
