@@ -19,7 +19,7 @@ from mttsg_core.inference import predictor
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
-from tests.helpers.tiny import MADE, features, model, model_folder
+from tests.helpers.tiny import FINGERPRINT, features, model, model_folder
 from tests.helpers.video_files import write_video
 
 QUERIES = ["person opens door", "the red circle moves left", "?!", "a", "ein Mann öffnet die Tür " * 10]
@@ -80,7 +80,7 @@ def test_features_of_another_encoder_are_refused_naming_both(grounder: Grounder)
     with pytest.raises(FeatureError, match=r"'clip-vit'.*'tiny'"):
         grounder.ground_features(other, QUERIES)
     with pytest.raises(FeatureError, match="version 2"):
-        grounder.ground_features(replace(features(), fingerprint={**MADE, "version": 2}), QUERIES)
+        grounder.ground_features(replace(features(), fingerprint={**FINGERPRINT, "version": 2}), QUERIES)
 
 
 @pytest.mark.parametrize("query", ["", "   ", "\n"])

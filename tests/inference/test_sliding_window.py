@@ -30,7 +30,7 @@ from mttsg_core.moments import Moment, Timeline, span_iou
 from mttsg_core.training.trainer import train
 from tests.helpers import tiny
 
-MADE: Settings = {"encoder": "marks"}
+FINGERPRINT: Settings = {"encoder": "marks"}
 LONGEST = 60.0
 
 
@@ -43,7 +43,7 @@ class Marks:
     """
 
     max_window_seconds: float | None = LONGEST
-    fingerprint: Settings = field(default_factory=lambda: MADE)
+    fingerprint: Settings = field(default_factory=lambda: FINGERPRINT)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0
     largest_batch: int = 0
@@ -78,7 +78,7 @@ def marked(clips: int, *marks: tuple[int, int], fps: float = 2.0, start: float =
     values = np.zeros((clips, 1), dtype=np.float16)
     for number, (first, last) in enumerate(marks, start=1):
         values[first:last] = number
-    return VideoFeatures(values, None, clips / fps, MADE, start)
+    return VideoFeatures(values, None, clips / fps, FINGERPRINT, start)
 
 
 @given(
@@ -118,7 +118,7 @@ def test_a_window_keeps_its_position_in_time_and_copies_nothing() -> None:
         assert window.timeline.end == pytest.approx(video.timeline.to_seconds(clips.stop))
         assert window.timeline.seconds_per_clip == pytest.approx(0.5)
         assert np.shares_memory(window.clips, video.clips)
-    with_regions = VideoFeatures(video.clips, np.zeros((400, 2, 3), dtype=np.float16), 200.0, MADE)
+    with_regions = VideoFeatures(video.clips, np.zeros((400, 2, 3), dtype=np.float16), 200.0, FINGERPRINT)
     [window, *_] = cut_windows(with_regions, LONGEST)
     assert window.regions is not None
     assert len(window.regions) == len(window.clips) == 120
@@ -273,6 +273,6 @@ def test_a_trained_network_finds_the_same_moments_wherever_they_are(tmp_path: Pa
         clips = np.random.default_rng(first).normal(scale=0.3, size=(300, tiny.CLIP_DIM)).astype(np.float32)
         clips[first : first + len(short.clips)] = short.clips
         regions = np.repeat(clips[:, None, : tiny.REGION_DIM], tiny.REGIONS, axis=1)
-        long = VideoFeatures(clips, regions, 150.0, tiny.MADE)
+        long = VideoFeatures(clips, regions, 150.0, tiny.FINGERPRINT)
         moments = grounder.ground_features(long, query, 2)
         assert all(contains(moments, start + first / 2, end + first / 2) for start, end in matches), first
