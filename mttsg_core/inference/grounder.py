@@ -240,7 +240,7 @@ class Grounder:
             items = pending.popleft()
             timelines = [item.features.timeline for item in items]
             by_query = zip(first, *islice(results, len(items) - 1), strict=True)
-            yield [merge_moments(timelines, moments, top) for moments in by_query]
+            yield [merge_moments(timelines, moments, top, self.predictor.nms_iou) for moments in by_query]
 
     @overload
     def saliency(  # type: ignore[overload-overlap]

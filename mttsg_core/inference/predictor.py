@@ -41,6 +41,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def nms_iou(self) -> float:
+        """Largest overlap, 0..1, of two of its answers to one query."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where it runs."""
         ...
@@ -72,6 +77,7 @@ class MKTNPredictor:
         self.text_encoder = model.text_encoder
         self.fingerprint = model.fingerprint
         self.max_window_seconds = model.max_window_seconds
+        self.nms_iou = model.network.config.nms_iou
         self.calibration = model.calibration
 
     def encode(self, queries: Sequence[str]) -> list[Array]:

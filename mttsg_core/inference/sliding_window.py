@@ -9,7 +9,6 @@ import numpy as np
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
-from mttsg_core.modeling.proposals import NMS_IOU
 from mttsg_core.moments import Moment, Timeline, non_maximum_suppression
 
 _TOLERANCE = 1.05  # a video longer than a window by no more than this factor is grounded as a whole
@@ -41,7 +40,7 @@ def cut_windows(features: VideoFeatures, max_window_seconds: float | None) -> li
 
 
 def merge_moments(
-    windows: Sequence[Timeline], predictions: Sequence[Sequence[Moment]], top: int, nms_iou: float = NMS_IOU
+    windows: Sequence[Timeline], predictions: Sequence[Sequence[Moment]], top: int, nms_iou: float
 ) -> list[Moment]:
     """Return the best moments of a video, from those that each window gave for one query.
 

@@ -61,6 +61,7 @@ class ZeroShotPredictor:
     """
 
     max_window_seconds: ClassVar[float | None] = None
+    nms_iou: ClassVar[float] = NMS_IOU
 
     def __init__(self, encoder: JointEncoder, fingerprint: Settings, device: torch.device | None = None) -> None:
         self.fingerprint = fingerprint

@@ -26,6 +26,7 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
+from mttsg_core.modeling.proposals import NMS_IOU
 from mttsg_core.moments import Moment, Timeline, span_iou
 from mttsg_core.training.trainer import train
 from tests.helpers import tiny
@@ -43,6 +44,7 @@ class Marks:
     """
 
     max_window_seconds: float | None = LONGEST
+    nms_iou: float = NMS_IOU
     fingerprint: Settings = field(default_factory=lambda: FINGERPRINT)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0
@@ -169,9 +171,9 @@ def test_several_moments_of_a_long_video_are_each_found_once() -> None:
 def test_a_complete_moment_wins_over_a_part_of_it_with_a_higher_score() -> None:
     windows = [Timeline(60, 120, 0), Timeline(60, 120, 30), Timeline(60, 120, 60)]
     part, whole, other = Moment(50, 60, 0.95), Moment(50, 75, 0.6), Moment(60, 75, 0.9)
-    assert merge_moments(windows, [[part], [whole], [other]], 5) == [whole]
-    assert merge_moments(windows, [[part], [], []], 5) == [part._replace(score=pytest.approx(0.95 * 10 / 60))]
-    assert merge_moments(windows[:1], [[part]], 5) == [part]
+    assert merge_moments(windows, [[part], [whole], [other]], 5, NMS_IOU) == [whole]
+    assert merge_moments(windows, [[part], [], []], 5, NMS_IOU) == [part._replace(score=pytest.approx(0.95 * 10 / 60))]
+    assert merge_moments(windows[:1], [[part]], 5, NMS_IOU) == [part]
 
 
 class PartsFirst(Marks):
@@ -193,7 +195,7 @@ def test_the_best_moment_does_not_depend_on_how_many_are_wanted() -> None:
 def test_an_edge_of_the_video_does_not_truncate_moments() -> None:
     windows = [Timeline(60, 120, 2), Timeline(60, 120, 32)]
     first, last = Moment(2, 10, 0.8), Moment(80, 92, 0.7)
-    assert merge_moments(windows, [[first], [last]], 5) == [first, last]
+    assert merge_moments(windows, [[first], [last]], 5, NMS_IOU) == [first, last]
 
 
 def test_windows_of_many_videos_are_batched_and_sentences_encoded_once() -> None:

@@ -1,0 +1,234 @@
+"""How well a model, or a file of predictions, does on a split: `evaluate` and `iter_evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.durations import find_durations
+from mttsg_core.data.feature_lookup import require_fingerprint, resolve_splits
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.pairs import Pair
+from mttsg_core.data.predictions import read_predictions, write_predictions
+from mttsg_core.errors import ConfigError, DataError
+from mttsg_core.evaluation import baselines, evaluator
+from mttsg_core.evaluation.breakdown import vocabulary
+from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
+from mttsg_core.evaluation.evaluator import Evaluation
+from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.features.store import EXTERNAL, check_fingerprint
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.modes import Mode, grounding_mode
+from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.loading import load_trained
+from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
+from mttsg_core.workflows.outputs import prepare_file, require_distinct, require_folders, save
+from mttsg_core.workflows.steps import OnEvent, iterate, run
+from mttsg_core.workflows.threads import limited_threads
+
+EvaluateEvent: TypeAlias = (
+    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | InputFailed | RowsSkipped | Warned
+)
+_Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
+
+
+def evaluate(
+    data: AnyPath,
+    model: AnyPath | None = None,
+    *,
+    split: str = "test",
+    predictions: AnyPath | None = None,
+    features: FeatureOptions | None = None,
+    options: EvaluateOptions | None = None,
+    on_event: OnEvent[EvaluateEvent] | None = None,
+) -> EvaluationReport:
+    """Ground every sentence of a split and compute the recall. A sentence without an answer is a miss.
+
+    Args:
+        data: data folder.
+        model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
+        split: name of the split.
+        predictions: file of predictions to score instead of a model's.
+        features: what the model must have been trained with, where given, and external features.
+        options: mode, figures, baselines, outputs, device and cache; see there.
+        on_event: called with each event as it happens.
+
+    Returns:
+        The figures, in percent, with their intervals and breakdown. Sentences about videos that failed are among the
+        missed ones.
+
+    Raises:
+        ConfigError: if an option cannot be used, or an output file already exists.
+        DataError: if the data folder, the split or the predictions cannot be used.
+        FeatureError: if there are only features that the model does not accept.
+        ModelError: if there is no such model.
+        MttsgError: if a file cannot be written.
+    """
+    return run(
+        _evaluate(Path(data), model, split, predictions, features, options),
+        on_event,
+    )
+
+
+def iter_evaluate(
+    data: AnyPath,
+    model: AnyPath | None = None,
+    *,
+    split: str = "test",
+    predictions: AnyPath | None = None,
+    features: FeatureOptions | None = None,
+    options: EvaluateOptions | None = None,
+) -> Iterator[EvaluateEvent | EvaluationReport]:
+    """Yield the events of `evaluate` as they happen, then its report. Arguments and errors are those of `evaluate`."""
+    return iterate(_evaluate(Path(data), model, split, predictions, features, options))
+
+
+def _evaluate(
+    data: Path,
+    model: AnyPath | None,
+    split: str,
+    predictions: AnyPath | None,
+    features: FeatureOptions | None,
+    options: EvaluateOptions | None,
+) -> _Steps:
+    features, options = features or FeatureOptions(), options or EvaluateOptions()
+    mode = grounding_mode(options.mode)
+    require_folders(options.cache)
+    out, html = _outputs(options)
+    folder = DataFolder.open(data, features.features)
+    if predictions is not None:
+        report = yield from _score_file(folder, split, Path(predictions), options)
+    else:
+        grounder = load_trained(model, features, options)
+        if features.features is not None:
+            named = require_fingerprint(folder, [split])
+            check_fingerprint(named, grounder.fingerprint, str(features.features))
+        dataset = yield from _find_features(folder, split, grounder, options)
+        report = yield from _ground_split(folder, dataset, grounder, mode, options)
+    if out is not None:
+        write_predictions(out, report.main.pairs, report.main.predictions)
+    if html is not None:
+        yield from _write_page(html, report, folder)
+    return report
+
+
+def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
+    """Return the files of predictions and page. Raises ConfigError if one cannot or must not be written."""
+    out, html = (None if path is None else Path(path) for path in (options.out, options.html))
+    require_distinct(out, html)
+    for path in filter(None, (out, html)):
+        if path == Path("-"):
+            raise ConfigError("predictions and pages are written to files; '-' is not accepted here")
+        prepare_file(path)
+        if path.exists() and not options.overwrite:
+            raise ConfigError(f"{path}: exists already; use --overwrite")
+    return out, html
+
+
+def _score_file(folder: DataFolder, split: str, file: Path, options: EvaluateOptions) -> _Steps:
+    """Score predictions of a file."""
+    rows = folder.split(split, require_moment=True, check_videos=False, strict=options.strict)
+    predictions = read_predictions(file)
+    problems = [*rows.problems, *predictions.problems]
+    if problems:
+        yield RowsSkipped(problems)
+    matched = predictions.match(rows.pairs, folder.video_key)
+    if matched.missing:
+        queries = count(len(rows.pairs), "query", "queries")
+        yield Warned(f"{matched.missing} of {queries} without a prediction, counted as missed")
+    if matched.unknown:
+        yield Warned(f"{count(matched.unknown, 'prediction')} for no query of {split}")
+    pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in rows.pairs]
+    main = evaluator.score(split, pairs, matched.moments, "predictions", missed=matched.missing)
+    main = replace(main, metric_config=options.metrics, name="predictions", nms="none here, scored as given")
+    return (yield from _compare(folder, main, find_durations(folder, rows.pairs), with_baselines=options.baselines))
+
+
+def _find_features(
+    folder: DataFolder, split: str, grounder: Grounder, options: EvaluateOptions
+) -> Generator[EvaluateEvent, None, Dataset]:
+    """Return the pairs with the features that the model expects, after extracting those that are missing."""
+    sources = resolve_splits(
+        folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
+    )
+    if sources.problems:
+        yield RowsSkipped(sources.problems)
+    if sources.jobs:
+        yield from extract_jobs(sources.jobs, grounder.extraction_settings(), workers=options.workers)
+    dataset = sources.dataset(split)
+    yield from map(InputFailed, sources.unusable)
+    if not dataset.store.files:
+        external = grounder.fingerprint["encoder"] == EXTERNAL
+        hint = "; the model was trained on external features" if external and not sources.unusable else ""
+        raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
+    return dataset
+
+
+def _ground_split(
+    folder: DataFolder, dataset: Dataset, grounder: Grounder, mode: Mode, options: EvaluateOptions
+) -> _Steps:
+    """Evaluate the model, and the baselines where they are wanted."""
+    predict = partial(evaluator.evaluate, grounder, top=max(evaluator.TOP, *options.metrics.ns), mode=mode)
+    shuffles = (baselines.evaluate_shuffled_sentences, baselines.evaluate_shuffled_features)
+    shuffled: list[Evaluation] = []
+    with limited_threads(grounder.device):
+        yield ProgressStarted("grounding", 1 + len(shuffles) * options.baselines)
+        nms = f"greedy, candidates overlap a better one by IoU <= {grounder.predictor.nms_iou:g}"
+        main = replace(predict(dataset), metric_config=options.metrics, nms=nms)
+        yield ProgressAdvanced("grounding")
+        for shuffle in shuffles if options.baselines else ():
+            shuffled.append(shuffle(predict, dataset, main, options.seed))
+            yield ProgressAdvanced("grounding")
+    if main.missed:
+        queries = count(len(dataset.pairs), "query", "queries")
+        yield Warned(f"{main.missed} of {queries} without features, counted as missed")
+    durations = [dataset.duration(pair) for pair in dataset.pairs]
+    report = yield from _compare(folder, main, durations, with_baselines=options.baselines)
+    return replace(report, baselines=[*report.baselines, *shuffled])
+
+
+def _compare(
+    folder: DataFolder, main: Evaluation, durations: Sequence[float | None], *, with_baselines: bool
+) -> Generator[Warned, None, EvaluationReport]:
+    """Add what the training split tells: the words that it contains, and the blind baselines."""
+    training: list[Pair] = []
+    if "train" in folder.splits:
+        try:
+            training = folder.split("train", check_videos=False).pairs
+        except DataError as error:
+            yield Warned(f"{error}: the training split is not used")
+    seen = vocabulary(pair.query for pair in training) if training else None
+    if not with_baselines:
+        return EvaluationReport(main, durations, seen_words=seen)
+    moments: Sequence[Pair] = [pair for pair in training if pair.moments]
+    lengths: Sequence[float | None] = find_durations(folder, moments)
+    fitted_on: str | None = "train"
+    if all(length is None for length in lengths):
+        fitted_on, moments, lengths = main.split, main.pairs, durations
+        yield Warned(f"no training moments in videos of known length: spans are fitted on {main.split} itself")
+    if all(length is None for length in lengths):
+        fitted_on = None
+    unknown = sum(duration is None for duration in durations)
+    if unknown:
+        queries = count(unknown, "query", "queries")
+        yield Warned(f"{queries} missed by the blind baselines: the length of the video is unknown")
+    return EvaluationReport(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
+
+
+def _write_page(path: Path, report: EvaluationReport, folder: DataFolder) -> Iterator[EvaluateEvent]:
+    """Write the page of an evaluation, with thumbnails of the videos that are available."""
+    cases = pick_cases(report)
+    yield ProgressStarted("thumbnails", len(cases))
+    thumbnails = {}
+    for number, images in take_thumbnails(cases, folder.find_video):
+        thumbnails[number] = images
+        yield ProgressAdvanced("thumbnails")
+    content = render_evaluation_page(report, cases, thumbnails).encode("utf-8", "replace")
+    save(path, lambda part: part.write_bytes(content))
