@@ -1,7 +1,9 @@
 """Temporal sentence grounding: find the moment of a video that a sentence describes.
 
-from mttsg_core import Grounder
-moments = Grounder.load("model/").ground("video.mp4", ["person opens door"])
+from mttsg_core import Grounder, train
+
+report = train("data/", out="model")
+moments = Grounder.load("model").ground("video.mp4", "person opens door")
 """
 
 from __future__ import annotations
@@ -9,26 +11,96 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from mttsg_core._version import __version__
 
 if TYPE_CHECKING:
+    from mttsg_core.config import LossConfig as LossConfig
+    from mttsg_core.config import NetworkConfig as NetworkConfig
+    from mttsg_core.config import TrainingConfig as TrainingConfig
+    from mttsg_core.data.folder import DataFolder as DataFolder
+    from mttsg_core.data.statistics import FolderStatistics as FolderStatistics
     from mttsg_core.errors import MttsgError as MttsgError
+    from mttsg_core.evaluation import metrics as metrics
+    from mttsg_core.evaluation.evaluation_report import EvaluationReport as EvaluationReport
+    from mttsg_core.features.store import VideoFeatures as VideoFeatures
     from mttsg_core.inference.grounder import Grounder as Grounder
     from mttsg_core.moments import Moment as Moment
     from mttsg_core.moments import Timeline as Timeline
+    from mttsg_core.workflows import events as events
+    from mttsg_core.workflows.check import check as check
+    from mttsg_core.workflows.evaluate import evaluate as evaluate
+    from mttsg_core.workflows.extract import ExtractReport as ExtractReport
+    from mttsg_core.workflows.extract import extract as extract
+    from mttsg_core.workflows.options import EvaluateOptions as EvaluateOptions
+    from mttsg_core.workflows.options import ExtractOptions as ExtractOptions
+    from mttsg_core.workflows.options import FeatureOptions as FeatureOptions
+    from mttsg_core.workflows.options import TrainOptions as TrainOptions
+    from mttsg_core.workflows.train import TrainReport as TrainReport
+    from mttsg_core.workflows.train import train as train
 
-# Names are looked up on first use, so that importing the package (and `mttsg --help`) does not load torch.
-_HOMES = {
+# The module of each name, imported on first use: `import mttsg_core` and `mttsg --help` load neither torch nor NumPy.
+_MODULES = {
+    "DataFolder": "mttsg_core.data.folder",
+    "EvaluateOptions": "mttsg_core.workflows.options",
+    "EvaluationReport": "mttsg_core.evaluation.evaluation_report",
+    "ExtractOptions": "mttsg_core.workflows.options",
+    "ExtractReport": "mttsg_core.workflows.extract",
+    "FeatureOptions": "mttsg_core.workflows.options",
+    "FolderStatistics": "mttsg_core.data.statistics",
     "Grounder": "mttsg_core.inference.grounder",
+    "LossConfig": "mttsg_core.config",
     "Moment": "mttsg_core.moments",
     "MttsgError": "mttsg_core.errors",
+    "NetworkConfig": "mttsg_core.config",
     "Timeline": "mttsg_core.moments",
+    "TrainOptions": "mttsg_core.workflows.options",
+    "TrainReport": "mttsg_core.workflows.train",
+    "TrainingConfig": "mttsg_core.config",
+    "VideoFeatures": "mttsg_core.features.store",
+    "check": "mttsg_core.workflows.check",
+    "evaluate": "mttsg_core.workflows.evaluate",
+    "events": "mttsg_core.workflows",
+    "extract": "mttsg_core.workflows.extract",
+    "metrics": "mttsg_core.evaluation",
+    "train": "mttsg_core.workflows.train",
 }
+_SUBMODULES = ("events", "metrics")  # names that are modules themselves
 
-__all__ = ["Grounder", "Moment", "MttsgError", "Timeline", "__version__"]
+__all__ = [
+    "DataFolder",
+    "EvaluateOptions",
+    "EvaluationReport",
+    "ExtractOptions",
+    "ExtractReport",
+    "FeatureOptions",
+    "FolderStatistics",
+    "Grounder",
+    "LossConfig",
+    "Moment",
+    "MttsgError",
+    "NetworkConfig",
+    "Timeline",
+    "TrainOptions",
+    "TrainReport",
+    "TrainingConfig",
+    "VideoFeatures",
+    "__version__",
+    "check",
+    "evaluate",
+    "events",
+    "extract",
+    "metrics",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"{_MODULES[name]}.{name}")
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

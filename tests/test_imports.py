@@ -17,8 +17,8 @@ ROOT = Path(mttsg_core.__file__).parents[1]
 PAPER = ("cross_sentence_memory", "contrastive", "false_negatives", "object_phrase", "activity_sentence")
 # The rooms of the library, the lowest first: a room imports itself and those before it. One that is not named fails.
 ROOMS = (
-    *("errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling", "checkpoints"),
-    *("inference", "evaluation", "training", "report"),
+    *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
+    *("checkpoints", "inference", "evaluation", "training", "report", "workflows"),
 )
 HEAVY = ("torch", "transformers", "h5py")
 

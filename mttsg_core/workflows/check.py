@@ -1,0 +1,74 @@
+"""What is in a data set, and which rows cannot be used: `check` and `iter_check`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from mttsg_core.data.durations import with_durations
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.splits import Split, read_pairs
+from mttsg_core.data.statistics import FolderStatistics, compute_statistics
+from mttsg_core.utils.files import is_file
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.events import RowsSkipped, Warned
+from mttsg_core.workflows.options import AnyPath
+from mttsg_core.workflows.steps import OnEvent, iterate, run
+
+CheckEvent: TypeAlias = RowsSkipped | Warned
+_SHOWN_VIDEOS = 3
+
+
+def check(
+    data: AnyPath, *, features: AnyPath | None = None, on_event: OnEvent[CheckEvent] | None = None
+) -> FolderStatistics:
+    """Read a whole data set, and describe it. Nothing is written.
+
+    Args:
+        data: data folder, or a single annotation file.
+        features: folder (or HDF5 file) of external features.
+        on_event: called with each event as it happens.
+
+    Returns:
+        The statistics of every split, with all bad rows.
+
+    Raises:
+        DataError: if the data set cannot be read.
+        FeatureError: if features are in HDF5 and cannot be read.
+    """
+    return run(_check(Path(data), features), on_event)
+
+
+def iter_check(data: AnyPath, *, features: AnyPath | None = None) -> Iterator[CheckEvent | FolderStatistics]:
+    """Yield the events of `check` as they happen, then its report. Arguments and errors are those of `check`."""
+    return iterate(_check(Path(data), features))
+
+
+def leakage_warnings(statistics: FolderStatistics) -> list[str]:
+    """Return a line for each split that shares videos with the training split."""
+    return [
+        f"{split}: {count(len(videos), 'video')} also in train: "
+        + ", ".join([*videos[:_SHOWN_VIDEOS], *(["..."] if len(videos) > _SHOWN_VIDEOS else [])])
+        for split, videos in statistics.seen_in_training.items()
+    ]
+
+
+def _check(data: Path, features: AnyPath | None) -> Generator[CheckEvent, None, FolderStatistics]:
+    if is_file(data):
+        split = read_pairs(data)
+        yield from _report(split)
+        return compute_statistics(data, [split])
+    folder = DataFolder.open(data, features)
+    splits = []
+    for name in folder.splits:
+        splits.append(with_durations(folder, folder.split(name)))
+        yield from _report(splits[-1])
+    statistics = compute_statistics(data, splits, folder.video_key)
+    yield from map(Warned, leakage_warnings(statistics))
+    return statistics
+
+
+def _report(split: Split) -> Iterator[RowsSkipped]:
+    if split.problems:
+        yield RowsSkipped(split.problems)

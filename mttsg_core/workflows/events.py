@@ -1,0 +1,171 @@
+"""Events of the workflows, and the words that describe them in logs and on a terminal.
+
+Beside the classes here, workflows pass on the events of what they run: `Extracted` and `ExtractionFailed` of an
+extraction; `TrainingStarted`, `EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.utils.json_lines import Problem
+from mttsg_core.utils.text import count
+
+if TYPE_CHECKING:
+    from mttsg_core.training.trainer import EpochDone, TrainingFinished, TrainingStarted
+
+__all__ = [
+    "EpochDone",
+    "Extracted",
+    "ExtractionFailed",
+    "InputFailed",
+    "Noted",
+    "ProgressAdvanced",
+    "ProgressStarted",
+    "PushFailed",
+    "Pushed",
+    "RowsSkipped",
+    "TrainingFinished",
+    "TrainingStarted",
+    "Warned",
+]
+
+_TRAINING = ("EpochDone", "TrainingFinished", "TrainingStarted")  # imported on first use: their module needs torch
+_SHOWN_ROWS = 3
+
+
+def __getattr__(name: str) -> object:
+    if name in _TRAINING:
+        return getattr(import_module("mttsg_core.training.trainer"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@dataclass(frozen=True)
+class ProgressStarted:
+    """A task of known length begins. Each step of an extraction is its own event, other steps are `ProgressAdvanced`.
+
+    Attributes:
+        task: `extraction`, `grounding`, `thumbnails` or `excerpts`.
+        total: number of steps.
+    """
+
+    task: str
+    total: int
+
+
+@dataclass(frozen=True)
+class ProgressAdvanced:
+    """A step of a task is done."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class RowsSkipped:
+    """Rows of annotation or prediction files that cannot be used."""
+
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True)
+class InputFailed:
+    """A video, its features or another input cannot be used; the others are. `reason` names the file."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something to look at that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something worth knowing."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """The finished model is on the Hugging Face Hub. `url` is the address of its page."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class PushFailed:
+    """The finished model could not be pushed. `reason` says why, and how to push it later."""
+
+    folder: Path
+    reason: str
+
+
+class Message(NamedTuple):
+    """A line about an event. `level` is one of `logging`."""
+
+    level: int
+    text: str
+
+
+@singledispatch
+def describe_event(event: object) -> list[Message]:
+    """Return the lines to log or show for an event; none for one that only marks progress."""
+    return []
+
+
+@describe_event.register
+def _(event: RowsSkipped) -> list[Message]:
+    shown = [Message(logging.WARNING, str(problem)) for problem in event.problems[:_SHOWN_ROWS]]
+    return [*shown, Message(logging.WARNING, f"{count(len(event.problems), 'bad row')} skipped")]
+
+
+@describe_event.register
+def _(event: InputFailed) -> list[Message]:
+    return [Message(logging.ERROR, event.reason)]
+
+
+@describe_event.register
+def _(event: Warned) -> list[Message]:
+    return [Message(logging.WARNING, event.text)]
+
+
+@describe_event.register
+def _(event: Noted) -> list[Message]:
+    return [Message(logging.INFO, event.text)]
+
+
+@describe_event.register
+def _(event: Pushed) -> list[Message]:
+    return [Message(logging.INFO, f"pushed: {event.url}")]
+
+
+@describe_event.register
+def _(event: PushFailed) -> list[Message]:
+    return [Message(logging.ERROR, event.reason)]
+
+
+@describe_event.register
+def _(event: ExtractionFailed) -> list[Message]:
+    return [Message(logging.ERROR, f"{event.job.video}: {event.reason}")]
+
+
+@describe_event.register
+def _(event: Extracted) -> list[Message]:
+    if event.cached:
+        return []
+    clips = count(event.clips, "clip")
+    messages = [Message(logging.DEBUG, f"{event.job.video}: {clips} of {event.video_seconds:.1f} s")]
+    if event.lost_clips:
+        lost = f"{event.job.video}: {event.lost_clips} of {clips} could not be decoded"
+        messages.append(Message(logging.WARNING, lost))
+    return messages

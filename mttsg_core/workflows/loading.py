@@ -1,0 +1,97 @@
+"""Models for the workflows. What shapes the inputs of a model is its own: other wishes are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mttsg_core.checkpoints.hub import find_model
+from mttsg_core.checkpoints.runs import newest_run
+from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
+from mttsg_core.encoders.word_vectors import WordVectors
+from mttsg_core.errors import ConfigError
+from mttsg_core.features.extraction import ExtractionSettings
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import MKTNPredictor
+from mttsg_core.workflows.options import AnyPath, FeatureOptions, RuntimeOptions
+
+
+def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: RuntimeOptions) -> Grounder:
+    """Load a trained model.
+
+    Args:
+        model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
+        features: what the model must have been trained with, where given.
+        runtime: device, cache and network access.
+
+    Raises:
+        ModelError: if there is no such model.
+        ConfigError: if it was trained with another encoder, text encoder or clip rate, naming both.
+    """
+    folder = find_model(model, offline=runtime.offline)
+    encoder = features.encoder
+    grounder = Grounder.load(
+        folder,
+        device=runtime.device,
+        cache=runtime.cache,
+        encoder=None if encoder == DEFAULT_ENCODER else encoder,  # the built-in encoder is in no folder
+        offline=runtime.offline,
+    )
+    own = grounder.fingerprint
+    if encoder == DEFAULT_ENCODER != own.get("encoder"):
+        raise ConfigError(f"--encoder {encoder}: {folder} was trained with {own.get('encoder')!r}")
+    if features.fps is not None and features.fps != own.get("fps"):
+        rate = f"{own['fps']} clips per second" if "fps" in own else "external features of unknown clip rate"
+        raise ConfigError(f"--fps {features.fps:g}: {folder} was trained on {rate}")
+    _require_text_encoder(features.text_encoder, grounder, str(folder), offline=runtime.offline)
+    return grounder
+
+
+def uses_trained_model(model: AnyPath | None, features: FeatureOptions) -> bool:
+    """Return whether `load_trained` applies; if not, a pretrained encoder has to answer without training."""
+    pretrained = None if features.encoder == DEFAULT_ENCODER else features.encoder
+    return model is not None or (pretrained is None and (features.features is not None or newest_run() is not None))
+
+
+def zero_shot_encoder(features: FeatureOptions) -> str:
+    """Return the id of the encoder that answers without training."""
+    return features.encoder or DEFAULT_PRETRAINED
+
+
+def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions) -> Grounder:
+    """Load a pretrained encoder that answers without training.
+
+    Raises:
+        ConfigError: if there is no such encoder or device, or another text encoder is wanted than the encoder's own.
+    """
+    grounder = Grounder.zero_shot(
+        zero_shot_encoder(features),
+        fps=ExtractionSettings.fps if features.fps is None else features.fps,
+        device=runtime.device,
+        cache=runtime.cache,
+        offline=runtime.offline,
+    )
+    _require_text_encoder(features.text_encoder, grounder, "an answer without training", offline=runtime.offline)
+    return grounder
+
+
+def _require_text_encoder(wanted: str | None, grounder: Grounder, owner: str, *, offline: bool) -> None:
+    """Raise ConfigError, naming both, if the text encoder is not the wanted one."""
+    if wanted is None:
+        return
+    predictor = grounder.predictor
+    own = predictor.text_encoder.id if isinstance(predictor, MKTNPredictor) else OWN_TEXT_TOWER
+    if own not in _text_encoder_ids(wanted, offline=offline) and wanted != own.partition("@")[0]:
+        raise ConfigError(f"--text-encoder {wanted}: {owner} has {own!r}")
+
+
+def _text_encoder_ids(wanted: str, *, offline: bool) -> Iterator[str]:
+    """Yield the ids by which a model may record that text encoder. Nothing is downloaded."""
+    yield wanted
+    kind, _, file = wanted.partition(":")
+    if kind == WordVectors.kind:
+        yield f"{kind}:{Path(file).name}"
+    elif Path(wanted).expanduser().is_dir():
+        from mttsg_core.encoders.hf_files import find_files
+
+        yield find_files(wanted, "text encoder", offline=offline).id

@@ -1,0 +1,136 @@
+"""Options of the workflows, in groups. Every default is written once, here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mttsg_core.errors import ConfigError
+from mttsg_core.evaluation.metrics import MetricConfig
+
+if TYPE_CHECKING:
+    from mttsg_core.features.store import FeatureCache
+
+AnyPath: TypeAlias = str | Path
+
+_FIGURES = MetricConfig(average_precision=True)
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Which features of videos and sentences to use. None leaves the choice to the data folder or the model.
+
+    Attributes:
+        encoder: video encoder: `classic`, or a pretrained model as a folder or a name on the Hugging Face Hub.
+        text_encoder: `hashed`, `glove:FILE`, `clip` (the text tower of the video encoder), or a pretrained text model.
+        fps: clips per second.
+        reader: video reader: `auto`, `pyav` or `decord`.
+        features: folder (or HDF5 file) of external features.
+
+    Raises:
+        ConfigError: if `fps` is not a positive number.
+    """
+
+    encoder: str | None = None
+    text_encoder: str | None = None
+    fps: float | None = None
+    reader: str | None = None
+    features: AnyPath | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise ConfigError(f"fps = {self.fps!r}: must be more than 0")
+
+    @property
+    def extraction(self) -> dict[str, str | float]:
+        """The given options that shape extracted features, by name."""
+        values = {"encoder": self.encoder, "fps": self.fps, "reader": self.reader}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where to compute and what to use for it. Results do not depend on these options.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        cache: folder of cached features; None for the user's cache folder.
+        offline: never use the network; pretrained models must be on this computer already.
+        workers: number of videos to read at a time; None for one per core.
+
+    Raises:
+        ConfigError: if `workers` is less than 1.
+    """
+
+    device: str = "auto"
+    cache: AnyPath | None = None
+    offline: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"workers = {self.workers!r}: must be at least 1")
+
+    def feature_cache(self) -> FeatureCache:
+        """Return the cache of extracted features."""
+        from mttsg_core.features.store import FeatureCache
+        from mttsg_core.utils.paths import default_cache
+
+        return FeatureCache(Path(self.cache) if self.cache is not None else default_cache())
+
+
+@dataclass(frozen=True)
+class ExtractOptions(RuntimeOptions):
+    """Options of `extract`.
+
+    Attributes:
+        overwrite: extract again where features already exist.
+    """
+
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class TrainOptions(RuntimeOptions):
+    """Options of `train` other than the settings of the network, the losses and the training itself.
+
+    Attributes:
+        resume: continue the stopped run in the model folder.
+        overwrite: replace the files of the model folder.
+        strict: stop at the first bad row instead of skipping it.
+        tensorboard: write TensorBoard events below the model folder (optional extra `tensorboard`).
+        push: `user/name` of a repository on the Hugging Face Hub to push the finished model to.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    strict: bool = False
+    tensorboard: bool = False
+    push: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(RuntimeOptions):
+    """Options of `evaluate`.
+
+    Attributes:
+        mode: `independent` grounds each sentence by itself; in `joint` mode the sentences of a video help each other.
+        metrics: which figures to compute.
+        baselines: add baselines that ignore the video or the sentence, on the same queries.
+        seed: of the shuffles of the baselines.
+        strict: stop at the first bad row instead of skipping it.
+        out: file to write the predictions to.
+        html: file to write a report page to.
+        overwrite: replace `out` and `html`.
+    """
+
+    mode: str = "independent"
+    metrics: MetricConfig = _FIGURES
+    baselines: bool = False
+    seed: int = 0
+    strict: bool = False
+    out: AnyPath | None = None
+    html: AnyPath | None = None
+    overwrite: bool = False

@@ -1,0 +1,104 @@
+"""Settings of a training: those that are given, over those of the stopped run that it resumes, over the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mttsg_core.checkpoints.checkpoint import load_text_encoder, read_description
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, to_mapping, upgrade_settings
+from mttsg_core.encoders import TextEncoder
+from mttsg_core.encoders.base import Settings
+from mttsg_core.training.trainer import find_state
+
+Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
+
+_OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions")  # network settings that the features decide
+
+
+@dataclass(frozen=True)
+class StoppedRun:
+    """A run to resume: its folder and the description that it was started with."""
+
+    folder: Path
+    description: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> StoppedRun:
+        """Read the run in a folder.
+
+        Raises:
+            ModelError: if there is nothing to resume.
+        """
+        find_state(folder)
+        return cls(folder, read_description(folder))
+
+    @property
+    def features(self) -> Settings:
+        """The fingerprint of its features."""
+        fingerprint: Settings = self.description["features"]
+        return fingerprint
+
+    def settings(self, table: str) -> dict[str, Any]:
+        """Return its settings of one table: `training`, `loss` or `network`."""
+        training = dict(self.description["training"])
+        loss = training.pop("loss", {})
+        values = {"training": training, "loss": loss, "network": self.description["network"]}[table]
+        return {name: value for name, value in values.items() if name not in _OF_FEATURES}
+
+    def text_encoder(self, *, device: str, offline: bool) -> TextEncoder:
+        """Load its text encoder. Raises ModelError as `checkpoint.load_text_encoder`."""
+        return load_text_encoder(self.folder, self.description, device=device, offline=offline)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All settings of a training.
+
+    Attributes:
+        training: how to train.
+        loss: weights of the loss terms.
+        network: settings of `NetworkConfig` by name, without those that the features decide.
+        notes: on settings that were given by the name of an earlier version.
+    """
+
+    training: TrainingConfig
+    loss: LossConfig
+    network: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def merge(cls, config: Given, network: Given, loss: Given, stopped: StoppedRun | None = None) -> TrainingSettings:
+        """Merge given settings with those of a stopped run.
+
+        Raises:
+            ConfigError: for an unknown name, or a value of another type or out of range.
+        """
+        tables: dict[str, dict[str, Any]] = {}
+        notes: list[str] = []
+        for table, given in (("training", config), ("network", network), ("loss", loss)):
+            values, renamed = upgrade_settings(table, _as_mapping(given))
+            own, _ = upgrade_settings(table, stopped.settings(table) if stopped is not None else {})
+            tables[table] = {**own, **values}
+            notes += renamed
+        from_mapping(NetworkConfig, {**tables["network"], **dict.fromkeys(_OF_FEATURES[:2], 1)})
+        return cls(
+            from_mapping(TrainingConfig, tables["training"]),
+            from_mapping(LossConfig, tables["loss"]),
+            tables["network"],
+            tuple(notes),
+        )
+
+    @property
+    def max_clips(self) -> int:
+        """The number of clips that longer videos are averaged into."""
+        return int(self.network.get("max_clips", NetworkConfig.max_clips))
+
+
+def _as_mapping(given: Given) -> dict[str, Any]:
+    if given is None:
+        return {}
+    values = dict(given) if isinstance(given, Mapping) else to_mapping(given)
+    return {name: value for name, value in values.items() if name not in _OF_FEATURES}

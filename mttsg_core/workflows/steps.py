@@ -1,0 +1,63 @@
+"""Workflows as generators: they yield events, return a report, log what they yield, and raise only errors of ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import TypeVar
+
+from mttsg_core.errors import MttsgError
+from mttsg_core.workflows.events import describe_event
+
+_Event = TypeVar("_Event")
+_Report = TypeVar("_Report")
+OnEvent = Callable[[_Event], object]
+
+_log = logging.getLogger("mttsg")
+
+
+def iterate(steps: Generator[_Event, None, _Report]) -> Iterator[_Event | _Report]:
+    """Yield the events of a workflow, then its report.
+
+    Raises:
+        MttsgError: as the workflow does, and for a file that cannot be read or written.
+    """
+    report = yield from _logged(steps)
+    yield report
+
+
+def run(steps: Generator[_Event, None, _Report], on_event: OnEvent[_Event] | None = None) -> _Report:
+    """Run a workflow to its end, give each event to `on_event`, and return the report.
+
+    Raises:
+        MttsgError: as `iterate`.
+    """
+    with closing(_logged(steps)) as logged:
+        while True:
+            try:
+                event = next(logged)
+            except StopIteration as end:
+                report: _Report = end.value
+                return report
+            if on_event is not None:
+                on_event(event)
+
+
+def _logged(steps: Generator[_Event, None, _Report]) -> Generator[_Event, None, _Report]:
+    with closing(steps):
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                report: _Report = end.value
+                return report
+            except BrokenPipeError:
+                raise  # whoever reads an output has left, which is not an error of the workflow
+            except OSError as error:
+                file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+                raise MttsgError(file + (error.strerror or str(error))) from error
+            for message in describe_event(event):
+                _log.log(message.level, "%s", message.text)
+            yield event

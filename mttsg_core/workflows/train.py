@@ -1,0 +1,353 @@
+"""A data folder to a model folder: `train` and `iter_train`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from shlex import quote
+from typing import Any, TypeAlias
+
+import torch
+
+from mttsg_core.checkpoints import checkpoint
+from mttsg_core.checkpoints.hub import check_push, push_model
+from mttsg_core.checkpoints.model_card import write_card
+from mttsg_core.checkpoints.runs import new_run, unfinished_run
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
+from mttsg_core.data import feature_lookup
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
+from mttsg_core.encoders.base import Settings
+from mttsg_core.errors import ConfigError, DataError, ModelError
+from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.features.store import EXTERNAL
+from mttsg_core.report import render_training_page
+from mttsg_core.training import trainer
+from mttsg_core.training.tensorboard import TensorBoardLog, need_tensorboard
+from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
+from mttsg_core.utils.devices import choose_device
+from mttsg_core.utils.text import count
+from mttsg_core.workflows import events
+from mttsg_core.workflows.events import InputFailed, Message, Noted, Pushed, PushFailed, RowsSkipped, Warned
+from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
+from mttsg_core.workflows.outputs import require_folders, save
+from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
+from mttsg_core.workflows.steps import OnEvent, iterate, run
+from mttsg_core.workflows.threads import limited_threads
+
+PAGE = "report.html"
+_EPOCH_FIGURES = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
+
+
+@dataclass(frozen=True)
+class RunStarted(TrainingStarted):
+    """`TrainingStarted` of a run: its model folder and its device are known as well."""
+
+    folder: Path
+    device: str
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """Outcome of `train`.
+
+    Attributes:
+        folder: the model folder.
+        best_epoch: the epoch whose weights were kept.
+        metrics: its figures on the validation split, in percent; empty without one.
+        stopped_early: whether training ended before the last epoch because validation did not improve.
+        seconds: time spent in training.
+        failures: one line for each input that could not be used, and for a push that failed.
+        url: address of the pushed model; None if it was not pushed.
+    """
+
+    folder: Path
+    best_epoch: int
+    metrics: Mapping[str, float]
+    stopped_early: bool
+    seconds: float
+    failures: tuple[str, ...] = ()
+    url: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {"model": str(self.folder), "best_epoch": self.best_epoch, **self.metrics}
+
+
+TrainEvent: TypeAlias = (
+    events.ProgressStarted
+    | Extracted
+    | ExtractionFailed
+    | InputFailed
+    | RowsSkipped
+    | Warned
+    | Noted
+    | RunStarted
+    | EpochDone
+    | TrainingFinished
+    | Pushed
+    | PushFailed
+)
+_Configs: TypeAlias = tuple[
+    TrainingConfig | Mapping[str, Any] | None,
+    NetworkConfig | Mapping[str, Any] | None,
+    LossConfig | Mapping[str, Any] | None,
+]
+
+
+def train(
+    data: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    config: TrainingConfig | Mapping[str, Any] | None = None,
+    network: NetworkConfig | Mapping[str, Any] | None = None,
+    loss: LossConfig | Mapping[str, Any] | None = None,
+    features: FeatureOptions | None = None,
+    options: TrainOptions | None = None,
+    on_event: OnEvent[TrainEvent] | None = None,
+) -> TrainReport:
+    """Train a model on a data folder and write its model folder.
+
+    Features that are missing are extracted first. A resumed run goes on with its own settings, features and text
+    encoder; a setting that is given must be the same.
+
+    Args:
+        data: data folder with a split `train`, and `val` to choose the best epoch by.
+        out: model folder; None for a new numbered run in the user's data folder.
+        config: settings of the training. A mapping names some of them; the others keep their defaults.
+        network: settings of the network, likewise. The features decide `clip_dim`, `word_dim`, `region_dim` and
+            `regions`.
+        loss: weights of the loss terms, likewise.
+        features: video and text encoder, clip rate, or external features.
+        options: device, cache, resuming, overwriting, pushing; see there.
+        on_event: called with each event as it happens.
+
+    Raises:
+        ConfigError: if an option or a setting cannot be used, or the model folder already has a model.
+        DataError: if there is nothing to train on.
+        FeatureError: if there are only features that cannot be used.
+        ModelError: if there is nothing to resume, or the model may not be pushed.
+        TrainingError: if the loss becomes NaN or infinite.
+        MttsgError: if a file cannot be written.
+    """
+    return run(
+        _train(Path(data), out, (config, network, loss), features, options),
+        on_event,
+    )
+
+
+def iter_train(
+    data: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    config: TrainingConfig | Mapping[str, Any] | None = None,
+    network: NetworkConfig | Mapping[str, Any] | None = None,
+    loss: LossConfig | Mapping[str, Any] | None = None,
+    features: FeatureOptions | None = None,
+    options: TrainOptions | None = None,
+) -> Iterator[TrainEvent | TrainReport]:
+    """Yield the events of `train` as they happen, then its report. Arguments and errors are those of `train`."""
+    return iterate(_train(Path(data), out, (config, network, loss), features, options))
+
+
+def _train(
+    data: Path, out: AnyPath | None, configs: _Configs, features: FeatureOptions | None, options: TrainOptions | None
+) -> Generator[TrainEvent, None, TrainReport]:
+    features, options = features or FeatureOptions(), options or TrainOptions()
+    folder = Path(out) if out is not None else unfinished_run() if options.resume else None
+    require_folders(folder, options.cache)
+    if folder is not None and not (options.resume or options.overwrite):
+        _require_unused(folder)
+    stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
+    settings = TrainingSettings.merge(*configs, stopped)
+    if settings.notes:
+        yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
+    device = choose_device(options.device)
+    _check_extras(options)
+    with limited_threads(device):
+        inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device)
+        folder = folder or new_run()
+        training = trainer.train(
+            inputs.training,
+            inputs.validation,
+            folder,
+            inputs.text_encoder,
+            network=settings.network,
+            loss=settings.loss,
+            config=settings.training,
+            device=device,
+            resume=options.resume,
+        )
+        finished = yield from _follow(training, folder, device, tensorboard=options.tensorboard)
+    write_card(folder, options.push, overwrite=options.overwrite)
+    page = render_training_page(folder)
+    save(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
+    url, failures = None, inputs.failures
+    if options.push is not None:
+        pushed = _push(folder, options.push)
+        yield pushed
+        if isinstance(pushed, Pushed):
+            url = pushed.url
+        else:
+            failures = (*failures, pushed.reason)
+    return TrainReport(
+        folder, finished.best_epoch, finished.metrics, finished.stopped_early, finished.seconds, failures, url
+    )
+
+
+def _require_unused(folder: Path) -> None:
+    """Raise ConfigError if a training would replace files of the folder."""
+    if (folder / checkpoint.CONFIG).exists():
+        raise ConfigError(f"{folder}: already has a model; use --resume or --overwrite")
+    for name in (checkpoint.WEIGHTS, checkpoint.WORDS, checkpoint.REPORT, trainer.LOG, str(trainer.STATE), PAGE):
+        if (folder / name).exists():
+            raise ConfigError(f"{folder}: already has {name}; use another folder or --overwrite")
+
+
+def _check_extras(options: TrainOptions) -> None:
+    """Raise, before hours of training, if TensorBoard is missing or the model may not be pushed."""
+    if options.tensorboard:
+        need_tensorboard()
+    if options.push is not None:
+        if options.offline:
+            raise ConfigError("--push needs the network, which --offline forbids")
+        check_push(options.push)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    training: Dataset
+    validation: Dataset | None
+    text_encoder: TextEncoder
+    failures: tuple[str, ...]
+
+
+def _prepare(
+    data: Path,
+    stopped: StoppedRun | None,
+    max_clips: int,
+    features: FeatureOptions,
+    options: TrainOptions,
+    device: torch.device,
+) -> Generator[TrainEvent, None, _Inputs]:
+    """Choose the features and the text encoder, and extract what is missing."""
+    folder = DataFolder.open(data, features.features)
+    splits = _training_splits(folder)
+    if stopped is not None and features.features is None and not features.extraction:
+        fingerprint = stopped.features
+    else:
+        fingerprint = feature_lookup.choose_fingerprint(
+            folder,
+            splits,
+            from_folder=features.features is not None,
+            encoder=features.encoder,
+            fps=features.fps,
+            reader=features.reader,
+            offline=options.offline,
+        )
+    sources = feature_lookup.resolve_splits(folder, splits, options.feature_cache(), fingerprint, strict=options.strict)
+    if sources.problems:
+        yield RowsSkipped(sources.problems)
+    text_encoder = _text_encoder(data, stopped, fingerprint, features, options, str(device))
+    failures: list[str] = []
+    if sources.jobs:
+        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
+        if settings is not None:
+            failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
+    training = sources.dataset("train", max_clips)
+    validation = sources.dataset("val") if "val" in splits else None
+    yield from map(InputFailed, sources.unusable)
+    for dataset, consequence in ((training, "left out"), (validation, "counted as missed")):
+        if dataset is not None and dataset.without_features:
+            sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
+            yield Warned(f"{dataset.name}: {sentences} without features, {consequence}")
+    return _Inputs(training, validation, text_encoder, (*failures, *sources.unusable))
+
+
+def _training_splits(folder: DataFolder) -> list[str]:
+    """Return the splits that a training uses. Raises DataError if there is none to train on."""
+    if "train" not in folder.splits:
+        raise DataError(f"{folder.path}: no train split, only {', '.join(sorted(folder.splits))}")
+    return [name for name in ("train", "val") if name in folder.splits]
+
+
+def _text_encoder(
+    data: Path,
+    stopped: StoppedRun | None,
+    fingerprint: Settings,
+    features: FeatureOptions,
+    options: TrainOptions,
+    device: str,
+) -> TextEncoder:
+    """Return the text encoder that is given, else that of the stopped run, else the default one for the features."""
+    text_id = features.text_encoder
+    if text_id is None and stopped is not None:
+        return stopped.text_encoder(device=device, offline=options.offline)
+    if text_id == OWN_TEXT_TOWER and fingerprint["encoder"] == EXTERNAL:
+        raise ConfigError(
+            f"--text-encoder {text_id}: the features do not record whose text tower that is; name the model itself"
+        )
+    if text_id is None:
+        text_id = feature_lookup.default_text_encoder(data, fingerprint)
+    return build_text_encoder(text_id, encoder_id=str(fingerprint["encoder"]), device=device, offline=options.offline)
+
+
+def _follow(
+    training: Iterable[TrainingEvent], folder: Path, device: torch.device, *, tensorboard: bool
+) -> Generator[RunStarted | EpochDone | TrainingFinished, None, TrainingFinished]:
+    """Pass on the events of a training, with the epochs in TensorBoard where that is wanted."""
+    with TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log:
+        for event in training:
+            if isinstance(event, TrainingStarted):
+                values = {item.name: getattr(event, item.name) for item in fields(event)}
+                yield RunStarted(**values, folder=folder, device=str(device))
+                continue
+            if log is not None and isinstance(event, EpochDone):
+                log.write(event)
+            yield event
+            if isinstance(event, TrainingFinished):
+                return event
+    raise RuntimeError("the training ended without its last event")
+
+
+def _push(folder: Path, repo: str) -> Pushed | PushFailed:
+    """Push a finished model; a failure costs nothing but the push."""
+    try:
+        return Pushed(push_model(folder, repo))
+    except ModelError as error:
+        command = f"hf upload {repo} {quote(str(folder))} . --exclude 'state/*'"
+        return PushFailed(folder, f"{error}; the model in {folder} is complete, push it later with: {command}")
+
+
+@events.describe_event.register
+def _(event: RunStarted) -> list[Message]:
+    data = f"{count(event.videos, 'video')} with {count(event.pairs, 'sentence')}"
+    size = f"{event.parameters / 1e6:.2f} M parameters"
+    messages = [Message(logging.INFO, f"training on {data}, {size}, {event.device}, into {event.folder}")]
+    if event.clipped:
+        clipped = f"{count(event.clipped, 'moment')} clipped to the end of the video"
+        messages.append(Message(logging.INFO, clipped))
+    if event.outside:
+        outside = f"{count(event.outside, 'moment')} outside the video, left out (see mttsg check)"
+        messages.append(Message(logging.WARNING, outside))
+    return messages
+
+
+@events.describe_event.register
+def _(event: EpochDone) -> list[Message]:
+    parts = [f"epoch {event.epoch}: loss {event.losses['total']:.3f}"]
+    parts += [f"{name} {event.metrics[name]:.1f}" for name in _EPOCH_FIGURES if name in event.metrics]
+    best = " *" if event.best else ""
+    return [Message(logging.INFO, f"{' | '.join(parts)}{best} ({event.seconds:.1f} s)")]
+
+
+@events.describe_event.register
+def _(event: TrainingFinished) -> list[Message]:
+    stopped = ", stopped early" if event.stopped_early else ""
+    text = f"kept epoch {event.best_epoch}{stopped}, {event.seconds:.0f} s of training: {event.folder}"
+    return [Message(logging.INFO, text)]
