@@ -1,1 +1,1 @@
-"""The command line of mttsg: options in, events and reports out. All the work is done in `mttsg_core`."""
+"""The command line of mttsg. It reads options and shows events and reports; `mttsg_core` does the work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -17,7 +18,7 @@ from mttsg_core import __version__
 
 app = typer.Typer(
     name="mttsg",
-    help="Find the moment that a sentence describes in your videos.",
+    help="Find the moments of videos that sentences describe.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -27,8 +28,8 @@ for command in (ground, train, evaluate, extract, check):
     app.command(no_args_is_help=True)(command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(show: bool) -> None:
+    if show:
         typer.echo(f"mttsg {__version__}")
         raise typer.Exit
 
@@ -39,12 +40,12 @@ def _program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    logging.getLogger("mttsg").addHandler(logging.NullHandler())  # commands show the same messages themselves
 
 
 def main() -> None:
-    """Entry point of the `mttsg` script."""
+    """Run the `mttsg` program."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us: what is printed there is lost
+        if getattr(sys, name) is None:  # closed by the parent process; what is printed there is lost
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     app()

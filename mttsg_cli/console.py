@@ -1,7 +1,8 @@
-"""What a user sees beside the data: progress, warnings, error lines, exit codes. All goes to standard error."""
+"""What a user sees beside the data: progress, warnings, error lines and exit codes. All of it on standard error."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mttsg_core.errors import MttsgError, memory_ran_out
+from mttsg_core.errors import MttsgError, is_out_of_memory
 
 ALL_DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -25,25 +26,21 @@ class Bar:
     task: TaskID
 
     def advance(self, steps: int = 1, rate: str = "") -> None:
-        """So many steps more are done, at that rate."""
+        """Move on by some steps, and show a rate."""
         self.bar.update(self.task, advance=steps, rate=rate)
-
-    def expect(self, total: int) -> None:
-        """There are so many steps in all."""
-        self.bar.update(self.task, total=total)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the bar appeared."""
         return self.bar.tasks[0].elapsed or 0.0
 
 
 class Reporter:
-    """Says things on standard error.
+    """Writes lines to standard error.
 
     Args:
-        quiet: only errors.
-        verbose: every bad row and every file, not only how many.
+        quiet: write errors only.
+        verbose: write details as well.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
@@ -51,28 +48,39 @@ class Reporter:
         self.verbose = verbose
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+    def message(self, level: int, text: str) -> None:
+        """Write a line of one of the levels of `logging`."""
+        if level >= logging.ERROR:
+            self.error(text)
+        elif level >= logging.WARNING:
+            self.warn(text)
+        elif level >= logging.INFO:
+            self.say(text)
+        else:
+            self.detail(text)
+
     def say(self, text: str) -> None:
-        """A line for whoever is watching."""
+        """Write a line of information."""
         if not self.quiet:
-            self.console.print(_one_line(text))
+            self.console.print(_printable(text))
 
     def detail(self, text: str) -> None:
-        """A line for whoever asked for more."""
+        """Write a line that only --verbose shows."""
         if self.verbose:
-            self.console.print(_one_line(text), style="dim")
+            self.console.print(_printable(text), style="dim")
 
     def warn(self, text: str) -> None:
-        """Something to look at that stops nothing."""
+        """Write a warning: something to look at that stops nothing."""
         if not self.quiet:
-            self.console.print(f"warning: {_one_line(text)}", style="yellow")
+            self.console.print(f"warning: {_printable(text)}", style="yellow")
 
     def error(self, text: str) -> None:
-        """An input that failed."""
-        self.console.print(f"error: {_one_line(text)}", style="red")
+        """Write an error: an input that failed, or why the command stops."""
+        self.console.print(f"error: {_printable(text)}", style="red")
 
     @contextmanager
-    def progress(self, total: int | None, what: str) -> Iterator[Bar]:
-        """A bar with rate and time left, on a terminal only."""
+    def progress(self, total: int | None, task: str) -> Iterator[Bar]:
+        """Show a progress bar with rate and remaining time, on a terminal only."""
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -84,39 +92,41 @@ class Reporter:
             disable=self.quiet or not self.console.is_terminal,
         )
         with bar:
-            yield Bar(bar, bar.add_task(what, total=total, rate=""))
+            yield Bar(bar, bar.add_task(task, total=total, rate=""))
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn what went wrong into one line and an exit code. With MTTSG_DEBUG=1 errors keep their traceback."""
+    """Turn errors into one line and an exit code. With MTTSG_DEBUG=1 they keep their traceback."""
     try:
         yield
-    except MttsgError as error:
-        if os.environ.get("MTTSG_DEBUG") == "1":
-            raise
-        Reporter().error(str(error))
-        raise typer.Exit(UNUSABLE) from None
     except KeyboardInterrupt:
-        Reporter().say("interrupted; what was finished is kept")
+        Reporter().say("interrupted; finished work is kept")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output has left. Python would complain once more when it closes standard output.
+        # The reader of our output has left. Python would report it again when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SOME_FAILED) from None
-    except (MemoryError, RuntimeError) as error:
-        if os.environ.get("MTTSG_DEBUG") == "1" or not memory_ran_out(error):
+    except (MttsgError, OSError, MemoryError, RuntimeError) as error:
+        reason = _reason(error)
+        if os.environ.get("MTTSG_DEBUG") == "1" or reason is None:
             raise
-        Reporter().error("not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help")
-        raise typer.Exit(UNUSABLE) from None
-    except OSError as error:
-        if os.environ.get("MTTSG_DEBUG") == "1":
-            raise
-        named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        Reporter().error(named + (error.strerror or str(error)))
+        Reporter().error(reason)
         raise typer.Exit(UNUSABLE) from None
 
 
-def _one_line(text: str) -> str:
-    """Control characters, which file names may hold, made visible."""
+def _reason(error: Exception) -> str | None:
+    """Return the line to show for an error, or None for a bug, whose traceback is needed."""
+    if isinstance(error, MttsgError):
+        return str(error)
+    if isinstance(error, OSError):
+        file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return file + (error.strerror or str(error))
+    if is_out_of_memory(error):
+        return "not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help"
+    return None
+
+
+def _printable(text: str) -> str:
+    """Return the text with control characters, which file names may contain, as escapes."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,232 +1,213 @@
-"""One run of `mttsg ground`: the videos are read, the sentences asked, and what came of it goes to each output."""
+"""One run of `mttsg ground`: from what is asked to rows, a page and excerpts."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from mttsg_cli.commands.extract import extracting
-from mttsg_cli.console import Reporter
-from mttsg_cli.writers import NoAnswer, Row, save
+import typer
+
+from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
+from mttsg_cli.display import EventDisplay
+from mttsg_cli.ground_outputs import OutputOptions, is_inside, plan_outputs
+from mttsg_cli.model_loading import load_grounder
+from mttsg_cli.options import report_problems
+from mttsg_cli.writers import NoAnswer, Row
+from mttsg_core.errors import ConfigError, VideoNotFoundError
 from mttsg_core.utils.text import count
-from mttsg_core.video.discovery import VideoFile
+from mttsg_core.video.discovery import VideoFile, find_videos
+from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
+from mttsg_core.workflows.outputs import protect_videos, require_folders
 
 if TYPE_CHECKING:
-    from mttsg_core.features.extraction import ExtractionSettings
-    from mttsg_core.features.store import VideoFeatures
-    from mttsg_core.inference.excerpts import ExcerptNames
-    from mttsg_core.inference.grounder import Grounder
+    from mttsg_core.data.queries import Query
     from mttsg_core.inference.ranking import RankedMoment
-    from mttsg_core.moments import Moment
     from mttsg_core.report import GroundedVideo
+    from mttsg_core.workflows.ground import GroundEvent
 
-ReadVideo: TypeAlias = "tuple[VideoFile, VideoFeatures]"
 
-_AT_ONCE = 16  # videos whose features are there; more together take no less time
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        video: a video, or a folder to search for videos.
+        sentences: from the command line.
+        queries_file: more of them; - is standard input.
+        top: number of moments per sentence, of the video or the whole folder; None for the best one of each video.
+        threshold: moments with a lower score are left out.
+    """
+
+    video: Path
+    sentences: Sequence[str]
+    queries_file: Path | None
+    top: int | None
+    threshold: float
 
 
 @dataclass
 class Session:
-    """What is asked, and what has come of it.
+    """The queries of each video, and what the run has found so far.
 
     Attributes:
-        asked: the sentences of each video.
-        reporter: is told of each failure.
-        failed: how many failures there were.
-        heard: the sentences asked of a video that could be read.
-        answers: all that were given out.
-        videos: those that were read, where a page of them is wanted.
-        clips: how many lie in their folder, None if nobody wants them.
+        queries: the sentences of each video.
+        display: shows events, and counts failures.
+        grounded: the sentences that were grounded in at least one video.
+        moments: all that were passed on to the outputs.
+        videos: the videos that were grounded, where a page of them is wanted.
+        excerpts: number of excerpts in their folder; None if none are wanted.
     """
 
-    asked: Mapping[VideoFile, list[str]]
-    reporter: Reporter
-    failed: int = 0
-    heard: dict[str, None] = field(default_factory=dict)
-    answers: list[RankedMoment] = field(default_factory=list)
+    queries: Mapping[VideoFile, Sequence[str]]
+    display: EventDisplay
+    grounded: dict[str, None] = field(default_factory=dict)
+    moments: list[RankedMoment] = field(default_factory=list)
     videos: list[GroundedVideo] = field(default_factory=list)
-    clips: int | None = None
+    excerpts: int | None = None
 
     @property
-    def figures(self) -> str:
-        """The line at the end, but for the time."""
-        sentences = {query for queries in self.asked.values() for query in queries}
-        done = {"video": len(self.asked), "sentence": len(sentences), "moment": len(self.answers)}
-        if self.clips is not None:
-            done["clip"] = self.clips
-        return ", ".join([*(count(number, thing) for thing, number in done.items()), f"{self.failed} failed"])
+    def summary(self) -> str:
+        """The counts at the end of a run."""
+        sentences = {query for queries in self.queries.values() for query in queries}
+        counts = {"video": len(self.queries), "sentence": len(sentences), "moment": len(self.moments)}
+        if self.excerpts is not None:
+            counts["excerpt"] = self.excerpts
+        return ", ".join([*(count(number, noun) for noun, number in counts.items()), f"{self.display.failed} failed"])
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether nothing has failed so far."""
-        return not self.failed
+        return not self.display.failed
 
-    def fail(self, line: str) -> None:
-        """An input failed."""
-        self.failed += 1
-        self.reporter.error(line)
+    def fail(self, reason: str) -> None:
+        """Report an input that failed."""
+        from mttsg_core.workflows.events import InputFailed
 
-    def extract(self, grounder: Grounder, workers: int | None) -> Iterator[list[ReadVideo]]:
-        """Videos and their features in the order asked, each as soon as it and those before it are read.
+        self.display.show(InputFailed(reason))
 
-        Only what is not in the cache is extracted. Those that are there come some at a time.
-        """
-        from mttsg_core.errors import VideoError
-
-        settings = grounder.extraction_settings()
-        targets: dict[VideoFile, Path] = {}
-        for video in self.asked:
-            try:
-                targets[video] = grounder.cache.path(video.path, grounder.fingerprint)
-            except OSError as error:
-                self.fail(f"{video.path}: {(error.strerror or str(error)).lower()}")
-        missing = {video: target for video, target in targets.items() if not target.is_file()}
-        extraction = self._extracted(missing, settings, workers)
-        went_well = dict.fromkeys(targets.keys() - missing.keys(), True)
-        batch: list[ReadVideo] = []
-        for video, target in targets.items():
-            if len(batch) == _AT_ONCE or video not in went_well:
-                yield batch
-                batch = []
-            while video not in went_well:
-                went_well.update([next(extraction)])
-            if not went_well[video]:
-                continue
-            try:
-                batch.append((video, _read(target, video, grounder)))
-            except VideoError as error:
-                self.fail(str(error))
-        yield batch
-
-    def _extracted(
-        self, targets: Mapping[VideoFile, Path], settings: ExtractionSettings, workers: int | None
-    ) -> Iterator[tuple[VideoFile, bool]]:
-        """Extract videos; yields whether each went well, in the order in which they finish."""
-        from mttsg_core.features.extraction import Extracted, ExtractionJob
-
-        videos = {video.path: video for video in targets}
-        jobs = [ExtractionJob(video.path, target) for video, target in targets.items()]
-        for event in extracting(jobs, settings, self.reporter, workers=workers):
-            self.failed += not isinstance(event, Extracted)  # the line was said already
-            yield videos[event.job.video], isinstance(event, Extracted)
-
-    def find_features(self, folder: Path) -> Iterator[list[ReadVideo]]:
-        """Videos and their features in a folder, one at a time; the video files themselves need not be there."""
-        from mttsg_core.data.file_index import FeatureIndex
-        from mttsg_core.errors import FeatureError, VideoError
-        from mttsg_core.features.store import FeatureStore
-        from mttsg_core.utils.files import without_suffix
-        from mttsg_core.video import probe
-        from mttsg_core.video.discovery import VIDEO_SUFFIXES
-
-        index = FeatureIndex(folder)
-        stems = Counter(video.name.stem for video in self.asked)
-        for video in self.asked:
-            name = video.name.as_posix()
-            names = [name, without_suffix(name, VIDEO_SUFFIXES)]
-            found = index.find([*names, video.name.stem] if stems[video.name.stem] == 1 else names)
-            if found is None or found.path is None:
-                reason = f"no features in {folder}" if found is None else found.reason
-                self.fail(f"{video.path}: {reason}")
-                continue
-            try:
-                durations = {found.key: probe(video.path).duration} if video.path.is_file() else {}
-                yield [(video, FeatureStore({found.key: found.path}, durations).load(found.key))]
-            except (FeatureError, VideoError) as error:
-                self.fail(str(error))
-
-    def ground(
-        self,
-        grounder: Grounder,
-        read: Iterable[list[ReadVideo]],
-        top: int,
-        threshold: float,
-        *,
-        with_saliency: bool,
-    ) -> Iterator[RankedMoment]:
-        """The answers of each video as it is read."""
+    def ranked_moments(self, events: Iterable[GroundEvent], threshold: float) -> Iterator[RankedMoment]:
+        """Yield the moments of each video as it is grounded, and show all other events."""
         from mttsg_core.inference.ranking import ranked_moments
+        from mttsg_core.workflows.ground import VideoGrounded
 
-        for batch in read:
-            for (video, features), moments in zip(batch, self._moments(grounder, batch, top), strict=True):
-                if moments is None:
-                    continue
-                queries = self.asked[video]
-                self.heard.update(dict.fromkeys(queries))
-                if with_saliency:
-                    from mttsg_core.report import GroundedVideo
+        for event in events:
+            if not isinstance(event, VideoGrounded):
+                self.display.show(event)
+                continue
+            self.grounded.update(dict.fromkeys(event.queries))
+            if event.saliency is not None:
+                from mttsg_core.report import GroundedVideo
 
-                    saliency = dict(zip(queries, grounder.saliency(features, queries), strict=True))
-                    self.videos.append(GroundedVideo(video, features.timeline, saliency))
-                yield from ranked_moments(video, queries, moments, threshold)
+                saliency = dict(zip(event.queries, event.saliency, strict=True))
+                self.videos.append(GroundedVideo(event.video, event.timeline, saliency))
+            yield from ranked_moments(event.video, event.queries, event.moments, threshold)
 
-    def _moments(self, grounder: Grounder, batch: list[ReadVideo], top: int) -> list[list[list[Moment]] | None]:
-        """Of each video the moments of each sentence; None of one that failed, which costs no other."""
-        from mttsg_core.errors import FeatureError
-
-        try:
-            return [*grounder.ground_many(((features, self.asked[video]) for video, features in batch), top)]
-        except FeatureError as error:
-            if len(batch) > 1:
-                return [moments for one in batch for moments in self._moments(grounder, [one], top)]
-            self.fail(f"{batch[0][0].path}: {error}")
-            return [None]
-
-    def lines(self, found: Iterable[RankedMoment], where: str) -> Iterator[Row | NoAnswer]:
-        """Answers as rows, then the sentences that none of them answers."""
-        several = len(self.asked) > 1
-        for answer in found:
-            self.answers.append(answer)
-            label = answer.video.name.as_posix() if several else ""
-            yield Row(str(answer.video.path), answer.query, answer.rank, *answer.moment, label)
-        answered = {answer.query for answer in self.answers}
-        for query in self.heard:
+    def lines(self, moments: Iterable[RankedMoment], searched: str) -> Iterator[Row | NoAnswer]:
+        """Yield moments as rows, then the sentences that have none. `searched` names the video or videos."""
+        several = len(self.queries) > 1
+        for ranked in moments:
+            self.moments.append(ranked)
+            label = ranked.video.name.as_posix() if several else ""
+            yield Row(str(ranked.video.path), ranked.query, ranked.rank, *ranked.moment, label)
+        answered = {ranked.query for ranked in self.moments}
+        for query in self.grounded:
             if query not in answered:
-                absent = NoAnswer(query, where)
-                self.reporter.say(str(absent))
-                yield absent
+                missing = NoAnswer(query, searched)
+                self.display.reporter.say(str(missing))
+                yield missing
 
 
-def _read(target: Path, video: VideoFile, grounder: Grounder) -> VideoFeatures:
-    """Features in the cache; a damaged file is made anew. Raises VideoError if that fails."""
-    from mttsg_core.errors import FeatureError
-    from mttsg_core.features.store import read_features
-
-    try:
-        return read_features(target)
-    except FeatureError:
-        return grounder.features_of(video.path)
-
-
-def write_page(session: Session, path: Path) -> None:
-    """Write the page of the answers that were given out."""
-    from mttsg_core.report import render_moments_page
-
-    content = render_moments_page(session.videos, session.answers, path).encode("utf-8")
-    save(path, lambda part: part.write_bytes(content), is_whole=lambda: session.is_whole)
-
-
-def write_excerpts(
-    session: Session, folder: Path, names: ExcerptNames, workers: int | None, *, overwrite: bool
+def run_session(
+    request: Request,
+    output_options: OutputOptions,
+    model: Path | None,
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    reporter: Reporter,
 ) -> None:
-    """Cut the answers that were given out; each failure is an error line."""
-    from mttsg_core.features.extraction import default_workers
-    from mttsg_core.inference.excerpts import ExcerptFailed, cut_excerpts, plan_excerpts
+    """Ground the sentences and write the outputs.
 
-    clips = plan_excerpts(session.answers, list(session.asked), folder, names)
-    session.clips = kept = 0
-    with session.reporter.progress(len(clips), "Cutting clips") as bar:
-        for event in cut_excerpts(clips, workers=workers or default_workers(), overwrite=overwrite):
-            if isinstance(event, ExcerptFailed):
-                start, end, _ = event.clip.moment
-                session.fail(f"{event.clip.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
-            else:
-                session.clips += 1
-                kept += event.kept
-                session.reporter.detail(f"{event.clip.target}: {'is there already' if event.kept else 'written'}")
-            bar.advance()
-    if kept:
-        session.reporter.say(f"{folder}: {count(kept, 'clip')} there already, skipped; --overwrite makes all anew")
+    Raises:
+        MttsgError: if an option cannot be used, or there is nothing to do it with.
+        typer.Exit: if inputs failed.
+    """
+    began = time.monotonic()
+    require_folders(runtime.cache)
+    outputs = plan_outputs(output_options, request.video, reporter)
+    if not outputs.any_due:
+        return
+    from mttsg_core.data.queries import assign_queries
+    from mttsg_core.inference.ranking import best_over_videos
+
+    queries = _read_queries(request.sentences, request.queries_file, reporter)
+    videos = _find_videos(request.video, must_exist=features.features is None)
+    protect_videos(outputs.files, (video.path for video in videos))
+    if request.video.is_dir() and outputs.excerpts is not None:
+        videos = _without_excerpts(videos, outputs.excerpts, reporter)
+    assigned, unmatched = assign_queries(queries, videos)
+    with EventDisplay(reporter) as display:
+        session = Session(assigned, display)
+        for name in unmatched:
+            session.fail(f"{name}: no such video below {request.video}")
+        if not assigned:
+            raise ConfigError("no sentence is about any of the videos")
+        grounder = load_grounder(model, features, runtime, reporter)
+        from mttsg_core.workflows.ground import iter_ground
+
+        events = iter_ground(
+            grounder,
+            assigned,
+            request.top or 1,
+            features=features.features,
+            workers=runtime.workers,
+            with_saliency=outputs.page_due,
+        )
+        moments = session.ranked_moments(events, request.threshold)
+        if request.top is not None and request.video.is_dir():
+            moments = iter(best_over_videos(moments, request.top))
+        lines = session.lines(moments, "any video" if request.video.is_dir() else str(request.video))
+        first = list(islice(lines, 1))  # where nothing could be read, not even a header is written
+        if first:
+            outputs.write(session, chain(first, lines), runtime.workers)
+    reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
+    if display.failed:
+        raise typer.Exit(SOME_FAILED if first else UNUSABLE)
+
+
+def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporter) -> list[Query]:
+    """Return the queries of the command line and of a file. Raises ConfigError or DataError if there are none."""
+    from mttsg_core.data.queries import Query, parse_queries
+    from mttsg_core.utils.json_lines import read_bytes
+
+    if any(not sentence.strip() for sentence in sentences):
+        raise ConfigError("a sentence must have at least one word")
+    queries = [Query(sentence.strip()) for sentence in sentences]
+    if file is not None:
+        content = sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file)
+        more, problems = parse_queries(file, content)
+        report_problems(reporter, problems)
+        queries += more
+    if not queries:
+        raise ConfigError("no sentence: give one after the video, or a file of them with --queries")
+    return queries
+
+
+def _find_videos(path: Path, *, must_exist: bool) -> list[VideoFile]:
+    """Return the videos at a path; with external features, a video file itself need not exist."""
+    if must_exist and not path.exists():
+        raise VideoNotFoundError(path, "no such file")  # before a model is loaded, or even downloaded
+    return find_videos([path]) if must_exist or path.is_dir() else [VideoFile(path, Path(path.name))]
+
+
+def _without_excerpts(videos: list[VideoFile], folder: Path, reporter: Reporter) -> list[VideoFile]:
+    """Return the videos outside the folder of excerpts, where those of an earlier run may be."""
+    searched = [video for video in videos if not is_inside(video.path.parent, folder)]
+    if len(searched) < len(videos):
+        skipped = count(len(videos) - len(searched), "video")
+        reporter.say(f"{folder}: {skipped} not searched, this is the folder of --clips")
+    return searched

@@ -23,43 +23,40 @@ MISSING = "–"
 Intervals = Mapping[str, tuple[float, float]]
 
 
-def print_comparison(comparison: EvaluationReport, *, breakdown: bool = False) -> None:
-    """The figures of a split, one row an evaluation, each with half its 95 % interval below it."""
+def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
+    """Print the figures of a split: a row for each evaluation, and half the 95 % intervals below it."""
     console = _console()
-    main = comparison.main
+    main = report.main
     names = list(main.metrics)
     sign = ">" if main.metric_config.strict else "≥"
     rows = [
         (f"{other.name} ({other.mode})" if other is main and other.mode != other.name else other.name, other)
-        for other in comparison.evaluations
+        for other in report.evaluations
     ]
-    console.print(
-        Text(
-            f"{main.split}: {count(len(main.predictions), 'query', 'queries')} of {count(main.videos, 'video')}, "
-            f"{main.missed} without answer"
-        )
-    )
+    queries, videos = count(len(main.predictions), "query", "queries"), count(main.videos, "video")
+    console.print(Text(f"{main.split}: {queries} of {videos}, {main.missed} without answer"))
     for part in _parts(names, console.width - 2 - max(len(label) for label, _ in rows)):
         table = _table("", part, sign)
         for label, other in rows:
             table.add_row(Text(label), *_cells(part, other.metrics, other.intervals))
         console.print(table)
     if breakdown:
-        print_breakdown(comparison, console)
-    said = comparison.conventions
+        _print_breakdown(report, console)
+    conventions = report.conventions
     notes = [
-        f"percent; ± half a 95 % interval, videos drawn again; {said['hit']}, in seconds; NMS: {said['nms']}.",
-        f"A query without an answer {said['no_prediction']}.",
+        f"percent; ± half a 95 % interval, bootstrapped by video; {conventions['hit']}, in seconds; "
+        f"NMS: {conventions['nms']}.",
+        f"A query without an answer {conventions['no_prediction']}.",
     ]
-    console.print(Text(" ".join([*notes, comparison.baseline_note]).rstrip(), style="dim"))
+    console.print(Text(" ".join([*notes, report.baseline_note]).rstrip(), style="dim"))
 
 
-def print_breakdown(comparison: EvaluationReport, console: Console) -> None:
-    """The main evaluation's figures over groups of queries."""
-    groups = comparison.breakdown
+def _print_breakdown(report: EvaluationReport, console: Console) -> None:
+    """Print the figures of the main evaluation for groups of queries."""
+    groups = report.breakdown
     width = max(len(group.name) for group in groups) + 4
-    names = [name for name in comparison.main.metrics if not name.startswith("mAP")]
-    sign = ">" if comparison.main.metric_config.strict else "≥"
+    names = [name for name in report.main.metrics if not name.startswith("mAP")]
+    sign = ">" if report.main.metric_config.strict else "≥"
     for part in _parts(names, console.width - 2 - width - _FIGURE_WIDTH):
         table = _table("", ["queries", *part], sign)
         kind = ""
@@ -74,7 +71,7 @@ def print_breakdown(comparison: EvaluationReport, console: Console) -> None:
 
 
 def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """A table of text with a name for each row."""
+    """Print a table of text with a label for each row."""
     console = _console()
     console.print(Text(title), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -87,7 +84,7 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, 
 
 
 def _console() -> Console:
-    """Of standard output, whatever its encoding: characters that it lacks become question marks."""
+    """Return the console of standard output; characters that its encoding lacks become question marks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return Console()
@@ -102,7 +99,7 @@ def _table(title: str, names: Sequence[str], sign: str) -> Table:
 
 
 def _heading(name: str, sign: str) -> Text:
-    """`R@1,IoU=0.5` in two short lines that say the convention: R@1, ≥0.5."""
+    """Return the heading `R@1,IoU=0.5` in two short lines that show the convention: R@1, ≥0.5."""
     name, _, level = name.partition(",IoU=")
     if level:
         return Text(f"{name}\n{sign}{level}")
@@ -111,7 +108,7 @@ def _heading(name: str, sign: str) -> Text:
 
 
 def _parts(names: Sequence[str], width: int) -> list[list[str]]:
-    """Figures of a kind together, in pieces that fit."""
+    """Divide figures into parts that fit the width, each of one kind."""
     room = max(1, width // _FIGURE_WIDTH)
     kinds = [[name for name in names if not name.startswith("mAP")], [name for name in names if name.startswith("mAP")]]
     return [kind[first : first + room] for kind in kinds for first in range(0, len(kind), room)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,16 +10,13 @@ from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.tables import MISSING, print_columns
 from mttsg_cli.writers import print_json
-from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.data.statistics import FolderStatistics, SplitStatistics
 
-_NAMED = 3  # videos in a warning
-
 
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data folder, or a single annotation file.")],
+    data: options.DataOrFile,
     features: options.Features = None,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -30,7 +25,7 @@ def check(
 ) -> None:
     """Read a whole data set, name every bad row, and show what is in it. Nothing is written.
 
-    Each bad row is a line 'error: FILE:LINE: reason' on standard error; with any, the exit code is 1.
+    Each bad row is a line 'error: FILE:LINE: reason' on standard error; if there is one, the exit code is 1.
 
     Videos of another split that are in the training split too are a warning.
 
@@ -41,39 +36,31 @@ def check(
         mttsg check charades_sta_test.txt --json
     """
     with exit_codes():
-        from mttsg_core.data.durations import with_durations
-        from mttsg_core.data.folder import DataFolder, read_pairs
-        from mttsg_core.data.statistics import describe
-        from mttsg_core.utils.files import is_file
+        from mttsg_core.workflows import check as workflow
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
-        if is_file(data):
-            found = describe(data, [read_pairs(data)])
-        else:
-            folder = DataFolder.open(data, features)
-            splits = [with_durations(folder, folder.split(name)) for name in folder.splits]
-            found = describe(data, splits, folder.video_key)
-        for problem in found.problems:
+        statistics = workflow.check(data, features=features)
+        for problem in statistics.problems:
             reporter.error(str(problem))
-        for name, videos in found.seen_in_training.items():
-            reporter.warn(f"{name}: {count(len(videos), 'video')} also in train: {_first_of(videos)}")
+        for warning in workflow.leakage_warnings(statistics):
+            reporter.warn(warning)
         if as_json:
-            print_json(found.as_dict())
+            print_json(statistics.as_dict())
         else:
-            _print_overview(found)
-        if found.problems:
+            _print_statistics(statistics)
+        if statistics.problems:
             raise typer.Exit(SOME_FAILED)
 
 
-def _print_overview(found: FolderStatistics) -> None:
-    """A column for each split."""
-    columns = [_column(split) for split in found.splits.values()]
+def _print_statistics(statistics: FolderStatistics) -> None:
+    """Print a table with a column for each split."""
+    columns = [_column(split) for split in statistics.splits.values()]
     rows = [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns, strict=True)]
-    print_columns(str(found.folder), list(found.splits), rows)
+    print_columns(str(statistics.folder), list(statistics.splits), rows)
 
 
 def _column(split: SplitStatistics) -> list[tuple[str, str]]:
-    """What is said of a split: the labels of the rows, and its text in each."""
+    """Return the label of each row of the table, and the text of a split in it."""
     seconds, share = split.moment_seconds or {}, split.moment_share or {}
     return [
         ("rows", f"{split.rows:,}"),
@@ -82,9 +69,9 @@ def _column(split: SplitStatistics) -> list[tuple[str, str]]:
         ("videos", f"{split.videos:,}"),
         ("  of known length", f"{split.timed_videos:,}"),
         ("  hours of these", _number(split.hours if split.timed_videos else None, 2)),
-        ("queries a video", _number(split.queries_per_video)),
+        ("queries per video", _number(split.queries_per_video)),
         ("  at most", f"{split.max_queries_per_video:,}"),
-        ("words a query", _number(split.words)),
+        ("words per query", _number(split.words)),
         ("  at most", f"{split.max_words:,}"),
         ("in several videos", _percent(split.shared_sentences)),
         ("moments", f"{split.moments:,}"),
@@ -98,10 +85,6 @@ def _column(split: SplitStatistics) -> list[tuple[str, str]]:
         ("pairs without one", f"{split.pairs_without_moment:,}"),
         ("pairs with several", f"{split.pairs_with_several:,}"),
     ]
-
-
-def _first_of(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _number(value: float | None, digits: int = 1) -> str:

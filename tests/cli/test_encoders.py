@@ -11,7 +11,14 @@ import pytest
 
 from mttsg_core.encoders import build_encoder
 from mttsg_core.encoders.hf_files import find_files
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionSettings, Job, encode_video, extract
+from mttsg_core.features.extraction import (
+    Extracted,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionSettings,
+    encode_video,
+    extract,
+)
 from mttsg_core.features.frame_stream import read_clips
 from mttsg_core.features.store import read_features
 from mttsg_core.inference.grounder import Grounder
@@ -188,12 +195,12 @@ class TestExtract:
     ) -> None:
         settings = ExtractionSettings(str(models["xclip"]), fps=3.0)
         encoder = settings.build_encoder()
-        jobs = [Job(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
+        jobs = [ExtractionJob(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
         events = list(extract(jobs, settings, workers=2))
         assert {event.job for event in events if isinstance(event, Extracted)} == set(jobs)
         for job in jobs:
             read = read_features(job.target)
-            frames = np.concatenate([piece.frames for piece in read_clips(job.video, settings.reading(encoder))[1]])
+            frames = np.concatenate([piece.frames for piece in read_clips(job.video, settings.frame_spec(encoder))[1]])
             np.testing.assert_allclose(read.clips, encoder.encode(frames).clips, atol=1e-4)
             here = encode_video(job.video, encoder, settings)
             assert np.abs(here.clips - read.clips).max() < 1e-4
@@ -208,8 +215,8 @@ class TestExtract:
         (tmp_path / "text.mp4").write_text("no video")
         (tmp_path / "file").write_text("in the way")
         targets = [tmp_path / "a.safetensors", tmp_path / "file" / "b.safetensors", tmp_path / "c.safetensors"]
-        jobs = [Job(video, target) for video, target in zip(videos, targets, strict=True)]
-        jobs += [Job(tmp_path / name, tmp_path / f"{name}.safetensors") for name in ("text.mp4", "absent.mp4")]
+        jobs = [ExtractionJob(video, target) for video, target in zip(videos, targets, strict=True)]
+        jobs += [ExtractionJob(tmp_path / name, tmp_path / f"{name}.safetensors") for name in ("text.mp4", "absent.mp4")]
         events = list(extract(jobs, ExtractionSettings(str(models["clip"])), workers=workers))
         failed = {event.job.video.name for event in events if isinstance(event, ExtractionFailed)}
         assert failed == {"b.mp4", "text.mp4", "absent.mp4"}
@@ -220,7 +227,7 @@ class TestExtract:
         self, models: dict[str, Path], videos: list[Path], tmp_path: Path
     ) -> None:
         settings = ExtractionSettings(str(models["clip"]))
-        jobs = [Job(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
+        jobs = [ExtractionJob(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
         events = extract(jobs, settings, workers=1)
         first = next(events)
         events.close()  # type: ignore[attr-defined]
@@ -243,7 +250,7 @@ class TestExtract:
             return encode(frames)
 
         monkeypatch.setattr(encoder, "encode", run_out_once)
-        jobs = [Job(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
+        jobs = [ExtractionJob(video, tmp_path / f"{video.stem}.safetensors") for video in videos]
         events = list(extract(jobs, settings, workers=1))
         [failed] = [event for event in events if isinstance(event, ExtractionFailed)]
         assert failed.reason == "not enough memory for it"

@@ -206,7 +206,7 @@ class TestOut:
         target.write_text("mine")
         ran = ground(clip, QUERY, "--out", target)
         assert (ran.code, ran.out, target.read_text()) == (0, "", "mine")
-        assert f"{target}: is there already, skipped" in ran.err
+        assert f"{target}: already exists, skipped" in ran.err
         assert ground(clip, QUERY, "--out", target, "--overwrite").code == 0
         assert tsv(target.read_text())[0]["query"] == QUERY
 

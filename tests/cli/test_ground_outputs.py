@@ -128,7 +128,7 @@ class TestClips:
             name = f"{Path(row['video']).stem}_{row['rank']}_{row['start']}-{row['end']}.mp4"
             assert probe(clips / name).duration == pytest.approx(float(row["end"]) - float(row["start"]), abs=2e-3)
         assert len(list(clips.iterdir())) == len({tuple(list(row.values())[i] for i in (0, 2, 3, 4)) for row in found})
-        assert re.search(r"4 moments, \d clips, 0 failed", ran.err)
+        assert re.search(r"4 moments, \d excerpts, 0 failed", ran.err)
 
     def test_only_the_rest_is_cut(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
         command = (folder, QUERY, "--clips", tmp_path / "c", "--clip-name", "{query}/{rank} {video}")
@@ -139,7 +139,7 @@ class TestClips:
         others[0].write_text("mine")
         ran = ground(*command)
         assert ran.code == 0
-        assert "2 clips there already" in ran.err
+        assert "2 existing excerpts skipped" in ran.err
         assert others[0].read_text() == "mine"
         assert probe(first).duration > 0
         assert ground(*command, "--overwrite").code == 0
@@ -152,7 +152,7 @@ class TestClips:
         assert rows(first) == rows(second)
         assert len(list((folder / "clips").iterdir())) == 3
         assert "not searched" not in first.err
-        assert f"{folder / 'clips'}: 3 videos there not searched" in second.err
+        assert f"{folder / 'clips'}: 3 videos not searched" in second.err
         assert "not searched" in ground(*command, "--json").err
         [cut, *_] = (folder / "clips").iterdir()
         assert ground(cut, QUERY, "--clips", folder / "clips").code == 0  # asked for by its name
@@ -230,7 +230,7 @@ class TestTheRest:
         command = ("ground", clip, QUERY, "--out", tmp_path / "o.csv", "--html", tmp_path / "p.html")
         ran = mttsg(*command, "--model", tmp_path / "absent")  # which is not even looked for
         assert (ran.code, ran.out, ran.errors) == (0, "", [])
-        assert len(re.findall("is there already, skipped", ran.err)) == 2
+        assert len(re.findall("already exists, skipped", ran.err)) == 2
         assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
         assert mttsg(*command, "--model", tmp_path / "absent", "--overwrite").code == 2
 
@@ -243,14 +243,14 @@ class TestTheRest:
         for _ in range(2):  # it fails again, and is tried again
             ran = ground(*command)
             assert (ran.code, len(ran.errors), len(out.read_text().splitlines())) == (1, 1, 3)
-            assert "there already" not in ran.err
-        assert ran.err.count("some inputs failed when it was made") == 2
+            assert "already exists" not in ran.err
+        assert ran.err.count("some inputs failed when it was written") == 2
         first.write_bytes(whole)
         assert ground(*command).code == 0
         assert len(out.read_text().splitlines()) == 4
         assert page.read_text().count("<video ") == 3
         assert {path.name for path in tmp_path.iterdir()} == {"o.csv", "p.html", folder.name}
-        assert ground(*command).err.count("there already") == 2
+        assert ground(*command).err.count("already exists") == 2
 
     def test_the_longest_name_that_a_file_may_have(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
         out = tmp_path / f"{'x' * 251}.csv"
@@ -267,7 +267,7 @@ class TestTheRest:
         (tmp_path / "o.csv").write_text("mine")
         ran = ground(*command)
         assert (ran.code, (tmp_path / "o.csv").read_text()) == (0, "mine")
-        assert "there already" in ran.err
+        assert "already exists" in ran.err
 
     def test_each_output_by_itself(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
         out, page, clips = tmp_path / "o.csv", tmp_path / "p.html", tmp_path / "c"
@@ -279,7 +279,7 @@ class TestTheRest:
             lost.unlink()
             ran = ground(*command)
             assert (ran.code, ran.out) == (0, "")
-            assert ran.err.count("there already") == 2
+            assert len(re.findall("already exists|existing excerpt", ran.err)) == 2
             assert {path: path.read_bytes() for path in (out, page, *clips.iterdir())} == whole
 
     @pytest.mark.parametrize("option", ["--out", "--html", "--clips"])

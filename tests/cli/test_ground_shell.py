@@ -19,7 +19,7 @@ from mttsg_core.video import probe
 from tests.conftest import read_terminal, start_mttsg
 
 QUERY = "the red circle moves left"
-SUMMARY = r"(\d+) videos?, (\d+) sentences?, (\d+) moments?, (?:(\d+) clips?, )?(\d+) failed, \d+\.\d s"
+SUMMARY = r"(\d+) videos?, (\d+) sentences?, (\d+) moments?, (?:(\d+) excerpts?, )?(\d+) failed, \d+\.\d s"
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_the_models_own_value_changes_nothing(ground: Mttsg, clip: Path, option:
 @pytest.mark.parametrize(
     ("option", "value", "own"),
     [
-        ("--fps", "2", "1.0 clips a second"),
+        ("--fps", "2", "1.0 clips per second"),
         ("--text-encoder", "clip", "'hashed'"),
         ("--text-encoder", "glove:absent.txt", "'hashed'"),
         ("--text-encoder", "somebody/some-text-model", "'hashed'"),
@@ -89,7 +89,7 @@ def test_features_made_elsewhere_have_no_rate(mttsg: Mttsg, clip: Path, tmp_path
         ran = mttsg("ground", clip, QUERY, "--model", model, "--features", tmp_path, option, value)
         assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
         assert f"{option} {value}: " in ran.errors[0]
-        assert "elsewhere" in ran.errors[0]
+        assert "external" in ran.errors[0]
 
 
 def test_the_built_in_encoder_means_the_newest_run(

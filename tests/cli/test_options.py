@@ -224,7 +224,7 @@ class TestExitCodes:
             (DataError("f.jsonl: broken"), 2, "error: f.jsonl: broken"),
             (OSError(28, "No space left on device", "/x/y"), 2, "error: /x/y: No space left on device"),
             (PermissionError(13, "Permission denied"), 2, "error: Permission denied"),
-            (KeyboardInterrupt(), 130, "interrupted; what was finished is kept"),
+            (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
             (MemoryError(), 2, NO_MEMORY),
             (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), 2, NO_MEMORY),
         ],

@@ -1,0 +1,169 @@
+"""The outputs of `mttsg ground`: rows, a page and excerpts, checked before any work and written after it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mttsg_cli.console import Reporter
+from mttsg_cli.writers import FORMATS, NoAnswer, Row, default_format, save_rows
+from mttsg_core.config import refuse_unknown
+from mttsg_core.errors import ConfigError
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.outputs import OutputState, output_state, require_distinct, require_folders, save
+
+if TYPE_CHECKING:
+    from mttsg_cli.ground_session import Session
+    from mttsg_core.inference.excerpts import ExcerptNames
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """The options of the command that are about its outputs."""
+
+    form: str | None
+    as_json: bool
+    out: Path | None
+    html: Path | None
+    clips: Path | None
+    clip_name: str | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write.
+
+    Attributes:
+        form: format of the rows, a key of `FORMATS`.
+        out: file of the rows; None for standard output.
+        html: file of the page; None for no page.
+        rows_due: whether to write the rows; they may exist already.
+        page_due: whether to write the page.
+        excerpts: folder of the excerpts; None for no excerpts.
+        names: names of the excerpts.
+        overwrite: replace existing excerpts.
+    """
+
+    form: str
+    out: Path | None
+    html: Path | None
+    rows_due: bool
+    page_due: bool
+    excerpts: Path | None
+    names: ExcerptNames | None
+    overwrite: bool
+
+    @property
+    def files(self) -> tuple[Path | None, Path | None]:
+        """The files of rows and page."""
+        return self.out, self.html
+
+    @property
+    def any_due(self) -> bool:
+        """Whether there is anything to write."""
+        return self.rows_due or self.page_due or self.excerpts is not None
+
+    def write(self, session: Session, lines: Iterable[Row | NoAnswer], workers: int | None) -> None:
+        """Write the rows as they arrive, then the other outputs."""
+        if self.rows_due:
+            save_rows(lines, self.form, self.out, is_complete=lambda: session.is_complete)
+        else:
+            deque(lines, maxlen=0)  # the other outputs need what the session collects
+        if self.html is not None and self.page_due:
+            _write_page(session, self.html)
+        if self.excerpts is not None and self.names is not None:
+            _write_excerpts(session, self.excerpts, self.names, workers, overwrite=self.overwrite)
+
+
+def plan_outputs(options: OutputOptions, video: Path, reporter: Reporter) -> Outputs:
+    """Decide what to write, and say which outputs exist already.
+
+    Raises:
+        ConfigError: if an output can never be written, or options contradict each other.
+    """
+    out = None if options.out == Path("-") else options.out
+    form = _chosen_format(options.form, out, as_json=options.as_json)
+    require_folders(options.clips)
+    require_distinct(out, options.html)
+    names = _excerpt_names(options.clips, options.clip_name, video)
+    rows_due = out is None or _is_due(out, reporter, overwrite=options.overwrite)
+    page_due = options.html is not None and _is_due(options.html, reporter, overwrite=options.overwrite)
+    return Outputs(form, out, options.html, rows_due, page_due, options.clips, names, options.overwrite)
+
+
+def _chosen_format(form: str | None, out: Path | None, *, as_json: bool) -> str:
+    """Return a key of `FORMATS`."""
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json and --format {form}: give one of them")
+    chosen = "json" if as_json else form or default_format(out)
+    refuse_unknown([chosen], FORMATS, "format")
+    return chosen
+
+
+def _excerpt_names(folder: Path | None, template: str | None, video: Path) -> ExcerptNames | None:
+    """Return the names of the excerpts, after making their folder. Raises ConfigError if it cannot take them."""
+    if folder is None:
+        if template is not None:
+            raise ConfigError("--clip-name: name a folder with --clips DIR")
+        return None
+    from mttsg_core.inference.excerpts import ExcerptNames
+
+    if video.is_dir() and is_inside(video, folder):
+        raise ConfigError(f"{folder}: the excerpts would be among the videos; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)  # now, not after all the work
+    return ExcerptNames() if template is None else ExcerptNames(template)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path is a folder or something in it."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
+    """Return whether to write a file, and say why not. Raises ConfigError if it can never be written."""
+    state = output_state(path)
+    if overwrite or state is OutputState.MISSING:
+        return True
+    if state is OutputState.INCOMPLETE:
+        reporter.say(f"{path}: some inputs failed when it was written; writing it again")
+        return True
+    reporter.say(f"{path}: already exists, skipped; --overwrite replaces it")
+    return False
+
+
+def _write_page(session: Session, path: Path) -> None:
+    from mttsg_core.report import render_moments_page
+
+    content = render_moments_page(session.videos, session.moments, path).encode("utf-8")
+    save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)
+
+
+def _write_excerpts(
+    session: Session, folder: Path, names: ExcerptNames, workers: int | None, *, overwrite: bool
+) -> None:
+    """Cut the moments out of their videos; each failure is an error line."""
+    from mttsg_core.features.extraction import default_workers
+    from mttsg_core.inference.excerpts import ExcerptFailed, cut_excerpts, plan_excerpts
+    from mttsg_core.workflows.events import ProgressAdvanced, ProgressStarted
+
+    display = session.display
+    excerpts = plan_excerpts(session.moments, list(session.queries), folder, names)
+    session.excerpts = existing = 0
+    display.show(ProgressStarted("excerpts", len(excerpts)))
+    for event in cut_excerpts(excerpts, workers=workers or default_workers(), overwrite=overwrite):
+        excerpt = event.excerpt
+        if isinstance(event, ExcerptFailed):
+            start, end, _ = excerpt.moment
+            session.fail(f"{excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
+        else:
+            session.excerpts += 1
+            existing += event.existed
+            display.reporter.detail(f"{excerpt.target}: {'already exists' if event.existed else 'written'}")
+        display.show(ProgressAdvanced("excerpts"))
+    if existing:
+        skipped = count(existing, "existing excerpt")
+        display.reporter.say(f"{folder}: {skipped} skipped; --overwrite replaces them")
