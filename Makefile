@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint docs coverage install clean
 
 demo: install  ## make a corpus, train on it, and locate sentences in videos the model has never seen
 	$(BIN)/python tools/make_corpus.py $(DEMO)/data --videos 150 --overwrite
@@ -14,13 +14,19 @@ demo: install  ## make a corpus, train on it, and locate sentences in videos the
 	head -n 6 $(DEMO)/data/test.jsonl | tee $(DEMO)/questions.jsonl
 	$(BIN)/mttsg ground $(DEMO)/data --queries $(DEMO)/questions.jsonl --model $(DEMO)/model --cache $(DEMO)/cache
 
-test: install lint  ## all checks and tests
+test: install lint docs  ## all checks and tests, examples in docstrings included
 	$(BIN)/python -m pytest
+
+coverage: install  ## the tests once more, with a report of what they reach
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install  ## the documentation, into site/
+	$(BIN)/mkdocs build --strict --quiet
 
 install: $(INSTALLED)
 
@@ -33,4 +39,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site
