@@ -1,0 +1,64 @@
+"""The documentation says what the code does: names, options, settings, links, and the programs in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import docs_hooks
+import pytest
+import typer
+
+import mttsg_core
+from mttsg_cli.app import app
+from mttsg_core import config
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+COMMANDS = ("ground", "train", "evaluate", "extract", "check")
+
+
+def test_reference_holds_every_public_name() -> None:
+    names = re.findall(r"^::: mttsg_core\.(\w+)$", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(names) == sorted(set(mttsg_core.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_guide_of_a_command_holds_every_option(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {max(parameter.opts, key=len) for parameter in command.params if parameter.param_type_name == "option"}
+    rows = re.findall(r"^\|.*\|$", (DOCS / "guide" / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    documented = {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row.split(" | ")[0])}
+    assert options - {"--help"} == documented
+
+
+@pytest.mark.parametrize("kind", [config.TrainingConfig, config.LossConfig, config.NetworkConfig])
+def test_tables_of_settings_hold_every_setting(kind: type) -> None:
+    page = docs_hooks.on_page_markdown(f"before\n\n<!-- settings: {kind.__name__} -->\n\nafter")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in fields(kind)]
+    assert page.startswith("before\n") and page.endswith("\nafter")
+    assert f"<!-- settings: {kind.__name__} -->" in (DOCS / "reference.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_python_in_the_pages_uses_names_that_exist(page: Path) -> None:
+    for source in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module == "mttsg_core":
+                assert {alias.name for alias in node.names} <= set(mttsg_core.__all__)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_linked_files_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_readme_is_short_and_names_the_commands_that_set_everything_up() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    assert "make test" in text and "make demo" in text
