@@ -1,18 +1,20 @@
-"""The only reader of video files: true frame times, upright pictures, bounded memory.
+"""Video reading: true frame times, upright pictures and bounded memory.
 
-    info = probe("video.mp4")                                    # what it is, or a VideoError that says what is wrong
+    info = probe("video.mp4")                                    # what the file is; a VideoError says what is wrong
     for chunk in sample(info, times=[0.5, 1.5], size=(224, 224)):
         chunk.indices, chunk.times, chunk.frames                 # rows of `times`, true seconds, (B, 224, 224, 3) RGB
 
-Time 0 is the zero of the file's own timeline as FFmpeg presents it, after edit lists: a frame's time is its
-presentation time stamp times the stream's time base, never an index divided by a rate. A first frame that comes late
-keeps its time, also in transport streams, which often start at 1.4 s and in broadcasts hours later (`VideoInfo.start`).
+Time 0 is the origin of the file's own timeline as FFmpeg presents it, after edit lists. A frame's time is its
+presentation timestamp times the stream's time base, never a frame index divided by a frame rate. A first frame that
+comes late keeps its time (`VideoInfo.start`); transport streams often start at 1.4 s, recorded broadcasts hours later.
 
-`cut.cut` writes a span of a video as a file of its own.
+Modules: `probe` (what a file is), `sampling` (the frames on screen at given times) on top of the back ends `pyav` and
+`decord`, `container` (demuxing with FFmpeg), `rotation` (display orientation, as of phone videos), `resize` and `rgb`
+(frames to pictures), `trim` and `mp4_writer` (excerpts), `watchdog` (stalled decoders), `discovery` (files in folders).
 """
 
 from mttsg_core.video.probe import VideoInfo, probe
-from mttsg_core.video.resize import Framing, Scaling
+from mttsg_core.video.resize import FrameTransform, Scaling
 from mttsg_core.video.sampling import READERS, FrameChunk, Sampling, sample
 
-__all__ = ["READERS", "FrameChunk", "Framing", "Sampling", "Scaling", "VideoInfo", "probe", "sample"]
+__all__ = ["READERS", "FrameChunk", "FrameTransform", "Sampling", "Scaling", "VideoInfo", "probe", "sample"]

@@ -1,4 +1,4 @@
-"""From what a user names, files and folders, to the video files that are meant."""
+"""Discovery of video files: from the files and folders a user names to the videos in them."""
 
 from __future__ import annotations
 
@@ -21,32 +21,41 @@ VIDEO_SUFFIXES = (
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video file. `name` is its path below the folder that was named, or its file name."""
+    """A video file.
+
+        >>> VideoFile(Path("videos/kitchen/a.mp4"), Path("kitchen/a.mp4")).output_path(Path("out"), ".npy").as_posix()
+        'out/kitchen/a.npy'
+
+    Attributes:
+        path: the file.
+        name: its path relative to the folder that the user named, or its file name.
+    """
 
     path: Path
     name: Path
 
-    def named_below(self, folder: Path, suffix: str) -> Path:
-        """The file of the same name below another folder, with another suffix."""
+    def output_path(self, folder: Path, suffix: str) -> Path:
+        """Return the path of the same name in another folder, with another suffix."""
         return folder / self.name.with_suffix(suffix)
 
 
 def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
-    """The files named, and those with a video's suffix in the folders named, at any depth, in order of their names.
+    """Return the given files, and the files with a video suffix anywhere below the given folders.
 
-    A file named by itself is taken whatever its suffix; whether it is a video shows when it is read. Hidden files and
-    folders are passed over.
+    They come in the order given, those of a folder sorted by name. A file given directly is included whatever its
+    suffix; reading it shows whether it is a video. Hidden files and folders are skipped, and a file that is reached
+    twice is listed once.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there are no such files.
     """
-    found = [video for path in paths for video in _videos_of(path)]
-    if not found:
+    videos = [video for path in paths for video in _videos_of(path)]
+    if not videos:
         raise DataError(f"no video files in {', '.join(str(path) for path in paths)}")
-    first: dict[str, VideoFile] = {}
-    for video in found:
-        first.setdefault(os.path.realpath(video.path), video)
-    return list(first.values())
+    unique: dict[str, VideoFile] = {}
+    for video in videos:
+        unique.setdefault(os.path.realpath(video.path), video)
+    return list(unique.values())
 
 
 def _videos_of(path: Path) -> Iterator[VideoFile]:

@@ -1,4 +1,4 @@
-"""Writes decoded pictures and sound into a clip that every player takes: MP4 with H.264 and AAC, upright."""
+"""The writer of excerpts: decoded frames and audio to an MP4 that every player takes (H.264, AAC, upright)."""
 
 from __future__ import annotations
 
@@ -19,72 +19,79 @@ from av.container import OutputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 
-from mttsg_core.video.rgb import Orientation, display_size
+from mttsg_core.video.rotation import Orientation, display_size
 
-# Encoders and their options, the best first; a FFmpeg built without the first has the last.
+# Encoders and their options, best first; an FFmpeg built without the first ones has the last.
 VIDEO_ENCODERS: Mapping[str, Mapping[str, str]] = {
-    "libx264": {"crf": "20", "preset": "veryfast", "bf": "0"},  # no B-frames: no time stamps for players to shift
+    "libx264": {"crf": "20", "preset": "veryfast", "bf": "0"},  # no B-frames, so no timestamps that players shift
     "libopenh264": {"b": "8M"},
     "mpeg4": {"b": "8M"},
 }
 AUDIO_ENCODERS: Mapping[str, Mapping[str, str]] = {"aac": {"b": "160k"}, "libmp3lame": {"b": "160k"}}
-_TICKS = 60_000  # a second in the time stamps of pictures; mpeg4 allows no more than 65535
-_FRAME_RATES = (1, 120)  # frames a second that an encoder is told, whatever a file says
-_SOUND_RATE = 48_000  # samples a second, at most, and where the encoder does not take those of the video
-_SOUND_SLACK = 0.02  # seconds by which sound may be off its time stamps before it is moved
+_TICKS_PER_SECOND = 60_000  # of video timestamps; mpeg4 allows no more than 65535
+_FRAME_RATE_RANGE = (1, 120)  # frames per second that an encoder is told, whatever the video declares
+_SAMPLE_RATE = 48_000  # audio samples per second, at most, and where the encoder does not accept the video's own rate
+_AUDIO_TOLERANCE = 0.02  # seconds by which audio may deviate from its timestamps before it is moved
 
 _Samples = npt.NDArray[np.float32]
 
 
 class Mp4Writer:
-    """Takes decoded frames of a video in their order and writes those of one span. Made by `open_mp4_writer`."""
+    """A writer that takes the decoded frames of a video in order and writes those of one span.
 
-    def __init__(self, pictures: _Pictures, sound: _Sound | None) -> None:
-        self._pictures, self._sound = pictures, sound
+    Created by `open_mp4_writer`.
+    """
+
+    def __init__(self, video: _VideoTrack, audio: _AudioTrack | None) -> None:
+        self._video, self._audio = video, audio
 
     def add(self, time: float | None, frame: av.VideoFrame | av.AudioFrame) -> None:
-        """Take a frame that is shown or heard at that time, in seconds; None where the file does not say."""
+        """Add a frame that is presented at `time` seconds; None if the video does not say when."""
         if isinstance(frame, av.AudioFrame):
-            if self._sound is not None:
-                self._sound.add(time, frame)
+            if self._audio is not None:
+                self._audio.add(time, frame)
         elif time is not None:
-            self._pictures.add(time, frame)
+            self._video.add(time, frame)
 
     def finish(self) -> None:
-        """There are no more frames."""
-        self._pictures.finish()
-        if self._sound is not None:
-            self._sound.finish()
+        """Write what is still held back; no frame may be added afterwards."""
+        self._video.finish()
+        if self._audio is not None:
+            self._audio.finish()
 
 
 @contextmanager
 def open_mp4_writer(
     target: Path,
     stream: VideoStream,
-    sound: AudioStream | None,
+    audio: AudioStream | None,
     picture: av.VideoFrame,
     span: tuple[float, float],
     threads: int | None,
 ) -> Iterator[Mp4Writer]:
-    """A clip to be filled; finished on leaving.
+    """Open an excerpt for writing and yield its writer; finish the file on exit.
 
     Args:
-        target: the file.
-        stream: the video's pictures.
-        sound: its sound, or None.
-        picture: one of its pictures.
+        target: the file to write.
+        stream: the source's video stream.
+        audio: its audio stream, or None.
+        picture: one of its decoded video frames, from which size and orientation are taken.
         span: start and end in seconds.
-        threads: of the encoder; None lets it choose.
+        threads: encoder threads; None lets the encoder choose.
+
+    Raises:
+        av.error.FFmpegError: if there is no suitable encoder, or the frames cannot be encoded.
+        OSError: if the target cannot be written.
     """
     with av.open(str(target.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        pictures = _Pictures(container, stream, picture, span, threads)
-        clip = Mp4Writer(pictures, None if sound is None else _Sound(container, sound, span))
-        yield clip
-        clip.finish()
+        video_track = _VideoTrack(container, stream, picture, span, threads)
+        writer = Mp4Writer(video_track, None if audio is None else _AudioTrack(container, audio, span))
+        yield writer
+        writer.finish()
 
 
-class _Pictures:
-    """The pictures of a clip."""
+class _VideoTrack:
+    """The video of an excerpt."""
 
     def __init__(
         self,
@@ -94,29 +101,29 @@ class _Pictures:
         span: tuple[float, float],
         threads: int | None,
     ) -> None:
-        name, options = _encoder(VIDEO_ENCODERS)
+        name, options = _choose_encoder(VIDEO_ENCODERS)
         aspect = source.sample_aspect_ratio or Fraction(1)
-        size = display_size(picture.width, picture.height, aspect, Orientation.of(picture))
-        low, high = _FRAME_RATES
+        size = display_size(picture.width, picture.height, aspect, Orientation.from_frame(picture))
+        low, high = _FRAME_RATE_RANGE
         rate = min(max(source.average_rate or source.guessed_rate or Fraction(25), Fraction(low)), Fraction(high))
         self._stream = cast("VideoStream", container.add_stream(name, rate=rate, options=dict(options)))
         self._stream.width, self._stream.height = (max(2, round(side / 2) * 2) for side in size)
         self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
         self._stream.codec_context.thread_count = threads or 0
         self._container = container
         self._start = span[0]
-        self._ticks = max(1, round((span[1] - span[0]) * _TICKS))  # in the whole clip
-        self._upright = _Upright(self._stream.width, self._stream.height)
-        self._held: tuple[int, av.VideoFrame] | None = None  # waits to be told how long it is shown
-        self._shown: dict[int, int] = {}  # time stamps of pictures in the encoder, and how long they are shown
+        self._ticks = max(1, round((span[1] - span[0]) * _TICKS_PER_SECOND))  # of the whole excerpt
+        self._to_upright = _UprightFilter(self._stream.width, self._stream.height)
+        self._held: tuple[int, av.VideoFrame] | None = None  # waits for the next frame, which ends its display
+        self._durations: dict[int, int] = {}  # ticks that each frame inside the encoder is shown, by its timestamp
 
     def add(self, time: float, frame: av.VideoFrame) -> None:
-        tick = max(0, round((time - self._start) * _TICKS))
+        tick = max(0, round((time - self._start) * _TICKS_PER_SECOND))
         if tick >= self._ticks:
             return
         if self._held is not None and tick < self._held[0]:
-            return  # out of order, from a damaged file
+            return  # out of order, in a damaged file
         if self._held is not None and tick > self._held[0]:
             self._encode(*self._held, tick - self._held[0])
         self._held = (tick, frame)
@@ -126,24 +133,24 @@ class _Pictures:
             self._encode(*self._held, self._ticks - self._held[0])
         self._mux(self._stream.encode(None))
 
-    def _encode(self, tick: int, frame: av.VideoFrame, shown: int) -> None:
-        upright = self._upright(frame)
+    def _encode(self, tick: int, frame: av.VideoFrame, duration: int) -> None:
+        upright = self._to_upright(frame)
         if not self._stream.codec_context.is_open:
-            for mark in ("color_range", "colorspace", "color_primaries", "color_trc"):
-                setattr(self._stream.codec_context, mark, getattr(upright, mark))
-        upright.pts, upright.time_base = tick, Fraction(1, _TICKS)
-        self._shown[tick] = shown
+            for attribute in ("color_range", "colorspace", "color_primaries", "color_trc"):
+                setattr(self._stream.codec_context, attribute, getattr(upright, attribute))
+        upright.pts, upright.time_base = tick, Fraction(1, _TICKS_PER_SECOND)
+        self._durations[tick] = duration
         self._mux(self._stream.encode(upright))
 
-    def _mux(self, found: list[av.Packet[VideoStream]]) -> None:
-        for packet in found:
+    def _mux(self, packets: list[av.Packet[VideoStream]]) -> None:
+        for packet in packets:
             if packet.pts is not None:
-                packet.duration = self._shown.pop(packet.pts, packet.duration or 0)
+                packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
             self._container.mux(packet)
 
 
-class _Upright:
-    """Turns pictures upright, makes their pixels square and their sides even, whatever size or format each has."""
+class _UprightFilter:
+    """A filter that turns frames upright, with square pixels and even sides, whatever size or format each has."""
 
     def __init__(self, width: int, height: int) -> None:
         self._scale = f"{width}:{height}"
@@ -152,67 +159,66 @@ class _Upright:
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         key = (frame.width, frame.height, frame.format.name, frame.rotation)
         if key not in self._graphs:
-            self._graphs[key] = self._graph(frame)
+            self._graphs[key] = self._build_graph(frame)
         graph = self._graphs[key]
         graph.vpush(frame)
         return graph.vpull()
 
-    def _graph(self, frame: av.VideoFrame) -> Graph:
-        orientation = Orientation.of(frame)
+    def _build_graph(self, frame: av.VideoFrame) -> Graph:
+        orientation = Orientation.from_frame(frame)
         graph = Graph()
-        nodes = [
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, _TICKS))
-        ]
+        time_base = Fraction(1, _TICKS_PER_SECOND)
+        nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)]
         if orientation.transpose:
-            nodes.append(graph.add("transpose", "cclock_flip"))  # rows and columns exchanged
-        if orientation.mirror_x:
+            nodes.append(graph.add("transpose", "cclock_flip"))  # exchanges rows and columns, nothing else
+        if orientation.flip_horizontal:
             nodes.append(graph.add("hflip"))
-        if orientation.mirror_y:
+        if orientation.flip_vertical:
             nodes.append(graph.add("vflip"))
         nodes += [graph.add("scale", self._scale), graph.add("setsar", "1"), graph.add("format", "yuv420p")]
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
 
 
-class _Sound:
-    """The sound of a clip, of its whole length: silence where the video has none."""
+class _AudioTrack:
+    """The audio of an excerpt, over its whole length: silence where the video has none."""
 
     def __init__(self, container: OutputContainer, source: AudioStream, span: tuple[float, float]) -> None:
-        name, options = _encoder(AUDIO_ENCODERS)
-        allowed = Codec(name, "w").audio_rates or []
-        wanted = source.codec_context.sample_rate
-        self._rate = wanted if wanted in allowed and wanted < _SOUND_RATE else _SOUND_RATE
+        name, options = _choose_encoder(AUDIO_ENCODERS)
+        supported = Codec(name, "w").audio_rates or []
+        own_rate = source.codec_context.sample_rate
+        self._rate = own_rate if own_rate in supported and own_rate < _SAMPLE_RATE else _SAMPLE_RATE
         self._layout = "mono" if source.codec_context.channels == 1 else "stereo"
-        added = container.add_stream(name, rate=self._rate, options=dict(options), layout=self._layout)
-        self._stream = cast("AudioStream", added)
+        stream = container.add_stream(name, rate=self._rate, options=dict(options), layout=self._layout)
+        self._stream = cast("AudioStream", stream)
         self._container = container
         self._start = span[0]
-        self._samples = max(1, round((span[1] - span[0]) * self._rate))  # in the whole clip
+        self._samples = max(1, round((span[1] - span[0]) * self._rate))  # of the whole excerpt
         self._written = 0
         self._resamplers: dict[tuple[str, str, int], AudioResampler] = {}
 
     def add(self, time: float | None, frame: av.AudioFrame) -> None:
         for samples in self._resample(frame):
             first = self._written if time is None else round((time - self._start) * self._rate)
-            if self._written and abs(first - self._written) <= _SOUND_SLACK * self._rate:
+            if self._written and abs(first - self._written) <= _AUDIO_TOLERANCE * self._rate:
                 first = self._written
-            self._silence(first)
+            self._write_silence(first)
             self._write(samples[:, max(0, self._written - first) :])
-            time = None  # more of the same frame follows on it
+            time = None  # the rest of the same frame follows without a gap
 
     def finish(self) -> None:
-        self._silence(self._samples)
+        self._write_silence(self._samples)
         self._container.mux(self._stream.encode(None))
 
     def _resample(self, frame: av.AudioFrame) -> Iterator[_Samples]:
-        """(channels, samples) as the encoder takes them; the format may change within a video."""
+        """Yield (channels, samples) as the encoder takes them; the format may change within a video."""
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if key not in self._resamplers:
             self._resamplers[key] = AudioResampler("fltp", self._layout, self._rate)
-        for part in self._resamplers[key].resample(frame):
-            yield part.to_ndarray().astype(np.float32, copy=False)
+        for resampled in self._resamplers[key].resample(frame):
+            yield resampled.to_ndarray().astype(np.float32, copy=False)
 
-    def _silence(self, until: int) -> None:
+    def _write_silence(self, until: int) -> None:
         while self._written < min(until, self._samples):
             count = min(until - self._written, self._rate)
             self._write(np.zeros((1 if self._layout == "mono" else 2, count), dtype=np.float32))
@@ -227,9 +233,9 @@ class _Sound:
         self._container.mux(self._stream.encode(frame))
 
 
-def _encoder(candidates: Mapping[str, Mapping[str, str]]) -> tuple[str, Mapping[str, str]]:
-    """The best encoder that this FFmpeg has, and its options."""
-    for name, options in candidates.items():
+def _choose_encoder(encoders: Mapping[str, Mapping[str, str]]) -> tuple[str, Mapping[str, str]]:
+    """Return the first encoder that this FFmpeg has, and its options."""
+    for name, options in encoders.items():
         try:
             Codec(name, "w")
         except (ValueError, av.error.FFmpegError):

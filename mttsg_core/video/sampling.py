@@ -1,4 +1,4 @@
-"""Frames on screen at given times, in chunks."""
+"""Sampling: the frames on screen at given times, streamed in chunks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mttsg_core.errors import ConfigError
 from mttsg_core.moments import FloatArray
 from mttsg_core.video import decord, pyav
 from mttsg_core.video.probe import VideoInfo, probe
-from mttsg_core.video.resize import Framing, Scaling
+from mttsg_core.video.resize import FrameTransform, Scaling
 from mttsg_core.video.rgb import RGB
 
-# (info, ascending frame times, (width, height), scaling, threads) to (frame time, picture) as they are decoded.
+# Takes (info, ascending frame times, (width, height), scaling, threads); yields (frame time, picture) as decoded.
 Reader = Callable[[VideoInfo, FloatArray, tuple[int, int], Scaling, "int | None"], Iterator[tuple[float, RGB]]]
 
 _BACK_ENDS: Mapping[str, Reader] = MappingProxyType({"pyav": pyav.read_frames, "decord": decord.read_frames})
-_AUTO = "pyav"  # right on every file tried, and the faster one: benchmarks/video_reading.py
+_AUTO = "pyav"  # correct on every file tried, and the faster one: benchmarks/video_reading.py
 READERS = ("auto", *_BACK_ENDS)
 
-_MOST_HELD = 16  # pictures that wait for an earlier one; no codec reorders more
+_MAX_HELD = 16  # pictures that wait for an earlier one; no codec reorders more
 _CHUNK_BYTES = 64 * 2**20  # of the pictures of a chunk, at most; a single picture may be larger
 
 
 @dataclass(frozen=True, eq=False)
 class FrameChunk:
-    """Frames for B of the requested times.
+    """The frames of B of the requested times.
 
     Attributes:
-        indices: (B,) rows of the requested times, ascending through all chunks.
+        indices: (B,) rows of the requested times, ascending across all chunks.
         times: (B,) seconds, the true times of the frames.
         frames: (B, H, W, 3) RGB pictures, upright.
     """
@@ -44,55 +44,56 @@ class FrameChunk:
 
 
 class Sampling:
-    """Streams the frames shown at the requested times; made by `sample`. Each iteration reads the file anew.
+    """A stream of the frames shown at the requested times, created by `sample`. Each iteration reads the file again.
 
     Attributes:
-        info: of the video.
-        reader: the back end that is really used, `pyav` or `decord`.
+        info: the probed video.
+        reader: the back end in use, `pyav` or `decord`.
         size: width and height of the pictures.
-        lost: how many frames of those read by the last iteration could not be decoded. The rows of the requested
-            times that show them are in no chunk. Complete when the iteration has ended.
+        lost: number of wanted frames that the last iteration could not decode; final once the iteration has ended. The
+            requested times that show them have no row in any chunk.
     """
 
     def __init__(
         self,
         info: VideoInfo,
         times: FloatArray,
-        framing: Framing,
+        transform: FrameTransform,
         *,
         reader: str,
         chunk: int,
         threads: int | None,
     ) -> None:
-        self.info, self.reader, self.size, self.lost = info, reader, framing.size, 0
-        self._framing = framing
-        self._chunk = max(1, min(chunk, _pictures_held(self.size)))
+        self.info, self.reader, self.size, self.lost = info, reader, transform.size, 0
+        self._transform = transform
+        self._chunk = max(1, min(chunk, _pictures_per_chunk(self.size)))
         self._threads = threads
-        # The last frame that is not later; the first for times before it. Rows of one frame follow each other.
+        # The frame on screen is the last one that is not later; before the first frame it is the first. Times that show
+        # the same frame are consecutive rows.
         shown = np.maximum(np.searchsorted(info.frame_times, times, side="right") - 1, 0)
         frames, self._first_rows, self._row_counts = np.unique(shown, return_index=True, return_counts=True)
         self._wanted = info.frame_times[frames]
 
     def __iter__(self) -> Iterator[FrameChunk]:
-        """The chunks.
+        """Yield the chunks.
 
         Raises:
-            VideoError: the file can no longer be read, or not by this back end.
-            ConfigError: the back end is not installed.
+            VideoError: if the file can no longer be read, or not by this back end.
+            ConfigError: if the back end is not installed.
         """
         self.lost = len(self._wanted)
         if not self.lost:
             return
         chunk = _ChunkBuilder(self._chunk, self.size)
-        scaled = self._framing.scaled(self.info.width, self.info.height)
-        middle = self._framing.middle(*scaled)
-        found = _BACK_ENDS[self.reader](self.info, self._wanted, scaled, self._framing.scaling, self._threads)
-        most_held = max(1, min(_MOST_HELD, _pictures_held(scaled)))
-        for place, time, picture in in_order(found, self._wanted, most_held):
+        resized = self._transform.resized_size(self.info.width, self.info.height)
+        crop = self._transform.center_crop(*resized)
+        decoded = _BACK_ENDS[self.reader](self.info, self._wanted, resized, self._transform.scaling, self._threads)
+        max_held = max(1, min(_MAX_HELD, _pictures_per_chunk(resized)))
+        for index, time, picture in restore_order(decoded, self._wanted, max_held):
             self.lost -= 1
-            first = int(self._first_rows[place])
-            for row in range(first, first + int(self._row_counts[place])):
-                chunk.add(row, time, picture[middle])
+            first = int(self._first_rows[index])
+            for row in range(first, first + int(self._row_counts[index])):
+                chunk.add(row, time, picture[crop])
                 if chunk.full:
                     yield chunk.take()
         if not chunk.empty:
@@ -102,77 +103,83 @@ class Sampling:
 def sample(
     video: VideoInfo | str | Path,
     times: npt.ArrayLike,
-    size: tuple[int, int] | Framing | None = None,
+    size: tuple[int, int] | FrameTransform | None = None,
     *,
     reader: str = "auto",
     chunk: int = 32,
     threads: int | None = None,
 ) -> Sampling:
-    """The frames on screen at the given times, as an iterable of chunks.
+    """Return the frames on screen at the given times, as an iterable of chunks.
 
-    A time before the first frame shows the first one, a time after the last shows the last. A frame that is damaged has
-    no stand-in: its rows are missing from the chunks, and `Sampling.lost` counts it.
+    A time before the first frame shows the first frame, a time after the last shows the last. A damaged frame is not
+    replaced by another one: its rows are missing from the chunks, and `Sampling.lost` counts it.
 
     Args:
-        video: a file, or what `probe` said of it.
-        times: (N,) seconds, ascending; equal ones are allowed.
-        size: width and height of the pictures, whatever the video's shape, or a `Framing`; None is its display size.
+        video: a file, or the result of `probe`.
+        times: (N,) seconds, ascending; equal times are allowed.
+        size: width and height of the pictures, whatever the video's aspect ratio, or a `FrameTransform`; None takes the
+            display size.
         reader: `auto`, `pyav` or `decord`. `auto` is `pyav`.
-        chunk: rows in a chunk, at most; fewer where the pictures are large.
-        threads: of the decoder; None is one per core.
+        chunk: rows per chunk, at most; fewer if the pictures are large.
+        threads: decoder threads; None uses one per core.
 
     Raises:
-        ConfigError: an unknown reader, or a size, chunk or number of threads below 1.
-        ValueError: times that are not one ascending row of finite numbers.
-        VideoError: as `probe`.
+        ConfigError: if the reader is unknown, or a size, `chunk` or `threads` is below 1.
+        ValueError: if `times` is not a 1-D array of ascending finite numbers.
+        VideoError: if the video cannot be probed, see `probe`.
     """
     if reader not in READERS:
-        raise ConfigError(f"unknown reader {reader!r}; there are {', '.join(READERS)}")
+        raise ConfigError(f"unknown reader {reader!r}; available: {', '.join(READERS)}")
     if chunk < 1 or (threads is not None and threads < 1):
-        raise ConfigError(f"chunk and threads must be at least 1, not {chunk}, {threads}")
+        raise ConfigError(f"chunk and threads must be at least 1, not {chunk} and {threads}")
     seconds = np.asarray(times, dtype=np.float64)
     if seconds.ndim != 1 or not np.isfinite(seconds).all() or (np.diff(seconds) < 0).any():
-        raise ValueError("times must be one ascending row of finite numbers")
+        raise ValueError("times must be a 1-D array of ascending finite numbers")
     info = video if isinstance(video, VideoInfo) else probe(video)
-    used = _AUTO if reader == "auto" else reader
-    framing = size if isinstance(size, Framing) else Framing(size or (info.width, info.height))
-    return Sampling(info, seconds, framing, reader=used, chunk=chunk, threads=threads)
+    back_end = _AUTO if reader == "auto" else reader
+    transform = size if isinstance(size, FrameTransform) else FrameTransform(size or (info.width, info.height))
+    return Sampling(info, seconds, transform, reader=back_end, chunk=chunk, threads=threads)
 
 
-def in_order(
-    found: Iterable[tuple[float, RGB]], wanted: FloatArray, most_held: int
+def restore_order(
+    decoded: Iterable[tuple[float, RGB]], wanted: FloatArray, max_held: int
 ) -> Iterator[tuple[int, float, RGB]]:
-    """Pictures in the order of `wanted`, with their place in it; decoders of damaged videos mix them up.
+    """Yield (index in `wanted`, time, picture) in ascending order; decoders of damaged videos mix frames up.
 
-    While an earlier picture may still come, later ones are held back. One that comes too late for that is left out.
+    While an earlier picture may still come, later ones are held back. A picture that comes too late is dropped.
+
+    >>> picture = np.zeros((1, 1, 3), dtype=np.uint8)
+    >>> decoded = [(0.1, picture), (0.0, picture), (0.2, picture)]
+    >>> [(index, time) for index, time, _ in restore_order(decoded, np.array([0.0, 0.1, 0.2]), max_held=2)]
+    [(0, 0.0), (1, 0.1), (2, 0.2)]
 
     Args:
-        found: (time, picture) in any order, each time one of `wanted`.
+        decoded: (time, picture) in any order, each time one of `wanted`.
         wanted: (N,) seconds, ascending.
-        most_held: how many pictures may be held back at once.
+        max_held: number of pictures that may be held back at once.
     """
     held: dict[int, tuple[float, RGB]] = {}
-    following = 0  # the place whose turn it is
-    for time, picture in found:
-        place = int(np.searchsorted(wanted, time))
-        if place >= following:
-            held[place] = (time, picture)
-        if len(held) > most_held:
-            following = min(held)  # the places before were lost
-        while following in held:
-            yield following, *held.pop(following)
-            following += 1
-    for place in sorted(held):
-        yield place, *held[place]
+    next_index = 0
+    for time, picture in decoded:
+        index = int(np.searchsorted(wanted, time))
+        if index >= next_index:
+            held[index] = (time, picture)
+        if len(held) > max_held:
+            next_index = min(held)  # the pictures before it are lost
+        while next_index in held:
+            yield next_index, *held.pop(next_index)
+            next_index += 1
+    for index in sorted(held):
+        yield index, *held[index]
 
 
-def _pictures_held(size: tuple[int, int]) -> int:
-    """How many pictures of that size fit into a chunk."""
+def _pictures_per_chunk(size: tuple[int, int]) -> int:
+    """Return how many pictures of the given width and height fit into a chunk."""
     return _CHUNK_BYTES // (size[0] * size[1] * 3)
 
 
 class _ChunkBuilder:
-    """Collects rows in one block of memory, which goes to the caller with the chunk."""
+    """A buffer that collects rows in one block of memory, which it hands over with the chunk."""
 
     def __init__(self, rows: int, size: tuple[int, int]) -> None:
         self._shape = (rows, size[1], size[0], 3)
@@ -194,7 +201,7 @@ class _ChunkBuilder:
         self._times.append(time)
 
     def take(self) -> FrameChunk:
-        """What was collected; the builder is empty afterwards."""
+        """Return the collected rows and empty the buffer."""
         chunk = FrameChunk(
             indices=np.array(self._indices, dtype=np.int64),
             times=np.array(self._times, dtype=np.float64),

@@ -1,7 +1,7 @@
-"""A guard against decoders that never come back.
+"""A guard against decoder calls that never return.
 
-FFmpeg's frame threads can wait for each other for ever when a damaged HEVC picture refers to one that never comes (seen
-with FFmpeg 8.1, found by mutating files). Nothing can stop such a call, but the caller need not wait for it.
+FFmpeg's frame threads can deadlock when a damaged HEVC frame refers to one that never arrives (seen with FFmpeg 8.1, by
+mutating files). Such a call cannot be stopped, but the caller need not wait for it.
 """
 
 from __future__ import annotations
@@ -17,57 +17,60 @@ from av.packet import Packet
 
 Decode = Callable[["Packet[Any] | None"], "list[av.VideoFrame]"]
 
-PATIENCE = 30.0  # seconds for one call; one picture of the largest kind takes a fraction of a second
-_Answer = list[av.VideoFrame] | av.error.FFmpegError
+CALL_TIMEOUT = 30.0  # seconds for one call; the largest frames take a fraction of a second
+_Result = list[av.VideoFrame] | av.error.FFmpegError
 
 
 class StalledError(Exception):
-    """A decoder did not come back. It is left behind, with its memory, until the process ends."""
+    """A decoder call did not return in time; raised by `WatchedDecoder`.
+
+    The call stays behind in its thread, with its memory, until the process ends.
+    """
 
 
 class WatchedDecoder:
-    """Calls `decode` in a thread of its own. To be closed after use.
+    """A decoder whose calls run in a thread of their own. Close it after use.
 
     Args:
         decode: the decoder's method.
-        patience: seconds that a call may take.
+        timeout: seconds that a call may take; None takes `CALL_TIMEOUT`.
     """
 
-    def __init__(self, decode: Decode, patience: float | None = None) -> None:
-        self._patience = PATIENCE if patience is None else patience
+    def __init__(self, decode: Decode, timeout: float | None = None) -> None:
+        self._timeout = CALL_TIMEOUT if timeout is None else timeout
         self._calls: SimpleQueue[tuple[Packet[Any] | None] | None] = SimpleQueue()
-        self._answers: SimpleQueue[_Answer] = SimpleQueue()
-        # A daemon, so that a stalled call does not keep the program from ending.
-        Thread(target=_serve, args=(decode, self._calls, self._answers), daemon=True).start()
+        self._results: SimpleQueue[_Result] = SimpleQueue()
+        # A daemon thread, so that a stalled call does not keep the program from exiting.
+        Thread(target=_serve, args=(decode, self._calls, self._results), daemon=True).start()
 
     def __call__(self, packet: Packet[Any] | None) -> list[av.VideoFrame]:
-        """What `decode(packet)` returns.
+        """Return `decode(packet)`.
 
         Raises:
-            StalledError: it did not return in time; this object is of no more use.
-            av.error.FFmpegError: raised by `decode`.
+            StalledError: if the call does not return in time; this object cannot be used any more.
+            av.error.FFmpegError: if `decode` raises it.
         """
         self._calls.put((packet,))
         try:
-            answer = self._answers.get(timeout=self._patience)
+            result = self._results.get(timeout=self._timeout)
         except Empty:
             raise StalledError from None
-        if isinstance(answer, av.error.FFmpegError):
-            raise answer
-        return answer
+        if isinstance(result, av.error.FFmpegError):
+            raise result
+        return result
 
     def close(self) -> None:
-        """End the thread, as soon as it has no call to finish."""
+        """End the thread as soon as its current call has returned."""
         self._calls.put(None)
 
 
 def _serve(
     decode: Decode,
     calls: SimpleQueue[tuple[Packet[Any] | None] | None],
-    answers: SimpleQueue[_Answer],
+    results: SimpleQueue[_Result],
 ) -> None:
     while (call := calls.get()) is not None:
         try:
-            answers.put(decode(*call))
+            results.put(decode(*call))
         except av.error.FFmpegError as error:
-            answers.put(error)
+            results.put(error)

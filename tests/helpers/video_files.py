@@ -1,4 +1,4 @@
-"""Makes small videos whose frames carry their number, and reads the number back from a picture."""
+"""Small videos whose frames show their number, and the number read back from a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-NASTY = Path(__file__).parents[3] / "shared" / "nasty_videos"
+# Published problem files of other video tools; tests that need them are skipped where this folder does not exist.
+PROBLEM_VIDEOS = Path(__file__).parents[3] / "shared" / "nasty_videos"
 
 # 4 x 4 cells: the number in 12 of them, and corners that show which way is up (only the top left one is light).
 _CORNERS = {(0, 0): 1, (0, 3): 0, (3, 0): 0, (3, 3): 0}
@@ -21,8 +22,8 @@ _CELLS = [(row, column) for row in range(4) for column in range(4) if (row, colu
 _DARK, _LIGHT = 40, 210
 
 
-def need_encoder(name: str) -> None:
-    """Skip the test where this FFmpeg cannot make such a video."""
+def require_encoder(name: str) -> None:
+    """Skip the test if this FFmpeg lacks an encoder."""
     if name not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no encoder {name}")
     try:
@@ -32,7 +33,7 @@ def need_encoder(name: str) -> None:
 
 
 def draw(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """A picture (height, width, 3) that shows `number` (0..4095)."""
+    """Return a picture (height, width, 3) that shows `number` (0..4095)."""
     cells = np.zeros((4, 4), dtype=np.uint8)
     for cell, light in _CORNERS.items():
         cells[cell] = light
@@ -44,7 +45,7 @@ def draw(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
 
 
 def read_number(picture: npt.NDArray[np.uint8]) -> int:
-    """The number that an upright picture shows; -1 if it is not upright or not such a picture."""
+    """Return the number that an upright picture shows; -1 if it is not upright or not such a picture."""
     height, width = picture.shape[:2]
     grey = picture.mean(axis=2)
 
@@ -75,21 +76,21 @@ def write_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """A video whose frame i shows the number i at `stamps[i] * time_base` seconds.
+    """Write a video whose frame i shows the number i at `stamps[i] * time_base` seconds.
 
     Args:
-        path: of the new file; its suffix names the container.
-        stamps: ascending time stamps.
+        path: the new file; its suffix names the container.
+        stamps: ascending timestamps.
         codec: name of the encoder.
-        size: width and height of the stored picture.
+        size: width and height of the stored frames.
         time_base: seconds of one unit of `stamps`.
         pix_fmt: FFmpeg's name of the pixel format.
         aspect: width of a pixel divided by its height.
-        turn: quarter turns anticlockwise by which the stored picture must be turned to be upright. mp4 and mov only.
-        options: of the encoder.
-        container_options: of the muxer.
+        turn: quarter turns anticlockwise that bring the stored frames upright. mp4 and mov only.
+        options: encoder options.
+        container_options: muxer options.
     """
-    need_encoder(codec)
+    require_encoder(codec)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=round(1 / time_base) if time_base >= Fraction(1, 60) else 25)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
@@ -110,8 +111,8 @@ def write_video(
     return path
 
 
-def cut(source: Path, target: Path, start: float) -> Path:
-    """As `ffmpeg -ss START -i SOURCE -c copy TARGET`: packets from a keyframe on; an edit list hides the first."""
+def stream_copy(source: Path, target: Path, start: float) -> Path:
+    """Do what `ffmpeg -ss START -i SOURCE -c copy TARGET` does: an edit list hides the frames before the start."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
@@ -127,7 +128,7 @@ def cut(source: Path, target: Path, start: float) -> Path:
 
 
 def remux(source: Path, target: Path, *, drop: int = 0) -> Path:
-    """The packets of `source`, without the first `drop`, in another container."""
+    """Copy the packets of `source`, without the first `drop`, to another container."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
@@ -138,8 +139,8 @@ def remux(source: Path, target: Path, *, drop: int = 0) -> Path:
     return target
 
 
-def write_sound(path: Path) -> Path:
-    """A second of silence in whatever container the suffix names."""
+def write_audio(path: Path) -> Path:
+    """Write a second of silence in the container that the suffix names."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le" if path.suffix in (".wav", ".mov") else "aac", rate=8000)
         for number in range(8):
@@ -151,7 +152,7 @@ def write_sound(path: Path) -> Path:
 
 
 def damage(path: Path, number: int, keep: int = 0) -> Path:
-    """Overwrite the packet `number` of a video with noise that no decoder takes, but for its first `keep` bytes."""
+    """Overwrite packet `number` of a video, except for its first `keep` bytes, so that no decoder accepts it."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
         position, size = packets[number].pos, packets[number].size

@@ -1,4 +1,4 @@
-"""What decord gets wrong: asked for by name it refuses such a file, and `auto` reads it without decord."""
+"""What decord reads wrongly: its back end refuses such a file, and `auto` reads it without decord."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from mttsg_core.errors import ConfigError, VideoError
 from mttsg_core.video import probe, sample
-from tests.helpers.video_files import cut, damage, read_number, write_video
+from tests.helpers.video_files import damage, read_number, stream_copy, write_video
 
 H264 = {"bf": "2", "g": "10"}
 OPEN_HEVC = {"x265-params": "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:scenecut=0"}
@@ -25,16 +25,18 @@ def numbers(path: Path, reader: str) -> list[int]:
     ]
 
 
-def late(folder: Path) -> Path:
+def late_start(folder: Path) -> Path:
     return write_video(folder / "a.mp4", range(30, 70), options=H264)
 
 
 def edited(folder: Path) -> Path:
-    return cut(write_video(folder / "whole.mp4", range(40), options=H264), folder / "a.mp4", 0.6)
+    return stream_copy(write_video(folder / "whole.mp4", range(40), options=H264), folder / "a.mp4", 0.6)
 
 
 def edited_open(folder: Path) -> Path:
-    return cut(write_video(folder / "whole.mp4", range(40), codec="libx265", options=OPEN_HEVC), folder / "a.mp4", 0.6)
+    return stream_copy(
+        write_video(folder / "whole.mp4", range(40), codec="libx265", options=OPEN_HEVC), folder / "a.mp4", 0.6
+    )
 
 
 def damaged(folder: Path) -> Path:
@@ -45,18 +47,18 @@ def av1(folder: Path) -> Path:
     return write_video(folder / "a.mp4", range(40), codec="libsvtav1")
 
 
-@pytest.mark.parametrize("make", [late, edited, edited_open, damaged, av1])
-def test_what_decord_reads_wrongly_is_refused_and_auto_reads_it(make: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [late_start, edited, edited_open, damaged, av1])
+def test_decord_refuses_what_it_reads_wrongly_and_auto_reads_it(make: object, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = make(tmp_path)  # type: ignore[operator]
     with pytest.raises(VideoError, match="use reader pyav"):
         numbers(path, "decord")
-    found = numbers(path, "auto")
-    assert len(found) >= 24
-    assert (np.diff(found) >= 1).all()
+    frames = numbers(path, "auto")
+    assert len(frames) >= 24
+    assert (np.diff(frames) >= 1).all()
 
 
-def test_decord_closely_spaced_and_sparse(tmp_path: Path) -> None:
+def test_decord_reads_adjacent_and_sparse_frames(tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = write_video(tmp_path / "a.mp4", range(40), codec="libx265", options=OPEN_HEVC)
     times = np.array([3, 4, 4, 21, 38]) / 25 + 0.01

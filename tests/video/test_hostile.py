@@ -1,4 +1,4 @@
-"""Files that are no videos, or pretend to be something else: refused with the right reason, without side effects."""
+"""Files that are not videos, or pretend to be something else, are refused with the right reason and no side effects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mttsg_core.errors import (
     VideoNotFoundError,
 )
 from mttsg_core.video import probe, sample
-from tests.helpers.video_files import NASTY, read_number, write_sound, write_video
+from tests.helpers.video_files import PROBLEM_VIDEOS, read_number, write_audio, write_video
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +55,22 @@ NAMES = [
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not allow these names")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("relative", [True, False])
-def test_any_name_is_a_plain_file(
+def test_any_name_is_read_as_a_plain_file(
     name: str, relative: bool, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name
     path.write_bytes(video.read_bytes())
     monkeypatch.chdir(tmp_path)
-    given = name if relative else path
-    assert probe(given).path == Path(given)
-    (chunk,) = sample(given, [0.2])
+    argument = name if relative else path
+    assert probe(argument).path == Path(argument)
+    (chunk,) = sample(argument, [0.2])
     assert read_number(chunk.frames[0]) == 5
     path.unlink()
     with pytest.raises(VideoNotFoundError):
-        probe(given)
+        probe(argument)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text on other systems")
 def test_a_name_that_is_not_text(video: Path, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff\xfe.mp4")
     path.write_bytes(video.read_bytes())
@@ -81,17 +81,17 @@ def test_a_name_that_is_not_text(video: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["missing.mp4", "http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "pipe:0", "a\0b", "-"]
 )
-def test_no_such_file(name: str) -> None:
+def test_a_missing_file(name: str) -> None:
     with pytest.raises(VideoNotFoundError, match="no such file"):
         probe(name)
 
 
-def test_below_a_file(video: Path) -> None:
+def test_a_path_below_a_file(video: Path) -> None:
     with pytest.raises(VideoNotFoundError):
         probe(video / "more.mp4")
 
 
-def picture(path: Path) -> None:
+def write_image(path: Path) -> None:
     codec = {"jpg": "mjpeg", "png": "png", "bmp": "bmp"}[path.suffix[1:]]
     with av.open(str(path), "w", format="image2") as container:
         stream = container.add_stream(codec, rate=1)
@@ -114,19 +114,19 @@ NOT_VIDEOS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "annotations": ("a.json", text('{"a.mp4": 1}'), "not a video"),
     "zeros": ("a.mp4", lambda path: path.write_bytes(bytes(100_000)), "not a video"),
     "noise": ("a.mkv", lambda path: path.write_bytes(np.random.default_rng(0).bytes(100_000)), "not a video"),
-    "wav": ("a.wav", write_sound, "no video stream"),
-    "sound in mp4": ("a.m4a", write_sound, "no video stream"),
-    "sound in mov": ("a.mov", write_sound, "no video stream"),
-    "jpg": ("a.jpg", picture, "a picture, not a video"),
-    "png": ("a.png", picture, "a picture, not a video"),
-    "bmp": ("a.bmp", picture, "a picture, not a video"),
+    "wav": ("a.wav", write_audio, "no video stream"),
+    "sound in mp4": ("a.m4a", write_audio, "no video stream"),
+    "sound in mov": ("a.mov", write_audio, "no video stream"),
+    "jpg": ("a.jpg", write_image, "an image, not a video"),
+    "png": ("a.png", write_image, "an image, not a video"),
+    "bmp": ("a.bmp", write_image, "an image, not a video"),
     "subtitles": ("a.srt", text("1\n00:00:00,000 --> 00:00:01,000\nHello\n"), "not a video"),
     "session description": ("a.sdp", text("v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"), "not a video"),
 }
 
 
 @pytest.mark.parametrize("name", NOT_VIDEOS)
-def test_not_a_video(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_video(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file_name, make, reason = NOT_VIDEOS[name]
     path = tmp_path / file_name
     make(path)
@@ -151,7 +151,7 @@ def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         if not container.streams.video[0].disposition & av.stream.Disposition.attached_pic:
             pytest.skip("this FFmpeg does not write the mark")
-    with pytest.raises(NotAVideoError, match="no video stream, only a picture"):
+    with pytest.raises(NotAVideoError, match="no video stream, only a still image"):
         probe(path)
 
 
@@ -174,22 +174,22 @@ def test_playlists_are_refused_and_not_followed(content: str, name: str, video: 
         path.write_text(content.format(video=video, port=server.getsockname()[1]), encoding="utf-8")
         with pytest.raises(NotAVideoError, match="a playlist, not a video"):
             probe(path)
-        with pytest.raises(BlockingIOError):  # nobody called
+        with pytest.raises(BlockingIOError):  # no connection was made
             server.accept()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     for path in (tmp_path / "pipe.mp4", Path("/dev/zero"), Path("/dev/stdin")):
         if path.is_file():
-            continue  # the tests' own input
+            continue  # a file redirected to the tests' standard input
         with pytest.raises(VideoError):
             probe(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_permission_denied(video: Path, tmp_path: Path) -> None:
+def test_a_file_without_read_permission(video: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(video.read_bytes())
     path.chmod(0)
@@ -202,7 +202,7 @@ def test_a_loop_of_links(tmp_path: Path) -> None:
     try:
         path.symlink_to(path)
     except OSError:
-        pytest.skip("no links here")
+        pytest.skip("needs symbolic links")
     with pytest.raises(VideoError):
         probe(path)
 
@@ -219,7 +219,7 @@ def test_an_mp4_without_its_index(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".flv", ".ts", ".webm"])
-def test_every_shortened_file_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
+def test_every_truncated_file_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
     codec = "libvpx" if suffix == ".webm" else "libx264"
     whole = write_video(tmp_path / f"a{suffix}", range(20), codec=codec).read_bytes()
     for size in [*range(1, 60, 7), *np.linspace(60, len(whole) - 1, 25, dtype=int).tolist()]:
@@ -235,14 +235,14 @@ def test_every_shortened_file_is_read_or_refused(suffix: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".flv", ".ts", ".webm", ".gif"])
-def test_every_scrambled_file_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
+def test_every_corrupted_file_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
     codec, pix_fmt = {".webm": ("libvpx-vp9", "yuv420p"), ".gif": ("gif", "rgb8")}.get(suffix, ("libx264", "yuv420p"))
     whole = write_video(tmp_path / f"a{suffix}", range(20), codec=codec, pix_fmt=pix_fmt).read_bytes()
     random = np.random.default_rng(0)
     for _ in range(30):
         data = np.frombuffer(whole, dtype=np.uint8).copy()
-        places = random.integers(0, len(data), 20)
-        data[places] = random.integers(0, 256, 20)
+        positions = random.integers(0, len(data), 20)
+        data[positions] = random.integers(0, 256, 20)
         path = tmp_path / f"bad{suffix}"
         path.write_bytes(data.tobytes())
         try:
@@ -263,57 +263,60 @@ def test_an_unknown_codec(video: Path, tmp_path: Path) -> None:
         probe(path)
 
 
-def test_a_bare_stream_has_no_times(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedVideoError, match="without time stamps"):
+def test_a_raw_stream_has_no_timestamps(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedVideoError, match="without timestamps"):
         probe(write_video(tmp_path / "a.h264", range(10)))
 
 
-def test_impossible_times(tmp_path: Path) -> None:
+def test_impossible_timestamps(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", [0, 40, 700_000_000], time_base=Fraction(1, 1000))
-    with pytest.raises(CorruptVideoError, match="damaged time stamps"):
+    with pytest.raises(CorruptVideoError, match="damaged timestamps"):
         probe(path)
 
 
-def test_errors_and_probes_travel_between_processes(video: Path, tmp_path: Path) -> None:
+def test_errors_and_video_infos_can_be_pickled(video: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoNotFoundError) as caught:
         probe(tmp_path / "missing.mp4")
-    assert pickle.loads(pickle.dumps(caught.value)).reason == "no such file"  # noqa: S301 - made here
+    assert pickle.loads(pickle.dumps(caught.value)).reason == "no such file"  # noqa: S301 - pickled above
     info = probe(video)
     assert pickle.loads(pickle.dumps(info)).frame_times.tolist() == info.frame_times.tolist()  # noqa: S301
 
 
-LOOKS_AT_MARKS = int(av.__version__.split(".")[0]) >= 17  # older ones take BT.709 for BT.601 if not told
-NASTY_REASONS = {"empty.webm": "empty file", "sine_mono_s32_8000.wav": "no video stream"}
+READS_COLOURSPACE = int(av.__version__.split(".")[0]) >= 17  # older versions read BT.709 as BT.601 by default
+REASONS = {"empty.webm": "empty file", "sine_mono_s32_8000.wav": "no video stream"}
 
 
-@pytest.mark.skipif(not NASTY.is_dir(), reason=f"{NASTY} is not here")
-@pytest.mark.parametrize("path", sorted(NASTY.iterdir()) if NASTY.is_dir() else [], ids=lambda path: path.name)
-def test_nasty_files_as_a_plain_decode_reads_them(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    if path.name in NASTY_REASONS:
-        with pytest.raises(NotAVideoError, match=NASTY_REASONS[path.name]):
+@pytest.mark.data
+@pytest.mark.skipif(not PROBLEM_VIDEOS.is_dir(), reason=f"{PROBLEM_VIDEOS} does not exist")
+@pytest.mark.parametrize(
+    "path", sorted(PROBLEM_VIDEOS.iterdir()) if PROBLEM_VIDEOS.is_dir() else [], ids=lambda path: path.name
+)
+def test_problem_videos_match_a_plain_decode(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if path.name in REASONS:
+        with pytest.raises(NotAVideoError, match=REASONS[path.name]):
             probe(path)
         return
     info = probe(path)
     sampling = sample(info, info.frame_times, (info.width, info.height), threads=1)
     rows = {time: frame for chunk in sampling for time, frame in zip(chunk.times, chunk.frames, strict=True)}
-    seen = 0
+    compared = 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # how damaged parts are patched over depends on it
+        stream.codec_context.thread_count = 1  # concealment of damaged parts depends on it
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 continue
             for frame in frames:
-                turned = frame.rotation % 180 != 0
-                size = (info.height, info.width) if turned else (info.width, info.height)
+                sideways = frame.rotation % 180 != 0
+                size = (info.height, info.width) if sideways else (info.width, info.height)
                 expected = np.rot90(frame.reformat(*size, "rgb24").to_ndarray(), frame.rotation // 90)
-                found = rows[float(frame.pts * stream.time_base)]
-                assert found.shape == expected.shape
-                if LOOKS_AT_MARKS or frame.colorspace != 1:
-                    assert np.array_equal(found, expected)
-                seen += 1
-    assert seen == len(rows)
-    assert sampling.lost == len(info.frame_times) - seen == (1 if path.name == "corrupted.mp4" else 0)
+                actual = rows[float(frame.pts * stream.time_base)]
+                assert actual.shape == expected.shape
+                if READS_COLOURSPACE or frame.colorspace != 1:
+                    assert np.array_equal(actual, expected)
+                compared += 1
+    assert compared == len(rows)
+    assert sampling.lost == len(info.frame_times) - compared == (1 if path.name == "corrupted.mp4" else 0)
     assert capfd.readouterr() == ("", "")

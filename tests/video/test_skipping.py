@@ -1,4 +1,4 @@
-"""Frames that nobody asks for and no other frame needs are not decoded, and the others are what they were."""
+"""Frames that are neither requested nor needed for others are not decoded, and the others do not change."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ VARIABLE = [int(stamp) for stamp in np.cumsum([0, *np.random.default_rng(1).inte
 
 @pytest.fixture(scope="module", params=["a.mp4", "a.mkv", "a.ts", "variable.mp4"])
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frame i shows the number i; half of the frames are needed by no other."""
+    """A video whose frame i shows the number i; half of its frames are not needed for others."""
     stamps, unit = (VARIABLE, Fraction(1, 1000)) if "variable" in request.param else (range(COUNT), Fraction(1, 25))
     path = tmp_path_factory.mktemp("videos") / request.param
     return write_video(path, list(stamps), time_base=unit, options=B_FRAMES)
 
 
 @pytest.mark.parametrize("threads", [0, 1])
-def test_what_is_needed_for_nothing_is_left_out(video: Path, threads: int) -> None:
+def test_unneeded_frames_are_skipped(video: Path, threads: int) -> None:
     info = probe(video)
-    every = [time for time, _ in _decode(info, set(info.frame_times.tolist()), threads)]
-    none = [time for time, _ in _decode(info, set(), threads)]
-    assert every == info.frame_times.tolist()
-    assert set(none) < set(every)
-    assert len(none) < 0.7 * len(every)
+    all_times = [time for time, _ in _decode(info, set(info.frame_times.tolist()), threads)]
+    needed_times = [time for time, _ in _decode(info, set(), threads)]
+    assert all_times == info.frame_times.tolist()
+    assert set(needed_times) < set(all_times)
+    assert len(needed_times) < 0.7 * len(all_times)
 
 
 @pytest.mark.parametrize("threads", [None, 1])
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 25])
-def test_wanted_frames_are_the_same_whatever_else_is_wanted(video: Path, step: int, threads: int | None) -> None:
+def test_frames_do_not_depend_on_which_others_are_requested(video: Path, step: int, threads: int | None) -> None:
     info = probe(video)
-    everything = np.concatenate([chunk.frames for chunk in sample(info, info.frame_times, threads=threads)])
+    all_pictures = np.concatenate([chunk.frames for chunk in sample(info, info.frame_times, threads=threads)])
     for first in range(min(step, 3)):
         wanted = np.arange(first, COUNT, step)
         sampling = sample(info, info.frame_times[wanted], threads=threads)
@@ -47,10 +47,10 @@ def test_wanted_frames_are_the_same_whatever_else_is_wanted(video: Path, step: i
         assert sampling.lost == 0
         pictures = np.concatenate([chunk.frames for chunk in chunks])
         assert [read_number(picture) for picture in pictures] == wanted.tolist()
-        assert np.array_equal(pictures, everything[wanted])
+        assert np.array_equal(pictures, all_pictures[wanted])
 
 
-def test_a_damaged_frame_that_nobody_wants_costs_no_other(tmp_path: Path) -> None:
+def test_a_damaged_frame_that_is_not_requested_costs_no_other(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", range(COUNT), options={"x264-params": "bframes=0:keyint=1:log-level=none"})
     damage(video, 30)
     sampling = sample(video, np.arange(0, COUNT, 4) / 25)
