@@ -1,8 +1,7 @@
-"""From frames to clip vectors and from sentences to word vectors.
+"""Encoders: from frames to clip vectors, and from sentences to word vectors.
 
-An encoder is named by its id: `classic` is built in, any other is a pretrained model, see `files`. `build_encoder` and
-`build_text_encoder` are the only places that turn an id into an object, so another kind of encoder is added here and
-nowhere else.
+An encoder is named by its id: `classic` is built in, any other is a pretrained model (see `hf_files`). `build_encoder`
+and `build_text_encoder` are the only places that turn an id into an object; a new kind of encoder is added here.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mttsg_core.encoders.clip import PretrainedEncoder
+    from mttsg_core.encoders.clip import PretrainedVideoEncoder
 
 __all__ = [
     "ClipFeatures",
@@ -31,20 +30,23 @@ __all__ = [
 DEFAULT_ENCODER = "classic"
 DEFAULT_TEXT_ENCODER = "hashed"
 DEFAULT_PRETRAINED = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # 0.6 GB of safetensors, MIT licence
-OWN_TEXT_TOWER = "clip"  # the text encoder that is the text tower of the video encoder
+OWN_TEXT_TOWER = "clip"  # the text encoder that is the video encoder's own text tower
 
 
 def build_encoder(encoder_id: str = DEFAULT_ENCODER, *, device: str = "cpu", offline: bool = False) -> Encoder:
-    """The video encoder of that id. A process builds a pretrained one once.
+    """Build the video encoder with the given id. A pretrained encoder is built once per process.
+
+    >>> build_encoder("classic").settings
+    {'encoder': 'classic', 'version': 2}
 
     Args:
-        encoder_id: `classic`, or a pretrained model with an image and a text tower: a folder, or its name on the
-            Hugging Face Hub, maybe with `@REVISION`.
-        device: where a pretrained model runs, see `devices.choose_device`.
+        encoder_id: `classic`, or a pretrained model with an image and a text tower: a folder, or a name on the Hugging
+            Face Hub, optionally followed by `@REVISION`.
+        device: where a pretrained model runs, see `choose_device`.
         offline: never use the network.
 
     Raises:
-        ConfigError: if there is no such encoder or device.
+        ConfigError: if the encoder or the device does not exist.
     """
     if encoder_id == ClassicEncoder.id:
         return ClassicEncoder()
@@ -52,10 +54,10 @@ def build_encoder(encoder_id: str = DEFAULT_ENCODER, *, device: str = "cpu", off
 
 
 def build_joint_encoder(encoder_id: str, *, device: str = "cpu", offline: bool = False) -> JointEncoder:
-    """A video encoder that embeds sentences too.
+    """Build a video encoder that also embeds sentences; arguments as of `build_encoder`.
 
     Raises:
-        ConfigError: as `build_encoder`, and if it has no text tower.
+        ConfigError: if the encoder or the device does not exist, or the encoder has no text tower.
     """
     encoder = build_encoder(encoder_id, device=device, offline=offline)
     if not isinstance(encoder, JointEncoder):
@@ -70,17 +72,21 @@ def build_text_encoder(
     device: str = "cpu",
     offline: bool = False,
 ) -> TextEncoder:
-    """The text encoder of that id.
+    """Build the text encoder with the given id.
+
+    >>> [vectors] = build_text_encoder("hashed").encode(["person opens door"])
+    >>> vectors.shape
+    (3, 128)
 
     Args:
-        text_id: `hashed`; `glove:FILE` for a file of word vectors; `clip` for the text tower of the video encoder; or a
+        text_id: `hashed`; `glove:FILE` for a file of word vectors; `clip` for the video encoder's own text tower; or a
             pretrained text model, named as in `build_encoder`.
-        encoder_id: of the video encoder.
+        encoder_id: the video encoder.
         device: where a pretrained model runs.
         offline: never use the network.
 
     Raises:
-        ConfigError: if there is no such encoder or device.
+        ConfigError: if the encoder or the device does not exist.
         DataError: if the file of word vectors cannot be read.
     """
     kind, _, argument = text_id.partition(":")
@@ -88,23 +94,25 @@ def build_text_encoder(
         return HashedWords()
     if kind == WordVectors.kind and argument:
         return WordVectors.read(argument)
-    from mttsg_core.encoders.text_tower import PretrainedText, SentenceTower
+    from mttsg_core.encoders.text_tower import PretrainedTextEncoder, TextTower
 
     if text_id == OWN_TEXT_TOWER:
         if encoder_id == DEFAULT_ENCODER:
-            raise ConfigError(f"text encoder {text_id!r} is that of the video encoder, but {encoder_id!r} has none")
-        return PretrainedText(text_id, _build_pretrained(encoder_id, device, offline).text)
+            raise ConfigError(
+                f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
+            )
+        return PretrainedTextEncoder(text_id, _build_pretrained(encoder_id, device, offline).text_tower)
     from mttsg_core.encoders.hf_files import find_files
     from mttsg_core.utils.devices import choose_device
 
     files = find_files(text_id, "text encoder", offline=offline)
-    return PretrainedText(files.id, SentenceTower(files, choose_device(device)))
+    return PretrainedTextEncoder(files.id, TextTower(files, choose_device(device)))
 
 
 @lru_cache(maxsize=2)
-def _build_pretrained(encoder_id: str, device: str, offline: bool) -> PretrainedEncoder:
-    from mttsg_core.encoders.clip import PretrainedEncoder
+def _build_pretrained(encoder_id: str, device: str, offline: bool) -> PretrainedVideoEncoder:
+    from mttsg_core.encoders.clip import PretrainedVideoEncoder
     from mttsg_core.encoders.hf_files import find_files
     from mttsg_core.utils.devices import choose_device
 
-    return PretrainedEncoder(find_files(encoder_id, offline=offline), choose_device(device))
+    return PretrainedVideoEncoder(find_files(encoder_id, offline=offline), choose_device(device))

@@ -1,4 +1,4 @@
-"""What every encoder offers. Arrays are NumPy here, so that extraction workers need not import torch."""
+"""Interfaces of video and text encoders. Arrays are NumPy here, so that extraction workers need not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.video.resize import Framing
+from mttsg_core.video.resize import FrameTransform
 
 Array = npt.NDArray[np.float32]
 Settings = Mapping[str, str | int | float]
@@ -17,11 +17,11 @@ Settings = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """Features of T clips.
+    """The features of T clips.
 
     Attributes:
-        clips: (T, D) one vector a clip.
-        regions: (T, R, D_r) one vector for each region of the picture, or None.
+        clips: (T, D) one vector per clip.
+        regions: (T, R, D_r) one vector per region of the frame, or None.
     """
 
     clips: Array
@@ -29,53 +29,53 @@ class ClipFeatures:
 
 
 class Encoder(Protocol):
-    """Turns the frames of clips into features."""
+    """A video encoder: turns the frames of clips into features."""
 
     @property
-    def framing(self) -> Framing:
-        """How the frames it wants are made of pictures of any shape."""
+    def frame_transform(self) -> FrameTransform:
+        """The resize and crop that frames of any shape need before they are encoded."""
         ...
 
     @property
     def frames_per_clip(self) -> int:
-        """How many frames, evenly spaced inside the clip, it wants of each clip."""
+        """Number of frames per clip, evenly spaced inside it."""
         ...
 
     @property
-    def clips_at_once(self) -> int:
-        """How many clips it is good to give it at a time."""
+    def clip_batch_size(self) -> int:
+        """Number of clips that are best encoded in one call."""
         ...
 
     @property
-    def in_every_worker(self) -> bool:
-        """Whether it is so light that each worker process has one, instead of one process encoding for all."""
+    def runs_in_workers(self) -> bool:
+        """Whether the encoder is light enough for one instance per worker process, not one for all of them."""
         ...
 
     @property
     def settings(self) -> Settings:
-        """Its id and every choice that shapes a feature; part of the features' fingerprint."""
+        """The encoder's id and every choice that affects feature values; part of the features' fingerprint."""
         ...
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
-        """Frames (B, frames_per_clip, height, width, 3), RGB, to features of B clips, each by itself."""
+        """Encode RGB frames (B, frames_per_clip, height, width, 3) into the features of B independent clips."""
         ...
 
 
 @runtime_checkable
 class JointEncoder(Encoder, Protocol):
-    """An encoder with a text tower: clips and sentences meet in one space."""
+    """A video encoder with a text tower: clips and sentences share one embedding space."""
 
     def embed_queries(self, queries: Sequence[str]) -> Array:
-        """(N, D) in the space of clip vectors, not normalised; each sentence by itself."""
+        """Embed N sentences, independently, as (N, D) in the space of the clip vectors; not normalised."""
         ...
 
 
 class TextEncoder(Protocol):
-    """Turns sentences into word vectors."""
+    """A text encoder: turns sentences into word vectors."""
 
     @property
     def id(self) -> str:
-        """The name that `build_text_encoder` knows it by."""
+        """The id that `build_text_encoder` accepts for it."""
         ...
 
     @property
@@ -84,9 +84,9 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """One array (L, dim) a sentence, L >= 1. A sentence's vectors do not depend on the other sentences."""
+        """Encode each sentence, independently, as an array (L, dim) with L >= 1."""
         ...
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What a model folder must keep so that the encoder works without its source file; empty if nothing."""
+        """Return what a model folder must store so that the encoder works without its source file; may be empty."""
         ...

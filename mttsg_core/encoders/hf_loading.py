@@ -1,4 +1,4 @@
-"""Pretrained models of Hugging Face's `transformers`, loaded from a folder: weights, pictures' and texts' preparation.
+"""Loading of pretrained models with Hugging Face's `transformers`: weights, configuration, image processor, tokenizer.
 
 Only safetensors are loaded, and never code that comes with a model.
 """
@@ -16,20 +16,20 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from mttsg_core.encoders.hf_files import PretrainedFiles
-from mttsg_core.errors import ConfigError, brief
+from mttsg_core.errors import ConfigError, error_summary
 
-# What `from_pretrained` raises on damaged, incomplete or unknown models.
-_UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
+# What `from_pretrained` raises for damaged, incomplete or unknown models.
+_LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
 @lru_cache(maxsize=2)
 def load_weights(files: PretrainedFiles, device: torch.device) -> Any:
-    """The model, in single precision; a process loads it once for each device.
+    """Load a model in single precision; once per process and device.
 
     Raises:
-        ConfigError: if it cannot be loaded, or lacks weights.
+        ConfigError: if the model cannot be loaded, or weights are missing.
     """
-    with _one_line_for(files), _quiet():
+    with _load_errors(files), _quiet():
         model, report = transformers.AutoModel.from_pretrained(
             files.folder,
             local_files_only=True,
@@ -38,7 +38,7 @@ def load_weights(files: PretrainedFiles, device: torch.device) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    # Models that were trained for something else lack the pooler, which nothing here looks at.
+    # Models that were trained for another task lack the pooler, which is not used here.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ConfigError(f"{files.folder}: {len(missing)} weights are missing, such as {missing[0]}")
@@ -46,47 +46,50 @@ def load_weights(files: PretrainedFiles, device: torch.device) -> Any:
 
 
 def load_config(files: PretrainedFiles) -> Any:
-    """The model's configuration. Raises ConfigError if it is of no known kind."""
-    with _one_line_for(files), _quiet():
+    """Load a model's configuration. Raises ConfigError if its kind is unknown."""
+    with _load_errors(files), _quiet():
         return transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_image_processor(files: PretrainedFiles) -> Any:
-    """The model's own preparation of pictures. Raises ConfigError if there is none."""
-    with _one_line_for(files), _quiet():
+    """Load a model's own image processor. Raises ConfigError if it has none."""
+    with _load_errors(files), _quiet():
         return transformers.AutoImageProcessor.from_pretrained(
             files.folder, local_files_only=True, trust_remote_code=False
         )
 
 
 def load_tokenizer(files: PretrainedFiles) -> Any:
-    """The model's own preparation of sentences. Raises ConfigError if there is none."""
-    with _one_line_for(files), _quiet():
-        found = transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-    # Where these are missing, some tokenizers are made without any words.
-    vocabularies = found.vocab_files_names.values()
+    """Load a model's own tokenizer. Raises ConfigError if it has none."""
+    with _load_errors(files), _quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
+        )
+    # Without these files, some tokenizers load with an empty vocabulary.
+    vocabularies = tokenizer.vocab_files_names.values()
     if vocabularies and not any((files.folder / name).is_file() for name in vocabularies):
         raise ConfigError(f"{files.folder}: there is no tokenizer in it ({' or '.join(sorted(vocabularies))})")
-    return found
+    return tokenizer
 
 
 def model_class(config: Any) -> type:
-    """The class of the model that has this configuration; `object` where `transformers` has no model for it."""
-    found: Any = transformers.MODEL_MAPPING.get(type(config), object)
-    return found if isinstance(found, type) else object
+    """Return the class of models with this configuration; `object` if `transformers` has none for it."""
+    kind: Any = transformers.MODEL_MAPPING.get(type(config), object)
+    return kind if isinstance(kind, type) else object
 
 
 @contextmanager
-def _one_line_for(files: PretrainedFiles) -> Iterator[None]:
+def _load_errors(files: PretrainedFiles) -> Iterator[None]:
+    """Turn what `transformers` raises for a bad model into a ConfigError of one line."""
     try:
         yield
-    except _UNLOADABLE as error:
-        raise ConfigError(f"{files.folder}: cannot be loaded ({brief(error)})") from error
+    except _LOAD_ERRORS as error:
+        raise ConfigError(f"{files.folder}: cannot be loaded ({error_summary(error)})") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep `transformers` from writing to standard error; what is wrong with a model is checked here."""
+    """Keep `transformers` from writing to standard error; faults of a model are checked for here."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

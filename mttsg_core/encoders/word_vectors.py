@@ -1,4 +1,4 @@
-"""Word vectors: `hashed`, which needs no file, and vectors read from a file in GloVe's or word2vec's text format."""
+"""Word vectors: `hashed`, which needs no file, and vectors from a file in GloVe's or word2vec's text format."""
 
 from __future__ import annotations
 
@@ -15,78 +15,86 @@ from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
 
 _WORD = re.compile(r"\w+(?:'\w+)?")
-_WORDS_KEPT = 100_000  # of a larger file, the first: such files list words by frequency
+_MAX_WORDS = 100_000  # of a larger file the first ones are read: such files list words by frequency
 
 
 def split_words(query: str) -> list[str]:
-    """Lower-case words of a sentence; a sentence without any (such as "?!") is one word of its own."""
+    """Split a sentence into lower-case words; a sentence without any (such as "?!") is a single word.
+
+    >>> split_words("The man's dog barks.")
+    ['the', "man's", 'dog', 'barks']
+    >>> split_words("?!")
+    ['?!']
+    """
     return _WORD.findall(query.lower()) or [query]
 
 
 class HashedWords:
-    """Vectors drawn from a hash of the word and of its character trigrams, so that related forms are near each other.
+    """A text encoder that derives a vector from a hash of the word and of its character trigrams.
 
-    The same word has the same vector on every machine and in every release (Weinberger et al., ICML 2009; subwords
-    as in Bojanowski et al., TACL 2017).
+    Shared trigrams bring related forms of a word near each other. A word has the same vector on every machine and in
+    every release (feature hashing: Weinberger et al., ICML 2009; subwords: Bojanowski et al., TACL 2017).
+
+    >>> [[opens, opening, circle]] = HashedWords().encode(["opens opening circle"])
+    >>> bool(opens @ opening > opens @ circle)
+    True
     """
 
     id: ClassVar[str] = "hashed"
     dim: ClassVar[int] = 128
 
     def __init__(self) -> None:
-        self._known: dict[str, Array] = {}
+        self._cache: dict[str, Array] = {}
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """See `TextEncoder.encode`."""
-        return [np.stack([self._word(word) for word in split_words(query)]) for query in queries]
+        """Encode each sentence as (L, 128), one unit vector per word. See `TextEncoder.encode`."""
+        return [np.stack([self._vector(word) for word in split_words(query)]) for query in queries]
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Nothing to keep."""
+        """Return an empty mapping: there is nothing to store."""
         return {}
 
-    def _word(self, word: str) -> Array:
-        if word not in self._known:
+    def _vector(self, word: str) -> Array:
+        if word not in self._cache:
             padded = f"<{word}>"
-            parts = [padded[i : i + 3] for i in range(len(padded) - 2)]
-            subwords = np.mean([_draw(part, self.dim) for part in parts], axis=0)
-            vector = _draw(padded, self.dim) + subwords
-            self._known[word] = (vector / np.linalg.norm(vector)).astype(np.float32)
-        return self._known[word]
+            trigrams = [padded[start : start + 3] for start in range(len(padded) - 2)]
+            subwords = np.mean([_random_signs(trigram, self.dim) for trigram in trigrams], axis=0)
+            vector = _random_signs(padded, self.dim) + subwords
+            self._cache[word] = (vector / np.linalg.norm(vector)).astype(np.float32)
+        return self._cache[word]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _draw(text: str, dim: int) -> npt.NDArray[np.float64]:
-    """A unit vector of random signs that depends on nothing but the text."""
+def _random_signs(text: str, dim: int) -> npt.NDArray[np.float64]:
+    """Return a unit vector of pseudo-random signs that depends on nothing but the text."""
     digest = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(dim // 8)
     signs = np.unpackbits(np.frombuffer(digest, dtype=np.uint8)).astype(np.float64) * 2 - 1
     return signs / np.sqrt(dim)
 
 
 class WordVectors:
-    """Vectors of known words; an unknown word has the mean vector, as is usual for GloVe."""
+    """A text encoder with given vectors; a word without one gets the mean vector, as is usual for GloVe.
+
+    Args:
+        words: the vocabulary; of repeated words the first counts.
+        vectors: (W, D) one row per word.
+        name: of the file they come from.
+    """
 
     kind: ClassVar[str] = "glove"
 
     def __init__(self, words: Sequence[str], vectors: npt.NDArray[np.floating], name: str) -> None:
         self.name = name
-        self._row = {word: row for row, word in reversed(list(enumerate(words)))}  # of repeats the first counts
+        self._rows = {word: row for row, word in reversed(list(enumerate(words)))}
         self._words = list(words)
         self._vectors = vectors.astype(np.float16)
-        self._unknown = self._vectors.mean(axis=0, dtype=np.float32)  # of what a model folder keeps
+        self._unknown = self._vectors.mean(axis=0, dtype=np.float32)  # of the half-precision values a model stores
 
     @classmethod
     def read(cls, path: str | Path) -> WordVectors:
-        """Read a text file: a word and its numbers a line; word2vec's first line of two counts may be there.
+        """Read a text file with a word and its numbers per line, with or without word2vec's header of two counts.
 
         Raises:
-            DataError: if the file is missing or a line is not a word and as many numbers as the others have.
+            DataError: if the file is missing, or a line is not a word followed by as many numbers as on the others.
         """
         path = Path(path).expanduser()
         words: list[str] = []
@@ -94,36 +102,36 @@ class WordVectors:
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for number, line in enumerate(lines, start=1):
-                    parts = line.rstrip().split(" ")
-                    if number == 1 and len(parts) == 2:
+                    fields = line.rstrip().split(" ")
+                    if number == 1 and len(fields) == 2:
                         continue
-                    size = rows[0].size if rows else len(parts) - 1
-                    word, values = parts[:-size], parts[-size:]  # a few words of GloVe's have spaces in them
+                    size = rows[0].size if rows else len(fields) - 1
+                    word, values = fields[:-size], fields[-size:]  # a few of GloVe's words contain spaces
                     if not size or not word or any(map(_is_number, word[1:])):
-                        raise DataError(f"{path}:{number}: not a word and {size} numbers")
+                        raise DataError(f"{path}:{number}: expected a word and {size} numbers")
                     rows.append(np.array(values, dtype=np.float32))
                     if not np.isfinite(rows[-1]).all():
-                        raise DataError(f"{path}:{number}: numbers that are not finite")
+                        raise DataError(f"{path}:{number}: contains NaN or infinite numbers")
                     words.append(" ".join(word))
-                    if len(words) == _WORDS_KEPT:
+                    if len(words) == _MAX_WORDS:
                         break
         except ValueError as error:
-            raise DataError(f"{path}:{number}: not a word and its numbers") from error
+            raise DataError(f"{path}:{number}: expected a word and numbers") from error
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
         if not words:
-            raise DataError(f"{path}: no word vectors in it")
+            raise DataError(f"{path}: contains no word vectors")
         return cls(words, np.stack(rows), path.name)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]], name: str) -> WordVectors:
-        """The inverse of `tensors`."""
+        """Rebuild an encoder from the result of `tensors`."""
         words = tensors["words"].tobytes().decode("utf-8").split("\n")
         return cls(words, tensors["vectors"].astype(np.float32), name)
 
     @property
     def id(self) -> str:
-        """`glove:` and the file's name."""
+        """`glove:` and the name of the file."""
         return f"{self.kind}:{self.name}"
 
     @property
@@ -132,14 +140,22 @@ class WordVectors:
         return int(self._vectors.shape[1])
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
-        """See `TextEncoder.encode`."""
-        return [np.stack([self._word(word) for word in split_words(query)]) for query in queries]
+        """Encode each sentence as (L, dim), one vector per word. See `TextEncoder.encode`."""
+        return [np.stack([self._vector(word) for word in split_words(query)]) for query in queries]
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The words, as UTF-8 bytes with a newline between two, and their vectors in half precision."""
+        """Return the words as UTF-8 bytes, separated by newlines, and their vectors in half precision."""
         text = "\n".join(self._words).encode("utf-8")
         return {"words": np.frombuffer(text, dtype=np.uint8), "vectors": self._vectors}
 
-    def _word(self, word: str) -> Array:
-        row = self._row.get(word)
+    def _vector(self, word: str) -> Array:
+        row = self._rows.get(word)
         return self._unknown if row is None else self._vectors[row].astype(np.float32)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Where the files of pretrained models are found, what stands for their content, and what is wrong with bad ones."""
+"""Files of pretrained models: where they are found, how they are identified, and what is wrong with bad ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -16,14 +17,14 @@ from safetensors.numpy import load_file, save_file
 from mttsg_core.encoders import build_encoder, build_text_encoder
 from mttsg_core.encoders.hf_files import find_files
 from mttsg_core.errors import ConfigError
-from mttsg_core.utils import hf_hub as downloads
+from mttsg_core.utils import hf_hub
 from tests.helpers.tiny_encoders import save_bert, save_clip, save_vit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_found_yet() -> None:
+def _empty_cache() -> None:
     """Each test looks for files as a new process does."""
     find_files.cache_clear()
 
@@ -35,7 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path) -> Path:
-    """A cache of the Hugging Face Hub that holds `someone/clip`. Returns the folder of its files."""
+    """A cache of the Hugging Face Hub that holds `someone/clip`; the folder of its files."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     repository = tmp_path / "hub" / "models--someone--clip"
     (repository / "refs").mkdir(parents=True)
@@ -45,15 +46,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path) -> Path:
 
 
 class TestContent:
-    """An id stands for one content."""
+    """An id identifies content."""
 
-    def test_the_same_content_elsewhere_is_the_same_encoder(self, clip: Path, tmp_path: Path) -> None:
+    def test_a_copy_is_the_same_encoder(self, clip: Path, tmp_path: Path) -> None:
         copied = shutil.copytree(clip, tmp_path / "other" / "name")
         (copied / "README.md").write_text("notes")
         assert build_encoder(str(copied)).settings == build_encoder(str(clip)).settings
         assert str(clip) not in str(build_encoder(str(clip)).settings)
 
-    def test_other_weights_or_pictures_are_another(self, clip: Path, tmp_path: Path) -> None:
+    def test_other_weights_or_preprocessing_are_another_encoder(self, clip: Path, tmp_path: Path) -> None:
         settings = build_encoder(str(clip)).settings
         other = save_clip(tmp_path / "other", seed=1)
         assert build_encoder(str(other)).settings["encoder"] != settings["encoder"]
@@ -64,32 +65,32 @@ class TestContent:
         assert changed != settings
         assert changed["encoder"] == settings["encoder"]
 
-    def test_an_id_leads_back_to_the_folder_last_seen(self, clip: Path, tmp_path: Path) -> None:
+    def test_an_id_resolves_to_the_folder_last_used(self, clip: Path, tmp_path: Path) -> None:
         moved = shutil.copytree(clip, tmp_path / "moved")
-        found = find_files(str(clip))
+        files = find_files(str(clip))
         find_files(str(moved))
         find_files.cache_clear()
-        assert find_files(found.id).folder == moved
-        assert build_encoder(found.id).settings["encoder"] == found.id
-        assert build_text_encoder(found.id).id == found.id
+        assert find_files(files.id).folder == moved
+        assert build_encoder(files.id).settings["encoder"] == files.id
+        assert build_text_encoder(files.id).id == files.id
 
-    def test_a_folder_that_is_gone_or_was_never_seen(self, clip: Path, tmp_path: Path) -> None:
-        found = find_files(str(save_clip(tmp_path / "gone", seed=2)))
-        shutil.rmtree(tmp_path / "gone")
+    def test_a_folder_that_was_deleted_or_never_used(self, clip: Path, tmp_path: Path) -> None:
+        files = find_files(str(save_clip(tmp_path / "deleted", seed=2)))
+        shutil.rmtree(tmp_path / "deleted")
         find_files.cache_clear()
-        for unknown in (found.id, "clip#0000000000000000"):
+        for unknown in (files.id, "clip#0000000000000000"):
             with pytest.raises(ConfigError, match=f"'{unknown}' is a model in a folder.* --encoder"):
                 find_files(unknown)
 
     def test_a_folder_that_has_changed(self, tmp_path: Path) -> None:
         folder = save_clip(tmp_path / "changing", seed=3)
-        found = find_files(str(folder))
+        files = find_files(str(folder))
         save_clip(folder, seed=4)
         find_files.cache_clear()
-        with pytest.raises(ConfigError, match=f"'{found.id}' was in .*changed since"):
-            find_files(found.id)
+        with pytest.raises(ConfigError, match=f"'{files.id}' was in .*changed since"):
+            find_files(files.id)
 
-    def test_a_home_that_cannot_be_written_is_no_matter(self, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_read_only_home_is_not_an_error(self, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
         assert find_files(str(clip)).folder == clip
 
@@ -98,25 +99,25 @@ class TestHub:
     """Models of the Hugging Face Hub."""
 
     def test_the_commit_is_part_of_the_id(self, hub: Path) -> None:
-        found = find_files("someone/clip", offline=True)
-        assert (found.id, found.folder) == (f"someone/clip@{COMMIT}", hub)
+        files = find_files("someone/clip", offline=True)
+        assert (files.id, files.folder) == (f"someone/clip@{COMMIT}", hub)
         find_files.cache_clear()
-        assert find_files(found.id) == found
+        assert find_files(files.id) == files
         settings = build_encoder("someone/clip", offline=True).settings
-        assert settings["encoder"] == found.id
+        assert settings["encoder"] == files.id
 
-    def test_a_commit_that_is_here_is_not_asked_for(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[bool] = []
+    def test_a_downloaded_commit_needs_no_request(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        local_only: list[bool] = []
 
-        def download(*arguments: object, local_files_only: bool, **options: object) -> str:
-            asked.append(local_files_only)
-            return huggingface_hub.snapshot_download(*arguments, local_files_only=local_files_only, **options)  # type: ignore[arg-type]
+        def download(*arguments: Any, local_files_only: bool, **options: Any) -> Any:
+            local_only.append(local_files_only)
+            return huggingface_hub.snapshot_download(*arguments, local_files_only=local_files_only, **options)
 
-        monkeypatch.setattr(downloads, "snapshot_download", download)
+        monkeypatch.setattr(hf_hub, "snapshot_download", download)
         find_files(f"someone/clip@{COMMIT}")
-        assert asked == [True]
+        assert local_only == [True]
 
-    def test_a_download_that_was_broken_off(self, hub: Path) -> None:
+    def test_an_incomplete_download(self, hub: Path) -> None:
         (hub / "model.safetensors").unlink()
         with pytest.raises(ConfigError, match=r"has no model\.safetensors: .*not fully downloaded"):
             find_files("someone/clip", offline=True)
@@ -129,35 +130,35 @@ class TestHub:
             (errors.RevisionNotFoundError, "no such revision"),
             (errors.LocalEntryNotFoundError, "cannot be reached: run once with the network"),
             (errors.HfHubHTTPError, r"refused by the Hugging Face Hub with status 500"),
-            (errors.HTTPError, "cannot be reached"),
+            (errors.HTTPError, "cannot be reached"),  # type: ignore[attr-defined]
             (ConnectionError, "encoder 'someone/clip': several lines"),
         ],
     )
-    def test_what_the_hub_says_is_one_line(
+    def test_errors_of_the_hub_are_one_line(
         self, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str
     ) -> None:
         def refuse(*arguments: object, **options: object) -> str:
-            raised = kind.__new__(kind, "several\nlines")
-            raised.response = SimpleNamespace(status_code=500)  # type: ignore[attr-defined]
-            raise raised
+            error = kind.__new__(kind, "several\nlines")
+            error.response = SimpleNamespace(status_code=500)  # type: ignore[attr-defined]
+            raise error
 
-        monkeypatch.setattr(downloads, "snapshot_download", refuse)
+        monkeypatch.setattr(hf_hub, "snapshot_download", refuse)
         with pytest.raises(ConfigError, match=message) as caught:
             find_files("someone/clip")
         assert "\n" not in str(caught.value)
 
-    def test_offline_nothing_is_asked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_offline_makes_no_request(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         with pytest.raises(ConfigError, match="is not used when offline"):
             find_files("someone/else", offline=True)
 
     @pytest.mark.parametrize("name", ["", "a b", "../x/y", "no/such/folder", "hashed:x"])
-    def test_what_can_be_no_name(self, name: str) -> None:
+    def test_an_invalid_name(self, name: str) -> None:
         with pytest.raises(ConfigError, match="unknown encoder"):
             find_files(name)
 
 
-def lose_a_weight(folder: Path) -> None:
+def remove_a_weight(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -172,16 +173,16 @@ def truncate(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
 
 
-def lose_the_tokenizer(folder: Path) -> None:
+def remove_the_tokenizer(folder: Path) -> None:
     for path in folder.glob("token*"):
         path.unlink()
 
 
-def lose_a_shard(folder: Path) -> None:
+def refer_to_a_missing_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
 
 
-def change(name: str, content: str | None) -> Callable[[Path], None]:
+def overwrite(name: str, content: str | None) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         (folder / name).unlink()
         if content is not None:
@@ -192,20 +193,20 @@ def change(name: str, content: str | None) -> Callable[[Path], None]:
 
 
 SPOILT = [
-    (lose_a_weight, "1 weights are missing, such as visual_projection.weight"),
+    (remove_a_weight, "1 weights are missing, such as visual_projection.weight"),
     (pickle_weights, "pickled weights, which are never loaded"),
     (truncate, "cannot be loaded"),
-    (lose_a_shard, "has no model-1.safetensors"),
-    (lose_the_tokenizer, "there is no tokenizer in it"),
-    (change("model.safetensors", None), "has no model.safetensors"),
-    (change("model.safetensors", ""), "cannot be loaded"),
-    (change("config.json", None), "no config.json"),
-    (change("config.json", "{"), "damaged model"),
-    (change("config.json", "[]"), "damaged model"),
-    (change("config.json", '{"model_type": "no_such_model"}'), "cannot be loaded"),
-    (change("preprocessor_config.json", None), "cannot be loaded"),
-    (change("preprocessor_config.json", "{"), "cannot be loaded"),
-    (change("tokenizer.json", None), "cannot be loaded"),
+    (refer_to_a_missing_shard, "has no model-1.safetensors"),
+    (remove_the_tokenizer, "there is no tokenizer in it"),
+    (overwrite("model.safetensors", None), "has no model.safetensors"),
+    (overwrite("model.safetensors", ""), "cannot be loaded"),
+    (overwrite("config.json", None), "no config.json"),
+    (overwrite("config.json", "{"), "damaged model"),
+    (overwrite("config.json", "[]"), "damaged model"),
+    (overwrite("config.json", '{"model_type": "no_such_model"}'), "cannot be loaded"),
+    (overwrite("preprocessor_config.json", None), "cannot be loaded"),
+    (overwrite("preprocessor_config.json", "{"), "cannot be loaded"),
+    (overwrite("tokenizer.json", None), "cannot be loaded"),
 ]
 
 
@@ -219,9 +220,9 @@ def test_a_bad_model_is_one_line(clip: Path, tmp_path: Path, spoil: Callable[[Pa
     assert "\n" not in str(caught.value)
 
 
-def test_models_that_lack_a_tower(tmp_path: Path) -> None:
+def test_models_without_a_tower(tmp_path: Path) -> None:
     for save in (save_vit, save_bert):
         with pytest.raises(ConfigError, match="does not have an image and a text tower"):
             build_encoder(str(save(tmp_path / save.__name__)))
-    with pytest.raises(ConfigError, match="ViTModel takes no sentences"):
+    with pytest.raises(ConfigError, match="ViTModel takes no text"):
         build_text_encoder(str(tmp_path / "save_vit"))
