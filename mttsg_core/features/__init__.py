@@ -1,1 +1,1 @@
-"""Features of videos: how they are made, and the files that hold them."""
+"""Features of videos: extraction from video files, and the files that store them."""

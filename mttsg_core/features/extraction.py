@@ -1,17 +1,18 @@
-"""Videos to features: decode, encode, store; many files at a time, each in a worker process of its own.
+"""Feature extraction: decodes, encodes and stores many videos, several at a time in worker processes.
 
-A light encoder runs in the workers; of a pretrained one there is one, here, for which the workers decode. So it is with
-a light one when a single long video would leave the other cores idle. A decoder that crashes or hangs on a file takes
-down its worker, not the batch: the file is reported as failed and the others go on.
+A light encoder runs in the workers. Of a pretrained encoder there is one instance, in this process, for which the
+workers decode; so it is with a light encoder when a single long video would leave the other cores idle. A decoder that
+crashes or hangs on a file takes down its worker, not the batch: the file is reported as failed and the others continue.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,27 +23,29 @@ from pebble import ProcessExpired
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
-from mttsg_core.features.frame_stream import ClipFrames, Reading, read_ahead, read_clips, read_many
-from mttsg_core.features.store import FeatureCache, VideoFeatures, describe, read_features, write_features
+from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
+from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
-from mttsg_core.utils.processes import interrupts_held_back, worker_pool
+from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.video import probe
 
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
-_LONG = 10_000_000  # bytes of a video that takes much longer than to start a worker
-_OF_ONE_FILE = (VideoError, OSError, MemoryError)  # errors that cost one file
+_LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract than a worker takes to start
+_FILE_ERRORS = (VideoError, OSError, MemoryError)  # errors that cost one file, not the batch
+
+_log = logging.getLogger("mttsg")
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Which features to make.
+    """Which features are extracted.
 
     Attributes:
         encoder: id of the video encoder.
-        fps: clips a second (bins are equal, so the true rate of a video can differ by less than one clip).
+        fps: clips per second. Clips are equal bins, so a video's true rate can differ by less than one clip.
         reader: back end of the video reader: `auto`, `pyav` or `decord`.
-        device: where a pretrained encoder runs; shapes no feature.
-        offline: whether a pretrained encoder must be on this computer already; shapes no feature.
+        device: where a pretrained encoder runs; does not affect feature values.
+        offline: whether a pretrained encoder must already be on this computer; does not affect feature values.
     """
 
     encoder: str = "classic"
@@ -52,47 +55,64 @@ class ExtractionSettings:
     offline: bool = False
 
     def build_encoder(self) -> Encoder:
-        """The encoder.
+        """Build the encoder.
 
         Raises:
-            ConfigError: if there is no such encoder or device.
+            ConfigError: if the encoder or the device does not exist.
         """
         return build_encoder(self.encoder, device=self.device, offline=self.offline)
 
     def fingerprint(self, encoder: Encoder | None = None) -> Settings:
-        """Every setting that shapes a feature. Raises ConfigError as `build_encoder`."""
+        """Return every setting that affects feature values.
+
+        >>> ExtractionSettings(fps=1.5).fingerprint()
+        {'encoder': 'classic', 'version': 2, 'fps': 1.5, 'reader': 'auto'}
+
+        Args:
+            encoder: the result of `build_encoder`, if it exists already.
+
+        Raises:
+            ConfigError: if the encoder or the device does not exist.
+        """
         encoder = encoder or self.build_encoder()
         return {**encoder.settings, "fps": self.fps, "reader": self.reader}
 
-    def reading(self, encoder: Encoder, threads: int | None = None) -> Reading:
-        """Which frames the encoder wants."""
-        return Reading(self.fps, encoder.frames_per_clip, encoder.framing, self.reader, encoder.clips_at_once, threads)
+    def frame_spec(self, encoder: Encoder, threads: int | None = None) -> FrameSpec:
+        """Return which frames the encoder needs, read with the given number of decoder threads."""
+        return FrameSpec(
+            fps=self.fps,
+            frames_per_clip=encoder.frames_per_clip,
+            frame_transform=encoder.frame_transform,
+            reader=self.reader,
+            clip_batch_size=encoder.clip_batch_size,
+            threads=threads,
+        )
 
     @classmethod
     def from_fingerprint(
         cls, fingerprint: Settings, *, device: str = "cpu", offline: bool = False
     ) -> ExtractionSettings:
-        """The settings that give this fingerprint.
+        """Return the settings that lead to a fingerprint.
 
         Raises:
-            FeatureError: if such features are not made here.
+            FeatureError: if such features cannot be extracted, because they are external.
         """
         if not {"fps", "reader"} <= fingerprint.keys():
-            raise FeatureError(f"this version cannot make features of encoder {fingerprint.get('encoder')!r}")
+            raise FeatureError(f"this version cannot extract features with encoder {fingerprint.get('encoder')!r}")
         encoder, fps, reader = str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"])
         return cls(encoder, fps, reader, device, offline)
 
 
 @dataclass(frozen=True)
-class Job:
-    """Features of `video` are to be at `target`."""
+class ExtractionJob:
+    """One video to extract: its features are written to `target`."""
 
     video: Path
     target: Path
 
     @property
     def size(self) -> int:
-        """Bytes of the video file; 0 if it cannot be read."""
+        """Size of the video file in bytes; 0 if it cannot be read."""
         try:
             return self.video.stat().st_size
         except OSError:
@@ -100,15 +120,23 @@ class Job:
 
     @property
     def time_limit(self) -> float:
-        """Seconds that it may take."""
+        """Seconds that the job may take."""
         return _BASE_LIMIT + _LIMIT_PER_MEGABYTE * self.size / 1e6
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """A video's features lie at `job.target`; `cached` if they did before. `lost_clips` had no readable frame."""
+    """The event that a video's features are at `job.target`.
 
-    job: Job
+    Attributes:
+        job: the job.
+        clips: number of clips.
+        video_seconds: duration of the video.
+        cached: whether the features existed already.
+        lost_clips: number of clips with a frame that could not be decoded.
+    """
+
+    job: ExtractionJob
     clips: int
     video_seconds: float
     cached: bool = False
@@ -117,9 +145,9 @@ class Extracted:
 
 @dataclass(frozen=True)
 class ExtractionFailed:
-    """A video could not be read."""
+    """The event that the features of a video could not be extracted or written; `reason` is one short line."""
 
-    job: Job
+    job: ExtractionJob
     reason: str
 
 
@@ -129,29 +157,29 @@ ExtractionEvent = Extracted | ExtractionFailed
 def encode_video(
     video: Path, encoder: Encoder, settings: ExtractionSettings, *, threads: int | None = None
 ) -> VideoFeatures:
-    """Features of one video file, a few clips in memory at a time.
+    """Extract the features of one video file, with a few clips in memory at a time.
 
-    A clip with a frame that cannot be decoded is all zeros and counted; nothing stands in for it.
+    A clip with a frame that cannot be decoded is all zeros and counted in `lost_clips`.
 
     Args:
         video: the file.
         encoder: the encoder of `settings`.
-        settings: the rate and the reader.
-        threads: of the decoder; None lets it choose, and decodes while the encoder is at work.
+        settings: clip rate and reader.
+        threads: decoder threads; None lets the decoder choose, and decodes while the encoder is busy.
 
     Raises:
         VideoError: if no clip can be read.
     """
-    timeline, pieces = read_clips(video, settings.reading(encoder, threads))
-    made = _Features(timeline)
-    for piece in read_ahead(pieces) if threads is None else pieces:
-        made.add(piece, encoder)
-    return made.whole(video, settings.fingerprint(encoder))
+    timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads))
+    builder = _FeatureBuilder(timeline)
+    for piece in prefetch(pieces) if threads is None else pieces:
+        builder.add(piece, encoder)
+    return builder.build(video, settings.fingerprint(encoder))
 
 
 @dataclass
-class _Features:
-    """Features of a video whose clips come one after the other. Those that do not come stay zero."""
+class _FeatureBuilder:
+    """The features of a video whose clips arrive one after the other; those of missing clips stay zero."""
 
     timeline: Timeline
     clips: npt.NDArray[np.float32] | None = None  # (T, D)
@@ -170,10 +198,10 @@ class _Features:
             self.regions[piece.clips] = features.regions
         self.encoded += len(piece.clips)
 
-    def whole(self, video: Path, fingerprint: Settings) -> VideoFeatures:
-        """The features of all clips. Raises VideoError if not one came."""
+    def build(self, video: Path, fingerprint: Settings) -> VideoFeatures:
+        """Return the features of the whole video. Raises VideoError if no clip was added."""
         if self.clips is None:
-            raise VideoError(video, "no frame of it can be decoded")
+            raise VideoError(video, "no frame can be decoded")
         return VideoFeatures(
             clips=self.clips,
             regions=self.regions,
@@ -185,74 +213,79 @@ class _Features:
 
 
 def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettings) -> VideoFeatures:
-    """Features of one video file, from the cache, or made now and put there.
+    """Return the features of one video file from the cache, extracting them first if necessary.
 
     Raises:
         VideoError: if the video cannot be read.
+        ConfigError: if the encoder, the device or the reader does not exist.
+        OSError: if the features cannot be written.
     """
     if not video.is_file():
-        probe(video)  # says why
+        probe(video)  # raises the error that says why
     encoder = settings.build_encoder()
     target = cache.path(video, settings.fingerprint(encoder))
     if target.is_file():
-        with suppress(FeatureError):
+        try:
             return read_features(target)
+        except FeatureError as error:
+            _log.info("extracting again: %s", error)
     write_features(target, encode_video(video, encoder, settings))
-    return read_features(target)  # as every later use will see them: regions in half precision
+    return read_features(target)  # as later calls will return them: regions in half precision
 
 
 def extract(
-    jobs: Sequence[Job],
+    jobs: Sequence[ExtractionJob],
     settings: ExtractionSettings,
     *,
     workers: int = 1,
     overwrite: bool = False,
     time_limit: float | None = None,
 ) -> Iterator[ExtractionEvent]:
-    """Make the features of many videos, and say of each how it went, in the order in which they finish.
+    """Extract the features of many videos, and yield an event for each one as soon as it is finished.
 
     Args:
-        jobs: the files and where their features are to lie. Features that lie there already are kept; where they were
-            made in another way, the job fails.
+        jobs: the videos and their target files. Existing features are kept; if they were made with other settings, the
+            job fails.
         settings: which features.
-        workers: processes. With a light encoder, a single worker is this process, and so it is for a single short
-            video, both without a time limit.
-        overwrite: make features anew where they exist.
-        time_limit: seconds that one file may take (a piece of it, where it is encoded here); None allows a time that
-            grows with the file's size.
+        workers: number of processes. With a light encoder, one worker means this process, and so does a single short
+            video; neither has a time limit then.
+        overwrite: extract even if features exist.
+        time_limit: seconds that one file may take (for one piece, if it is encoded in this process); None allows a time
+            that grows with the file's size.
 
     Raises:
-        ConfigError: if there is no such encoder, device or reader.
+        ConfigError: if the encoder, the device or the reader does not exist.
     """
     encoder = settings.build_encoder()
     fingerprint = settings.fingerprint(encoder)
-    waiting: dict[Path, list[Job]] = {}  # by target: copies of one file have one in the cache
+    waiting: dict[Path, list[ExtractionJob]] = {}  # by target: copies of a file share one entry of the cache
     for job in jobs:
-        finished = None if overwrite else _finished(job, fingerprint)
-        if finished is None:
+        existing = None if overwrite else _check_existing(job, fingerprint)
+        if existing is None:
             waiting.setdefault(job.target, []).append(job)
         else:
-            yield finished
-    firsts = [same[0] for same in waiting.values()]
-    alone = len(firsts) == 1 < workers and firsts[0].size > _LONG
-    workers = min(workers, len(firsts))
+            yield existing
+    unique_jobs = [same_target[0] for same_target in waiting.values()]
+    single_long_video = len(unique_jobs) == 1 < workers and unique_jobs[0].size > _LONG_VIDEO
+    workers = min(workers, len(unique_jobs))
     events: Iterable[ExtractionEvent]
-    if alone or not encoder.in_every_worker:
-        events = _extract_centrally(firsts, settings, encoder, workers, time_limit)
+    if single_long_video or not encoder.runs_in_workers:
+        events = _extract_centrally(unique_jobs, settings, encoder, workers, time_limit)
     elif workers > 1:
-        events = _extract_parallel(firsts, settings, workers, time_limit)
+        events = _extract_parallel(unique_jobs, settings, workers, time_limit)
     else:
-        events = (_extract_one(job, settings, None) for job in firsts)
+        events = (_extract_one(job, settings, None) for job in unique_jobs)
     for event in events:
         yield from (replace(event, job=job) for job in waiting[event.job.target])
 
 
 def _extract_parallel(
-    jobs: Sequence[Job], settings: ExtractionSettings, workers: int, time_limit: float | None
+    jobs: Sequence[ExtractionJob], settings: ExtractionSettings, workers: int, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
+    """Decode and encode in the workers."""
     with worker_pool(workers) as pool:
         pending = {}
-        with interrupts_held_back():
+        with interrupts_blocked():
             for job in jobs:
                 limit = time_limit or job.time_limit
                 pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
@@ -265,80 +298,86 @@ def _extract_parallel(
                 except FutureTimeoutError:
                     yield ExtractionFailed(job, f"not done after {limit:.0f} s, given up")
                 except (ProcessExpired, CancelledError):
-                    yield ExtractionFailed(job, "the decoder crashed on it")
+                    yield ExtractionFailed(job, "the decoder crashed")
 
 
 def _extract_centrally(
-    jobs: Sequence[Job], settings: ExtractionSettings, encoder: Encoder, workers: int, time_limit: float | None
+    jobs: Sequence[ExtractionJob],
+    settings: ExtractionSettings,
+    encoder: Encoder,
+    workers: int,
+    time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
-    """Workers decode, and this process encodes what they send."""
+    """Decode in the workers, and encode in this process what they send."""
     fingerprint = settings.fingerprint(encoder)
-    begun: dict[int, _Features] = {}  # by the place of the job
-    given_up: set[int] = set()
-    pieces = read_many(
+    builders: dict[int, _FeatureBuilder] = {}  # by index of the job
+    failed: set[int] = set()
+    stream = read_many(
         [job.video for job in jobs],
         [time_limit or job.time_limit for job in jobs],
-        settings.reading(encoder, threads=1 if workers > 1 else None),
+        settings.frame_spec(encoder, threads=1 if workers > 1 else None),
         workers,
     )
-    with closing(pieces):
-        for place, piece in pieces:
-            job = jobs[place]
-            if place in given_up:
+    with closing(stream):
+        for index, item in stream:
+            job = jobs[index]
+            if index in failed:
                 continue
             try:
-                if isinstance(piece, Timeline):
-                    begun[place] = _Features(piece)
-                elif isinstance(piece, ClipFrames):
-                    begun[place].add(piece, encoder)
-                elif piece.reason is None:
-                    features = begun.pop(place).whole(job.video, fingerprint)
+                if isinstance(item, Timeline):
+                    builders[index] = _FeatureBuilder(item)
+                elif isinstance(item, ClipFrames):
+                    builders[index].add(item, encoder)
+                elif item.reason is None:
+                    features = builders.pop(index).build(job.video, fingerprint)
                     write_features(job.target, features)
-                    yield _event(job, features, cached=False)
+                    yield _extracted(job, features, cached=False)
                 else:
-                    begun.pop(place, None)
-                    yield ExtractionFailed(job, piece.reason)
-            except _OF_ONE_FILE as error:
-                given_up.add(place)
-                begun.pop(place, None)
-                yield ExtractionFailed(job, _reason(error))
+                    builders.pop(index, None)
+                    yield ExtractionFailed(job, item.reason)
+            except _FILE_ERRORS as error:
+                failed.add(index)
+                builders.pop(index, None)
+                yield ExtractionFailed(job, _failure_reason(error))
 
 
-def _extract_one(job: Job, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
+def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
     try:
         features = encode_video(job.video, settings.build_encoder(), settings, threads=threads)
         write_features(job.target, features)
-    except _OF_ONE_FILE as error:
-        return ExtractionFailed(job, _reason(error))
-    return _event(job, features, cached=False)
+    except _FILE_ERRORS as error:
+        return ExtractionFailed(job, _failure_reason(error))
+    return _extracted(job, features, cached=False)
 
 
-def _reason(error: VideoError | OSError | MemoryError) -> str:
-    """Why a file failed, in a few words."""
+def _failure_reason(error: VideoError | OSError | MemoryError) -> str:
+    """Return why a file failed, in a few words."""
     if isinstance(error, VideoError):
         return error.reason
-    return "not enough memory for it" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
 
 
-def _finished(job: Job, fingerprint: Settings) -> ExtractionEvent | None:
-    """What a job comes to without any work; None if there is work to do, as where a damaged file lies."""
+def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:
+    """Return the event of a job whose target exists; None if there is work to do, as for a damaged target."""
     if not job.target.is_file():
         return None
     try:
         features = read_features(job.target)
-    except FeatureError:
+    except FeatureError as error:
+        _log.info("extracting again: %s", error)
         return None
     if dict(features.fingerprint) != dict(fingerprint):
+        made_with = describe_fingerprint(features.fingerprint)
         return ExtractionFailed(
-            job, f"{job.target} holds features made with {describe(features.fingerprint)}; overwrite, or go elsewhere"
+            job, f"{job.target} holds features made with {made_with}; overwrite them or choose another folder"
         )
-    return _event(job, features, cached=True)
+    return _extracted(job, features, cached=True)
 
 
-def _event(job: Job, features: VideoFeatures, *, cached: bool) -> Extracted:
+def _extracted(job: ExtractionJob, features: VideoFeatures, *, cached: bool) -> Extracted:
     return Extracted(job, len(features.clips), features.duration or 0.0, cached, features.lost_clips)
 
 
 def default_workers() -> int:
-    """Processes that use all the cores this program may use."""
+    """Return the number of cores that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Video files to the frames of clips: here, or in worker processes that send them over as they come.
+"""Streams of clip frames from video files: read in this process, or by worker processes that send them over.
 
-Workers are for an encoder of which there is one for all: they decode while it encodes. The frames of a video come piece
-by piece, and a worker waits until a piece is taken, so that memory does not grow with the videos.
+Workers serve an encoder that exists only once: they decode while it encodes. The frames of a video arrive in pieces,
+and a worker waits until its piece is taken, so that memory does not grow with the length of the videos.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ import numpy.typing as npt
 
 from mttsg_core.errors import MttsgError, VideoError
 from mttsg_core.moments import Timeline
-from mttsg_core.utils.processes import interrupts_held_back, start_worker
-from mttsg_core.video import FrameChunk, Framing, probe, sample
+from mttsg_core.utils.processes import interrupts_blocked, start_worker
+from mttsg_core.video import FrameChunk, FrameTransform, probe, sample
 
-_LOOK_ROUND = 1.0  # seconds between two looks for workers that hang
+_POLL_SECONDS = 1.0  # between two checks for workers that hang
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Which frames of a video are wanted.
+class FrameSpec:
+    """Which frames of a video are read, and how.
 
     Attributes:
-        fps: clips a second.
-        frames_per_clip: frames spread evenly inside a clip.
-        framing: of each picture.
+        fps: clips per second.
+        frames_per_clip: number of frames, evenly spaced inside a clip.
+        frame_transform: resize and crop of each frame.
         reader: back end of the video reader.
-        clips_at_once: in a piece, at most.
-        threads: of the decoder; None lets it choose.
+        clip_batch_size: clips per piece, at most.
+        threads: decoder threads; None lets the decoder choose.
     """
 
     fps: float
     frames_per_clip: int
-    framing: Framing
+    frame_transform: FrameTransform
     reader: str
-    clips_at_once: int
+    clip_batch_size: int
     threads: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ClipFrames:
-    """The frames of some clips of a video.
+    """A piece of a video: the frames of B of its clips.
 
     Attributes:
-        clips: (B,) which clips, ascending through all pieces of a video.
+        clips: indices of the B clips, ascending across all pieces of a video.
         frames: (B, frames_per_clip, H, W, 3) RGB.
     """
 
@@ -62,178 +62,195 @@ class ClipFrames:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """There are no more frames of a video, because of `reason` if it failed."""
+class EndOfVideo:
+    """The end of a video's stream; `reason` says why it failed, or is None if it did not."""
 
     reason: str | None = None
 
 
-Piece = Timeline | ClipFrames | Ended  # of a video first its timeline, in the end whether all went well
+StreamItem = Timeline | ClipFrames | EndOfVideo  # of each video: its timeline, then its pieces, then its end
 
 
-def read_clips(video: Path, reading: Reading) -> tuple[Timeline, Iterator[ClipFrames]]:
-    """The timeline of a video file and the frames of its clips; clips with a frame that is lost are left out.
+def read_clips(video: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFrames]]:
+    """Return the timeline of a video file and an iterator over its pieces; clips with a lost frame are left out.
 
     Raises:
-        VideoError: if it cannot be read; also while the frames are iterated over.
+        VideoError: if the video cannot be read; the iterator may raise it too.
     """
     info = probe(video)
-    timeline = Timeline.at_rate(info.duration - info.start, reading.fps, info.start)
+    timeline = Timeline.at_rate(info.duration - info.start, spec.fps, info.start)
     chunks = sample(
         info,
-        timeline.sample_times(reading.frames_per_clip),
-        reading.framing,
-        reader=reading.reader,
-        chunk=reading.clips_at_once * reading.frames_per_clip,
-        threads=reading.threads,
+        timeline.sample_times(spec.frames_per_clip),
+        spec.frame_transform,
+        reader=spec.reader,
+        chunk=spec.clip_batch_size * spec.frames_per_clip,
+        threads=spec.threads,
     )
-    return timeline, whole_clips(chunks, reading.frames_per_clip)
+    return timeline, complete_clips(chunks, spec.frames_per_clip)
 
 
-def whole_clips(chunks: Iterable[FrameChunk], per_clip: int) -> Iterator[ClipFrames]:
-    """Frames of the clips of which every frame was read."""
-    rest_numbers = np.empty(0, dtype=np.int64)
+def complete_clips(chunks: Iterable[FrameChunk], frames_per_clip: int) -> Iterator[ClipFrames]:
+    """Group frames into clips and yield the clips that lack no frame.
+
+    >>> frames = np.zeros((3, 2, 2, 3), dtype=np.uint8)
+    >>> chunk = FrameChunk(np.array([0, 1, 3]), np.array([0.1, 0.3, 0.9]), frames)  # frame 2 is lost
+    >>> [(piece.clips, piece.frames.shape) for piece in complete_clips([chunk], frames_per_clip=2)]
+    [([0], (1, 2, 2, 2, 3))]
+    """
+    rest_indices = np.empty(0, dtype=np.int64)
     rest_frames: npt.NDArray[np.uint8] | None = None
     for chunk in chunks:
-        numbers = np.concatenate([rest_numbers, chunk.indices])
+        indices = np.concatenate([rest_indices, chunk.indices])
         frames = chunk.frames if rest_frames is None else np.concatenate([rest_frames, chunk.frames])
-        open_clip = numbers // per_clip == numbers[-1] // per_clip
-        if open_clip.sum() == per_clip:
-            open_clip[:] = False
-        rest_numbers, rest_frames = numbers[open_clip], frames[open_clip]
-        clips, counts = np.unique(numbers[~open_clip] // per_clip, return_counts=True)
-        whole = clips[counts == per_clip]
-        if len(whole):
-            keep = np.isin(numbers // per_clip, whole)
-            yield ClipFrames(whole.tolist(), frames[keep].reshape(len(whole), per_clip, *frames.shape[1:]))
+        in_last_clip = indices // frames_per_clip == indices[-1] // frames_per_clip
+        if in_last_clip.sum() == frames_per_clip:
+            in_last_clip[:] = False
+        rest_indices, rest_frames = indices[in_last_clip], frames[in_last_clip]
+        clips, counts = np.unique(indices[~in_last_clip] // frames_per_clip, return_counts=True)
+        complete = clips[counts == frames_per_clip]
+        if len(complete):
+            keep = np.isin(indices // frames_per_clip, complete)
+            shape = (len(complete), frames_per_clip, *frames.shape[1:])
+            yield ClipFrames(complete.tolist(), frames[keep].reshape(shape))
 
 
-def read_ahead(pieces: Iterator[ClipFrames]) -> Generator[ClipFrames, None, None]:
-    """The same pieces; while one is used, a thread reads the next. Raises what reading them raises."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        following = reader.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
-            following = reader.submit(next, pieces, None)
+def prefetch(pieces: Iterator[ClipFrames]) -> Generator[ClipFrames, None, None]:
+    """Yield the same pieces, reading the next in a thread while one is in use. Raises what reading them raises."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        pending = executor.submit(next, pieces, None)
+        while (piece := pending.result()) is not None:
+            pending = executor.submit(next, pieces, None)
             yield piece
 
 
 def read_many(
-    videos: Sequence[Path], limits: Sequence[float], reading: Reading, workers: int
-) -> Generator[tuple[int, Piece], None, None]:
-    """The pieces of many videos, each with the place of its video, those of one video in order, read by processes.
+    videos: Sequence[Path], time_limits: Sequence[float], spec: FrameSpec, max_workers: int
+) -> Generator[tuple[int, StreamItem], None, None]:
+    """Read many videos in worker processes and yield (index of the video, item), the items of each video in order.
 
-    A decoder that crashes, or is silent for too long, is replaced, and costs one video. There is a worker more whenever
-    the pieces come too slowly, so that decoders do not take the cores that the encoder needs.
+    A worker that crashes, or is silent for too long, is replaced; this costs one video. Another worker is started
+    whenever pieces arrive too slowly, so that decoders do not take the cores that the encoder needs.
 
     Args:
-        videos: files.
-        limits: seconds that the decoder may need for a piece of each.
-        reading: which frames.
-        workers: processes, at most.
+        videos: the files.
+        time_limits: seconds that the decoder may take for a piece, of each video.
+        spec: which frames.
+        max_workers: number of processes, at most.
+
+    Raises:
+        MttsgError: if a worker meets an error that does not concern its video alone, such as an unknown reader.
     """
     waiting = deque(range(len(videos)))
-    started: list[_Worker] = []
+    workers: list[_Worker] = []
     enough = False
     try:
         while True:
-            if waiting and not enough and len(started) < workers:
-                started.append(_Worker(reading))
+            if waiting and not enough and len(workers) < max_workers:
+                workers.append(_Worker(spec))
                 enough = True
-            for worker in started:
-                if worker.place is None and waiting:
-                    place = waiting.popleft()
-                    worker.ask(place, videos[place], limits[place])
-            busy = [(worker, worker.place) for worker in started if worker.place is not None]
+            for worker in workers:
+                if worker.video is None and waiting:
+                    index = waiting.popleft()
+                    worker.read(index, videos[index], time_limits[index])
+            busy = [(worker, worker.video) for worker in workers if worker.video is not None]
             if not busy:
                 break
             connections = [worker.connection for worker, _ in busy]
             ready = wait(connections, 0)
             if not ready:
-                ready = wait(connections, _LOOK_ROUND)
-                enough = bool(ready) and not started[-1].fed  # else it had its chance
-            for worker, place in busy:
-                piece = worker.take() if worker.connection in ready else worker.overdue()
-                if piece is not None:
-                    yield place, piece
+                ready = wait(connections, _POLL_SECONDS)
+                enough = bool(ready) and not workers[-1].has_sent_frames  # else the newest has had its chance
+            for worker, index in busy:
+                item = worker.receive() if worker.connection in ready else worker.check_overdue()
+                if item is not None:
+                    yield index, item
     finally:
-        for worker in started:
+        for worker in workers:
             worker.stop()
 
 
 class _Worker:
-    """A process that reads one video at a time."""
+    """A process that reads one video at a time.
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self.place: int | None = None  # of the video that it reads
-        self.fed = False  # whether frames came from it
+    Attributes:
+        connection: to the process.
+        video: index of the video that it is reading, or None.
+        has_sent_frames: whether it has ever sent a piece.
+    """
+
+    def __init__(self, spec: FrameSpec) -> None:
+        self._spec = spec
+        self.video: int | None = None
+        self.has_sent_frames = False
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._reading), daemon=True)
-        with interrupts_held_back():
+        self.connection, worker_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(worker_end, self._spec), daemon=True)
+        with interrupts_blocked():
             self._process.start()
-        theirs.close()  # so that the end of the process is the end of the connection
+        worker_end.close()  # so that the end of the process closes the connection
 
-    def ask(self, place: int, video: Path, limit: float) -> None:
-        self.place, self._limit, self._heard = place, limit, time.monotonic()
-        with suppress(OSError):  # it died before; taking its answer will tell
+    def read(self, index: int, video: Path, time_limit: float) -> None:
+        """Start to read a video."""
+        self.video, self._time_limit, self._last_item = index, time_limit, time.monotonic()
+        with suppress(OSError):  # the process has died; `receive` will report it
             self.connection.send(video)
 
-    def take(self) -> Piece:
-        """The piece that is there. Raises what is wrong with more than this video."""
+    def receive(self) -> StreamItem:
+        """Return the item that is ready. Raises an MttsgError that does not concern this video alone."""
         try:
-            piece: Piece | MttsgError = self.connection.recv()
+            item: StreamItem | MttsgError = self.connection.recv()
         except (EOFError, OSError):
-            return self._replaced("the decoder crashed on it")
-        self._heard = time.monotonic()
-        self.fed = self.fed or isinstance(piece, ClipFrames)
-        if isinstance(piece, Ended):
-            self.place = None
-        elif isinstance(piece, MttsgError):
-            raise piece
-        return piece
+            return self._replace("the decoder crashed")
+        self._last_item = time.monotonic()
+        self.has_sent_frames = self.has_sent_frames or isinstance(item, ClipFrames)
+        if isinstance(item, EndOfVideo):
+            self.video = None
+        elif isinstance(item, MttsgError):
+            raise item
+        return item
 
-    def overdue(self) -> Ended | None:
-        """The end of a video whose next piece does not come, and of the process that reads it."""
-        if time.monotonic() - self._heard < self._limit:
+    def check_overdue(self) -> EndOfVideo | None:
+        """Give up a video, and replace the process that reads it, if its next item is overdue."""
+        if time.monotonic() - self._last_item < self._time_limit:
             return None
-        return self._replaced(f"not done after {self._limit:.0f} s, given up")
+        return self._replace(f"not done after {self._time_limit:.0f} s, given up")
 
     def stop(self) -> None:
-        """End the process, whatever it does: it holds nothing that is not here."""
+        """Kill the process, whatever it is doing; it has no state worth saving."""
         self._process.kill()
         self._process.join()
         self.connection.close()
 
-    def _replaced(self, reason: str) -> Ended:
+    def _replace(self, reason: str) -> EndOfVideo:
         self.stop()
-        self.place = None
+        self.video = None
         self._start()
-        return Ended(reason)
+        return EndOfVideo(reason)
 
 
-def _serve(connection: Connection, reading: Reading) -> None:
-    """What a worker does until it is stopped."""
+def _serve(connection: Connection, spec: FrameSpec) -> None:
+    """Read and send one video after the other until stopped; the main function of a worker process."""
     start_worker()
-    with suppress(EOFError, BrokenPipeError):  # there is nobody left to work for
+    with suppress(EOFError, BrokenPipeError):  # the parent has gone
         while True:
-            _send(connection, connection.recv(), reading)
+            _send_video(connection, connection.recv(), spec)
 
 
-def _send(connection: Connection, video: Path, reading: Reading) -> None:
-    """Read a video and send its pieces; the next is read while one waits to be taken."""
+def _send_video(connection: Connection, video: Path, spec: FrameSpec) -> None:
+    """Read a video and send its items; the next piece is read while one waits to be taken."""
     try:
-        timeline, pieces = read_clips(video, reading)
+        timeline, pieces = read_clips(video, spec)
         connection.send(timeline)
-        for piece in read_ahead(pieces):
+        for piece in prefetch(pieces):
             connection.send(piece)
-        connection.send(Ended())
+        connection.send(EndOfVideo())
     except VideoError as error:
-        connection.send(Ended(error.reason))
+        connection.send(EndOfVideo(error.reason))
     except MttsgError as error:
         connection.send(error)
     except MemoryError:
-        connection.send(Ended("not enough memory for it"))
+        connection.send(EndOfVideo("not enough memory"))

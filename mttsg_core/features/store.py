@@ -1,8 +1,8 @@
-"""Features of videos on disk: the cache of what was extracted here, and files made elsewhere.
+"""Feature files: the cache of extracted features, and external features in common formats.
 
-Whatever their origin, the rows of a feature file are equal bins over the video's duration (see `moments.Timeline`).
-A file written here carries a *fingerprint*: the id of the encoder and every setting that shapes a feature. Files of
-other origin have a fingerprint made of their widths alone.
+Whatever their origin, the rows of a feature file are equal bins over the video's duration (see `moments.Timeline`). An
+extracted file carries a *fingerprint*: the id of the encoder and every setting that affects feature values. External
+files get a fingerprint made of their widths alone.
 """
 
 from __future__ import annotations
@@ -30,33 +30,43 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import FeatureError, brief
+from mttsg_core.errors import FeatureError, error_summary
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 
 FloatFeatures = npt.NDArray[np.floating]
-EXTERNAL = "elsewhere"  # the encoder named in the fingerprint of features that were not made here
-# What NumPy, zipfile, h5py and safetensors raise on damaged files, as fuzzing has shown.
-_DAMAGE = (
+EXTERNAL = "external"  # the encoder in the fingerprint of external features
+# What NumPy, zipfile, h5py and safetensors raise for damaged files, as fuzzing has shown.
+_READ_ERRORS = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError),
     *(SyntaxError, MemoryError, AssertionError, BadZipFile, SafetensorError, zlib.error, struct.error),
     tokenize.TokenError,
 )
-_SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16
-_NO_DURATION = "the duration of the video is not known: give it in the rows, or give the video"
+_SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
+_NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """Features of one video.
+    """The features of one video.
+
+        >>> clips = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> features = VideoFeatures(clips, None, duration=2.0, fingerprint={"encoder": "external"})
+        >>> features.timeline.seconds_per_clip
+        0.5
+        >>> features.downsample(2).clips.tolist()
+        [[0.5], [2.5]]
+        >>> window = features.slice_clips(slice(1, 3))
+        >>> window.start, window.duration, window.clips.tolist()
+        (0.5, 1.0, [[1.0], [2.0]])
 
     Attributes:
-        clips: (T, D) one vector a clip, in the precision of the file.
-        regions: (T, R, D_r) one vector a region of each clip, or None.
-        duration: seconds that the T clips cover, or None where the file does not say.
-        fingerprint: how they were made.
-        start: seconds at which the first clip begins; not 0 where a video's first frame comes late.
-        lost_clips: clips (all zero) with a frame that could not be read.
+        clips: (T, D) one vector per clip, in the precision of the file.
+        regions: (T, R, D_r) one vector per region of each clip, or None.
+        duration: seconds that the T clips cover, or None if the file does not say.
+        fingerprint: how the features were made.
+        start: seconds at which the first clip begins; not 0 if the video's first frame comes late.
+        lost_clips: number of clips (all zeros) with a frame that could not be decoded.
     """
 
     clips: FloatFeatures
@@ -68,10 +78,10 @@ class VideoFeatures:
 
     @property
     def timeline(self) -> Timeline:
-        """The conversion between seconds and the clips.
+        """The conversion between seconds and clips.
 
         Raises:
-            FeatureError: if the duration is not known.
+            FeatureError: if the duration is unknown.
         """
         if self.duration is None:
             raise FeatureError(_NO_DURATION)
@@ -79,11 +89,11 @@ class VideoFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Size in memory."""
+        """Size in memory, in bytes."""
         return self.clips.nbytes + (0 if self.regions is None else self.regions.nbytes)
 
-    def part(self, clips: slice) -> VideoFeatures:
-        """A stretch of the video, at its place in the video's seconds. Shares its memory."""
+    def slice_clips(self, clips: slice) -> VideoFeatures:
+        """Return the features of some consecutive clips, with their own start and duration, sharing memory."""
         timeline = self.timeline
         first, last, _ = clips.indices(len(self.clips))
         return replace(
@@ -94,21 +104,22 @@ class VideoFeatures:
             start=float(timeline.to_seconds(first)),
         )
 
-    def at_most(self, clips: int) -> VideoFeatures:
-        """The same video in at most so many clips: longer ones are averaged into equal bins."""
-        if len(self.clips) <= clips:
+    def downsample(self, max_clips: int) -> VideoFeatures:
+        """Return the same video with at most `max_clips` clips, averaged over equal bins if there are more."""
+        if len(self.clips) <= max_clips:
             return self
-        regions = None if self.regions is None else _average_bins(self.regions, clips)
-        return replace(self, clips=_average_bins(self.clips, clips), regions=regions)
+        regions = None if self.regions is None else _average_bins(self.regions, max_clips)
+        return replace(self, clips=_average_bins(self.clips, max_clips), regions=regions)
 
 
 class FeatureStore:
-    """Features by the key of their video. Those read lately stay in memory, up to `max_bytes`.
+    """Feature files by the key of their video. Recently used features stay in memory, up to `max_bytes`.
 
     Args:
         files: the feature file of each video.
-        durations: seconds of each video whose file does not say it.
-        max_clips: see `VideoFeatures.at_most`; None keeps videos as they are.
+        durations: seconds of the videos whose files do not state their duration.
+        max_clips: downsample longer videos to this many clips, see `VideoFeatures.downsample`; None keeps all.
+        max_bytes: memory for recently used features.
     """
 
     def __init__(
@@ -123,36 +134,36 @@ class FeatureStore:
         self._durations = dict(durations or {})
         self._max_clips = max_clips
         self._max_bytes = max_bytes
-        self._held: OrderedDict[str, VideoFeatures] = OrderedDict()
-        self._held_bytes = 0
+        self._memory: OrderedDict[str, VideoFeatures] = OrderedDict()
+        self._memory_bytes = 0
 
     def load(self, video: str) -> VideoFeatures:
-        """The features of a video.
+        """Return the features of a video.
 
         Raises:
-            FeatureError: if there are none, they cannot be used, or nothing tells how long the video is.
+            FeatureError: if there are none, they cannot be used, or the duration of the video is unknown.
         """
-        if video in self._held:
-            self._held.move_to_end(video)
-            return self._held[video]
+        if video in self._memory:
+            self._memory.move_to_end(video)
+            return self._memory[video]
         if video not in self.files:
             raise FeatureError(f"{video}: no features")
         features = read_features(self.files[video], video)
         if self._max_clips is not None:
-            features = features.at_most(self._max_clips)
+            features = features.downsample(self._max_clips)
         if features.duration is None:
             if video not in self._durations:
                 raise FeatureError(f"{self.files[video]}: {_NO_DURATION}")
             features = replace(features, duration=self._durations[video])
-        self._held[video] = features
-        self._held_bytes += features.nbytes
-        while self._held_bytes > self._max_bytes and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
-            self._held_bytes -= oldest.nbytes
+        self._memory[video] = features
+        self._memory_bytes += features.nbytes
+        while self._memory_bytes > self._max_bytes and len(self._memory) > 1:
+            _, oldest = self._memory.popitem(last=False)
+            self._memory_bytes -= oldest.nbytes
         return features
 
     def drop_unusable(self, videos: Iterable[str]) -> list[str]:
-        """Load the features of these videos, forget the files that cannot be used, and say why of each."""
+        """Load the features of the given videos, drop the files that cannot be used, and return a reason for each."""
         reasons = []
         for video in videos:
             try:
@@ -164,29 +175,29 @@ class FeatureStore:
 
 
 class FeatureCache:
-    """Features of video files under one folder, found again by what the file is and how the features were made.
+    """A folder of extracted features, addressed by the identity of the video file and the fingerprint.
 
-    A file is known by its size, its time of change and samples of its content, so it may be renamed or moved.
+    A file is identified by its size, modification time and samples of its content, so it may be renamed or moved.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, video: Path, fingerprint: Settings) -> Path:
-        """Where the features of that file, made in that way, are or will be.
+        """Return where the features of a video file with the given fingerprint are, or will be, stored.
 
         Raises:
-            OSError: if the file cannot be read.
+            OSError: if the video file cannot be read.
         """
-        made = f"{fingerprint['encoder']}".replace("/", "--")[:60]
-        return self.folder / f"{made}-{_digest(_canonical(fingerprint))}" / f"{file_identity(video)}.safetensors"
+        encoder = f"{fingerprint['encoder']}".replace("/", "--")[:60]
+        return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}" / f"{file_identity(video)}.safetensors"
 
 
 def file_identity(path: Path) -> str:
-    """A name for the content of a file that is cheap to find for files of any size.
+    """Return a name for the content of a file, cheap to compute for files of any size.
 
     Raises:
-        OSError: if it cannot be read, or is no regular file: opening a pipe would wait for a writer.
+        OSError: if the file cannot be read, or is not a regular file (opening a pipe would wait for a writer).
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -201,91 +212,108 @@ def file_identity(path: Path) -> str:
 
 
 def write_features(path: Path, features: VideoFeatures) -> None:
-    """Write a `.safetensors` file, regions in half precision.
+    """Write a `.safetensors` file, with regions in half precision.
 
-    It appears whole or not at all, whenever the program is killed.
+    The write is atomic: if the program is killed, the file is complete or does not change.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
     arrays: dict[str, FloatFeatures] = {"clips": features.clips.astype(np.float32, copy=False)}
     if features.regions is not None:
         arrays["regions"] = features.regions.astype(np.float16, copy=False)
-    about = {
+    metadata = {
         "duration": features.duration,
         "start": features.start,
         "lost_clips": features.lost_clips,
         "fingerprint": dict(features.fingerprint),
     }
-    write_atomically(path, lambda target: save_file(arrays, target, {"mttsg": json.dumps(about)}))
+    write_atomically(path, lambda target: save_file(arrays, target, {"mttsg": json.dumps(metadata)}))
 
 
 def read_features(path: Path, video: str | None = None) -> VideoFeatures:
-    """Read `.npy` (T, D) or (T, R, D), `.npz` or `.safetensors` with `clips` and maybe `regions`, or `.h5`/`.hdf5`.
+    """Read the features of one video from a file.
+
+    Formats: `.npy` (T, D) or (T, R, D); `.npz` or `.safetensors` with `clips` and optionally `regions`; `.h5`/`.hdf5`
+    with one data set per video. Pickled objects are never loaded.
 
     Args:
         path: the file.
-        video: the data set's name inside an HDF5 file; not used for the others.
+        video: name of the data set inside an HDF5 file; ignored for other formats.
 
     Raises:
-        FeatureError: if the file is missing, damaged, holds no such arrays, or values that are not finite.
+        FeatureError: if the file is missing or damaged, lacks these arrays, or contains NaN or infinite values.
     """
-    about: Mapping[str, object] = {}
-    kind = path.suffix.lower()
+    metadata: Mapping[str, object] = {}
+    suffix = path.suffix.lower()
     try:
-        if kind == ".safetensors":
+        if suffix == ".safetensors":
             with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get("mttsg", "{}"))
+                metadata = json.loads((file.metadata() or {}).get("mttsg", "{}"))
                 arrays = {name: file.get_tensor(name) for name in file.keys() if name in ("clips", "regions")}  # noqa: SIM118
-        elif kind == ".npz":
+        elif suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files if name in ("clips", "regions")}
-        elif kind == ".npy":
+        elif suffix == ".npy":
             array = np.load(path, allow_pickle=False)
             arrays = {"regions" if array.ndim == 3 else "clips": array}
-        elif kind in (".h5", ".hdf5"):
+        elif suffix in (".h5", ".hdf5"):
             array = _read_hdf5(path, video or "")
             arrays = {"regions" if array.ndim == 3 else "clips": array}
         else:
-            raise FeatureError(f"{path}: features are .npy, .npz, .safetensors or .h5 files")
+            raise FeatureError(f"{path}: not a feature file; features are .npy, .npz, .safetensors, .h5 or .hdf5 files")
     except FeatureError:
         raise
-    except _DAMAGE as error:
-        raise FeatureError(f"{path}: cannot be read as features ({brief(error)})") from error
-    about = about if isinstance(about, dict) else {}  # another program's notes
+    except _READ_ERRORS as error:
+        raise FeatureError(f"{path}: cannot be read as features ({error_summary(error)})") from error
+    metadata = metadata if isinstance(metadata, dict) else {}  # written by another program
     regions = arrays.get("regions")
     clips = arrays.get("clips")
     if clips is None and regions is not None and regions.ndim == 3:
         clips = regions.astype(np.float32).mean(axis=1)
     if clips is None:
-        raise FeatureError(f"{path}: holds neither 'clips' nor 'regions'")
-    _check(path, clips, regions)
-    fingerprint = about.get("fingerprint")
+        raise FeatureError(f"{path}: contains neither 'clips' nor 'regions'")
+    _check_arrays(path, clips, regions)
+    fingerprint = metadata.get("fingerprint")
     return VideoFeatures(
         clips=clips,
         regions=regions,
-        duration=_number(about.get("duration")),
+        duration=_finite_number(metadata.get("duration")),
         fingerprint=fingerprint if isinstance(fingerprint, dict) else _external_fingerprint(clips, regions),
-        start=_number(about.get("start")) or 0.0,
-        lost_clips=int(_number(about.get("lost_clips")) or 0),
+        start=_finite_number(metadata.get("start")) or 0.0,
+        lost_clips=int(_finite_number(metadata.get("lost_clips")) or 0),
     )
 
 
-def same_fingerprint(found: Settings, wanted: Settings, what: str) -> None:
-    """Check that features were made as a model, or other features, expect.
+def check_fingerprint(actual: Settings, expected: Settings, name: str) -> None:
+    """Check that features were made in the way that a model, or other features, require.
+
+    Args:
+        actual: the fingerprint of the features.
+        expected: the required fingerprint.
+        name: what has the actual fingerprint, for the error message.
 
     Raises:
-        FeatureError: naming both ways, if they differ.
+        FeatureError: if the fingerprints differ; the message names both.
     """
-    if dict(found) != dict(wanted):
-        raise FeatureError(f"{what}: made with {describe(found)}, but {describe(wanted)} is expected")
+    if dict(actual) != dict(expected):
+        raise FeatureError(
+            f"{name}: made with {describe_fingerprint(actual)}, but {describe_fingerprint(expected)} is expected"
+        )
 
 
-def describe(fingerprint: Settings) -> str:
-    """A fingerprint in one line."""
+def describe_fingerprint(fingerprint: Settings) -> str:
+    """Return a fingerprint as one line of text.
+
+    >>> describe_fingerprint({"encoder": "classic", "version": 2, "fps": 1.5})
+    "encoder 'classic' (fps 1.5, version 2)"
+    """
     rest = ", ".join(f"{key} {value}" for key, value in sorted(fingerprint.items()) if key != "encoder")
     return f"encoder {fingerprint.get('encoder', EXTERNAL)!r} ({rest})"
 
 
 def import_hdf5() -> Any:
-    """The module h5py.
+    """Import and return h5py.
 
     Raises:
         FeatureError: if it is not installed.
@@ -296,16 +324,18 @@ def import_hdf5() -> Any:
         raise FeatureError("HDF5 features need h5py: pip install 'mttsg[hdf5]'") from error
 
 
-def _check(path: Path, clips: FloatFeatures, regions: FloatFeatures | None) -> None:
+def _check_arrays(path: Path, clips: FloatFeatures, regions: FloatFeatures | None) -> None:
     for name, array, axes in (("clips", clips, 2), ("regions", regions, 3)):
         if array is None:
             continue
         if array.ndim != axes or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
-            raise FeatureError(f"{path}: {name!r} is {array.dtype} {array.shape}, not {axes} axes of real numbers")
+            raise FeatureError(
+                f"{path}: {name!r} is {array.dtype} of shape {array.shape}, not floating-point numbers with {axes} axes"
+            )
         if not np.isfinite(array).all():
-            raise FeatureError(f"{path}: {name!r} has values that are not finite")
+            raise FeatureError(f"{path}: {name!r} contains NaN or infinite values")
     if regions is not None and len(regions) != len(clips):
-        raise FeatureError(f"{path}: {len(clips)} clips, but regions of {len(regions)}")
+        raise FeatureError(f"{path}: {len(clips)} clips, but regions for {len(regions)}")
 
 
 def _external_fingerprint(clips: FloatFeatures, regions: FloatFeatures | None) -> dict[str, str | int | float]:
@@ -314,7 +344,7 @@ def _external_fingerprint(clips: FloatFeatures, regions: FloatFeatures | None) -
 
 
 def _read_hdf5(path: Path, video: str) -> FloatFeatures:
-    """The data set of that name; a group is looked into for its only data set, as in ActivityNet's C3D file."""
+    """Return the data set of a video; of a group the first data set, as in ActivityNet's C3D features."""
     h5py = import_hdf5()
     with h5py.File(path, "r") as file:
         node = file.get(video)
@@ -326,13 +356,13 @@ def _read_hdf5(path: Path, video: str) -> FloatFeatures:
 
 
 def _average_bins(rows: FloatFeatures, bins: int) -> FloatFeatures:
-    """(T, ...) to (bins, ...): each bin the mean of the rows it covers, in proportion to how much it covers."""
+    """Average (T, ...) to (bins, ...): each bin is the mean of the rows it covers, weighted by how much it covers."""
     edges = np.linspace(0, len(rows), bins + 1)
     averaged = np.empty((bins, *rows.shape[1:]), dtype=rows.dtype)
-    for place, (start, end) in enumerate(pairwise(edges)):
+    for index, (start, end) in enumerate(pairwise(edges)):
         covered = np.arange(math.floor(start), math.ceil(end))
-        share = np.minimum(covered + 1, end) - np.maximum(covered, start)
-        averaged[place] = np.tensordot(share / share.sum(), rows[covered[0] : covered[-1] + 1], axes=1)
+        weights = np.minimum(covered + 1, end) - np.maximum(covered, start)
+        averaged[index] = np.tensordot(weights / weights.sum(), rows[covered[0] : covered[-1] + 1], axes=1)
     return averaged
 
 
@@ -344,5 +374,5 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
-def _number(value: object) -> float | None:
+def _finite_number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
