@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,11 +81,18 @@ def mttsg() -> Mttsg:
 
 
 def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess.Popen[bytes]:
-    """The program in a process, and a process group, of its own."""
+    """Start the program in a process, and a process group, of its own, in which Ctrl-C works.
+
+    A shell starts background jobs with SIGINT ignored, and processes inherit that.
+    """
     command = [sys.executable, "-m", "mttsg_cli", *arguments]
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
-    )
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+            command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def read_terminal(ours: int) -> bytes:

@@ -412,7 +412,11 @@ def test_a_push_that_fails_keeps_the_model_and_says_how_to_push_later(
 
 @pytest.mark.parametrize(
     ("repo", "reason", "more"),
-    [("moments", "user/name", []), ("bob/moments", "may not push there", []), ("ada/moments", "--offline", ["--offline"])],
+    [
+        ("moments", "user/name", []),
+        ("bob/moments", "may not push there", []),
+        ("ada/moments", "--offline", ["--offline"]),
+    ],
 )
 def test_who_may_not_push_is_told_before_the_training(
     mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, hub: FakeHub, repo: str, reason: str, more: list[str]
