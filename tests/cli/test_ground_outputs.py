@@ -16,7 +16,7 @@ import srt
 import webvtt
 
 from mttsg_core.features.store import EXTERNAL
-from mttsg_core.video import probe
+from mttsg_core.video.probe import probe
 from tests.conftest import Mttsg, Ran
 from tests.helpers.tiny import CLIP_DIM, model_folder
 

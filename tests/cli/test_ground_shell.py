@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.video import probe
+from mttsg_core.video.probe import probe
 from tests.conftest import read_terminal, start_mttsg
 
 QUERY = "the red circle moves left"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import mttsg_cli.commands
 import mttsg_core
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_core.checkpoints.checkpoint import load_model
@@ -21,6 +23,8 @@ from mttsg_core.errors import DataError
 from tests.conftest import TINY_TOML, Mttsg, start_mttsg
 from tests.helpers.tiny import dataset, write_rows
 
+COMMANDS = Path(mttsg_cli.commands.__file__).parent
+NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
 OPTIONS = {
     "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
@@ -99,6 +103,17 @@ def test_a_file_where_a_folder_is_needed_is_said_before_any_work(
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("path", sorted(COMMANDS.glob("*.py")), ids=lambda path: path.stem)
+def test_commands_are_short_and_take_their_options_from_one_place(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        assert (node.end_lineno or 0) - node.lineno < 60, node.name
+        if node.name == path.stem:
+            kinds = {ast.unparse(argument.annotation) for argument in node.args.args if argument.annotation}
+            assert all(kind.startswith("options.") for kind in kinds - {"typer.Context"})
+
+
 class TestConfig:
     """`--config FILE.toml`: the options by their names."""
 
@@ -174,6 +189,32 @@ class TestConfig:
         for name in ("batch-videos", "batch_videos"):
             ran = mttsg("train", tmp_path / "absent", "--config", self.write(tmp_path, f"{name} = 2"))
             assert "absent" in ran.err
+
+    def test_names_of_an_earlier_version_are_read_with_one_line(self, mttsg: Mttsg, tmp_path: Path) -> None:
+        write_pairs(dataset(tmp_path / "features").pairs, tmp_path / "train.jsonl")
+        tables = NETWORK.replace("span_width", "proposal_width") + "[training]\ncut = 0.5\njoin = 0.2\n"
+        path = self.write(tmp_path, f"epochs = 1\n{tables}")
+        ran = mttsg("train", tmp_path, "--out", tmp_path / "m", "--config", path)
+        assert ran.code == 0, ran.err
+        lines = [line for line in ran.err.splitlines() if "is now" in line]
+        assert lines == ["renamed settings: cut is now temporal_crop; join is now temporal_concat"]
+        training = json.loads((tmp_path / "m" / "config.json").read_text())["training"]
+        assert (training["temporal_crop"], training["temporal_concat"]) == (0.5, 0.2)
+
+
+def test_what_the_library_logs_is_shown_once(tmp_path: Path) -> None:
+    """In a process of its own, where no test configures logging."""
+    write_pairs(dataset(tmp_path / "features").pairs, tmp_path / "train.jsonl")
+    with (tmp_path / "train.jsonl").open("a") as rows:
+        rows.write("broken\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "mttsg_cli", "train", tmp_path, "--out", tmp_path / "m", "--epochs", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stderr.count("1 bad row skipped"), ran.stderr.count("train.jsonl:13: ")) == (1, 1)
 
 
 class TestReporter:
