@@ -1,10 +1,10 @@
-"""How long it takes, and how much memory, to sample a long video, against a bare PyAV decode loop over the same file.
+"""Measure time and memory of sampling a long video, against a bare PyAV decode loop over the same file.
 
     python benchmarks/video_reading.py                 # 10 minutes of 1080p H.264, 2 frames/s at 224 x 224
     python benchmarks/video_reading.py --minutes 1 --repeats 5
 
-Each measurement runs in a process of its own, in turns, so that all back ends meet the same machine. The bars: the
-ratio of the reader's wall time (probe and sampling) to the bare loop's is at most 1.15, its peak memory below 400 MB.
+Each measurement runs in its own process, and all back ends take turns, so that they meet the same load. The goals: the
+reader's wall time (probe and sampling) is at most 1.15 times that of the bare loop, its peak memory below 400 MB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIZE = (224, 224)
 
 
 def make_video(path: Path, minutes: float) -> None:
-    """H.264 with B frames: a moving textured pattern, whose packets are repeated until the video is long enough."""
+    """Write H.264 with B-frames: a moving textured pattern, repeated until the video is long enough."""
     import av
 
     segment = path.with_name("segment.mp4")
@@ -62,7 +62,7 @@ def make_video(path: Path, minutes: float) -> None:
 
 
 def bare_loop(path: Path, fps: float, threads: int) -> int:
-    """Decode all frames and look at none."""
+    """Decode all frames without using them, and return their number."""
     import av
 
     frames = 0
@@ -76,10 +76,11 @@ def bare_loop(path: Path, fps: float, threads: int) -> int:
 
 
 def read_with(reader: str) -> Callable[[Path, float, int], int]:
-    """A measurement of `mttsg_core.video` with that back end: probe, then all samples."""
+    """Return a measurement of `mttsg_core.video` with a back end: probe, then all samples."""
 
     def run(path: Path, fps: float, threads: int) -> int:
-        from mttsg_core.video import probe, sample
+        from mttsg_core.video.probe import probe
+        from mttsg_core.video.sampling import sample
 
         info = probe(path)
         times = np.arange(0.5 / fps, info.duration, 1 / fps)
@@ -89,8 +90,8 @@ def read_with(reader: str) -> Callable[[Path, float, int], int]:
 
 
 def probe_only(path: Path, fps: float, threads: int) -> int:
-    """The probe alone: all packets, one frame."""
-    from mttsg_core.video import probe
+    """Measure the probe alone: all packets, one frame."""
+    from mttsg_core.video.probe import probe
 
     return len(probe(path).frame_times)
 
@@ -104,7 +105,7 @@ MEASUREMENTS: dict[str, Callable[[Path, float, int], int]] = {
 
 
 def measure(name: str, path: Path, fps: float, threads: int) -> dict[str, float]:
-    """Run one measurement in a new process."""
+    """Run one measurement in a new process; seconds are NaN if it fails."""
     command = [sys.executable, __file__, "--run", name, "--video", str(path)]
     command += ["--fps", str(fps), "--threads", str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -116,7 +117,7 @@ def measure(name: str, path: Path, fps: float, threads: int) -> dict[str, float]
 
 
 def run_here(name: str, path: Path, fps: float, threads: int) -> None:
-    """In the new process: print wall seconds, peak memory and number of frames as JSON."""
+    """Measure in this process, and print wall seconds, peak memory and number of frames as JSON."""
     start = time.perf_counter()
     frames = MEASUREMENTS[name](path, fps, threads)
     seconds = time.perf_counter() - start
@@ -124,7 +125,10 @@ def run_here(name: str, path: Path, fps: float, threads: int) -> None:
 
 
 def peak_memory() -> float:
-    """Megabytes of this process at its largest. Linux's getrusage counts the parent's before the start as well."""
+    """Return the peak memory of this process in megabytes.
+
+    On Linux `getrusage` may include the parent's peak, so /proc is read there.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -134,14 +138,14 @@ def peak_memory() -> float:
 
 
 def main() -> None:
-    """Make the video, measure in turns, print a table."""
+    """Write the video, measure in turns, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="length of the video that is made (default 10)")
-    parser.add_argument("--fps", type=float, default=2, help="frames to take from a second (default 2)")
-    parser.add_argument("--threads", type=int, default=4, help="of every decoder (default 4)")
-    parser.add_argument("--repeats", type=int, default=3, help="turns; medians are shown (default 3)")
-    parser.add_argument("--video", type=Path, help="measure on this file instead of making one")
-    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, help="leave out the other measurements")
+    parser.add_argument("--minutes", type=float, default=10, help="length of the generated video (default 10)")
+    parser.add_argument("--fps", type=float, default=2, help="frames to sample per second (default 2)")
+    parser.add_argument("--threads", type=int, default=4, help="decoder threads (default 4)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns, of which the median is shown (default 3)")
+    parser.add_argument("--video", type=Path, help="measure on this file instead of a generated one")
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, help="run these measurements only")
     parser.add_argument("--run", choices=MEASUREMENTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:

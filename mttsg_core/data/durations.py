@@ -12,7 +12,7 @@ from mttsg_core.data.splits import Split
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.store import read_features
 from mttsg_core.utils.json_lines import Problem
-from mttsg_core.video import probe
+from mttsg_core.video.probe import probe
 
 
 def find_durations(folder: DataFolder, pairs: Sequence[Pair]) -> list[float | None]:

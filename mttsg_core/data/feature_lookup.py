@@ -21,7 +21,7 @@ from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
 from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint, read_features
 from mttsg_core.utils.json_lines import Problem
-from mttsg_core.video import probe
+from mttsg_core.video.probe import probe
 
 
 @dataclass

@@ -27,7 +27,7 @@ from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, re
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
-from mttsg_core.video import probe
+from mttsg_core.video.probe import probe
 
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
 _LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract than a worker takes to start

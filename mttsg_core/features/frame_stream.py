@@ -22,7 +22,9 @@ import numpy.typing as npt
 from mttsg_core.errors import MttsgError, VideoError
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.processes import interrupts_blocked, start_worker
-from mttsg_core.video import FrameChunk, FrameTransform, probe, sample
+from mttsg_core.video.probe import probe
+from mttsg_core.video.resize import FrameTransform
+from mttsg_core.video.sampling import FrameChunk, sample
 
 _POLL_SECONDS = 1.0  # between two checks for workers that hang
 

@@ -22,7 +22,8 @@ from PIL import Image
 from mttsg_core.errors import VideoError
 from mttsg_core.report.cases import Case
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
-from mttsg_core.video import probe, sample
+from mttsg_core.video.probe import probe
+from mttsg_core.video.sampling import sample
 
 TRUE, PREDICTED = "true", "prediction"
 _HEIGHT, _MAX_WIDTH = 90, 200  # pixels

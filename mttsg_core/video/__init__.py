@@ -1,5 +1,8 @@
 """Video reading: true frame times, upright pictures and bounded memory.
 
+    from mttsg_core.video.probe import probe
+    from mttsg_core.video.sampling import sample
+
     info = probe("video.mp4")                                    # what the file is; a VideoError says what is wrong
     for chunk in sample(info, times=[0.5, 1.5], size=(224, 224)):
         chunk.indices, chunk.times, chunk.frames                 # rows of `times`, true seconds, (B, 224, 224, 3) RGB
@@ -12,9 +15,3 @@ Modules: `probe` (what a file is), `sampling` (the frames on screen at given tim
 `decord`, `container` (demuxing with FFmpeg), `rotation` (display orientation, as of phone videos), `resize` and `rgb`
 (frames to pictures), `trim` and `mp4_writer` (excerpts), `watchdog` (stalled decoders), `discovery` (files in folders).
 """
-
-from mttsg_core.video.probe import VideoInfo, probe
-from mttsg_core.video.resize import FrameTransform, Scaling
-from mttsg_core.video.sampling import READERS, FrameChunk, Sampling, sample
-
-__all__ = ["READERS", "FrameChunk", "FrameTransform", "Sampling", "Scaling", "VideoInfo", "probe", "sample"]

@@ -18,8 +18,8 @@ from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
-from mttsg_core.video import probe
 from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
+from mttsg_core.video.probe import probe
 from mttsg_core.workflows.events import InputFailed, ProgressStarted
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath

@@ -11,7 +11,7 @@ import pytest
 from mttsg_core.encoders import build_encoder
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.errors import ConfigError
-from mttsg_core.video import FrameTransform
+from mttsg_core.video.resize import FrameTransform
 
 SIZE, GRID, CELL = 112, 7, 16
 HUES = slice(0, 12)

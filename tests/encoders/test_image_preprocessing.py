@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor
 from mttsg_core.encoders.hf_files import PretrainedFiles
 from mttsg_core.encoders.image_preprocessing import ImagePreprocessing
 from mttsg_core.errors import ConfigError
-from mttsg_core.video import sample
+from mttsg_core.video.sampling import sample
 from tests.helpers.tiny_encoders import CROPPING, SIDE, STRETCHING, save_clip
 
 VIDEOMAE: dict[str, Any] = {"feature_extractor_type": "VideoMAEFeatureExtractor", "size": {"shortest_edge": SIDE}}

@@ -27,7 +27,8 @@ from mttsg_core.features.frame_stream import (
     read_many,
 )
 from mttsg_core.moments import Timeline
-from mttsg_core.video import FrameChunk, FrameTransform
+from mttsg_core.video.resize import FrameTransform
+from mttsg_core.video.sampling import FrameChunk
 from tests.helpers.video_files import write_video
 
 SPEC = FrameSpec(

@@ -18,8 +18,8 @@ from mttsg_core.inference.excerpts import (
 )
 from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
-from mttsg_core.video import probe
 from mttsg_core.video.discovery import VideoFile
+from mttsg_core.video.probe import probe
 from tests.helpers import video_files
 
 FOLDER = Path("excerpts")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mttsg_core.errors import ConfigError, VideoError
-from mttsg_core.video import probe, sample
+from mttsg_core.video.probe import probe
+from mttsg_core.video.sampling import sample
 from tests.helpers.video_files import damage, read_number, stream_copy, write_video
 
 H264 = {"bf": "2", "g": "10"}

@@ -22,7 +22,8 @@ from mttsg_core.errors import (
     VideoError,
     VideoNotFoundError,
 )
-from mttsg_core.video import probe, sample
+from mttsg_core.video.probe import probe
+from mttsg_core.video.sampling import sample
 from tests.helpers.video_files import PROBLEM_VIDEOS, read_number, write_audio, write_video
 
 

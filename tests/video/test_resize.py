@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mttsg_core.errors import ConfigError
-from mttsg_core.video import FrameTransform
+from mttsg_core.video.resize import FrameTransform
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mttsg_core.errors import ConfigError, VideoError
-from mttsg_core.video import FrameChunk, probe, sample
-from mttsg_core.video.sampling import restore_order
+from mttsg_core.video.probe import probe
+from mttsg_core.video.sampling import FrameChunk, restore_order, sample
 from mttsg_core.video.watchdog import Decode, WatchedDecoder
 from tests.helpers.video_files import (
     damage,

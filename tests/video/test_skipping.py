@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mttsg_core.video import probe, sample
+from mttsg_core.video.probe import probe
 from mttsg_core.video.pyav import _decode
+from mttsg_core.video.sampling import sample
 from tests.helpers.video_files import damage, read_number, write_video
 
 COUNT = 60

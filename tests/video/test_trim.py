@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pytest
 
 from mttsg_core.errors import CorruptVideoError, NotAVideoError, VideoError, VideoNotFoundError
-from mttsg_core.video import mp4_writer, probe, sample
+from mttsg_core.video import mp4_writer
 from mttsg_core.video import trim as trim_module
+from mttsg_core.video.probe import probe
+from mttsg_core.video.sampling import sample
 from mttsg_core.video.trim import trim
 from tests.helpers import video_files
 
