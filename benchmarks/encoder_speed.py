@@ -1,11 +1,12 @@
-"""What `extract` costs beside the pretrained encoder itself, on this machine's CPU.
+"""Measure what `extract` costs beyond the pretrained encoder itself, on the CPU.
 
     python benchmarks/encoder_speed.py videos/
 
-Builds CLIP ViT-B/32 with random weights, which takes as long as the trained one, and prints the time of its bare
-forward passes on the frames of the videos, held in memory and normalised, and that of the whole extraction: starting
-workers, decoding, scaling, normalising, encoding, pooling, writing. Both in turns; the best of each counts. Loading the
-model is part of neither. Workers import this file too, so what is heavy is imported where it is needed.
+Builds CLIP ViT-B/32 with random weights, which runs as fast as the trained one. Prints the time of its bare forward
+passes on the frames of the videos, held in memory and normalised, and the time of the whole extraction: starting
+workers, decoding, resizing, normalising, encoding, pooling, writing. Both are measured in turns, and the best of each
+counts. Loading the model is part of neither. Workers import this file too, so heavy modules are imported where they are
+needed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mttsg_core.features.extraction import Extracted, ExtractionSettings, Job, default_workers, extract
+from mttsg_core.features.extraction import Extracted, ExtractionJob, ExtractionSettings, default_workers, extract
 from mttsg_core.features.frame_stream import read_clips
 from mttsg_core.video.discovery import find_videos
 
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Print the figures."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("videos", type=Path, nargs="+", help="videos, or folders of them")
-    parser.add_argument("--fps", type=float, default=2.0, help="clips a second")
-    parser.add_argument("--turns", type=int, default=3, help="the best of so many counts")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one a core")
+    parser.add_argument("videos", type=Path, nargs="+", help="video files, and folders to search for videos")
+    parser.add_argument("--fps", type=float, default=2.0, help="clips per second")
+    parser.add_argument("--turns", type=int, default=3, help="number of measurements, of which the best counts")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one per core")
     arguments = parser.parse_args()
     videos = [video.path for video in find_videos(arguments.videos)]
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,7 @@ def main() -> int:
 
 
 def _save_clip(folder: Path) -> Path:
-    """CLIP ViT-B/32, which is the default configuration, and its preparation of pictures."""
+    """Write CLIP ViT-B/32, which is the default configuration, and its image processor."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     CLIPModel(CLIPConfig()).save_pretrained(folder)
@@ -60,20 +61,20 @@ def _save_clip(folder: Path) -> Path:
 
 
 def _pixels(videos: list[Path], settings: ExtractionSettings) -> list[Tensor]:
-    """The frames as the model takes them, in batches (B, 3, H, W)."""
+    """Return the frames as the model reads them, in batches (B, 3, H, W)."""
     import torch
 
     from mttsg_core.encoders.hf_files import find_files
-    from mttsg_core.encoders.image_preprocessing import PicturePreparation
+    from mttsg_core.encoders.image_preprocessing import ImagePreprocessing
 
     encoder = settings.build_encoder()
-    preparation = PicturePreparation.of(find_files(settings.encoder))
-    pieces = [piece for video in videos for piece in read_clips(video, settings.reading(encoder))[1]]
-    return [preparation.normalise(torch.from_numpy(piece.frames)).flatten(0, 1).contiguous() for piece in pieces]
+    preprocessing = ImagePreprocessing.from_files(find_files(settings.encoder))
+    pieces = [piece for video in videos for piece in read_clips(video, settings.frame_spec(encoder))[1]]
+    return [preprocessing.normalise(torch.from_numpy(piece.frames)).flatten(0, 1).contiguous() for piece in pieces]
 
 
 def _bare(model: Path, pixels: list[Tensor]) -> float:
-    """Seconds of the forward passes."""
+    """Return the seconds of the forward passes."""
     import torch
 
     from mttsg_core.encoders.hf_files import find_files
@@ -89,8 +90,8 @@ def _bare(model: Path, pixels: list[Tensor]) -> float:
 
 
 def _whole(videos: list[Path], settings: ExtractionSettings, out: Path, workers: int) -> float:
-    """Seconds of the extraction."""
-    jobs = [Job(video, out / f"{number}.safetensors") for number, video in enumerate(videos)]
+    """Return the seconds of the extraction."""
+    jobs = [ExtractionJob(video, out / f"{number}.safetensors") for number, video in enumerate(videos)]
     began = time.perf_counter()
     events = list(extract(jobs, settings, workers=workers))
     seconds = time.perf_counter() - began

@@ -1,9 +1,9 @@
-"""How extraction scales with worker processes: `classic` features of a folder of videos.
+"""Measure how extraction scales with worker processes: `classic` features of a folder of videos.
 
     python benchmarks/extraction_speed.py videos/
 
-Prints the time of one process with one decoder thread, that of as many workers as there are cores, and the speed-up
-relative to the number of cores (1.0 is linear). Starting the workers is part of their time.
+Prints the time of one process with one decoder thread, that of one worker per core, and the speed-up relative to the
+number of workers (1.0 is linear). Starting the workers is part of their time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from mttsg_core.video.discovery import find_videos
 
 
 def main() -> int:
-    """Print the figures."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("videos", type=Path, nargs="+", help="videos, or folders of them")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one a core")
+    parser.add_argument("videos", type=Path, nargs="+", help="video files, and folders to search for videos")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="default: one per core")
     arguments = parser.parse_args()
     settings = ExtractionSettings()
     encoder = build_encoder(settings.encoder)

@@ -1,9 +1,10 @@
-"""How many word-for-word duplicates a trained model's threshold phi takes out of the contrast, and how many others.
+"""Measure how many word-for-word duplicates adaptive negative selection removes, and how many other pairs.
 
     python benchmarks/false_negatives.py DATA MODEL
 
-DATA is the data folder that the model was trained on, with features at hand or in the cache. Batches are drawn as in
-training, dropout included, and nothing is told to the model of which sentences are the same.
+DATA is the data folder that the model was trained on, with its features in the folder or in the cache. MODEL still has
+its training state (`state/`), which holds the threshold phi. Batches are drawn as in training, dropout included. The
+model is not told which sentences are the same.
 """
 
 from __future__ import annotations
@@ -13,32 +14,35 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from mttsg_core.checkpoints.checkpoint import load_model
-from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.feature_lookup import resolve_splits
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.store import FeatureCache
-from mttsg_core.training.losses import objective
+from mttsg_core.training.losses import MKTNCriterion
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.training.trainer import find_state
 from mttsg_core.utils.paths import default_cache
 
 
 def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, float]:
-    """Shares dropped in percent, of pairs of other videos with the same sentence and of those with another one."""
+    """Return the shares of the pairs of other videos that are dropped, in percent: of duplicates and of all others."""
     loaded = load_model(model)
     network = loaded.network.train()
-    if network.negatives is None:
+    criterion = load_criterion(model, network.config)
+    if criterion.false_negative_filter is None:
         raise SystemExit("the model was trained without negatives")
     sources = resolve_splits(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
-    examples = TrainingSampler(sources.dataset("train", network.config.max_clips), loaded.text_encoder)
-    counts = torch.zeros(2, 2)  # duplicates, others: dropped, all
+    sampler = TrainingSampler(sources.dataset("train", network.config.max_clips), loaded.text_encoder)
+    counts = torch.zeros(2, 2)  # (duplicates and others, dropped and all)
     with torch.no_grad():
         for epoch in range(epochs):
-            for batch in examples.batches(TrainingConfig(seed=1000), epoch):
+            for batch, targets in sampler.batches(TrainingConfig(seed=1000), epoch):
                 output = network(batch)
-                objective(network, output, batch, LossConfig())  # phi goes on learning, as in training
-                dropped = network.false_negatives(output, batch).pairs
+                criterion(output, targets)  # phi continues to adapt, as in training
+                dropped = criterion.false_negatives(output, targets).pairs
                 words = batch.words.flatten(1)
                 same = (words[:, None] == words).all(-1)
                 elsewhere = batch.video_index[:, None] != batch.video_index
@@ -50,15 +54,26 @@ def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, 
         "duplicates dropped, %": float(share[0]),
         "other pairs": float(counts[1, 1]),
         "others dropped, %": float(share[1]),
-        "phi": float(network.negatives.threshold.phi),
+        "phi": float(criterion.false_negative_filter.threshold.phi),
     }
+
+
+def load_criterion(model: Path, network: NetworkConfig) -> MKTNCriterion:
+    """Return the losses in training mode, with the threshold phi that the training of a model ended with."""
+    criterion = MKTNCriterion(LossConfig(), network)
+    prefix = "criterion."
+    state = load_file(find_state(model))
+    criterion.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    )
+    return criterion.train()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("data", type=Path, help="data folder of the training")
+    parser.add_argument("model", type=Path, help="model folder")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of cached features")
     given = parser.parse_args()
     torch.set_num_threads(2)
     print(json.dumps(measure(given.data, given.model, given.cache), indent=2))

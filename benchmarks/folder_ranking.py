@@ -1,10 +1,10 @@
-"""Which video of a folder does a sentence belong to? On the example corpus, whose sentences can be told apart exactly.
+"""Measure how often a sentence finds its video in a folder, on the example corpus, where that is known exactly.
 
     PYTHONPATH=tools python benchmarks/folder_ranking.py easy/ model/ --videos 60
 
-Of sentences that are true in one of the videos only, however they are worded: how often `mttsg ground FOLDER --top 1`
-names that video, and how often its moment too. And the area under the curve of the scores of sentences asked of their
-video against the same sentences asked of the others.
+For sentences that are true of a single video, however they are worded: how often `mttsg ground FOLDER --top 1` finds
+that video, and how often its moment too. And the area under the ROC curve that separates the scores of sentences in
+their own video from those of the same sentences in the other videos.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Meaning = tuple[str, str, str]
 
 
 def main() -> int:
-    """Ask, and print the figures."""
+    """Ground the sentences, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of tools/make_corpus.py")
     parser.add_argument("model", type=Path, help="model trained on it")
-    parser.add_argument("--videos", type=int, default=60, help="how many, of the splits val, test and unseen")
+    parser.add_argument("--videos", type=int, default=60, help="number of videos, of the splits test, unseen and val")
     parser.add_argument("--cache", type=Path, help="folder of cached features")
     arguments = parser.parse_args()
     rows = [
@@ -41,32 +41,34 @@ def main() -> int:
         for line in (arguments.data / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     videos = list(dict.fromkeys(row["video"] for row in rows))[: arguments.videos]
-    where: dict[Meaning, set[str]] = defaultdict(set)
+    videos_of: dict[Meaning, set[str]] = defaultdict(set)
     for row in rows:
         if row["video"] in videos:
-            where[meaning(row["query"])].add(row["video"])
-    asked = {row["query"]: row for row in rows if row["video"] in videos and len(where[meaning(row["query"])]) == 1}
-    found = ground(arguments.data, videos, list(asked), arguments.model, arguments.cache)
-    first = right = 0
+            videos_of[meaning(row["query"])].add(row["video"])
+    unique = {
+        row["query"]: row for row in rows if row["video"] in videos and len(videos_of[meaning(row["query"])]) == 1
+    }
+    moments = ground(arguments.data, videos, list(unique), arguments.model, arguments.cache)
+    video_hits = moment_hits = 0
     own: list[float] = []
     others: list[float] = []
-    for query, row in asked.items():
-        answers = [answer for answer in found if answer["query"] == query]
+    for query, row in unique.items():
+        answers = [answer for answer in moments if answer["query"] == query]
         best = max(answers, key=lambda answer: answer["score"])
-        here = Path(best["video"]).name == Path(row["video"]).name
-        first += here
-        right += here and float(span_iou((best["start"], best["end"]), (row["start"], row["end"]))) >= 0.5
+        is_own = Path(best["video"]).name == Path(row["video"]).name
+        video_hits += is_own
+        moment_hits += is_own and float(span_iou((best["start"], best["end"]), (row["start"], row["end"]))) >= 0.5
         for answer in answers:
             (own if Path(answer["video"]).name == Path(row["video"]).name else others).append(answer["score"])
-    print(f"{len(videos)} videos, {len(asked)} sentences that are true in one of them")
-    share = 100 / len(asked)
-    print(f"right video first {first * share:.1f} %, and its moment at IoU 0.5 {right * share:.1f} %")
-    print(f"AUC of in-video against not-in-video {100 * roc_auc(np.array(own), np.array(others)):.2f} %")
+    print(f"{len(videos)} videos, {len(unique)} sentences that are true of one of them")
+    share = 100 / len(unique)
+    print(f"right video first {video_hits * share:.1f} %, and its moment at IoU 0.5 {moment_hits * share:.1f} %")
+    print(f"AUC of own against other videos {100 * roc_auc(np.array(own), np.array(others)):.2f} %")
     return 0
 
 
 def ground(data: Path, videos: list[str], queries: list[str], model: Path, cache: Path | None) -> list[dict[str, Any]]:
-    """The best moment of every video for every sentence, by the command."""
+    """Return the best moment of every video for every sentence, as the command prints it."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, sentences = Path(temporary) / "videos", Path(temporary) / "sentences.txt"
         folder.mkdir()
@@ -80,7 +82,7 @@ def ground(data: Path, videos: list[str], queries: list[str], model: Path, cache
 
 
 def meaning(query: str) -> Meaning:
-    """Colour, shape and activity of a sentence, however it is worded."""
+    """Return colour, shape and activity of a sentence, however it is worded."""
     [colour] = [colour for colour in COLOURS if colour in query.split()]
     [shape] = [shape for shape in SHAPES if shape in query.split()]
     [activity] = [name for name, phrases in PHRASES.items() if any(query.endswith(phrase) for phrase in phrases)]

@@ -1,12 +1,12 @@
-"""A video of three hours with one scene at its end: is it found, how long does it take, and how much memory?
+"""Measure accuracy, time and memory of grounding in a video of three hours with one scene at its end.
 
     export PYTHONPATH=tools
-    python benchmarks/long_video.py MODEL              # of the easy example corpus, as `make demo` trains one
+    python benchmarks/long_video.py MODEL              # trained on the easy example corpus, as by `make demo`
     python benchmarks/long_video.py MODEL --hours 1
     python benchmarks/long_video.py MODEL --still      # tiny frames, few of them, nothing moves: nothing to decode
 
-The time of `mttsg ground`, with nothing cached, is set against a bare PyAV decode loop over the same file, in turns.
-The bars: at most 1.2 times the decode loop, less than 1 GB of memory, and the moments found at IoU >= 0.7.
+The time of `mttsg ground`, with nothing cached, is compared with a bare PyAV decode loop over the same file, in turns.
+The goals: at most 1.2 times the decode loop, less than 1 GB of memory, and the moments found at IoU >= 0.7.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from numpy.typing import NDArray
 from corpus_plan import FPS, Moment, VideoPlan, plan_video
 from make_corpus import render
 
-SEED = 1000  # of videos that no corpus has
+SEED = 1000  # of videos that are in no corpus
 STRETCH = 120  # seconds before the scene that are encoded; their packets are repeated
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the video is like.
+    """A kind of long video.
 
     Attributes:
         width: in pixels.
         height: in pixels.
-        rate: frames a second.
-        noise: its standard deviation, 0..255; each frame has its own.
-        still: whether nothing moves before the scene, else other things do all the time.
+        rate: frames per second.
+        noise: standard deviation of the noise of each frame, 0..255.
+        still: whether nothing moves before the scene; otherwise other objects move all the time.
         preset: of the H.264 encoder.
     """
 
@@ -63,7 +63,7 @@ STILL = Kind(96, 96, Fraction(25, 4), 0.0, still=True, preset="ultrafast")
 
 
 def make_video(path: Path, plan: VideoPlan, hours: float, kind: Kind) -> float:
-    """Hours of other things, then a video of the corpus, as H.264; returns the second at which that begins."""
+    """Write hours of other videos and then one of the corpus, as H.264; return the second at which that begins."""
     scene = frames(plan, kind)
     before = scene[:1] if kind.still else frames(others(plan), kind)
     stretch = round(STRETCH * kind.rate)
@@ -76,20 +76,20 @@ def make_video(path: Path, plan: VideoPlan, hours: float, kind: Kind) -> float:
 
 
 def others(plan: VideoPlan) -> VideoPlan:
-    """A video of the corpus with none of the things of this one."""
+    """Return a video of the corpus with none of the objects of this one."""
     colours = {thing.colour for thing in plan.things}
     plans = (plan_video(index, "train", plan.world, plan.seed) for index in count(plan.index + 1))
     return next(other for other in plans if not colours & {thing.colour for thing in other.things})
 
 
 def frames(plan: VideoPlan, kind: Kind) -> list[NDArray[np.uint8]]:
-    """The pictures (height, height, 3) of a video of the corpus at that rate, without their noise."""
+    """Return the frames (height, height, 3) of a video of the corpus at a frame rate, without noise."""
     pictures = list(render(plan, kind.height))
     return [pictures[int(number * FPS / kind.rate)] for number in range(int(len(pictures) * kind.rate / FPS))]
 
 
 def encode(path: Path, pictures: Iterator[NDArray[np.uint8]], kind: Kind, keyframe: int) -> None:
-    """Write pictures with noise, stretched to the width. The one numbered `keyframe` does not need those before it."""
+    """Write frames with noise, stretched to the width. Frame number `keyframe` does not depend on those before it."""
     rng = np.random.default_rng(SEED)
     noise = rng.normal(0, kind.noise, (2 * kind.height, 2 * kind.height, 3)).astype(np.float32)
     with av.open(str(path), "w") as container:
@@ -108,7 +108,7 @@ def encode(path: Path, pictures: Iterator[NDArray[np.uint8]], kind: Kind, keyfra
 
 
 def repeat_packets(source: Path, target: Path, seconds: Fraction, repeats: int) -> None:
-    """Copy a video, its first seconds so many times."""
+    """Copy a video with its first seconds repeated."""
     with av.open(str(target), "w") as writer:
         copy = None
         for turn in range(repeats):
@@ -125,7 +125,7 @@ def repeat_packets(source: Path, target: Path, seconds: Fraction, repeats: int) 
 
 
 def decode(path: Path) -> None:
-    """Decode all frames and look at none."""
+    """Decode all frames without using them."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -134,7 +134,7 @@ def decode(path: Path) -> None:
 
 
 def run(*command: str) -> tuple[str, float, float]:
-    """What a program prints, its seconds, and the most memory that it held, in MB."""
+    """Run a Python program; return what it prints, its seconds, and its peak memory in MB."""
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -147,13 +147,13 @@ def run(*command: str) -> tuple[str, float, float]:
 
 
 def iou(first: tuple[float, float], second: tuple[float, float]) -> float:
-    """Intersection over union of two spans."""
+    """Return the intersection over union of two spans."""
     shared = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
     return shared / (first[1] - first[0] + second[1] - second[0] - shared)
 
 
 def measure(model: Path, hours: float, kind: Kind, repeats: int) -> dict[str, object]:
-    """All figures of one video."""
+    """Return all figures of one video."""
     plan = plan_video(0, "train", "easy", SEED)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "long.mp4"
@@ -161,45 +161,45 @@ def measure(model: Path, hours: float, kind: Kind, repeats: int) -> dict[str, ob
         decoding, grounding, memory = [], [], []
         for turn in range(repeats):
             decoding.append(run(__file__, "--decode", str(video))[1])
-            asked = ["-m", "mttsg_cli", "ground", str(video), *(moment.query for moment in plan.moments)]
-            asked += ["--model", str(model), "--cache", f"{folder}/{turn}", "--format", "tsv", "--quiet"]
-            printed, seconds, megabytes = run(*asked)
+            command = ["-m", "mttsg_cli", "ground", str(video), *(moment.query for moment in plan.moments)]
+            command += ["--model", str(model), "--cache", f"{folder}/{turn}", "--format", "tsv", "--quiet"]
+            printed, seconds, megabytes = run(*command)
             grounding.append(seconds)
             memory.append(megabytes)
-        _, again, again_megabytes = run(*asked)
+        _, cached_seconds, cached_megabytes = run(*command)
         size = video.stat().st_size
         rows = list(csv.DictReader(printed.splitlines(), delimiter="\t"))
-        found = {row["query"]: (float(row["start"]), float(row["end"])) for row in rows}
-    overlaps = {moment.query: iou(found[moment.query], times(moment, begins)) for moment in plan.moments}
+        answers = {row["query"]: (float(row["start"]), float(row["end"])) for row in rows}
+    overlaps = {moment.query: iou(answers[moment.query], seconds_of(moment, begins)) for moment in plan.moments}
     return {
         "video": f"{hours:g} hours, {kind.width}x{kind.height}, {float(kind.rate):g} frames/s, {size / 1e6:.0f} MB",
         "decode, s": spread(decoding),
         "ground, s": spread(grounding),
-        "ratio": spread([one / other for one, other in zip(grounding, decoding, strict=True)], 2),
+        "ratio": spread([ground / bare for ground, bare in zip(grounding, decoding, strict=True)], 2),
         "memory, MB": round(max(memory)),
-        "ground again, s": round(again, 1),
-        "memory again, MB": round(again_megabytes),
+        "ground again, s": round(cached_seconds, 1),
+        "memory again, MB": round(cached_megabytes),
         "IoU": {query: round(overlap, 2) for query, overlap in overlaps.items()},
         "found": f"{sum(overlap >= 0.7 for overlap in overlaps.values())} of {len(overlaps)}",
     }
 
 
 def spread(values: list[float], decimals: int = 1) -> dict[str, float]:
-    """The least and the middle one of repeated measurements."""
+    """Return the minimum and the median of repeated measurements."""
     return {"min": round(min(values), decimals), "median": round(statistics.median(values), decimals)}
 
 
-def times(moment: Moment, begins: float) -> tuple[float, float]:
-    """Seconds of a moment of the plan in the long video."""
+def seconds_of(moment: Moment, begins: float) -> tuple[float, float]:
+    """Return the start and end of a planned moment in the long video."""
     return begins + float(moment.first / FPS), begins + float(moment.end / FPS)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", help="model folder")
-    parser.add_argument("--hours", type=float, default=3.0)
-    parser.add_argument("--still", action="store_true", help="the extreme")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--hours", type=float, default=3.0, help="length of the video (default %(default)s)")
+    parser.add_argument("--still", action="store_true", help="small frames and nothing that moves before the scene")
+    parser.add_argument("--repeats", type=int, default=3, help="number of turns (default %(default)s)")
     parser.add_argument("--decode", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.decode:
@@ -208,4 +208,4 @@ if __name__ == "__main__":
         kind = STILL if given.still else ORDINARY
         print(json.dumps(measure(given.model, given.hours, kind, given.repeats), indent=2))
     else:
-        parser.error("name a model folder")
+        parser.error("a model folder is required")

@@ -1,10 +1,10 @@
-"""How long many sentences take: 1 to 160 of one video of 30 s, and 50 of each of 200 videos.
+"""Measure how long many sentences take: 1 to 160 for one video of 30 s, and 50 for each of 200 videos.
 
     taskset -c 0,1 python benchmarks/many_queries.py
 
-Features are in files and the model is loaded before the clock starts. The network has the default size and the features
-those of the `classic` encoder; its weights are not trained, which changes no time. The bars, on two cores: 100
-sentences of a video in 0.3 s, 50 of each of 200 videos in 5 s.
+Features are in files, and the model is loaded before the measurement. The network has its default size, and features
+are as large as those of the `classic` encoder; random weights take as long as trained ones. The goals, on two cores:
+100 sentences for a video in 0.3 s, 50 for each of 200 videos in 5 s.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import statistics
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +30,19 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.mktn import build_network
 
 FINGERPRINT: Settings = {"encoder": "benchmark", "version": 1}
-CLIPS, CLIP_DIM, REGIONS, REGION_DIM = 60, 102, 49, 34  # 30 s at two clips a second
-THINGS = [f"{colour} {shape}" for colour in ("red", "blue", "green", "white") for shape in ("circle", "star", "square")]
-DEEDS = ("moves to the left", "moves to the right", "grows", "shrinks", "turns around", "meets another one", "blinks")
-SENTENCES = [f"the {thing} {deed} {when}" for thing in THINGS for deed in DEEDS for when in ("first", "at the end")]
+CLIPS, CLIP_DIM, REGIONS, REGION_DIM = 60, 102, 49, 34  # 30 s at two clips per second
+COLOURS, SHAPES = ("red", "blue", "green", "white"), ("circle", "star", "square")
+ACTIVITIES = ("moves left", "moves right", "grows", "shrinks", "turns around", "meets another one", "blinks")
+TIMES = ("first", "at the end")
+SENTENCES = [f"the {' '.join(words)}" for words in product(COLOURS, SHAPES, ACTIVITIES, TIMES)]
 
 
 def main() -> None:
-    """Print all figures."""
+    """Measure, and print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    parser.add_argument("--videos", type=int, default=200, help="in the folder")
-    parser.add_argument("--repeats", type=int, default=9, help="runs timed, of which the median counts")
+    parser.add_argument("--videos", type=int, default=200, help="number of videos")
+    parser.add_argument("--repeats", type=int, default=9, help="number of timed runs, of which the median counts")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
@@ -50,15 +52,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         videos = [write_video(Path(folder) / f"{number}.safetensors", number) for number in range(given.videos)]
         figures = {
-            f"{count} sentences of a video, s": median_seconds(grounder, videos[:1], count, given.repeats)
+            f"{count} sentences for a video, s": median_seconds(grounder, videos[:1], count, given.repeats)
             for count in (1, 4, 16, 100, 160)
         }
-        figures[f"50 sentences of {given.videos} videos, s"] = median_seconds(grounder, videos, 50, 3)
+        figures[f"50 sentences for {given.videos} videos, s"] = median_seconds(grounder, videos, 50, 3)
     print(json.dumps({name: round(seconds, 4) for name, seconds in figures.items()}, indent=2))
 
 
 def write_video(path: Path, seed: int) -> Path:
-    """A feature file of random values."""
+    """Write a feature file of random values."""
     random = np.random.default_rng(seed)
     clips = random.normal(size=(CLIPS, CLIP_DIM)).astype(np.float32)
     regions = random.normal(size=(CLIPS, REGIONS, REGION_DIM)).astype(np.float32)
@@ -67,13 +69,13 @@ def write_video(path: Path, seed: int) -> Path:
 
 
 def median_seconds(grounder: Grounder, videos: list[Path], sentences: int, repeats: int) -> float:
-    """From feature files to answers; after a run that does not count."""
+    """Return the median time from feature files to moments; a first run only warms up."""
     seconds = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        answers = list(grounder.ground_many((read_features(video), SENTENCES[:sentences]) for video in videos))
+        moments = list(grounder.ground_many((read_features(video), SENTENCES[:sentences]) for video in videos))
         seconds.append(time.perf_counter() - began)
-        assert all(len(answer) == sentences for answer in answers)
+        assert all(len(of_video) == sentences for of_video in moments)
     return statistics.median(seconds[1:])
 
 

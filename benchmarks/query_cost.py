@@ -1,10 +1,10 @@
-"""What more sentences of the same video cost: time of a training step, and multiply-adds of grounding.
+"""Measure what further sentences of a video cost: time of a training step, and multiply-adds of grounding.
 
     python benchmarks/query_cost.py
 
-Prints the ratio of a training step with 8 sentences a video to one with 1 sentence, on the same videos in one run, and
-multiply-adds (torch's FlopCounterMode / 2, recurrent layers counted through their matrix products) for 1, 4, 16 and
-160 sentences of a video of 64 clips, and for longer videos.
+Prints the ratio of a training step with 8 sentences per video to one with 1 sentence, on the same videos, and the
+multiply-adds (torch's FlopCounterMode / 2; recurrent layers count by their matrix products) of 1, 4, 16 and 160
+sentences of a video of 64 clips, and of longer videos.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.data.batch import Batch
+from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.modeling.mktn import MKTN, build_network
-from mttsg_core.training.losses import objective
+from mttsg_core.training.losses import MKTNCriterion
 
 WORDS = 8
 CLIP_FEATURES = NetworkConfig(clip_dim=768, word_dim=300)
@@ -28,17 +27,21 @@ REGION_FEATURES = NetworkConfig(clip_dim=102, word_dim=128, regions=49, region_d
 
 
 def main() -> None:
-    """Print all figures."""
+    """Measure, and print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    parser.add_argument("--repeats", type=int, default=7, help="steps timed")
+    parser.add_argument("--repeats", type=int, default=7, help="number of timed steps")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     for name, config in (("clip features (64 x 768)", CLIP_FEATURES), ("regions (64 x 49 x 34)", REGION_FEATURES)):
         network = build_network(config)
-        one, eight = make_batch(config, 16, 64, 1), make_batch(config, 16, 64, 8)
-        times = [(step_seconds(network, one), step_seconds(network, eight)) for _ in range(arguments.repeats + 1)][1:]
+        criterion = MKTNCriterion(LossConfig(), config)
+        steps = [(make_batch(config, 16, 64, queries), make_targets(16 * queries, 64)) for queries in (1, 8)]
+        times = [
+            [step_seconds(network, criterion, batch, targets) for batch, targets in steps]
+            for _ in range(arguments.repeats + 1)
+        ][1:]  # the first turn warms up
         ratio = statistics.median(second / first for first, second in times)
         first, second = (statistics.median(column) for column in zip(*times, strict=True))
         print(f"{name}: training step of 16 videos, 1 sentence each {first:.3f} s, 8 each {second:.3f} s: x{ratio:.2f}")
@@ -53,7 +56,7 @@ def main() -> None:
 
 
 def make_batch(config: NetworkConfig, videos: int, clips: int, queries: int) -> Batch:
-    """Random features and sentences of full length."""
+    """Return random features, and sentences of full length."""
     count = videos * queries
     return Batch(
         clips=torch.randn(videos, clips, config.clip_dim),
@@ -62,27 +65,30 @@ def make_batch(config: NetworkConfig, videos: int, clips: int, queries: int) -> 
         words=torch.randn(count, WORDS, config.word_dim),
         word_mask=torch.ones(count, WORDS, dtype=torch.bool),
         video_index=torch.arange(videos).repeat_interleave(queries),
-        sentences=torch.arange(count),
         regions=torch.randn(videos, clips, config.regions, config.region_dim) if config.regions else None,
-        bounds=torch.tensor([[clips * 0.3, clips * 0.6]]).repeat(count, 1),
     )
 
 
-def step_seconds(network: MKTN, batch: Batch) -> float:
-    """One forward and backward pass."""
+def make_targets(queries: int, clips: int) -> Targets:
+    """Return the same true moment for every query."""
+    return Targets(torch.tensor([[clips * 0.3, clips * 0.6]]).repeat(queries, 1), torch.arange(queries))
+
+
+def step_seconds(network: MKTN, criterion: MKTNCriterion, batch: Batch, targets: Targets) -> float:
+    """Return the seconds of one forward and backward pass."""
     network.train()
     network.zero_grad()
     began = time.perf_counter()
-    objective(network, network(batch), batch, LossConfig()).total.backward()
+    criterion(network(batch), targets).total.backward()
     return time.perf_counter() - began
 
 
 @torch.no_grad()
 def multiply_adds(network: MKTN, batch: Batch) -> float:
-    """Of grounding, from features to candidate spans."""
+    """Return the multiply-adds of grounding, from features to scored proposals."""
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
-        network(replace(batch, bounds=None))
+        network(batch)
     return counter.get_total_flops() / 2
 
 
