@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from mttsg_cli.console import Bar, Reporter
 from mttsg_cli.options import report_problems
 
+if TYPE_CHECKING:
+    from mttsg_core.workflows.events import ProgressStarted
+
 _TASKS = {
     "extraction": "Reading videos",
+    "training": "Training",
     "grounding": "Grounding",
     "thumbnails": "Taking thumbnails",
     "excerpts": "Cutting excerpts",
@@ -52,43 +57,32 @@ class EventDisplay:
 
     def _move_bar(self, event: object) -> None:
         """Start, advance or end the progress bar."""
-        from mttsg_core.workflows import events
+        from mttsg_core.workflows.events import Extracted, ExtractionFailed, ProgressAdvanced, ProgressStarted
 
-        if isinstance(event, events.ProgressStarted):
-            self._start_bar(event.total, _TASKS.get(event.task, event.task))
-        elif isinstance(event, events.Extracted):
-            self._video_seconds += 0 if event.cached else event.video_seconds
+        if isinstance(event, ProgressStarted):
+            self._start_bar(event)
+        elif isinstance(event, ProgressAdvanced):
+            self._advance_bar(event.steps)
+        elif isinstance(event, Extracted | ExtractionFailed):
+            if isinstance(event, Extracted) and not event.cached:
+                self._video_seconds += event.video_seconds
             self._advance_bar()
-        elif isinstance(event, events.ExtractionFailed | events.ProgressAdvanced):
-            self._advance_bar()
-        elif type(event).__module__.endswith(("workflows.train", "training.trainer")):
-            self._follow_training(event)
 
-    def _follow_training(self, event: object) -> None:
-        from mttsg_core.training.trainer import EpochDone, TrainingFinished, TrainingStarted
-
-        if isinstance(event, TrainingStarted):
-            self._start_bar(event.epochs, "Training", done=event.epoch)
-        elif isinstance(event, EpochDone):
-            self._advance_bar()
-        elif isinstance(event, TrainingFinished):
-            self._end_bar()
-
-    def _start_bar(self, total: int, task: str, done: int = 0) -> None:
+    def _start_bar(self, event: ProgressStarted) -> None:
         self._end_bar()
         self._video_seconds = 0.0
-        self._left = total - done
+        self._left = event.total - event.done
         if self._left > 0:
-            self._bar = self._stack.enter_context(self.reporter.progress(total, task))
-            self._bar.advance(done)
+            self._bar = self._stack.enter_context(self.reporter.progress(event.total, _TASKS[event.task]))
+            self._bar.advance(event.done)
 
-    def _advance_bar(self) -> None:
+    def _advance_bar(self, steps: int = 1) -> None:
         if self._bar is None:
             return
         seconds = self._bar.elapsed
         rate = f"{self._video_seconds / seconds:.0f}x real time" if self._video_seconds and seconds > 0.5 else ""
-        self._bar.advance(rate=rate)
-        self._left -= 1
+        self._bar.advance(steps, rate)
+        self._left -= steps
         if self._left <= 0:
             self._end_bar()
 

@@ -208,7 +208,7 @@ Workers = Annotated[
     typer.Option("--workers", min=1, metavar="N", help="Number of videos to read at a time. Default: one per core."),
 ]
 UnusedSeed = Annotated[
-    int | None, typer.Option("--seed", help="Accepted by every command; nothing in this one is random.")
+    int | None, typer.Option("--seed", metavar="N", help="Accepted by every command; nothing in this one is random.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
@@ -222,21 +222,26 @@ FeaturesOut = Annotated[Path | None, _folder("--out", "Write features to this fo
 ModelOut = Annotated[Path | None, _folder("--out", "Model folder. Default: a new numbered run.", "-o")]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", min=1, help="Passes over the training videos. Default: depends on their number."),
+    typer.Option(
+        "--epochs", min=1, metavar="N", help="Passes over the training videos. Default: depends on their number."
+    ),
 ]
 BatchVideos = Annotated[
     int | None,
-    typer.Option("--batch-videos", min=1, help=f"Videos per step. Default: {_TRAINING.batch_videos}."),
+    typer.Option("--batch-videos", min=1, metavar="N", help=f"Videos per step. Default: {_TRAINING.batch_videos}."),
 ]
 QueriesPerVideo = Annotated[
     int | None,
     typer.Option(
         "--queries-per-video",
         min=1,
+        metavar="N",
         help=f"Sentences of one video in a step, at most. Default: {_TRAINING.queries_per_video}.",
     ),
 ]
-LearningRate = Annotated[float | None, typer.Option("--lr", help=f"Largest learning rate. Default: {_TRAINING.lr:g}.")]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", metavar="F", help=f"Largest learning rate. Default: {_TRAINING.lr:g}.")
+]
 Without = Annotated[
     list[str] | None,
     typer.Option("--without", metavar="|".join(NetworkConfig.SWITCHES), help="Leave out a part (repeatable)."),
@@ -251,7 +256,7 @@ Push = Annotated[
     ),
 ]
 TrainingSeed = Annotated[
-    int | None, typer.Option("--seed", help=f"Seed of everything random. Default: {_TRAINING.seed}.")
+    int | None, typer.Option("--seed", metavar="N", help=f"Seed of everything random. Default: {_TRAINING.seed}.")
 ]
 TensorBoard = Annotated[
     bool,
@@ -291,13 +296,15 @@ RecallIou = Annotated[str, typer.Option("--iou", metavar="M,...", help="The m of
 StrictIou = Annotated[
     bool, typer.Option("--strict-iou", help="Count IoU > m as a hit, as some papers do, instead of IoU >= m.")
 ]
-BaselineSeed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of the shuffles of --baselines.")]
+BaselineSeed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of the shuffles of --baselines.")
+]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------
 
 QueriesFile = Annotated[
     Path | None,
-    _file("--queries", "File of sentences: one per line, or jsonl; - is standard input.", "-Q"),
+    _file("--queries", "File of sentences: one per line, or jsonl; - for standard input.", "-Q"),
 ]
 Top = Annotated[
     int | None,
@@ -320,7 +327,7 @@ Format = Annotated[
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
-MomentsOut = Annotated[Path | None, _file("--out", "Write the moments to this file; - is standard output.", "-o")]
+MomentsOut = Annotated[Path | None, _file("--out", "Write the moments to this file; - for standard output.", "-o")]
 Threshold = Annotated[
     float, typer.Option("--threshold", min=0, max=1, metavar="S", help="Leave out moments with a lower score.")
 ]

@@ -27,7 +27,7 @@ def check(
 
     Each bad row is a line 'error: FILE:LINE: reason' on standard error; if there is one, the exit code is 1.
 
-    Videos of another split that are in the training split too are a warning.
+    A warning names videos that are in the training split and in another one.
 
     Examples:
 

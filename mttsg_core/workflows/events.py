@@ -49,22 +49,25 @@ def __getattr__(name: str) -> object:
 
 @dataclass(frozen=True)
 class ProgressStarted:
-    """A task of known length begins. Each step of an extraction is its own event, other steps are `ProgressAdvanced`.
+    """A task of known length begins. Each video is a step of an extraction; steps of others are `ProgressAdvanced`.
 
     Attributes:
-        task: `extraction`, `grounding`, `thumbnails` or `excerpts`.
+        task: `extraction`, `training`, `grounding`, `thumbnails` or `excerpts`.
         total: number of steps.
+        done: number of those that were done before.
     """
 
     task: str
     total: int
+    done: int = 0
 
 
 @dataclass(frozen=True)
 class ProgressAdvanced:
-    """A step of a task is done."""
+    """Steps of a task are done, or not needed any more."""
 
     task: str
+    steps: int = 1
 
 
 @dataclass(frozen=True)

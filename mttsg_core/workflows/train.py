@@ -32,7 +32,17 @@ from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinish
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.text import count
 from mttsg_core.workflows import events
-from mttsg_core.workflows.events import InputFailed, Message, Noted, Pushed, PushFailed, RowsSkipped, Warned
+from mttsg_core.workflows.events import (
+    InputFailed,
+    Message,
+    Noted,
+    ProgressAdvanced,
+    ProgressStarted,
+    Pushed,
+    PushFailed,
+    RowsSkipped,
+    Warned,
+)
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, save
@@ -80,7 +90,8 @@ class TrainReport:
 
 
 TrainEvent: TypeAlias = (
-    events.ProgressStarted
+    ProgressStarted
+    | ProgressAdvanced
     | Extracted
     | ExtractionFailed
     | InputFailed
@@ -299,18 +310,26 @@ def _text_encoder(
 
 def _follow(
     training: Iterable[TrainingEvent], folder: Path, device: torch.device, *, tensorboard: bool
-) -> Generator[RunStarted | EpochDone | TrainingFinished, None, TrainingFinished]:
+) -> Generator[TrainEvent, None, TrainingFinished]:
     """Pass on the events of a training, with the epochs in TensorBoard where that is wanted."""
+    left = 0  # epochs
     with TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log:
         for event in training:
             if isinstance(event, TrainingStarted):
                 values = {item.name: getattr(event, item.name) for item in fields(event)}
                 yield RunStarted(**values, folder=folder, device=str(device))
-                continue
-            if log is not None and isinstance(event, EpochDone):
-                log.write(event)
-            yield event
-            if isinstance(event, TrainingFinished):
+                left = event.epochs - event.epoch
+                yield ProgressStarted("training", event.epochs, event.epoch)
+            elif isinstance(event, EpochDone):
+                if log is not None:
+                    log.write(event)
+                left -= 1
+                yield event
+                yield ProgressAdvanced("training")
+            else:
+                if left:
+                    yield ProgressAdvanced("training", left)
+                yield event
                 return event
     raise RuntimeError("the training ended without its last event")
 
