@@ -1,7 +1,8 @@
 """Events of the workflows, and the words that describe them in logs and on a terminal.
 
 Beside the classes here, workflows pass on the events of what they run: `Extracted` and `ExtractionFailed` of an
-extraction; `TrainingStarted`, `EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
+extraction; `TrainingStarted` (which has the model folder and the device as well), `EpochDone` and `TrainingFinished` of
+a training. All are frozen dataclasses.
 """
 
 from __future__ import annotations
