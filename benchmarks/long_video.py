@@ -77,9 +77,9 @@ def make_video(path: Path, plan: VideoPlan, hours: float, kind: Kind) -> float:
 
 def others(plan: VideoPlan) -> VideoPlan:
     """Return a video of the corpus with none of the objects of this one."""
-    colours = {thing.colour for thing in plan.things}
+    colours = {sprite.colour for sprite in plan.sprites}
     plans = (plan_video(index, "train", plan.world, plan.seed) for index in count(plan.index + 1))
-    return next(other for other in plans if not colours & {thing.colour for thing in other.things})
+    return next(other for other in plans if not colours & {sprite.colour for sprite in other.sprites})
 
 
 def frames(plan: VideoPlan, kind: Kind) -> list[NDArray[np.uint8]]:

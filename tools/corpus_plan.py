@@ -1,7 +1,7 @@
-"""The plan of the example corpus: which shapes do what, when and where, in which videos; nothing is drawn here.
+"""The plan of the example corpus: which shapes do what, when and where, and in which videos. Nothing is drawn here.
 
-Pure Python random numbers and times in whole frames: a plan depends only on the seed, the world and the number of
-videos.
+Random numbers are pure Python and times are whole frames, so that a plan depends on the seed, the world and the number
+of videos only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Combination = tuple[str, str, str]  # colour, shape, activity
 
-FPS = Fraction(25, 2)  # 0.08 s a frame: every frame time is exact with three decimals
+FPS = Fraction(25, 2)  # 0.08 s per frame: every frame time is exact with three decimals
 SPLITS = ("train", "val", "test", "unseen")
 WORLDS = ("easy", "hard")
 COLOURS = {
@@ -50,16 +50,16 @@ PHRASES = {
     "shakes": ("shakes", "is shaking", "trembles"),
 }
 GROWN, SHRUNK, SHAKE = 1.8, 0.5, 0.3  # size at the end of growing and shrinking; shaking width in radii
-HIDDEN, BLINK = 3, 7  # a blink hides an object for 3 of 7 frames (about 2 Hz, in step with no usual sampling rate)
-EDGE, GAP = 6, 13  # frames of rest at both ends of a video, and between two moments of one object
+HIDDEN, BLINK = 3, 7  # a blink hides an object for 3 of 7 frames (about 2 Hz, unlike any usual sampling rate)
+EDGE, GAP = 6, 13  # frames of rest at both ends of a video, and between two moments of an object
 SHORTEST, LONGEST = 32, 100  # length of a moment in frames: 2.56 s to 8 s
-HELD_OUT = 0.15  # share of the (colour, shape, activity) combinations kept out of train and val
-UNSEEN_SHARE = 0.3  # share of the sentences of a test video that use them
+HELD_OUT = 0.15  # share of the (colour, shape, activity) combinations that are not in train and val
+UNSEEN_SHARE = 0.3  # share of the sentences of a test video with such a combination
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object: its look, its radius and its first position as fractions of the frame's width."""
+class Sprite:
+    """An object: its appearance, and its radius and first position as fractions of the frame's width."""
 
     colour: str
     shape: str
@@ -70,9 +70,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Moment:
-    """One activity of the object number `thing` in the frames from `first` up to, but not including, `end`."""
+    """An activity of object number `sprite`, in the frames from `first` up to, but not including, `end`."""
 
-    thing: int
+    sprite: int
     activity: str
     first: int
     end: int
@@ -82,34 +82,36 @@ class Moment:
 
 @dataclass(frozen=True)
 class VideoPlan:
-    """All that happens in one video; moments are in order of time."""
+    """All that happens in a video; moments are in order of time."""
 
     index: int
     split: str
     world: str
     seed: int
     frames: int
-    things: tuple[Thing, ...]
+    sprites: tuple[Sprite, ...]
     moments: tuple[Moment, ...]
 
     @property
     def name(self) -> str:
+        """Path of the video below the data folder."""
         return f"videos/{self.index:04d}.mp4"
 
     def combination(self, moment: Moment) -> Combination:
-        thing = self.things[moment.thing]
-        return thing.colour, thing.shape, moment.activity
+        """Return colour, shape and activity of a moment."""
+        sprite = self.sprites[moment.sprite]
+        return sprite.colour, sprite.shape, moment.activity
 
 
 def combinations(world: str) -> list[Combination]:
-    """All combinations of colour, shape and activity that can be seen (a spinning circle cannot)."""
+    """Return all combinations of colour, shape and activity that are visible (a spinning circle is not)."""
     everything = ((c, s, a) for c in COLOURS for s in SHAPES for a in ACTIVITIES[world])
     return [combo for combo in everything if combo[1:] != ("circle", "spins")]
 
 
 @functools.cache
 def held_out(world: str, seed: int) -> frozenset[Combination]:
-    """Combinations for the unseen sentences, spread evenly over colours, shapes, activities and their pairs."""
+    """Return the combinations of the unseen sentences, spread evenly over colours, shapes, activities and pairs."""
     rng = random.Random(f"held out/{world}/{seed}")
     rest = combinations(world)
     rng.shuffle(rest)
@@ -129,9 +131,9 @@ def held_out(world: str, seed: int) -> frozenset[Combination]:
     return frozenset(chosen)
 
 
-def trace(thing: Thing, moments: Iterable[Moment], frames: int) -> Array:
-    """State of one object in every frame, one row each: x, y, scale, angle, visible (1 or 0)."""
-    state = np.tile(np.array([thing.x, thing.y, 1.0, 0.0, 1.0]), (frames, 1))
+def trace(sprite: Sprite, moments: Iterable[Moment], frames: int) -> Array:
+    """Return the state of an object in every frame (frames, 5): x, y, scale, angle, visible (1 or 0)."""
+    state = np.tile(np.array([sprite.x, sprite.y, 1.0, 0.0, 1.0]), (frames, 1))
     for moment in moments:
         here = slice(moment.first, moment.end)
         step = np.arange(1, moment.end - moment.first + 1, dtype=np.float64)
@@ -150,18 +152,18 @@ def trace(thing: Thing, moments: Iterable[Moment], frames: int) -> Array:
             turns = max(1, round(len(step) / float(FPS) / 1.5))
             state[here, 3] = 2 * math.pi * turns * step / (len(step) + 1)
         else:
-            state[here, 0] += SHAKE * thing.radius * np.cos(2 * math.pi * (step - 1) / 5)
+            state[here, 0] += SHAKE * sprite.radius * np.cos(2 * math.pi * (step - 1) / 5)
     return state
 
 
 def traces(plan: VideoPlan) -> list[Array]:
-    """States of all objects of a video (see `trace`)."""
-    every = enumerate(plan.things)
-    return [trace(thing, (m for m in plan.moments if m.thing == i), plan.frames) for i, thing in every]
+    """Return the states of all objects of a video; see `trace`."""
+    every = enumerate(plan.sprites)
+    return [trace(sprite, (m for m in plan.moments if m.sprite == i), plan.frames) for i, sprite in every]
 
 
 def _looks(rng: random.Random, world: str, count: int) -> list[tuple[str, str]]:
-    """Colours and shapes: in the easy world all colours differ, in the hard one colours or shapes are shared."""
+    """Draw colours and shapes: in the easy world all colours differ, in the hard one colours or shapes are shared."""
     if world == "easy":
         return [(colour, rng.choice(SHAPES)) for colour in rng.sample(list(COLOURS), count)]
     group = count if count == 2 else rng.randint(2, min(3, count))
@@ -179,7 +181,7 @@ def _looks(rng: random.Random, world: str, count: int) -> list[tuple[str, str]]:
 def _cells(
     rng: random.Random, world: str, split: str, looks: list[tuple[str, str]], frames: int, held: frozenset[Combination]
 ) -> list[tuple[int, str]] | None:
-    """Who does what: a few activities shared among the objects, or None if the draw does not fit."""
+    """Draw who does what: a few activities shared among the objects. None if the draw does not fit."""
     most = min(4, int(frames / FPS / 6.5))
     total = rng.randint(4, min(8, most * len(looks)))
     kinds = min(4, -(-total // len(looks)) + rng.randint(0, 1))
@@ -197,7 +199,7 @@ def _cells(
 
 
 def _times(rng: random.Random, activities: list[str], frames: int) -> list[tuple[str, int, int]] | None:
-    """Moments of one object in random order, spread evenly over the video, or None if they do not fit."""
+    """Draw the moments of an object in random order, spread evenly over the video. None if they do not fit."""
     order = rng.sample(activities, len(activities))
     lengths = [rng.randint(SHORTEST, LONGEST) for _ in order]
     for i, activity in enumerate(order):
@@ -213,22 +215,22 @@ def _times(rng: random.Random, activities: list[str], frames: int) -> list[tuple
 
 def _place(
     rng: random.Random, look: tuple[str, str], moments: list[Moment], frames: int, others: list[Array]
-) -> tuple[Thing, list[Moment], Array] | None:
-    """Find distances and a first position that keep an object in the frame and apart from the others."""
+) -> tuple[Sprite, list[Moment], Array] | None:
+    """Draw distances and a first position that keep an object in the frame and apart from the others, if any do."""
     for _ in range(40):
-        thing = Thing(*look, radius=round(rng.uniform(0.08, 0.105), 4), x=0.0, y=0.0)
+        sprite = Sprite(*look, radius=round(rng.uniform(0.08, 0.105), 4), x=0.0, y=0.0)
         moved = [
             replace(m, distance=round(rng.uniform(0.22, 0.42), 4)) if m.activity in DIRECTIONS else m for m in moments
         ]
-        state = trace(thing, moved, frames)
-        reach = thing.radius * state[:, 2] + 0.01
+        state = trace(sprite, moved, frames)
+        reach = sprite.radius * state[:, 2] + 0.01
         low, high = (reach[:, None] - state[:, :2]).max(0), (1 - reach[:, None] - state[:, :2]).min(0)
         if (low > high).any():
             continue
         x, y = (round(rng.uniform(float(a), float(b)), 4) for a, b in zip(low, high, strict=True))
         full = np.column_stack((state[:, :2] + (x, y), reach))
         if all((np.hypot(*(full - other).T[:2]) > full[:, 2] + other[:, 2]).all() for other in others):
-            return replace(thing, x=x, y=y), moved, full
+            return replace(sprite, x=x, y=y), moved, full
     return None
 
 
@@ -252,24 +254,24 @@ def _attempt(rng: random.Random, index: int, split: str, world: str, seed: int, 
         if a.activity == b.activity and a.first < b.end and b.first < a.end:
             return None
     for _ in range(8):
-        things: list[Thing] = []
+        sprites: list[Sprite] = []
         placed: list[Moment] = []
         states: list[Array] = []
         for i, look in enumerate(looks):
-            found = _place(rng, look, [m for m in moments if m.thing == i], frames, states)
-            if found is None:
+            drawn = _place(rng, look, [m for m in moments if m.sprite == i], frames, states)
+            if drawn is None:
                 break
-            things.append(found[0])
-            placed.extend(found[1])
-            states.append(found[2])
+            sprites.append(drawn[0])
+            placed.extend(drawn[1])
+            states.append(drawn[2])
         else:
-            placed.sort(key=lambda m: (m.first, m.end, m.thing))
-            return VideoPlan(index, split, world, seed, frames, tuple(things), tuple(placed))
+            placed.sort(key=lambda m: (m.first, m.end, m.sprite))
+            return VideoPlan(index, split, world, seed, frames, tuple(sprites), tuple(placed))
     return None
 
 
 def plan_video(index: int, split: str, world: str, seed: int) -> VideoPlan:
-    """Plan one video; the same arguments give the same plan."""
+    """Plan a video; the same arguments give the same plan."""
     rng = random.Random(f"video/{world}/{seed}/{index}")
     frames = rng.randint(math.ceil(20 * FPS), math.floor(60 * FPS))
     while True:
@@ -292,9 +294,10 @@ def plan_corpus(videos: int = 300, seed: int = 0, world: str = "easy") -> list[V
 
 
 def rows(plans: Iterable[VideoPlan]) -> dict[str, list[dict[str, Any]]]:
-    """Sentences with times by split; those of test videos go to test or unseen by what train and val contain.
+    """Return the rows of each split.
 
-    In a tiny corpus a combination can occur in val but not in train: test sentences with it are left out.
+    Sentences of test videos are in `test` if their combination is in `train`, otherwise in `unseen`. In a tiny corpus a
+    combination can be in `val` only; test sentences with it are left out.
     """
     plans = list(plans)
     seen = {s: {p.combination(m) for p in plans if p.split == s for m in p.moments} for s in ("train", "val")}

@@ -2,10 +2,10 @@
 
     python tools/make_corpus.py corpus --videos 300 --seed 0 --world easy
 
-In each video two to four coloured shapes do timed activities ("the red circle moves left") and rest in between.
-Everything is first planned (fast, pure Python random numbers, times in whole frames) and then rendered in parallel:
-the plan depends only on the seed, the world and the number of videos, never on the workers or the frame size.
-When you import this file and use several workers, call `make_corpus` under `if __name__ == "__main__":`.
+In each video two to four coloured shapes do something at certain times ("the red circle moves left"), and rest in
+between. Everything is planned first and then rendered in parallel: the plan depends on the seed, the world and the
+number of videos only, not on the workers or the frame size. A program that imports this file and uses several workers
+must call `make_corpus` under `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _polygon(shape: str) -> Array:
 
 
 def mask(shape: str, x: Array, y: Array, radius: float, angle: float = 0.0) -> Array:
-    """How much of each pixel a shape around (0, 0) covers; x and y are pixel centres (by signed distance)."""
+    """Return how much of each pixel a shape around (0, 0) covers, by signed distance; x and y are pixel centres."""
     if shape == "circle":
         return np.asarray(np.clip(0.9 * radius - np.hypot(x, y) + 0.5, 0, 1))
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -66,7 +66,7 @@ def mask(shape: str, x: Array, y: Array, radius: float, angle: float = 0.0) -> A
 
 
 def _background(rng: np.random.Generator, world: str, size: int) -> NDArray[np.float32]:
-    """A plain dark grey, or in the hard world a gradient with soft clutter."""
+    """Draw a plain dark grey, or in the hard world a gradient with soft clutter."""
     canvas = np.full((size, size, 3), rng.uniform(25, 90), dtype=np.float32)
     if world == "hard":
         y, x = np.mgrid[0:size, 0:size] / size - 0.5
@@ -81,11 +81,11 @@ def _background(rng: np.random.Generator, world: str, size: int) -> NDArray[np.f
 
 
 def render(plan: VideoPlan, size: int = 128) -> Iterator[NDArray[np.uint8]]:
-    """Draw a video frame by frame as arrays of height x width x RGB."""
+    """Yield the frames of a video, (height, width, 3) RGB."""
     rng = np.random.default_rng((plan.seed, plan.index, WORLDS.index(plan.world)))
     background = _background(rng, plan.world, size)
     states = traces(plan)
-    colours = [np.array(COLOURS[thing.colour], dtype=np.float32) for thing in plan.things]
+    colours = [np.array(COLOURS[sprite.colour], dtype=np.float32) for sprite in plan.sprites]
     noisy = plan.world == "hard"
     if noisy:  # one large field of sensor noise; each frame takes a random window of it
         noise = rng.normal(0, rng.uniform(4, 8), (2 * size, 2 * size, 3)).astype(np.float32)
@@ -94,16 +94,16 @@ def render(plan: VideoPlan, size: int = 128) -> Iterator[NDArray[np.uint8]]:
     for t in range(plan.frames):
         if t == 0 or any((state[t] != state[t - 1]).any() for state in states):
             clean = background.copy()
-            for thing, colour, state in zip(plan.things, colours, states, strict=True):
+            for sprite, colour, state in zip(plan.sprites, colours, states, strict=True):
                 x, y, scale, angle, visible = state[t].tolist()
                 if visible:
-                    radius = thing.radius * scale * size
+                    radius = sprite.radius * scale * size
                     left, right = max(0, int(x * size - radius) - 1), int(x * size + radius) + 2
                     top, bottom = max(0, int(y * size - radius) - 1), int(y * size + radius) + 2
                     patch = clean[top:bottom, left:right]
                     py = np.arange(patch.shape[0])[:, None] + (top + 0.5 - y * size)
                     px = np.arange(patch.shape[1])[None, :] + (left + 0.5 - x * size)
-                    patch += mask(thing.shape, px, py, radius, angle)[..., None] * (colour - patch)
+                    patch += mask(sprite.shape, px, py, radius, angle)[..., None] * (colour - patch)
             frame = (clean + 0.5).astype(np.uint8)
         if noisy:
             i, j = rng.integers(0, size + 1, 2)
@@ -113,7 +113,7 @@ def render(plan: VideoPlan, size: int = 128) -> Iterator[NDArray[np.uint8]]:
 
 
 def write_video(plan: VideoPlan, folder: str, size: int = 128) -> int:
-    """Render a video and encode it as H.264; returns its number."""
+    """Render a video, encode it as H.264, and return its number."""
     path = Path(folder) / plan.name
     part = path.with_suffix(".part.mp4")
     options = {"preset": "veryfast", "crf": "20" if plan.world == "easy" else "24", "threads": "1"}
@@ -145,7 +145,25 @@ def make_corpus(
     overwrite: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Plan and render a corpus into a folder and return its rows by split; the row files are written last."""
+    """Write a corpus into a folder; the row files are written last.
+
+    Args:
+        folder: new or empty.
+        videos: number of videos.
+        seed: one seed gives one corpus.
+        world: `easy` or `hard`.
+        workers: processes; None for one per core.
+        size: width and height in pixels.
+        overwrite: replace an older corpus.
+        progress: called with 1 after each video.
+
+    Returns:
+        The rows of each split.
+
+    Raises:
+        ValueError: for a number that cannot be used.
+        FileExistsError: if the folder is not empty and is not to be overwritten.
+    """
     root = Path(folder)
     workers = _cores() if workers is None else workers
     if workers < 1:
@@ -195,9 +213,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the corpus (new or empty).")],
     videos: Annotated[int, typer.Option(help="Number of videos.")] = 300,
-    seed: Annotated[int, typer.Option(help="One seed gives one corpus.")] = 0,
-    world: Annotated[str, typer.Option(help="easy or hard.")] = "easy",
-    workers: Annotated[int | None, typer.Option(help="Processes (default: one per core).")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed: one seed gives one corpus.")] = 0,
+    world: Annotated[str, typer.Option(help="World: easy or hard.")] = "easy",
+    workers: Annotated[int | None, typer.Option(help="Number of processes (default: one per core).")] = None,
     size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 128,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the corpus in a non-empty folder.")] = False,
 ) -> None:
@@ -213,19 +231,19 @@ def command(
 
 
 def main() -> int:
-    """Run the command; bad usage ends with one line and status 2."""
+    """Run the command; wrong usage ends with one line and exit code 2."""
     try:
         return int(app(standalone_mode=False) or 0)
-    except (ValueError, OSError) as problem:
-        print(f"make_corpus: {problem}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"make_corpus: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print("make_corpus: stopped", file=sys.stderr)
         return 130
-    except Exception as problem:
-        if not hasattr(problem, "format_message"):  # typer's own errors have it
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # only errors of usage have it
             raise
-        print(f"make_corpus: {problem.format_message()}", file=sys.stderr)
+        print(f"make_corpus: {error.format_message()}", file=sys.stderr)
         return 2
 
 

@@ -1,4 +1,4 @@
-"""The example that measures what each part brings: no video is ever trained on and tested."""
+"""The ablation: no video is ever both trained on and tested."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def data(tmp_path: Path) -> Path:
 
 
 def rows(folder: Path, *splits: str) -> list[tuple[str, str]]:
-    """Video and sentence of every row, sorted."""
-    return sorted((row["video"], row["query"]) for row in ablation.rows_of(folder, splits))
+    """Return video and sentence of every row, sorted."""
+    return sorted((row["video"], row["query"]) for row in ablation.read_rows(folder, splits))
 
 
 def videos(folder: Path, split: str) -> set[str]:
+    """Return the videos of a split."""
     return {video for video, _ in rows(folder, split)}
 
 
 def test_folds_share_no_video_and_each_video_is_left_out_once(data: Path, tmp_path: Path) -> None:
     left: list[str] = []
     for fold in range(4):
-        folder = ablation.folded(data, tmp_path / str(fold), fold, 4)
+        folder = ablation.with_fold(data, tmp_path / str(fold), fold, 4)
         parts = [videos(folder, name) for name in ("train", "val", "left")]
         assert len(set.union(*parts)) == sum(map(len, parts)) == 23
         assert min(map(len, parts)) >= 5
@@ -46,27 +47,27 @@ def test_folds_share_no_video_and_each_video_is_left_out_once(data: Path, tmp_pa
     assert len(left) == len(set(left)) == 23
 
 
-def test_a_share_of_the_training_videos_leaves_the_rest_to_be_tested(data: Path, tmp_path: Path) -> None:
-    folder = ablation.fewer(data, tmp_path / "few", 0.25)
+def test_the_other_training_videos_become_the_split_rest(data: Path, tmp_path: Path) -> None:
+    folder = ablation.with_share(data, tmp_path / "few", 0.25)
     assert len(videos(folder, "train")) == 5
     assert not videos(folder, "train") & videos(folder, "rest")
     assert rows(folder, "train", "rest") == rows(data, "train")
     assert rows(folder, "val") == rows(data, "val")
-    assert rows(data, "train") != rows(folder, "train")  # what it was made from stays as it is
+    assert rows(data, "train") != rows(folder, "train")  # the original is unchanged
 
 
-def test_the_plain_network_has_none_of_the_parts_that_learn_from_other_pairs() -> None:
-    found = ablation.variants()
-    assert found[ablation.WHOLE] == ()
-    assert set(found[ablation.PLAIN]) == set(NetworkConfig.SWITCHES) - {"offsets"}
-    assert len(found) == len(NetworkConfig.SWITCHES) + 2
+def test_the_plain_network_has_none_of_the_parts_but_the_offsets() -> None:
+    variants = ablation.variants()
+    assert variants[ablation.WHOLE] == ()
+    assert set(variants[ablation.PLAIN]) == set(NetworkConfig.SWITCHES) - {"offsets"}
+    assert len(variants) == len(NetworkConfig.SWITCHES) + 2
 
 
-def test_runs_of_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
-    ablation.settle(tmp_path, ["data", "0.25"])
-    ablation.settle(tmp_path, ["data", "0.25"])
+def test_runs_with_other_settings_are_refused(tmp_path: Path) -> None:
+    ablation.require_same_settings(tmp_path, ["data", "0.25"])
+    ablation.require_same_settings(tmp_path, ["data", "0.25"])
     with pytest.raises(ConfigError, match="other settings"):
-        ablation.settle(tmp_path, ["data", "0.5"])
+        ablation.require_same_settings(tmp_path, ["data", "0.5"])
 
 
 def test_one_run_has_no_spread() -> None:

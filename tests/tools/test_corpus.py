@@ -98,8 +98,8 @@ def test_held_out_is_balanced(world: str, seed: int) -> None:
 def test_one_true_moment(plans: list[Any]) -> None:
     sharing = []
     for plan in plans:
-        assert 20 <= plan.frames / FPS <= 60 and 2 <= len(plan.things) <= 4 and 4 <= len(plan.moments) <= 8
-        looks = [(thing.colour, thing.shape) for thing in plan.things]
+        assert 20 <= plan.frames / FPS <= 60 and 2 <= len(plan.sprites) <= 4 and 4 <= len(plan.moments) <= 8
+        looks = [(sprite.colour, sprite.shape) for sprite in plan.sprites]
         assert len(set(looks)) == len(looks)
         if plan.world == "easy":
             assert len({colour for colour, _ in looks}) == len(looks)
@@ -108,7 +108,7 @@ def test_one_true_moment(plans: list[Any]) -> None:
             assert sharing[-1] or len({shape for _, shape in looks}) < len(looks)
         names = [plan.combination(m) for m in plan.moments]
         assert len(set(names)) == len(names)
-        assert {m.thing for m in plan.moments} == set(range(len(plan.things)))
+        assert {m.sprite for m in plan.moments} == set(range(len(plan.sprites)))
         for m in plan.moments:
             colour, shape, activity = plan.combination(m)
             words = m.query.split()
@@ -117,7 +117,7 @@ def test_one_true_moment(plans: list[Any]) -> None:
             assert plan.world == "hard" or m.query == f"the {colour} {shape} {activity}"
             assert 2.5 <= (m.end - m.first) / FPS <= 8 and m.first > 0 and m.end < plan.frames
         for a, b in itertools.combinations(plan.moments, 2):
-            if a.thing == b.thing:
+            if a.sprite == b.sprite:
                 assert b.first - a.end >= FPS
             elif a.activity == b.activity:
                 assert b.first >= a.end
@@ -133,12 +133,12 @@ def test_phrases_are_unambiguous() -> None:
 def test_bounds_distance_and_rest(plans: list[Any]) -> None:
     for plan in plans:
         states = corpus_plan.traces(plan)
-        reach = [thing.radius * state[:, 2] for thing, state in zip(plan.things, states, strict=True)]
+        reach = [sprite.radius * state[:, 2] for sprite, state in zip(plan.sprites, states, strict=True)]
         for i, state in enumerate(states):
             assert (state[:, :2] >= reach[i][:, None]).all() and (state[:, :2] <= 1 - reach[i][:, None]).all()
             active = np.zeros(plan.frames, dtype=bool)
             for m in plan.moments:
-                if m.thing == i:
+                if m.sprite == i:
                     active[m.first : m.end] = True
                     assert (state[m.first] != state[m.first - 1]).any() and (state[m.end] != state[m.end - 1]).any()
                     shift = np.abs(state[m.end] - state[m.first - 1])
@@ -167,7 +167,7 @@ def test_a_constant_span_is_poor(plans: list[Any]) -> None:
 
 def test_both_words_are_needed(plans: list[Any]) -> None:
     shared = [
-        (sum(n.activity == m.activity for n in p.moments) > 1, sum(n.thing == m.thing for n in p.moments) > 1)
+        (sum(n.activity == m.activity for n in p.moments) > 1, sum(n.sprite == m.sprite for n in p.moments) > 1)
         for p in plans
         for m in p.moments
     ]
@@ -220,13 +220,13 @@ def test_pixels_show_the_activity(activity: str, tmp_path: Path) -> None:
         for m in p.moments
         if m.activity == activity
         and p.frames < 450
-        and sum(t.colour == p.things[m.thing].colour for t in p.things) == 1
+        and sum(t.colour == p.sprites[m.sprite].colour for t in p.sprites) == 1
     )
     (tmp_path / "videos").mkdir()
     corpus.write_video(plan, str(tmp_path), size)
     _, pixels = decode(tmp_path / plan.name)
     assert len(pixels) == plan.frames
-    colour = np.array(corpus_plan.COLOURS[plan.things[moment.thing].colour])
+    colour = np.array(corpus_plan.COLOURS[plan.sprites[moment.sprite].colour])
     found = np.abs(pixels.astype(int) - colour).max(axis=3) < 70
     grid = np.arange(size) + 0.5
     area = found.sum(axis=(1, 2)).astype(float)

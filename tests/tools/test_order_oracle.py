@@ -1,4 +1,4 @@
-"""The example of the oracle that knows only the order of the queries."""
+"""The oracle that sees only the order of the queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scores(data: Path, out: Path) -> dict[str, float]:
     return compute_metrics([pair.moments for pair in pairs], matched.moments, MetricConfig(ns=(1,)))
 
 
-def test_where_order_says_everything(tmp_path: Path) -> None:
+def test_order_alone_can_be_enough(tmp_path: Path) -> None:
     for split, length in (("train", 10.0), ("test", 40.0)):
         rows = [
             {"video": f"{split}{video}", "query": "x", "start": start * length, "end": end * length, "duration": length}
@@ -52,8 +52,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not CAPTIONS.is_dir(), reason="../shared/annotations is not at hand")
+@pytest.mark.skipif(not CAPTIONS.is_dir(), reason="../shared/annotations is not available")
 def test_figures_on_activitynet_captions(tmp_path: Path) -> None:
-    found = scores(CAPTIONS, tmp_path / "oracle.jsonl")
+    figures = scores(CAPTIONS, tmp_path / "oracle.jsonl")
     expected = {"R@1,IoU=0.3": 75.7, "R@1,IoU=0.5": 56.1, "R@1,IoU=0.7": 33.3, "mIoU": 52.6}
-    assert {name: round(value, 1) for name, value in found.items()} == expected
+    assert {name: round(value, 1) for name, value in figures.items()} == expected
