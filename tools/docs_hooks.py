@@ -1,6 +1,7 @@
-"""Hooks of the documentation's build: tables of settings, written from the configuration classes themselves.
+"""Extensions of the documentation's build, named in mkdocs.yml.
 
-A line `<!-- settings: TrainingConfig -->` of a page becomes a table of that class's settings.
+A line `<!-- settings: TrainingConfig -->` of a page becomes a table of that class's settings, and examples (`>>>`) in
+docstrings become blocks of code.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+import griffe
+
 import mttsg_core.config
 
-_MARK = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
+_SETTINGS = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^([ \t]*)>>> .*(?:\n[ \t]*\S.*)*", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the tables of a page; called by mkdocs for each page before it is rendered."""
-    return _MARK.sub(lambda match: settings_table(getattr(mttsg_core.config, match[1])), markdown)
+    """Fill in the tables of a page; mkdocs calls this for each page before it is rendered."""
+    return _SETTINGS.sub(lambda match: settings_table(getattr(mttsg_core.config, match[1])), markdown)
 
 
 def settings_table(config: type[Any]) -> str:
@@ -29,6 +33,34 @@ def settings_table(config: type[Any]) -> str:
         limits = "" if isinstance(field.default, bool) else str(metadata["limits"])
         rows.append(f"| `{field.name}` | {default} | {limits} | {metadata['meaning']} |")
     return "\n".join(rows)
+
+
+class Examples(griffe.Extension):
+    """Turns the examples of every docstring into blocks of code."""
+
+    def on_object(self, *, obj: griffe.Object, loader: griffe.GriffeLoader, **kwargs: Any) -> None:
+        """Change the docstring of an object; griffe calls this for each object that it has read."""
+        if obj.docstring is not None:
+            obj.docstring.value = fence_examples(obj.docstring.value)
+
+
+def fence_examples(text: str) -> str:
+    """Put the examples in a docstring, each up to the next blank line, into fences.
+
+    >>> print(fence_examples("Return one.\\n\\n>>> one()\\n1").replace("`", "'"))
+    Return one.
+    <BLANKLINE>
+    '''pycon
+    >>> one()
+    1
+    '''
+    """
+    return _EXAMPLE.sub(lambda match: f"{match[1]}```pycon\n{_without_flags(match[0])}\n{match[1]}```", text)
+
+
+def _without_flags(example: str) -> str:
+    """Remove what only doctest reads."""
+    return re.sub(r"[ \t]*# doctest: \+\w+", "", example)
 
 
 def _text(default: object) -> str:

@@ -44,6 +44,13 @@ def test_tables_of_settings_hold_every_setting(kind: type) -> None:
     assert f"<!-- settings: {kind.__name__} -->" in (DOCS / "reference.md").read_text(encoding="utf-8")
 
 
+def test_examples_of_docstrings_become_blocks_of_code() -> None:
+    text = "Return one.\n\n    >>> one()  # doctest: +SKIP\n    1\n\nArgs:\n    x: two."
+    fenced = "Return one.\n\n    ```pycon\n    >>> one()\n    1\n    ```\n\nArgs:\n    x: two."
+    assert docs_hooks.fence_examples(text) == fenced
+    assert docs_hooks.fence_examples("No example.") == "No example."
+
+
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 def test_python_in_the_pages_uses_names_that_exist(page: Path) -> None:
     for source in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
