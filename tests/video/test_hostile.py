@@ -107,13 +107,14 @@ def text(content: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(content)
 
 
+ZEROS = "a file that begins with zeros, not a video: an unfinished download or copy, probably; download the file again"
 NOT_VIDEOS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "folder": ("a.mp4", Path.mkdir, "is a folder"),
     "empty": ("a.mp4", Path.touch, "empty file"),
-    "text": ("a.txt", text("Once upon a time.\n" * 50), "not a video"),
-    "text as mp4": ("a.mp4", text("Once upon a time.\n" * 50), "not a video"),
-    "annotations": ("a.json", text('{"a.mp4": 1}'), "not a video"),
-    "zeros": ("a.mp4", lambda path: path.write_bytes(bytes(100_000)), "not a video"),
+    "text": ("a.txt", text("Once upon a time.\n" * 50), "a text file, not a video"),
+    "text as mp4": ("a.mp4", text("Once upon a time.\n" * 50), "a text file, not a video"),
+    "annotations": ("a.json", text('{"a.mp4": 1}'), "a text file, not a video"),
+    "zeros": ("a.mp4", lambda path: path.write_bytes(bytes(100_000)), ZEROS),
     "noise": ("a.mkv", lambda path: path.write_bytes(np.random.default_rng(0).bytes(100_000)), "not a video"),
     "wav": ("a.wav", write_audio, "no video stream"),
     "sound in mp4": ("a.m4a", write_audio, "no video stream"),
@@ -121,8 +122,12 @@ NOT_VIDEOS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "jpg": ("a.jpg", write_image, "an image, not a video"),
     "png": ("a.png", write_image, "an image, not a video"),
     "bmp": ("a.bmp", write_image, "an image, not a video"),
-    "subtitles": ("a.srt", text("1\n00:00:00,000 --> 00:00:01,000\nHello\n"), "not a video"),
-    "session description": ("a.sdp", text("v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"), "not a video"),
+    "subtitles": ("a.srt", text("1\n00:00:00,000 --> 00:00:01,000\nHello\n"), "a text file, not a video"),
+    "session description": (
+        "a.sdp",
+        text("v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"),
+        "a text file, not a video",
+    ),
 }
 
 
