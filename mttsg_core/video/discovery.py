@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mttsg_core.errors import DataError
+from mttsg_core.video.identify import PICTURE_SUFFIXES, WEAK_SUFFIXES, video_obstacle
 
 # fmt: off
 VIDEO_SUFFIXES = (
@@ -17,6 +19,8 @@ VIDEO_SUFFIXES = (
     ".ivf", ".nut", ".mjpeg", ".mjpg", ".mj2", ".qt", ".wtv",
 )
 # fmt: on
+
+_log = logging.getLogger("mttsg")
 
 
 @dataclass(frozen=True)
@@ -29,42 +33,97 @@ class VideoFile:
     Attributes:
         path: the file.
         name: its path relative to the folder that the user named, or its file name.
+        from_folder: whether it was found in a folder, rather than named by the user.
     """
 
     path: Path
     name: Path
+    from_folder: bool = field(default=False, compare=False)
 
     def output_path(self, folder: Path, suffix: str) -> Path:
         """Return the path of the same name in another folder, with another suffix."""
         return folder / self.name.with_suffix(suffix)
 
 
-def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
-    """Return the given files, and the files with a video suffix anywhere below the given folders.
+@dataclass(frozen=True)
+class PassedOver:
+    """A file in a searched folder that has a video suffix but is not a video.
+
+    >>> str(PassedOver(Path("a.webp"), "an image, not a video"))
+    'a.webp: passed over (an image, not a video)'
+    """
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: passed over ({self.reason})"
+
+
+def find_videos(paths: Sequence[Path], on_passed_over: Callable[[PassedOver], object] | None = None) -> list[VideoFile]:
+    """Return the given files, and the videos anywhere below the given folders.
 
     They come in the order given, those of a folder sorted by name. A file given directly is included whatever its
     suffix; reading it shows whether it is a video. Hidden files and folders are skipped, and a file that is reached
     twice is listed once.
 
+    In a folder a file counts as a video by its suffix. Only if other files have that suffix as well (`WEAK_SUFFIXES`)
+    are its first bytes read. A picture that moves is passed over beside a video with the same stem: it is its preview.
+
+    Args:
+        paths: files and folders.
+        on_passed_over: called with each file that is passed over; None writes it to the log.
+
     Raises:
-        DataError: if there are no such files.
+        DataError: if there are no videos.
     """
-    videos = [video for path in paths for video in _videos_of(path)]
-    if not videos:
-        raise DataError(f"no video files in {', '.join(str(path) for path in paths)}")
+    passed: list[PassedOver] = []
+
+    def pass_over(file: PassedOver) -> None:
+        passed.append(file)
+        if on_passed_over is None:
+            _log.info("%s", file)
+        else:
+            on_passed_over(file)
+
     unique: dict[str, VideoFile] = {}
-    for video in videos:
-        unique.setdefault(os.path.realpath(video.path), video)
+    for path in paths:
+        for video in _videos_of(path, pass_over):
+            known = unique.setdefault(os.path.realpath(video.path), video)
+            if known.from_folder and not video.from_folder:
+                unique[os.path.realpath(video.path)] = replace(known, from_folder=False)
+    if not unique:
+        examples = f"; {passed[0]}" if passed else ""
+        raise DataError(f"no video files in {', '.join(str(path) for path in paths)}{examples}")
     return list(unique.values())
 
 
-def _videos_of(path: Path) -> Iterator[VideoFile]:
+def _videos_of(path: Path, pass_over: Callable[[PassedOver], object]) -> Iterator[VideoFile]:
     if not path.is_dir():
         yield VideoFile(path, Path(path.name))
         return
     for parent, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                file = Path(parent, name)
-                yield VideoFile(file, file.relative_to(path))
+        candidates = [Path(name) for name in sorted(names) if _has_video_suffix(name)]
+        stems = {name.stem: name for name in candidates if name.suffix.lower() not in WEAK_SUFFIXES}
+        for name in candidates:
+            file = Path(parent, name)
+            reason = _reason_to_pass_over(file, stems)
+            if reason is None:
+                yield VideoFile(file, file.relative_to(path), from_folder=True)
+            else:
+                pass_over(PassedOver(file, reason))
+
+
+def _has_video_suffix(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _reason_to_pass_over(file: Path, video_of_stem: Mapping[str, Path]) -> str | None:
+    """Return why a file in a folder is not one of its videos, or None if it is."""
+    suffix = file.suffix.lower()
+    if suffix not in WEAK_SUFFIXES:
+        return None
+    if suffix in PICTURE_SUFFIXES and file.stem in video_of_stem:
+        return f"a picture beside {video_of_stem[file.stem]}"
+    return video_obstacle(file)

@@ -142,7 +142,8 @@ def remux(source: Path, target: Path, *, drop: int = 0) -> Path:
 def write_audio(path: Path) -> Path:
     """Write a second of silence in the container that the suffix names."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le" if path.suffix in (".wav", ".mov") else "aac", rate=8000)
+        codec = {".wav": "pcm_s16le", ".mov": "pcm_s16le", ".ogg": "flac"}.get(path.suffix, "aac")
+        stream = container.add_stream(codec, rate=8000)
         for number in range(8):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), dtype=np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts = 8000, number * 1000
