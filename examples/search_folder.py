@@ -22,17 +22,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("best.mp4"))
     arguments = parser.parse_args()
     grounder = Grounder.load(arguments.model)
-    found: list[tuple[Moment, Path]] = []
+    candidates: list[tuple[Moment, Path]] = []
     for video in find_videos([arguments.folder]):
         try:
-            found += [(moment, video.path) for moment in grounder.ground(video.path, arguments.sentence, top=1)]
+            candidates += [(moment, video.path) for moment in grounder.ground(video.path, arguments.sentence, top=1)]
         except MttsgError as error:  # a damaged file costs only itself
             print(f"skipped: {error}")
-    found.sort(key=lambda pair: -pair[0].score)
-    for moment, path in found[:5]:
+    candidates.sort(key=lambda pair: -pair[0].score)
+    for moment, path in candidates[:5]:
         print(f"{moment.score:.2f}  {moment.start:8.2f} to {moment.end:8.2f} s  {path}")
-    if found:
-        moment, path = found[0]
+    if candidates:
+        moment, path = candidates[0]
         trim(path, moment.start, moment.end, arguments.out)
         print(f"wrote {arguments.out}")
 
