@@ -117,7 +117,9 @@ class Grounder:
         Args:
             encoder_id: a pretrained model with an image and a text tower, see `encoders.build_encoder`.
             fps: clips per second.
-            device, cache, offline: as in `load`.
+            device: as in `load`.
+            cache: as in `load`.
+            offline: as in `load`.
 
         Raises:
             ConfigError: if the encoder or the device is not available, or the encoder has no text tower.
