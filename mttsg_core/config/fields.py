@@ -44,7 +44,7 @@ class Range:
         if self.above is not None and value <= self.above:
             return f"more than {self.above:g}"
         if self.at_most is not None and value > self.at_most:
-            return f"at most {self.at_most:.19g}"
+            return f"at most {self.at_most}"
         if self.below is not None and value >= self.below:
             return f"less than {self.below:g}"
         if self.parity is not None and value % 2 != (self.parity == "odd"):
@@ -58,7 +58,7 @@ class Range:
             ("<=", self.at_most),
             ("<", self.below),
         ]
-        parts = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        parts = [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
         return ", ".join([*parts, *([self.parity] if self.parity else [])]) or "any number"
 
 
