@@ -1,4 +1,4 @@
-"""The network as a scorer: moments in seconds, and curves over clips."""
+"""The network as a predictor: moments in seconds, and saliency of clips."""
 
 from __future__ import annotations
 
@@ -15,43 +15,30 @@ from mttsg_core.errors import ModelError
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor, to_moments
 from mttsg_core.inference.sliding_window import cut_windows
-from mttsg_core.modeling import proposals as spans
-from mttsg_core.modeling.proposals import coverage_probability, proposal_edges
 from mttsg_core.moments import Moment, Timeline
 from tests.helpers.tiny import features, model, model_folder, network
 
 QUERIES = ["person opens door", "the red circle moves left", "?!"]
 
 
-def test_seconds_are_those_of_the_timeline() -> None:
-    bounds = torch.tensor([[[0.0, 4.0], [1.0, 2.5]], [[0.0, 1.0], [0.0, 1.0]]])
+def test_clip_units_are_converted_by_the_timeline_of_the_video() -> None:
+    spans = torch.tensor([[[0.0, 4.0], [1.0, 2.5]], [[0.0, 1.0], [0.0, 1.0]]])
     scores = torch.tensor([[0.9, 0.1], [0.5, 0.0]])
-    first, second = to_moments(bounds, scores, [Timeline(8.0, 4), Timeline(3.0, 1, start=10.0)])
+    first, second = to_moments(spans, scores, [Timeline(8.0, 4), Timeline(3.0, 1, start=10.0)])
     assert [moment[:2] for moment in first] == [(0.0, 8.0), (2.0, 5.0)]
     assert second == [Moment(10.0, 13.0, 0.5)]
 
 
-def test_what_reaches_past_the_video_is_cut_and_what_is_left_without_length_is_no_answer() -> None:
-    bounds = torch.tensor([[[-0.5, 4.5], [4.0, 4.5], [1.0, 1.0]]])
-    [answers] = to_moments(bounds, torch.tensor([[0.9, 0.8, 0.7]]), [Timeline(8.0, 4, start=1.0)])
-    assert answers == [Moment(1.0, 9.0, pytest.approx(0.9))]
-
-
-@pytest.mark.parametrize("clips", [1, 5, 30])
-def test_the_chance_of_a_clip_is_that_of_all_spans_over_it(clips: int) -> None:
-    torch.manual_seed(clips)
-    first, last = proposal_edges(clips)
-    logits = 3 * torch.randn(2, len(first))
-    found = coverage_probability(logits, clips)
-    weight = (spans._SHARPEN * logits + spans._LONGER * (last - first).log()).softmax(-1)
-    assert found.shape == (2, clips)
-    for clip in range(clips):
-        over = (first <= clip) & (clip < last)
-        torch.testing.assert_close(found[:, clip], weight[:, over].sum(-1), atol=1e-5, rtol=1e-5)
+def test_moments_are_clipped_to_the_video_and_left_out_if_nothing_remains() -> None:
+    spans = torch.tensor([[[-0.5, 4.5], [4.0, 4.5], [1.0, 1.0]]])
+    [moments] = to_moments(spans, torch.tensor([[0.9, 0.8, 0.7]]), [Timeline(8.0, 4, start=1.0)])
+    [(start, end, score)] = moments
+    assert (start, end) == (1.0, 9.0)
+    assert score == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("clips", [1, 20, 40, 333])
-def test_a_curve_has_a_chance_for_every_clip_whatever_the_company(clips: int) -> None:
+def test_saliency_is_a_probability_for_every_clip_that_no_other_query_or_video_changes(clips: int) -> None:
     grounder = Grounder(MKTNPredictor(model(max_clips=32)))
     video = features(clips, seed=clips)
     saliency = grounder.saliency(video, QUERIES)
@@ -69,14 +56,14 @@ def test_a_curve_has_a_chance_for_every_clip_whatever_the_company(clips: int) ->
         np.testing.assert_allclose(curve, expected, atol=1e-5)
 
 
-def test_more_clips_than_the_network_takes_have_the_values_of_its_bins() -> None:
+def test_clips_of_one_bin_of_the_network_have_the_same_saliency() -> None:
     grounder = Grounder(MKTNPredictor(model(max_clips=32)))
     video = features(64)
-    [curve], [binned] = grounder.saliency(video, QUERIES[:1]), grounder.saliency(video.at_most(32), QUERIES[:1])
+    [curve], [binned] = grounder.saliency(video, QUERIES[:1]), grounder.saliency(video.downsample(32), QUERIES[:1])
     assert curve.tolist() == np.repeat(binned, 2).tolist()
 
 
-def test_the_longest_video_of_the_training_is_remembered(tmp_path: Path) -> None:
+def test_the_length_of_the_longest_training_video_is_read_from_the_model_folder(tmp_path: Path) -> None:
     folder = model_folder(tmp_path)
     described = read_json(folder / CONFIG)
     assert load_model(folder).max_window_seconds is None
@@ -87,21 +74,49 @@ def test_the_longest_video_of_the_training_is_remembered(tmp_path: Path) -> None
         write_json(folder / CONFIG, {**described, "max_window_seconds": wrong})
         with pytest.raises(ModelError, match="max_window_seconds"):
             load_model(folder)
-    del described["max_window_seconds"]  # a folder of version 0.1
+    del described["max_window_seconds"]
     write_json(folder / CONFIG, described)
     assert load_model(folder).max_window_seconds is None
 
 
-def test_a_long_video_is_asked_in_windows_of_that_length() -> None:
+def test_a_long_video_is_grounded_in_windows_of_that_length() -> None:
     assert network().config.max_clips > 200
     whole = Grounder(MKTNPredictor(model()))
-    cut = Grounder(MKTNPredictor(replace(model(), max_window_seconds=20.0)))
+    windowed = Grounder(MKTNPredictor(replace(model(), max_window_seconds=20.0)))
     short, long = features(41), features(200)
-    assert cut.ground_features(short, QUERIES) == whole.ground_features(short, QUERIES)
+    assert windowed.ground_features(short, QUERIES) == whole.ground_features(short, QUERIES)
     windows = [whole.ground_features(window, QUERIES, 5) for window in cut_windows(long, 20.0)]
     assert len(windows) == 9
-    for number, answers in enumerate(cut.ground_features(long, QUERIES, 5)):
+    for number, answers in enumerate(windowed.ground_features(long, QUERIES, 5)):
         possible = np.array([moment[:2] for window in windows for moment in window[number]])
         assert len(answers) == 5
         for moment in answers:
             assert np.abs(possible - np.array(moment[:2])).max(1).min() < 1e-3
+
+
+def test_the_number_of_clips_of_a_step_does_not_change_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = MKTNPredictor(model())
+    items = [VideoItem(features(count, seed=count), predictor.encode(QUERIES)) for count in (9, 30, 1, 12)]
+    expected = predictor.ground(items, 3, "independent")
+    monkeypatch.setattr("mttsg_core.inference.predictor._MAX_CLIPS", 1)
+    for answers, expected_answers in zip(predictor.ground(items, 3, "independent"), expected, strict=True):
+        for moments, expected_moments in zip(answers, expected_answers, strict=True):
+            np.testing.assert_allclose(moments, expected_moments, atol=1e-5)
+
+
+def test_videos_without_a_sentence_get_no_answers() -> None:
+    predictor = MKTNPredictor(model())
+    items = [VideoItem(features(9), []), VideoItem(features(5), predictor.encode(QUERIES[:1]))]
+    assert [len(answers) for answers in predictor.ground(items, 3, "independent")] == [0, 1]
+    assert [len(curves) for curves in predictor.saliency(items)] == [0, 1]
+    assert predictor.ground(items[:1], 3, "joint") == [[]]
+
+
+def test_the_settings_of_the_selection_apply_to_the_answers() -> None:
+    usual, whole_clips = MKTNPredictor(model()), MKTNPredictor(model(min_moment_clips=3.0))
+    items = [VideoItem(features(30), usual.encode(QUERIES))]
+    shortest = min(
+        moment.end - moment.start for moments in whole_clips.ground(items, 5, "independent")[0] for moment in moments
+    )
+    assert shortest >= 1.5 - 1e-4  # three clips of half a second
+    assert usual.ground(items, 5, "independent") != whole_clips.ground(items, 5, "independent")

@@ -1,11 +1,12 @@
-"""Encoders of clips and regions: what a clip is told of the clips around it."""
+"""Encoders of clips and regions: the context of a clip. Lists of encoded queries."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.backbone import RegionEncoder, change, held_ends
+from mttsg_core.modeling.backbone import EncodedQueries, RegionEncoder, change, repeat_last
 from tests.helpers.tiny import REGION_DIM, REGIONS, SIZES
 
 
@@ -14,21 +15,21 @@ def region_encoder() -> RegionEncoder:
     return RegionEncoder(NetworkConfig(clip_dim=4, word_dim=4, regions=REGIONS, region_dim=REGION_DIM, **SIZES)).eval()
 
 
-def test_change_is_after_minus_before_and_the_ends_go_on_for_ever() -> None:
+def test_change_is_the_clip_after_minus_the_clip_before_with_the_ends_repeated() -> None:
     values = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0]])[..., None]
     assert change(values, 1).squeeze().tolist() == [1.0, 3.0, 6.0, 12.0, 8.0]
     assert change(values, 3).squeeze().tolist() == [7.0, 15.0, 15.0, 15.0, 14.0]
-    assert change(values[:, :1], 3).squeeze().tolist() == 0.0
+    assert change(values[:, :1], 3).flatten().tolist() == [0.0]
 
 
-def test_the_last_clip_goes_on_after_the_end_of_its_video() -> None:
+def test_the_last_clip_is_repeated_over_the_padding() -> None:
     values, mask = torch.arange(12.0).reshape(2, 3, 2), torch.tensor([[True, True, True], [True, False, False]])
-    held = held_ends(values, mask)
-    assert torch.equal(held[0], values[0])
-    assert torch.equal(held[1], values[1, :1].expand(3, 2))
+    repeated = repeat_last(values, mask)
+    assert torch.equal(repeated[0], values[0])
+    assert torch.equal(repeated[1], values[1, :1].expand(3, 2))
 
 
-def test_a_region_that_grows_is_told_from_one_that_shrinks_by_a_single_clip() -> None:
+def test_a_single_clip_tells_a_growing_region_from_a_shrinking_one() -> None:
     encoder = region_encoder()
     growing = torch.linspace(-1, 1, 7)[None, :, None, None].expand(1, 7, REGIONS, REGION_DIM)
     mask = torch.ones(1, 7, dtype=torch.bool)
@@ -36,18 +37,59 @@ def test_a_region_that_grows_is_told_from_one_that_shrinks_by_a_single_clip() ->
     assert (up[:, 3] - down[:, 3]).abs().max() > 0.05  # the middle clip itself is the same in both
 
 
-def test_a_still_region_is_told_from_the_same_one_that_is_rare() -> None:
+def test_a_clip_tells_a_region_that_never_changes_from_the_same_one_that_is_rare() -> None:
     encoder = region_encoder()
-    still = torch.ones(1, 31, REGIONS, REGION_DIM)
-    rare = still.clone()
+    constant = torch.ones(1, 31, REGIONS, REGION_DIM)
+    rare = constant.clone()
     rare[:, 10:] = 0
     mask = torch.ones(1, 31, dtype=torch.bool)
-    assert (encoder(still, mask)[:, 5] - encoder(rare, mask)[:, 5]).abs().max() > 0.05  # all as far as it reaches
+    difference = encoder(constant, mask)[:, 5] - encoder(rare, mask)[:, 5]
+    assert difference.abs().max() > 0.05  # no change is within reach of this clip
 
 
-def test_what_lies_past_the_end_of_a_video_changes_none_of_its_regions() -> None:
+def test_values_past_the_end_of_a_video_do_not_change_its_regions() -> None:
     encoder = region_encoder()
     short = torch.randn(1, 5, REGIONS, REGION_DIM)
     longer = torch.cat([short, torch.full((1, 4, REGIONS, REGION_DIM), 1e3)], dim=1)
     mask = torch.arange(9)[None] < 5
     torch.testing.assert_close(encoder(longer, mask)[:, :5], encoder(short, torch.ones(1, 5, dtype=torch.bool)))
+
+
+def test_regions_do_not_depend_on_how_many_videos_are_encoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, regions = region_encoder(), torch.randn(5, 6, REGIONS, REGION_DIM)
+    mask = torch.arange(6) < torch.tensor([[6], [2], [1], [5], [6]])
+    expected = encoder(regions, mask)
+    monkeypatch.setattr("mttsg_core.modeling.backbone._VIDEOS_AT_ONCE", 5)
+    torch.testing.assert_close(encoder(regions, mask), expected)
+
+
+def encoded_queries(lengths: list[int], longest: int, excluded: torch.Tensor | None) -> EncodedQueries:
+    mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return EncodedQueries(torch.randn(len(lengths), longest, 4), torch.randn(len(lengths), 4), mask, excluded)
+
+
+def test_a_part_of_the_queries_keeps_what_belongs_to_each() -> None:
+    queries = encoded_queries([2, 5, 3], 5, torch.tensor([[1, 2], [3, 4], [5, 6]]))
+    for rows in ([2, 0], torch.tensor([2, 0])):
+        part = queries.part(rows)
+        assert torch.equal(part.words, queries.words[[2, 0]])
+        assert torch.equal(part.sentence, queries.sentence[[2, 0]])
+        assert part.mask.sum(1).tolist() == [3, 2]
+        assert part.excluded_sources is not None
+        assert part.excluded_sources.tolist() == [[5, 6], [1, 2]]
+    assert encoded_queries([2], 5, None).part([0]).excluded_sources is None
+
+
+@pytest.mark.parametrize("lengths", [(3, 5), (5, 3)])
+def test_lists_of_queries_are_concatenated_with_padding(lengths: tuple[int, int]) -> None:
+    first = encoded_queries([2, 3], lengths[0], torch.tensor([[1], [2]]))
+    second = encoded_queries([1], lengths[1], torch.tensor([[3]]))
+    both = first.concat(second)
+    assert both.words.shape == (3, 5, 4)
+    assert torch.equal(both.words[:2, : lengths[0]], first.words)
+    assert torch.equal(both.words[2, : lengths[1]], second.words[0])
+    assert torch.equal(both.sentence, torch.cat([first.sentence, second.sentence]))
+    assert both.mask.sum(1).tolist() == [2, 3, 1]
+    assert both.excluded_sources is not None
+    assert both.excluded_sources.tolist() == [[1], [2], [3]]
+    assert first._replace(excluded_sources=None).concat(second).excluded_sources is None

@@ -1,36 +1,66 @@
-"""InfoNCE with several positives, and the three contrasts built on it."""
+"""InfoNCE with several positives, and the contrasts between and within sentences, moments, clips and videos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
-from mttsg_core.modeling.contrastive import ContrastLosses, CrossModalContrast, QueryConditionedClips
-from mttsg_core.modeling.layers import contrastive_loss
+from mttsg_core.config import LossConfig
+from mttsg_core.data.batch import Targets
+from mttsg_core.modeling.backbone import EncodedQueries
+from mttsg_core.modeling.contrastive import (
+    ContrastLosses,
+    ContrastOutput,
+    CrossModalContrast,
+    QueryConditionedClips,
+    contrast_losses,
+    pair_scores,
+)
+from mttsg_core.modeling.layers import contrastive_loss, symmetric_contrastive_loss
 from tests.helpers.small_networks import small_config
 
-Parts = tuple[QueryConditionedClips, QueryConditionedClips, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+VIDEO_INDEX = torch.tensor([0, 0, 1, 2, 2])
+SPANS = torch.tensor([[0.0, 3.0], [4.0, 7.5], [1.0, 4.0], [2.0, 6.0], [2.1, 6.0]])
+TERMS = ("moment", "clip", "video", "intra")
 
 
-def _parts(contrast: CrossModalContrast) -> Parts:
-    """All clips, those of its own video as each query sees them, words with their mask, sentences and videos."""
+def _contrast(**changes: int) -> CrossModalContrast:
+    torch.manual_seed(0)
+    return CrossModalContrast(small_config(**changes))
+
+
+def _sentences() -> Tensor:
+    return torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
+
+
+def _output(contrast: CrossModalContrast) -> ContrastOutput:
+    """Make the output for five queries of three videos, one of which is shorter."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
     mask[1, 5:] = False
     clips = contrast(torch.randn(3, 8, 16, generator=generator) * mask[..., None])
     words = torch.randn(5, 4, 16, generator=generator)
-    word_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] * 4, [True] + [False] * 3, [True] * 4])
-    sentence = torch.randn(5, 16, generator=generator)
-    index = torch.tensor([0, 0, 1, 2, 2])
-    own = contrast.as_seen(clips[index], torch.randn(5, 8, 16, generator=generator), mask[index])
-    return QueryConditionedClips(clips[None], mask), own, words, word_mask, sentence, index
+    word_mask = torch.arange(4) < torch.tensor([[4], [2], [4], [1], [4]])
+    attended = torch.randn(5, 8, 16, generator=generator)
+    own = contrast.condition_on_query(clips[VIDEO_INDEX], attended, mask[VIDEO_INDEX])
+    all_clips = QueryConditionedClips(clips[None], mask)
+    queries = EncodedQueries(words, _sentences(), word_mask)
+    return contrast.training_output(own, all_clips, queries, contrast.project_sentence(queries.sentence))
 
 
-def _terms(contrast: CrossModalContrast, bounds: torch.Tensor, false: torch.Tensor | None = None) -> ContrastLosses:
-    parts = _parts(contrast)
-    false = torch.zeros(5, 5, dtype=torch.bool) if false is None else false
-    return contrast.terms(*parts, bounds, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool))
-
-
-BOUNDS = torch.tensor([[0.0, 3.0], [4.0, 7.5], [1.0, 4.0], [2.0, 6.0], [2.1, 6.0]])
+def _losses(
+    output: ContrastOutput, spans: Tensor = SPANS, false_pairs: Tensor | None = None, config: LossConfig | None = None
+) -> ContrastLosses:
+    """Compute the losses of an output of `_output`, in which all sentences are different."""
+    if false_pairs is None:
+        false_pairs = torch.zeros(5, 5, dtype=torch.bool)
+    false_videos = torch.zeros(5, 3, dtype=torch.bool)
+    targets = Targets(spans, torch.arange(5))
+    return contrast_losses(output, VIDEO_INDEX, targets, false_pairs, false_videos, config or LossConfig())
 
 
 def test_one_positive_is_plain_cross_entropy() -> None:
@@ -38,6 +68,8 @@ def test_one_positive_is_plain_cross_entropy() -> None:
     eye = torch.eye(6, dtype=torch.bool)
     expected = torch.nn.functional.cross_entropy(logits, torch.arange(6))
     torch.testing.assert_close(contrastive_loss(logits, eye, ~eye), expected)
+    backward = torch.nn.functional.cross_entropy(logits.T, torch.arange(6))
+    torch.testing.assert_close(symmetric_contrastive_loss(logits, eye, ~eye), (expected + backward) / 2)
 
 
 def test_positives_do_not_compete_and_ignored_pairs_take_no_part() -> None:
@@ -48,154 +80,190 @@ def test_positives_do_not_compete_and_ignored_pairs_take_no_part() -> None:
     torch.testing.assert_close(contrastive_loss(logits, positives, negatives), expected)
 
 
-def test_without_negatives_there_is_nothing_to_learn() -> None:
+def test_without_negatives_the_loss_and_its_gradient_are_zero() -> None:
     logits = torch.randn(3, 3, requires_grad=True)
     eye = torch.eye(3, dtype=torch.bool)
     loss = contrastive_loss(logits, eye, torch.zeros_like(eye))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
-    assert logits.grad.isfinite().all()
+    assert not logits.grad.any()
 
 
-def test_every_term_reaches_both_sides() -> None:
-    torch.manual_seed(0)
-    for name in ("moment", "clip", "video", "intra"):
-        contrast = CrossModalContrast(small_config())
-        getattr(_terms(contrast, BOUNDS), name).backward()
-        for side in (contrast.clip_side, contrast.text_side):
-            assert side.weight.grad is not None
-            assert side.weight.grad.abs().sum() > 0
+@pytest.mark.parametrize("term", TERMS)
+def test_every_term_reaches_the_projections_of_clips_and_sentences(term: str) -> None:
+    contrast = _contrast()
+    getattr(_losses(_output(contrast)), term).backward()
+    for side in (contrast.clip_side, contrast.text_side):
+        assert side.weight.grad is not None
+        assert side.weight.grad.abs().sum() > 0
 
 
-def test_learning_brings_sentences_to_their_moments() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config())
+def test_the_losses_draw_nothing_at_random() -> None:
+    output = _output(_contrast())
+    state = torch.get_rng_state()
+    first, second = _losses(output), _losses(output)
+    assert all(torch.equal(getattr(first, term), getattr(second, term)) for term in TERMS)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_spans_are_ordered_inside_their_video_and_drawn_again_each_time() -> None:
+    contrast = _contrast(random_spans=50)
+    first, second = _output(contrast), _output(contrast)
+    assert first.random_spans.shape == (5, 50, 2)
+    assert (first.random_spans[..., 0] <= first.random_spans[..., 1]).all()
+    assert first.random_spans.min() >= 0
+    for query, clips in enumerate((8, 8, 5, 8, 8)):
+        assert 0.8 * clips < first.random_spans[query].max() <= clips
+    for name in ("random_spans", "word_views", "clip_views"):
+        assert not torch.equal(getattr(first, name), getattr(second, name)), name
+
+
+def test_training_matches_sentences_with_their_moments() -> None:
+    contrast = _contrast()
     optimizer = torch.optim.Adam(contrast.parameters(), lr=0.02)
     for _ in range(80):
-        terms = _terms(contrast, BOUNDS)
+        losses = _losses(_output(contrast))
         optimizer.zero_grad()
-        (terms.moment + terms.video).backward()
+        (losses.moment + losses.video).backward()
         optimizer.step()
-    _, own, _, _, sentence, _ = _parts(contrast)
-    text = contrast.directions(sentence)
-    scores = contrast.scores(own, text, text * 0, BOUNDS)
+    output = _output(contrast)
+    scores = pair_scores(output, output.text * 0, SPANS)
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
-    assert (scores[3:].argmax(1) >= 3).all()  # the last two are one moment
+    assert (scores[3:].argmax(1) >= 3).all()  # the moments of the last two are nearly the same
 
 
 def test_false_negatives_take_no_part() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config())
-    false = torch.zeros(5, 5, dtype=torch.bool)
-    false[2, 3:] = True
-    parts = _parts(contrast)
-
-    def moment(false: torch.Tensor) -> torch.Tensor:
-        torch.manual_seed(1)
-        found: ContrastLosses = contrast.terms(
-            *parts, BOUNDS, torch.arange(5), false, torch.zeros(5, 3, dtype=torch.bool)
-        )
-        return found.moment
-
-    assert moment(false) < moment(torch.zeros_like(false))
-    assert moment(torch.ones_like(false)) < moment(false)
+    output = _output(_contrast())
+    false_pairs = torch.zeros(5, 5, dtype=torch.bool)
+    false_pairs[2, 3:] = True
+    some = _losses(output, false_pairs=false_pairs).moment
+    assert some < _losses(output).moment
+    assert _losses(output, false_pairs=torch.ones_like(false_pairs)).moment < some
 
 
-def test_scores_are_cosines_with_the_moment_and_the_sentence() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config())
-    _, own, _, _, sentence, _ = _parts(contrast)
-    text = contrast.directions(sentence)
-    torch.testing.assert_close(text, torch.nn.functional.normalize(contrast.text_side(sentence), dim=-1))
-    scores = contrast.scores(own, text, text, BOUNDS)
-    moment = torch.nn.functional.normalize(own.vectors[0, :3].mean(0), dim=-1)
-    torch.testing.assert_close(scores[2, 0], 0.5 * (text[2] @ moment + text[2] @ text[0]))
+def test_which_moments_of_a_video_are_the_same_is_a_setting() -> None:
+    """The moments of the last two queries overlap by 0.975."""
+    output = _output(_contrast())
+    config = LossConfig()
+    usual = _losses(output).moment
+    different = _losses(output, config=replace(config, same_moment_iou=0.99, other_moment_iou=0.99)).moment
+    ignored = _losses(output, config=replace(config, same_moment_iou=0.99)).moment
+    assert different > usual + 1e-3
+    assert abs(ignored - usual) > 1e-4
+    assert different > ignored
 
 
-def test_a_moment_without_length_or_past_the_end_is_finite() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config())
-    bounds = torch.tensor([[3.0, 3.0], [8.0, 8.0], [6.0, 7.0], [0.0, 8.0], [7.99, 8.0]])
-    terms = _terms(contrast, bounds)
-    total = terms.moment + terms.clip + terms.video + terms.intra
+def test_more_negatives_of_a_clip_make_its_loss_larger() -> None:
+    output = _output(_contrast())
+    few, many = (_losses(output, config=LossConfig(clip_negatives=count)) for count in (1, 64))
+    assert many.clip > few.clip
+    assert many.moment == few.moment
+
+
+def test_pair_scores_are_the_mean_of_two_cosines() -> None:
+    output = _output(_contrast())
+    clean_text = normalize(torch.randn(5, 8), dim=-1)
+    scores = pair_scores(output, clean_text, SPANS)
+    moment = normalize(output.own_clips.vectors[0, :3].mean(0), dim=-1)
+    torch.testing.assert_close(scores[2, 0], 0.5 * (output.text[2] @ moment + output.text[2] @ clean_text[0]))
+
+
+def test_projected_sentences_have_length_1() -> None:
+    contrast = _contrast()
+    text = contrast.project_sentence(_sentences())
+    torch.testing.assert_close(text, normalize(contrast.text_side(_sentences()), dim=-1))
+
+
+def test_a_moment_without_length_or_past_the_end_gives_finite_losses_and_gradients() -> None:
+    contrast = _contrast()
+    losses = _losses(_output(contrast), torch.tensor([[3.0, 3.0], [8.0, 8.0], [6.0, 7.0], [0.0, 8.0], [7.99, 8.0]]))
+    total = losses.moment + losses.clip + losses.video + losses.intra
     total.backward()
     assert total.isfinite()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in contrast.parameters())
+    gradients = [parameter.grad for parameter in contrast.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_evidence_ignores_padding() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config())
+def test_match_features_ignore_padding() -> None:
+    contrast = _contrast()
     torch.nn.init.normal_(contrast.out.weight)
     own, sentence, mask = torch.randn(2, 5, 8), torch.randn(2, 16), torch.ones(2, 5, dtype=torch.bool)
     longer = torch.cat([own, torch.randn(2, 3, 8)], dim=1)
-    padded = contrast.evidence(QueryConditionedClips(longer, torch.cat([mask, ~mask[:, :3]], dim=1)), sentence)
-    torch.testing.assert_close(padded[:, :5], contrast.evidence(QueryConditionedClips(own, mask), sentence))
+    longer_mask = torch.cat([mask, ~mask[:, :3]], dim=1)
+    padded = contrast.match_features(QueryConditionedClips(longer, longer_mask), sentence)
+    expected = contrast.match_features(QueryConditionedClips(own, mask), sentence)
+    torch.testing.assert_close(padded[:, :5], expected)
 
 
 @pytest.mark.parametrize("regions", [0, 3])
-def test_a_query_sees_clips_with_what_it_looks_at(regions: int) -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config(regions=regions))
-    clips, seen = torch.randn(3, 5, 8), torch.randn(3, 5, 16) if regions else None
+def test_clips_are_conditioned_on_the_regions_that_a_query_attends_to(regions: int) -> None:
+    contrast = _contrast(regions=regions)
+    clips, attended = torch.randn(3, 5, 8), torch.randn(3, 5, 16) if regions else None
     expected = clips
-    if contrast.seen_side is not None and seen is not None:
-        expected = clips + contrast.seen_side(seen)
-    assert (contrast.seen_side is not None) == bool(regions)
-    torch.testing.assert_close(contrast.as_seen(clips, seen, torch.ones(3, 5)).vectors, expected)
+    if contrast.region_side is not None and attended is not None:
+        expected = clips + contrast.region_side(attended)
+    assert (contrast.region_side is not None) == bool(regions)
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    conditioned = contrast.condition_on_query(clips, attended, mask)
+    torch.testing.assert_close(conditioned.vectors, expected)
+    assert conditioned.mask is mask
 
 
-def test_the_clips_of_a_moment_are_told_from_all_others_but_those_of_false_negatives() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config(regions=0))
-    sentence, index, bounds = torch.randn(1, 16), torch.tensor([0]), torch.tensor([[1.0, 3.0]])
-    text, mask = contrast.directions(sentence)[0], torch.ones(2, 5, dtype=torch.bool)
+def _plain_losses(
+    contrast: CrossModalContrast, sentence: Tensor, clips: Tensor, mask: Tensor, targets: Targets, false_videos: Tensor
+) -> ContrastLosses:
+    """Compute the losses of queries of the first video, whose clips (V, T, C) are the same for every query."""
+    count = len(sentence)
+    index = torch.zeros(count, dtype=torch.long)
+    torch.manual_seed(1)
+    queries = EncodedQueries(torch.randn(count, 2, 16), sentence, torch.ones(count, 2, dtype=torch.bool))
+    own, all_clips = QueryConditionedClips(clips[index], mask[index]), QueryConditionedClips(clips[None], mask)
+    output = contrast.training_output(own, all_clips, queries, contrast.project_sentence(sentence))
+    no_pairs = torch.zeros(count, count, dtype=torch.bool)
+    return contrast_losses(output, index, targets, no_pairs, false_videos, LossConfig())
+
+
+def test_clips_of_a_moment_are_contrasted_with_all_others_except_those_of_false_negatives() -> None:
+    contrast = _contrast(regions=0)
+    sentence, targets = torch.randn(1, 16), Targets(torch.tensor([[1.0, 3.0]]), torch.tensor([0]))
+    text, mask = contrast.project_sentence(sentence)[0], torch.ones(2, 5, dtype=torch.bool)
     clips = (-text).expand(2, 5, -1).clone()
     clips[0, 1:3] = text
 
-    def loss(clips: torch.Tensor, *, false: bool = False, mask: torch.Tensor = mask) -> float:
-        words = torch.randn(1, 2, 16)
-        none = torch.zeros(1, 1, dtype=torch.bool)
-        videos = torch.tensor([[False, false]])
-        everywhere, own = QueryConditionedClips(clips[None], mask), QueryConditionedClips(clips[index], mask[index])
-        terms = contrast.terms(
-            everywhere, own, words, none.expand(1, 2), sentence, index, bounds, torch.tensor([0]), none, videos
-        )
-        return terms.clip.item()
+    def loss(clips: Tensor, *, is_false: bool = False, mask: Tensor = mask) -> float:
+        false_videos = torch.tensor([[False, is_false]])
+        return _plain_losses(contrast, sentence, clips, mask, targets, false_videos).clip.item()
 
-    at_best = loss(clips)
-    assert at_best < 1e-4
-    outside, elsewhere, part = clips.clone(), clips.clone(), clips.clone()
-    outside[0, 4], elsewhere[1, 2], part[0, 1] = text, text, -text
+    best = loss(clips)
+    assert best < 1e-4
+    outside, other_video, half = clips.clone(), clips.clone(), clips.clone()
+    outside[0, 4], other_video[1, 2], half[0, 1] = text, text, -text
     assert loss(outside) > 0.5
-    assert loss(elsewhere) > 0.5
-    assert loss(elsewhere, false=True) == pytest.approx(at_best, abs=1e-4)
+    assert loss(other_video) > 0.5
+    assert loss(other_video, is_false=True) == pytest.approx(best, abs=1e-4)
     shorter = mask.clone()
     shorter[1, 2:] = False
-    assert loss(elsewhere, mask=shorter) == pytest.approx(at_best, abs=1e-4)
-    assert loss(part) < 1e-3  # one clip of the moment that shows it is enough
+    assert loss(other_video, mask=shorter) == pytest.approx(best, abs=1e-4)
+    assert loss(half) < 1e-3  # one clip of the moment that shows it is enough
 
 
-def test_the_moments_of_one_sentence_are_not_told_from_each_other() -> None:
-    torch.manual_seed(0)
-    contrast = CrossModalContrast(small_config(regions=0))
-    sentence, index = torch.randn(1, 16).expand(2, 16), torch.tensor([0, 0])
-    bounds, mask = torch.tensor([[1.0, 3.0], [6.0, 8.0]]), torch.ones(1, 10, dtype=torch.bool)
-    text = contrast.directions(sentence)[0]
+def test_several_moments_of_one_sentence_are_not_negatives_of_each_other() -> None:
+    contrast = _contrast(regions=0)
+    sentence = torch.randn(1, 16).expand(2, 16)
+    spans, mask = torch.tensor([[1.0, 3.0], [6.0, 8.0]]), torch.ones(1, 10, dtype=torch.bool)
+    text = contrast.project_sentence(sentence)[0]
     clips = (-text).expand(1, 10, -1).clone()
     clips[0, 1:3] = clips[0, 6:8] = text
 
-    def loss(numbers: list[int]) -> ContrastLosses:
-        torch.manual_seed(1)
-        words, none = torch.randn(2, 2, 16), torch.zeros(2, 2, dtype=torch.bool)
-        everywhere, own = QueryConditionedClips(clips[None], mask), QueryConditionedClips(clips[index], mask[index])
-        parts = (everywhere, own, words, ~none, sentence, index, bounds, torch.tensor(numbers))
-        return contrast.terms(*parts, none, none[:, :1])
+    def losses(sentence_ids: list[int]) -> ContrastLosses:
+        targets = Targets(spans, torch.tensor(sentence_ids))
+        return _plain_losses(contrast, sentence, clips, mask, targets, torch.zeros(2, 1, dtype=torch.bool))
 
-    two, one = loss([0, 1]), loss([0, 0])
-    assert two.clip > 0.5
-    assert two.moment > 0.5
-    assert one.clip < 1e-4
-    assert one.moment < two.moment - 0.5
-    assert one.intra == 0  # nothing in the batch is a negative of the sentence
+    different, same = losses([0, 1]), losses([0, 0])
+    assert different.clip > 0.5
+    assert different.moment > 0.5
+    assert same.clip < 1e-4
+    assert same.moment < different.moment - 0.5
+    assert same.intra == 0  # no sentence of the batch is a negative

@@ -1,64 +1,124 @@
-"""Predictions of a network with fixed weights on a fixed input, so that a refactoring that changes them is noticed.
+"""Predictions and losses of networks with fixed weights on a fixed input: a refactoring that changes them is noticed.
 
-The weights depend on the parameters' names and shapes, and the parts that can be switched off are off, but for the
-offsets. If the predictions change on purpose, put in the numbers that this prints:
+The weights depend on the parameters' names in format 5 and on their shapes. Where a change of the numbers is intended,
+insert those that this prints:
 
     python -m tests.modeling.test_golden
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
 
 from mttsg_core.config import LossConfig
 from mttsg_core.modeling.grounding_head import decode
-from mttsg_core.training.losses import objective
-from tests.helpers.tiny import ONLY_THE_HEAD, batch, network
+from mttsg_core.training.losses import MKTNCriterion
+from tests.helpers.tiny import NO_DROPOUT, ONLY_THE_HEAD, batch, network, targets
 
 SHAPE = ((14, 2), (6, 1), (1, 1))
 
-# start and end in clips, and score, of the two best answers to each of the four queries
-ANSWERS = [
-    [[0.0, 7.82323, 0.63132], [1.39458, 13.90954, 0.02356]],
-    [[0.0, 7.48229, 0.5736], [1.48574, 12.137, 0.03603]],
-    [[2.8404, 6.0, 0.90427], [0.0, 4.76053, 0.32696]],
-    [[0.0, 1.0, 0.99074], [0.0, 1.0, 0.0]],
-]  # fmt: skip
-LOSSES = {"span": 4.50198, "boundary": 3.68038, "inside": 1.13841, "offset": 3.63548}
+Answers = list[list[list[float]]]
+"""Start and end in clips, and score, of the two best answers to each of the four queries."""
 
 
-def answers() -> list[list[list[float]]]:
+@dataclass(frozen=True)
+class Golden:
+    """Numbers of one network.
+
+    Attributes:
+        settings: of the network.
+        answers: see `Answers`.
+        losses: terms, statistics and total of a training step without dropout.
+    """
+
+    settings: dict[str, Any]
+    answers: Answers
+    losses: dict[str, float]
+
+
+HEAD = Golden(
+    settings=ONLY_THE_HEAD,
+    answers=[
+        [[0.0, 7.82323, 0.63132], [1.39458, 13.90954, 0.02356]],
+        [[0.0, 7.48229, 0.5736], [1.48574, 12.137, 0.03603]],
+        [[2.8404, 6.0, 0.90427], [0.0, 4.76053, 0.32696]],
+        [[0.0, 1.0, 0.99074], [0.0, 1.0, 0.0]],
+    ],
+    losses={"proposal": 4.50198, "boundary": 3.68038, "foreground": 1.13841, "offset": 3.63548},
+)
+WHOLE = Golden(
+    settings={},
+    answers=[
+        [[0.85868, 7.86885, 0.97102], [2.57541, 11.93812, 0.69771]],
+        [[10.08398, 14.0, 0.6807], [1.76957, 6.51682, 0.19768]],
+        [[0.57362, 6.0, 0.97836], [0.0, 3.35769, 0.36788]],
+        [[0.0, 1.0, 0.99598], [0.0, 1.0, 0.0]],
+    ],
+    losses={
+        **{"proposal": 6.07928, "boundary": 4.27543, "foreground": 1.49633, "offset": 3.37241},
+        **{"contrast": 7.47677, "intra": 3.1159, "objects": 2.33411, "activities": 4.74336, "presence": 2.08103},
+        **{"phi": 0.5946, "dropped": 0.0, "gate": 0.49571, "total": 12.48979},
+    },
+)
+WITHOUT_REGIONS = Golden(
+    settings={"regions": False},
+    answers=[
+        [[0.70268, 7.83334, 0.96162], [2.54634, 12.16181, 0.60991]],
+        [[10.05017, 14.0, 0.67893], [1.3446, 6.71069, 0.20801]],
+        [[0.50876, 6.0, 0.97899], [0.0, 3.36487, 0.29209]],
+        [[0.0, 1.0, 0.99581], [0.0, 1.0, 0.0]],
+    ],
+    losses={
+        **{"proposal": 6.08284, "boundary": 4.21034, "foreground": 1.42057, "offset": 3.29803},
+        **{"contrast": 7.68984, "intra": 0.19202, "objects": 2.12201, "activities": 4.74336, "presence": 2.15119},
+        **{"phi": 0.57997, "dropped": 0.0, "gate": 0.49571, "total": 12.05367},
+    },
+)
+GOLDEN = pytest.mark.parametrize("golden", [HEAD, WHOLE, WITHOUT_REGIONS], ids=["head", "whole", "without regions"])
+
+
+def predict(settings: dict[str, Any]) -> Answers:
+    net = network(**settings)
     with torch.inference_mode():
-        bounds, scores = decode(network(**ONLY_THE_HEAD)(batch(SHAPE)).head, 2)
+        spans, scores = decode(net(batch(SHAPE, regions=settings.get("regions", True))).head, 2, net.config)
     return [
-        [[*span, score] for span, score in zip(*row, strict=True)]
-        for row in zip(bounds.tolist(), scores.tolist(), strict=True)
+        [[*span, score] for span, score in zip(*query, strict=True)]
+        for query in zip(spans.tolist(), scores.tolist(), strict=True)
     ]
 
 
-def losses() -> dict[str, float]:
-    net, made = network(**ONLY_THE_HEAD), batch(SHAPE, bounds=True)
-    terms = objective(net, net(made), made, LossConfig()).terms
-    return {name: float(terms[name]) for name in ("span", "boundary", "inside", "offset")}
+def losses(settings: dict[str, Any]) -> dict[str, float]:
+    net = network(**settings, **NO_DROPOUT).train()
+    torch.manual_seed(0)
+    output = net(batch(SHAPE, regions=settings.get("regions", True)))
+    total, terms, statistics = MKTNCriterion(LossConfig(), net.config)(output, targets(SHAPE))
+    return {name: float(value.detach()) for name, value in {**terms, **statistics, "total": total}.items()}
 
 
-def test_predictions_are_as_they_were() -> None:
-    for query, (found, expected) in enumerate(zip(answers(), ANSWERS, strict=True)):
-        for rank, (one, other) in enumerate(zip(found, expected, strict=True)):
-            if other[2] == 0:  # no answer of that rank
-                assert one[2] == 0
+@GOLDEN
+def test_predictions_do_not_change(golden: Golden) -> None:
+    for query, (answers, expected) in enumerate(zip(predict(golden.settings), golden.answers, strict=True)):
+        for rank, (answer, expected_answer) in enumerate(zip(answers, expected, strict=True)):
+            if expected_answer[2] == 0:  # no answer of that rank
+                assert answer[2] == 0
             else:
-                assert one == pytest.approx(other, abs=1e-4), f"query {query}, rank {rank}"
+                assert answer == pytest.approx(expected_answer, abs=1e-4), f"query {query}, rank {rank}"
 
 
-def test_losses_are_as_they_were() -> None:
-    assert losses() == pytest.approx(LOSSES, abs=1e-4)
+@GOLDEN
+def test_losses_do_not_change(golden: Golden) -> None:
+    values = losses(golden.settings)
+    assert {name: values[name] for name in golden.losses} == pytest.approx(golden.losses, abs=1e-4)
+    assert values.keys() == golden.losses.keys() or golden is HEAD
 
 
 if __name__ == "__main__":
-    print("ANSWERS = [")
-    for row in answers():
-        print(f"    {[[round(value, 5) for value in answer] for answer in row]},")
-    print("]  # fmt: skip")
-    print("LOSSES =", {name: round(value, 5) for name, value in losses().items()})
+    for golden in (HEAD, WHOLE, WITHOUT_REGIONS):
+        print(golden.settings)
+        for row in predict(golden.settings):
+            print(f"    {[[round(value, 5) for value in answer] for answer in row]},")
+        print({name: round(value, 5) for name, value in losses(golden.settings).items()})

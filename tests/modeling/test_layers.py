@@ -1,4 +1,4 @@
-"""Layers over ragged axes: each against a plain form of itself, and padding changes nothing."""
+"""Layers over ragged axes: each against a plain loop, and padding changes nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mttsg_core.modeling.layers import (
     ChannelDropout,
     LocalBlock,
     QueryGroups,
-    drawn_steps,
     masked_log_softmax,
     masked_mean,
     masked_softmax,
+    own_video_mask,
+    random_steps,
 )
 
 LENGTHS = (7, 1, 4)
@@ -23,12 +24,12 @@ LENGTHS = (7, 1, 4)
 
 @pytest.fixture
 def ragged() -> tuple[Tensor, Tensor]:
-    """(3, 7, 6) with other numbers than zero in the padding, and its mask."""
+    """Return (3, 7, 6) with a padding that is not zero, and its mask."""
     torch.manual_seed(0)
     return torch.randn(3, 7, 6), torch.arange(7) < torch.tensor(LENGTHS)[:, None]
 
 
-def test_masked_softmax_is_the_softmax_of_what_is_there(ragged: tuple[Tensor, Tensor]) -> None:
+def test_masked_softmax_is_the_softmax_of_the_valid_entries(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
     weights = masked_softmax(x[..., 0], mask)
     logarithms = masked_log_softmax(x[..., 0], mask)
@@ -39,19 +40,19 @@ def test_masked_softmax_is_the_softmax_of_what_is_there(ragged: tuple[Tensor, Te
         assert (logarithms[row, length:] < -1e30).all()
 
 
-def test_masked_softmax_of_nothing_is_nothing() -> None:
+def test_masked_softmax_without_a_valid_entry_is_zero() -> None:
     assert (masked_softmax(torch.randn(2, 3), torch.zeros(2, 3, dtype=torch.bool)) == 0).all()
 
 
-def test_masked_mean(ragged: tuple[Tensor, Tensor]) -> None:
+def test_masked_mean_is_the_mean_of_the_valid_entries(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
     mean = masked_mean(x, mask[..., None], dim=1)
     for row, length in enumerate(LENGTHS):
         torch.testing.assert_close(mean[row], x[row, :length].mean(0))
 
 
-def _both_ways(layer: nn.Module, x: Tensor, mask: Tensor) -> None:
-    """Each row by itself, without padding, gives what it gives among the others; the padding comes out as zero."""
+def _assert_padding_has_no_effect(layer: nn.Module, x: Tensor, mask: Tensor) -> None:
+    """Assert that a row alone, without padding, gives what it gives among others, and that padding gives zero."""
     together = layer(x, mask)
     for row, length in enumerate(LENGTHS):
         alone = layer(x[row : row + 1, :length], mask[row : row + 1, :length])
@@ -62,36 +63,36 @@ def _both_ways(layer: nn.Module, x: Tensor, mask: Tensor) -> None:
             torch.testing.assert_close(together[row], alone[0], atol=1e-6, rtol=1e-5)
 
 
-def test_padding_never_changes_a_local_block(ragged: tuple[Tensor, Tensor]) -> None:
+def test_padding_has_no_effect_on_a_local_block(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
-    _both_ways(LocalBlock(6, 3, 0.0), x * mask[..., None], mask)
+    _assert_padding_has_no_effect(LocalBlock(6, 3, 0.0), x * mask[..., None], mask)
 
 
-def test_padding_never_changes_a_bigru(ragged: tuple[Tensor, Tensor]) -> None:
-    _both_ways(BiMinGRU(6, 8), *ragged)
+def test_padding_has_no_effect_on_a_bidirectional_gru(ragged: tuple[Tensor, Tensor]) -> None:
+    _assert_padding_has_no_effect(BiMinGRU(6, 8), *ragged)
 
 
-def test_padding_never_changes_a_pool(ragged: tuple[Tensor, Tensor]) -> None:
-    _both_ways(AttentionPool(6), *ragged)
+def test_padding_has_no_effect_on_an_attention_pool(ragged: tuple[Tensor, Tensor]) -> None:
+    _assert_padding_has_no_effect(AttentionPool(6), *ragged)
 
 
-def test_a_bigru_goes_step_by_step_both_ways(ragged: tuple[Tensor, Tensor]) -> None:
+def test_a_bidirectional_gru_is_a_loop_in_each_direction(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
     layer = BiMinGRU(6, 8)
-    found = layer(x, mask)
+    states = layer(x, mask)
     keep, new = layer.keep(x).sigmoid(), layer.new(x).tanh()
     for row, length in enumerate(LENGTHS):
-        ahead, back = torch.zeros(4), torch.zeros(4)
+        forward, backward = torch.zeros(4), torch.zeros(4)
         for step in range(length):
-            kept, added = keep[row, step, :4], new[row, step, :4]
-            ahead = kept * ahead + (1 - kept) * added
-            torch.testing.assert_close(found[row, step, :4], ahead)
-            kept, added = keep[row, length - 1 - step, 4:], new[row, length - 1 - step, 4:]
-            back = kept * back + (1 - kept) * added
-            torch.testing.assert_close(found[row, length - 1 - step, 4:], back)
+            gate, value = keep[row, step, :4], new[row, step, :4]
+            forward = gate * forward + (1 - gate) * value
+            torch.testing.assert_close(states[row, step, :4], forward)
+            gate, value = keep[row, length - 1 - step, 4:], new[row, length - 1 - step, 4:]
+            backward = gate * backward + (1 - gate) * value
+            torch.testing.assert_close(states[row, length - 1 - step, 4:], backward)
 
 
-def test_the_gradient_of_a_bigru_is_its_own(ragged: tuple[Tensor, Tensor]) -> None:
+def test_the_gradient_of_a_bidirectional_gru_is_correct(ragged: tuple[Tensor, Tensor]) -> None:
     x, mask = ragged
     layer = BiMinGRU(6, 8).double()
     assert torch.autograd.gradcheck(
@@ -99,30 +100,30 @@ def test_the_gradient_of_a_bigru_is_its_own(ragged: tuple[Tensor, Tensor]) -> No
     )
 
 
-def test_steps_are_drawn_from_all_of_a_row_and_never_from_its_padding(
+def test_random_steps_cover_a_row_in_order_and_are_never_drawn_from_its_padding(
     ragged: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, mask = ragged
-    drawn = torch.stack([drawn_steps(mask, 3) for _ in range(200)])  # (200, 3, 3)
+    drawn = torch.stack([random_steps(mask, 3) for _ in range(200)])  # (200, 3, 3)
     for row, length in enumerate(LENGTHS):
         assert set(drawn[:, row].flatten().tolist()) == set(range(length))
     assert (drawn.diff(dim=-1) >= 0).all()
     monkeypatch.setattr(torch, "rand", lambda *shape, device: torch.full(shape, 1 - 2**-24))
-    assert drawn_steps(mask, 8)[:, -1].tolist() == [length - 1 for length in LENGTHS]  # even when rounding goes up
+    assert random_steps(mask, 8)[:, -1].tolist() == [length - 1 for length in LENGTHS]  # even where rounding goes up
 
 
-def test_dropped_channels_are_dropped_over_all_of_time() -> None:
+def test_a_channel_is_dropped_at_all_steps_or_at_none() -> None:
     torch.manual_seed(0)
     layer, x = ChannelDropout(0.4), torch.ones(50, 9, 100)
     dropped = layer(x)
     assert (dropped == dropped[:, :1]).all()
     assert dropped.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
-    assert float(dropped.mean()) == pytest.approx(1, abs=0.05)  # the expectation is kept
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.05)  # the expectation does not change
     assert torch.equal(layer.eval()(x), x)
     assert (ChannelDropout(0.4)(torch.ones(4, 1000)) == 0).any()
 
 
-def test_queries_are_grouped_by_their_video_and_back() -> None:
+def test_queries_are_grouped_by_video_and_ungrouped_again() -> None:
     index = torch.tensor([2, 0, 2, 2, 0])
     values = torch.arange(10.0).reshape(5, 2)
     groups = QueryGroups(index, 4)
@@ -131,12 +132,21 @@ def test_queries_are_grouped_by_their_video_and_back() -> None:
     expected = {0: [1, 4], 1: [], 2: [0, 2, 3], 3: []}
     for video, queries in expected.items():
         for slot in range(3):
-            wanted = values[queries[slot]] if slot < len(queries) else torch.zeros(2)
-            assert torch.equal(grouped[video, slot], wanted)
+            content = values[queries[slot]] if slot < len(queries) else torch.zeros(2)
+            assert torch.equal(grouped[video, slot], content)
     assert torch.equal(groups.ungroup(grouped), values)
+    assert torch.equal(groups.of_video(torch.arange(4)), index)
 
 
-def test_a_product_is_that_of_each_query_with_its_own_video() -> None:
+def test_the_mask_of_own_videos() -> None:
+    assert own_video_mask(torch.tensor([1, 0, 1]), 3).tolist() == [
+        [False, True, False],
+        [True, False, False],
+        [False, True, False],
+    ]
+
+
+def test_each_query_is_multiplied_with_its_own_video() -> None:
     index, videos = torch.tensor([2, 0, 2, 2, 0]), torch.randn(4, 3, 6)
     groups = QueryGroups(index, 4)
     vectors, matrices = torch.randn(5, 3), torch.randn(5, 7, 3)
@@ -145,7 +155,7 @@ def test_a_product_is_that_of_each_query_with_its_own_video() -> None:
         torch.testing.assert_close(groups.product(matrices, videos)[query], matrices[query] @ videos[video])
 
 
-def test_gradients_flow_through_groups() -> None:
+def test_the_gradient_through_groups_is_correct() -> None:
     values = torch.randn(5, 2, dtype=torch.double, requires_grad=True)
     groups = QueryGroups(torch.tensor([1, 0, 1, 1, 0]), 2)
     assert torch.autograd.gradcheck(lambda x: groups.ungroup(groups.group(x) ** 2), values)

@@ -1,4 +1,4 @@
-"""A prediction belongs to one video and one sentence: neither padding nor company changes it."""
+"""A prediction belongs to one video and one sentence: neither padding nor the rest of the batch changes it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.data.batch import Batch, VideoItem, collate
+from mttsg_core.data.batch import Batch, NegativeQueries, Sources, VideoItem, collate
 from mttsg_core.modeling.backbone import Standardise, time_features
 from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.modeling.mktn import MKTN, build_network
-from tests.helpers.tiny import CLIP_DIM, REGION_DIM, REGIONS, SIZES, WORD_DIM, batch, item, network
+from tests.helpers.tiny import CLIP_DIM, NO_DROPOUT, REGION_DIM, REGIONS, SIZES, WORD_DIM, batch, item, items, network
 
 LENGTHS = ((12, 3), (1, 1), (30, 2))
 
@@ -26,191 +26,289 @@ def net() -> MKTN:
 
 
 @torch.inference_mode()
-def answers(net: MKTN, made: Batch, top: int = 3) -> list[np.ndarray]:
-    """For each query (top, 3): start and end in clips, and score."""
-    bounds, scores = decode(net(made).head, top)
-    return list(torch.cat([bounds, scores[..., None]], -1).numpy())
+def predict(net: MKTN, inputs: Batch, top: int = 3) -> list[np.ndarray]:
+    """Return (top, 3) for each query: start and end in clips, and score."""
+    spans, scores = decode(net(inputs).head, top, net.config)
+    return list(torch.cat([spans, scores[..., None]], -1).numpy())
 
 
-def same(found: np.ndarray, expected: np.ndarray) -> None:
-    alive = expected[:, 2] > 0
-    assert (found[:, 2] > 0).tolist() == alive.tolist()
-    np.testing.assert_allclose(found[alive], expected[alive], atol=1e-5, rtol=1e-5)
+def assert_same(answers: np.ndarray, expected: np.ndarray) -> None:
+    valid = expected[:, 2] > 0
+    assert (answers[:, 2] > 0).tolist() == valid.tolist()
+    np.testing.assert_allclose(answers[valid], expected[valid], atol=1e-5, rtol=1e-5)
 
 
-def test_a_query_alone_is_the_query_among_others(net: MKTN) -> None:
-    items = [item(clips, queries, seed=seed) for seed, (clips, queries) in enumerate(LENGTHS)]
-    together = answers(net, collate(items))
+def assert_inside(answers: np.ndarray, clips: int) -> None:
+    valid = answers[answers[:, 2] > 0]
+    assert len(valid) >= 1
+    assert ((valid[:, 0] >= 0) & (valid[:, 0] < valid[:, 1]) & (valid[:, 1] <= clips)).all()
+
+
+def test_a_query_alone_gets_the_same_answer_as_among_others(net: MKTN) -> None:
+    videos = items(LENGTHS)
+    together = predict(net, collate(videos))
     row = 0
-    for one in items:
-        for sentence in one.words:
-            [alone] = answers(net, collate([VideoItem(one.features, [sentence])]))
-            same(together[row], alone)
+    for video in videos:
+        for sentence in video.words:
+            [alone] = predict(net, collate([VideoItem(video.features, [sentence])]))
+            assert_same(together[row], alone)
             row += 1
     assert row == len(together) == 6
 
 
-def test_neither_the_order_of_the_queries_nor_of_the_videos_counts(net: MKTN) -> None:
-    items = [item(clips, queries, seed=seed) for seed, (clips, queries) in enumerate(LENGTHS)]
-    straight = answers(net, collate(items))
-    turned = answers(net, collate([VideoItem(one.features, list(one.words)[::-1]) for one in items[::-1]]))
-    for found, expected in zip(turned, straight[::-1], strict=True):
-        same(found, expected)
+def test_the_order_of_queries_and_videos_does_not_matter(net: MKTN) -> None:
+    videos = items(LENGTHS)
+    forward = predict(net, collate(videos))
+    backward = predict(net, collate([VideoItem(video.features, list(video.words)[::-1]) for video in videos[::-1]]))
+    for answers, expected in zip(backward, forward[::-1], strict=True):
+        assert_same(answers, expected)
 
 
-def test_queries_of_a_video_need_not_lie_side_by_side(net: MKTN) -> None:
-    made = batch(LENGTHS)
+def test_queries_of_a_video_need_not_be_adjacent(net: MKTN) -> None:
+    inputs = batch(LENGTHS)
     order = torch.tensor([5, 0, 3, 1, 4, 2])
-    mixed = replace(made, words=made.words[order], word_mask=made.word_mask[order], video_index=made.video_index[order])
-    expected = answers(net, made)
-    for found, place in zip(answers(net, mixed), order.tolist(), strict=True):
-        same(found, expected[place])
+    mixed = replace(
+        inputs, words=inputs.words[order], word_mask=inputs.word_mask[order], video_index=inputs.video_index[order]
+    )
+    expected = predict(net, inputs)
+    for answers, row in zip(predict(net, mixed), order.tolist(), strict=True):
+        assert_same(answers, expected[row])
 
 
-def test_what_lies_in_the_padding_never_counts(net: MKTN) -> None:
-    made = batch(LENGTHS)
-    assert made.regions is not None
-    clips, regions, words = made.clips.clone(), made.regions.clone(), made.words.clone()
-    clips[~made.clip_mask] = 1e3
-    regions[~made.clip_mask] = -1e3
-    words[~made.word_mask] = 1e3
-    dirty = replace(made, clips=clips, regions=regions, words=words)
-    for found, expected in zip(answers(net, dirty), answers(net, made), strict=True):
-        same(found, expected)
+def test_values_in_the_padding_have_no_effect(net: MKTN) -> None:
+    inputs = batch(LENGTHS)
+    assert inputs.regions is not None
+    clips, regions, words = inputs.clips.clone(), inputs.regions.clone(), inputs.words.clone()
+    clips[~inputs.clip_mask] = 1e3
+    regions[~inputs.clip_mask] = -1e3
+    words[~inputs.word_mask] = 1e3
+    filled = replace(inputs, clips=clips, regions=regions, words=words)
+    for answers, expected in zip(predict(net, filled), predict(net, inputs), strict=True):
+        assert_same(answers, expected)
 
 
 def test_more_padding_changes_nothing(net: MKTN) -> None:
-    made = batch(LENGTHS)
-    assert made.regions is not None
+    inputs = batch(LENGTHS)
+    assert inputs.regions is not None
     pad = torch.nn.functional.pad
     wider = replace(
-        made,
-        clips=pad(made.clips, (0, 0, 0, 9)),
-        clip_mask=pad(made.clip_mask, (0, 9)),
-        regions=pad(made.regions, (0, 0, 0, 0, 0, 9)),
-        words=pad(made.words, (0, 0, 0, 4)),
-        word_mask=pad(made.word_mask, (0, 4)),
+        inputs,
+        clips=pad(inputs.clips, (0, 0, 0, 9)),
+        clip_mask=pad(inputs.clip_mask, (0, 9)),
+        regions=pad(inputs.regions, (0, 0, 0, 0, 0, 9)),
+        words=pad(inputs.words, (0, 0, 0, 4)),
+        word_mask=pad(inputs.word_mask, (0, 4)),
     )
-    for found, expected in zip(answers(net, wider), answers(net, made), strict=True):
-        same(found, expected)
+    for answers, expected in zip(predict(net, wider), predict(net, inputs), strict=True):
+        assert_same(answers, expected)
 
 
 def test_the_answer_depends_on_the_sentence_the_clips_and_the_regions(net: MKTN) -> None:
-    """The tests above would also hold for a network that ignores its input."""
-    made = batch(((12, 2),))
-    assert made.regions is not None
-    spans = net(made).head.spans
-    assert (spans[0] - spans[1]).abs().max() > 1e-2
+    """The tests above would also pass for a network that ignores its input."""
+    inputs = batch(((12, 2),))
+    assert inputs.regions is not None
+    proposals = net(inputs).head.proposals
+    assert (proposals[0] - proposals[1]).abs().max() > 1e-2
     for change in (
-        {"clips": made.clips.flip(1)},
-        {"regions": made.regions.flip(1)},
-        {"words": made.words.flip(2)},
-        {"durations": made.durations * 9},
+        {"clips": inputs.clips.flip(1)},
+        {"regions": inputs.regions.flip(1)},
+        {"words": inputs.words.flip(2)},
+        {"durations": inputs.durations * 9},
     ):
-        assert (net(replace(made, **change)).head.spans - spans).abs().max() > 1e-3, list(change)  # type: ignore[arg-type]
+        changed = net(replace(inputs, **change)).head.proposals  # type: ignore[arg-type]
+        assert (changed - proposals).abs().max() > 1e-3, list(change)
 
 
-def test_the_order_of_time_and_of_words_counts(net: MKTN) -> None:
-    made = batch(((12, 1),))
-    turned = replace(made, words=made.words.flip(1), word_mask=made.word_mask.flip(1))
-    assert (net(turned).head.spans - net(made).head.spans).abs().max() > 1e-4
+def test_the_order_of_the_words_matters(net: MKTN) -> None:
+    inputs = batch(((12, 1),))
+    reversed_words = replace(inputs, words=inputs.words.flip(1), word_mask=inputs.word_mask.flip(1))
+    assert (net(reversed_words).head.proposals - net(inputs).head.proposals).abs().max() > 1e-4
 
 
 @settings(max_examples=15, deadline=None)
 @given(clips=st.one_of(st.just(1), st.integers(1, 60)), length=st.integers(1, 12), seed=st.integers(0, 99))
-def test_a_network_that_has_learned_nothing_still_answers_inside_the_video(clips: int, length: int, seed: int) -> None:
+def test_an_untrained_network_answers_inside_the_video(clips: int, length: int, seed: int) -> None:
     torch.manual_seed(seed)
-    inputs = {"clip_dim": CLIP_DIM, "word_dim": WORD_DIM, "regions": REGIONS, "region_dim": REGION_DIM}
-    net = build_network(NetworkConfig(**SIZES, **inputs)).eval()
-    made = item(clips, 1, seed=seed)
+    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=WORD_DIM, regions=REGIONS, region_dim=REGION_DIM, **SIZES)
+    net = build_network(config).eval()
     sentence = np.random.default_rng(seed).normal(size=(length, WORD_DIM)).astype(np.float32)
-    [found] = answers(net, collate([VideoItem(made.features, [sentence])]))
-    assert np.isfinite(found).all()
-    alive = found[found[:, 2] > 0]
-    assert len(alive) >= 1
-    assert ((alive[:, 0] >= 0) & (alive[:, 0] < alive[:, 1]) & (alive[:, 1] <= clips)).all()
+    [answers] = predict(net, collate([VideoItem(item(clips, 1, seed=seed).features, [sentence])]))
+    assert np.isfinite(answers).all()
+    assert_inside(answers, clips)
 
 
-def test_one_clip_and_two_thousand_in_one_batch(net: MKTN) -> None:
-    made = batch(((1, 1), (2000, 1)))
-    short, long = answers(net, made, top=5)
-    for found, clips in ((short, 1), (long, 2000)):
-        alive = found[found[:, 2] > 0]
-        assert len(alive) >= 1
-        assert ((alive[:, 0] >= 0) & (alive[:, 0] < alive[:, 1]) & (alive[:, 1] <= clips)).all()
+def test_videos_of_1_and_2000_clips_in_one_batch(net: MKTN) -> None:
+    short, long = predict(net, batch(((1, 1), (2000, 1))), top=5)
+    assert_inside(short, 1)
+    assert_inside(long, 2000)
 
 
 def test_features_without_regions() -> None:
-    net = network(regions=False)
-    made = collate([item(12, 2, regions=False), item(5, 1, seed=1, regions=False)])
-    assert made.regions is None
-    assert len(answers(net, made)) == 3
+    inputs = batch(((12, 2), (5, 1)), regions=False)
+    assert inputs.regions is None
+    assert len(predict(network(regions=False), inputs)) == 3
 
 
-def test_every_parameter_is_used() -> None:
-    """Parameters that nothing reaches are dead weight."""
+def test_every_parameter_of_encoders_fusion_and_head_gets_a_gradient() -> None:
     net = network()
-    output = net(batch(LENGTHS)).head
-    total = output.spans.clamp_min(-1e3).sum() + output.boundaries.sum() + output.inside.sum() + output.offsets.sum()
-    total = total + output.presence.sum()
-    total.backward()
-    basic = ("video_encoder.", "query_encoder.", "fusion.", "head.")
-    dead = [name for name, value in net.named_parameters() if name.startswith(basic) and value.grad is None]
-    assert dead == []
+    head = net(batch(LENGTHS)).head
+    total = head.proposals.clamp_min(-1e3).sum() + head.boundaries.sum() + head.foreground.sum() + head.offsets.sum()
+    (total + head.presence.sum()).backward()
+    parts = ("video_encoder.", "query_encoder.", "fusion.", "head.")
+    unused = [name for name, value in net.named_parameters() if name.startswith(parts) and value.grad is None]
+    assert unused == []
 
 
 def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: MKTN) -> None:
-    seen: list[tuple[int, ...]] = []
-    handle = net.video_encoder.register_forward_hook(lambda *call: seen.append(tuple(call[1][0].shape)))
-    answers(net, batch(((12, 7), (5, 1))))
+    shapes: list[tuple[int, ...]] = []
+    handle = net.video_encoder.register_forward_hook(lambda *call: shapes.append(tuple(call[1][0].shape)))
+    predict(net, batch(((12, 7), (5, 1))))
     handle.remove()
-    assert [shape[0] for shape in seen] == [2]
+    assert [shape[0] for shape in shapes] == [2]
 
 
-def test_presence_alone_is_that_of_a_whole_answer(net: MKTN) -> None:
-    made = batch(LENGTHS)
+def test_negative_presence_is_the_presence_of_a_whole_answer(net: MKTN) -> None:
+    inputs = batch(LENGTHS)
     with torch.inference_mode():
-        videos, queries = net.encode_videos(made), net.query_encoder(made.words, made.word_mask)
-        alone = net.presence(videos, queries, made.video_index)
-    assert alone.isfinite().all()
-    torch.testing.assert_close(alone, net(made).head.presence)
+        videos, queries = net.encode_videos(inputs), net.query_encoder(inputs.words, inputs.word_mask)
+        logits = net.negative_presence(videos, queries, inputs.video_index)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits, net(inputs).head.presence)
 
 
-def test_every_query_looks_at_the_clips_of_every_video(net: MKTN) -> None:
-    made = collate([item(20, 2, seed=0), item(1, 1, seed=1)])
-    output = net(made)
+def test_every_query_attends_to_clips_of_every_video(net: MKTN) -> None:
+    inputs = collate([item(20, 2, seed=0), item(1, 1, seed=1)])
+    output = net(inputs)
     torch.manual_seed(0)
-    seen, there = net.everywhere(output)  # (N, V, T', C), (V, T')
-    assert there.all()  # none is drawn from the padding
-    assert seen.shape[:2] == (3, 2)
+    vectors, mask = net.clips_of_all_videos(output)  # (N, V, T', C), (V, T')
+    assert mask.all(), "a clip was drawn from the padding"
+    assert vectors.shape[:2] == (3, 2)
+    own = output.fused.own_clips
+    assert own is not None
     for query in range(3):
-        own = output.meeting.own
-        assert own is not None
-        for clip in seen[query, made.video_index[query]]:  # each is one of those that the query sees in its own video
+        for clip in vectors[query, inputs.video_index[query]]:  # each is a clip as the query sees its own video
             assert (own.vectors[query] - clip).abs().amax(-1).min() < 1e-5
-    assert (seen[0] - seen[1]).abs().max() > 1e-3
-    assert len(seen[0, 0].unique(dim=0)) > 4
+    assert (vectors[0] - vectors[1]).abs().max() > 1e-3
+    assert len(vectors[0, 0].unique(dim=0)) > 4
 
 
-def test_without_regions_all_queries_see_the_same_clips() -> None:
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_number_of_clips_that_queries_attend_to_is_a_setting(count: int) -> None:
+    net = network(contrast_clips=count)
+    assert net.clips_of_all_videos(net(batch(LENGTHS))).vectors.shape[2] == count
+
+
+def test_without_regions_the_clips_of_all_videos_are_the_same_for_all_queries() -> None:
     net = network(regions=False)
-    made = collate([item(6, 2, regions=False), item(3, 1, seed=1, regions=False)])
-    output = net(made)
-    seen, there = net.everywhere(output)
-    assert seen.shape[:3] == (1, 2, 6)
-    assert there.tolist() == output.videos.encoded.mask.tolist()
-    assert output.meeting.own is not None
-    torch.testing.assert_close(output.meeting.own.vectors[2], seen[0, 1])
+    output = net(batch(((6, 2), (3, 1)), regions=False))
+    vectors, mask = net.clips_of_all_videos(output)
+    assert vectors.shape[:3] == (1, 2, 6)
+    assert mask.tolist() == output.videos.encoded.mask.tolist()
+    assert output.fused.own_clips is not None
+    torch.testing.assert_close(output.fused.own_clips.vectors[2], vectors[0, 1])
 
 
-def test_dropout_is_off_when_answering_and_on_when_learning() -> None:
-    net, made = network(dropout=0.5), batch()
-    assert torch.equal(net(made).head.spans, net(made).head.spans)
+def test_a_network_without_contrast_has_no_common_space() -> None:
+    net = network(contrast=False)
+    output = net(batch())
+    assert output.fused.own_clips is None
+    with pytest.raises(ValueError, match="without contrast"):
+        net.clips_of_all_videos(output)
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
+    net, inputs = network(dropout=0.5), batch()
+    assert torch.equal(net(inputs).head.proposals, net(inputs).head.proposals)
     net.train()
-    assert not torch.equal(net(made).head.spans, net(made).head.spans)
+    assert not torch.equal(net(inputs).head.proposals, net(inputs).head.proposals)
 
 
-def test_standardise_centres_and_scales_but_leaves_what_never_varies() -> None:
+def test_the_training_output_exists_in_training_only() -> None:
+    net, inputs = network(), batch()
+    assert net(inputs).training is None
+    training = net.train()(inputs).training
+    assert training is not None
+    assert training.contrast is not None
+    assert training.negative_presence is not None
+    queries, width = len(inputs.words), net.config.contrast_width
+    assert training.text.shape == training.clean_text.shape == (queries, width)
+    for text in (training.text, training.clean_text):
+        torch.testing.assert_close(text.norm(dim=-1), torch.ones(queries))
+    assert not training.clean_text.requires_grad
+
+
+def test_the_training_output_without_contrast_and_presence_holds_the_sentences() -> None:
+    net, inputs = network(contrast=False, presence=False, **NO_DROPOUT).train(), batch()
+    training = net(inputs).training
+    assert training is not None
+    assert training.contrast is None
+    assert training.negative_presence is None
+    sentence = net.query_encoder(inputs.words, inputs.word_mask).sentence
+    torch.testing.assert_close(training.text, torch.nn.functional.normalize(sentence, dim=-1))
+    torch.testing.assert_close(training.clean_text, training.text)
+
+
+def test_the_clean_sentences_are_encoded_without_dropout() -> None:
+    net, inputs = network(dropout=0.5, word_dropout=0.5).train(), batch()
+    assert net.contrast is not None
+    first, second = net(inputs).training, net(inputs).training
+    assert first is not None and second is not None
+    assert torch.equal(first.clean_text, second.clean_text)
+    assert not torch.equal(first.text, second.text)
+    sentence = net.eval().query_encoder(inputs.words, inputs.word_mask).sentence
+    torch.testing.assert_close(first.clean_text, net.contrast.project_sentence(sentence))
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0.0, 0), (1.0, 5)])
+def test_the_share_of_queries_that_are_also_negatives_is_a_setting(share: float, drawn: int) -> None:
+    net = network(negative_share=share, negatives=False).train()
+    training = net(batch(((12, 2), (5, 3)))).training
+    assert training is not None
+    assert training.negative_presence is not None
+    assert training.negative_presence.shape == (drawn,)
+
+
+def test_negative_queries_of_the_batch_are_asked_of_their_video() -> None:
+    net = network(negative_share=0.0, **NO_DROPOUT).train()
+    inputs = batch(LENGTHS)
+    words, mask = inputs.words[[3, 0]], inputs.word_mask[[3, 0]]
+    index = torch.tensor([2, 1])
+    output = net(replace(inputs, negatives=NegativeQueries(words, mask, index)))
+    assert output.training is not None
+    expected = net.negative_presence(output.videos, net.query_encoder(words, mask), index)
+    torch.testing.assert_close(output.training.negative_presence, expected)
+
+
+def test_negatives_do_not_enter_the_memory() -> None:
+    net = network(negative_share=1.0).train()
+    assert net.memory is not None
+    inputs = batch(LENGTHS)
+    net(replace(inputs, negatives=NegativeQueries(inputs.words, inputs.word_mask, inputs.video_index.flip(0))))
+    assert int((net.memory.sources != -1).sum()) == len(inputs.words)
+
+
+def test_queries_carry_the_sources_that_they_must_not_retrieve(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network(negative_share=0.0).train()
+    assert net.memory is not None
+    excluded: list[list[list[int]] | None] = []
+    retrieve = net.memory.retrieve
+
+    def record(entries: torch.Tensor, sources: torch.Tensor | None, *rest: torch.Tensor) -> torch.Tensor:
+        excluded.append(None if sources is None else sources.tolist())
+        return retrieve(entries, sources, *rest)
+
+    monkeypatch.setattr(net.memory, "retrieve", record)
+    inputs = batch(((12, 2), (5, 1)))
+    sources = Sources(torch.tensor([10, 11, 12]), torch.tensor([[10, 11], [12, 12]]))
+    negatives = NegativeQueries(inputs.words[:1], inputs.word_mask[:1], torch.tensor([1]))
+    net(replace(inputs, sources=sources, negatives=negatives))
+    assert excluded == [[[10, 10, 11], [11, 10, 11], [12, 12, 12]], [[12, 12, 12]]]
+    excluded.clear()
+    net(inputs)
+    assert excluded == [None]
+
+
+def test_standardise_centres_and_scales_but_only_centres_a_constant() -> None:
     layer = Standardise(3)
     values = torch.tensor([[1.0, 5.0, 7.0], [3.0, 5.0, 7.5]])
     layer.fit(values.mean(0), values.std(0, unbiased=False))
@@ -218,11 +316,10 @@ def test_standardise_centres_and_scales_but_leaves_what_never_varies() -> None:
     assert layer(torch.tensor([0.0, 6.0, 7.25])).tolist() == [-2, 1, 0]
 
 
-def test_a_clips_place_in_time_is_that_of_its_own_video() -> None:
+def test_the_position_of_a_clip_is_relative_to_its_own_video() -> None:
     mask = torch.arange(8) < torch.tensor([[8], [3]])
     together = time_features(mask, torch.tensor([16.0, 90.0]))
     alone = time_features(mask[1:, :3], torch.tensor([90.0]))
     torch.testing.assert_close(together[1, :3], alone[0])
     assert together.isfinite().all()
-    place = together[0, :, 0]
-    assert place.tolist() == pytest.approx([(step + 0.5) / 8 for step in range(8)])
+    assert together[0, :, 0].tolist() == pytest.approx([(step + 0.5) / 8 for step in range(8)])

@@ -1,98 +1,137 @@
-"""Object and phrase prototypes."""
+"""Object and phrase prototypes, and the loss that aligns them."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from mttsg_core.config import LossConfig
+from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.layers import QueryGroups
-from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment, Prototypes
+from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment, Prototypes, object_phrase_loss
 from tests.helpers.small_networks import small_config
 
+VIDEO_INDEX = torch.tensor([0, 0, 1, 2, 3, 4, 4])
 
-def _objects(regions: int = 3) -> ObjectPhraseAlignment:
+
+def _alignment(regions: int = 3, **changes: int) -> ObjectPhraseAlignment:
     torch.manual_seed(0)
-    objects = ObjectPhraseAlignment(small_config(regions=regions))
-    torch.nn.init.normal_(objects.out.weight)
-    return objects
+    alignment = ObjectPhraseAlignment(small_config(regions=regions, **changes))
+    torch.nn.init.normal_(alignment.out.weight)
+    return alignment
 
 
-NONE = torch.zeros(7, 5, dtype=torch.bool)
+def _valid(*shape: int) -> Tensor:
+    return torch.ones(*shape, dtype=torch.bool)
 
 
 def test_a_prototype_is_a_weighted_mean() -> None:
     torch.manual_seed(0)
     prototypes = Prototypes(4, 3, 5)
     same = torch.randn(4).expand(2, 6, 4)
-    found = prototypes(same)
-    assert found.shape == (2, 3, 5)
-    torch.testing.assert_close(found, prototypes.value(same[:, :1]).expand(2, 3, 5))
+    pooled = prototypes(same)
+    assert pooled.shape == (2, 3, 5)
+    torch.testing.assert_close(pooled, prototypes.value(same[:, :1]).expand(2, 3, 5))
     mask = torch.tensor([[True] * 3 + [False] * 3] * 2)
     x = torch.randn(2, 6, 4)
     torch.testing.assert_close(prototypes(x, mask), prototypes(x[:, :3]))
 
 
 @pytest.mark.parametrize("regions", [0, 3])
-def test_evidence_is_the_best_object_for_each_phrase(regions: int) -> None:
-    objects = _objects(regions)
-    clips = torch.randn(2, 6, 16)
-    found = objects(clips, torch.randn(2, 6, 3, 8) if regions else None)
-    assert found.shape == (2, 6, 4, 8)
-    phrases = objects.phrases(torch.randn(6, 5, 16), torch.ones(6, 5, dtype=torch.bool))  # (6, 8, 8)
-    evidence = objects.evidence(found, phrases, QueryGroups(torch.tensor([0, 1, 0, 1, 0, 1]), 2))
-    assert evidence.shape == (6, 6, 8)
-    best = torch.stack([(phrases[5] @ found[1, 4].T).max(1).values]).squeeze(0)
-    expected = objects.out(torch.cat([best, best.mean(0, keepdim=True)]))
-    torch.testing.assert_close(evidence[5, 4], expected)
+def test_the_evidence_is_the_best_object_for_each_phrase(regions: int) -> None:
+    alignment = _alignment(regions)
+    objects = alignment(torch.randn(2, 6, 16), torch.randn(2, 6, 3, 8) if regions else None)
+    assert objects.shape == (2, 6, 4, 8)
+    phrases = alignment.phrases(torch.randn(6, 5, 16), _valid(6, 5))  # (6, 8, 8)
+    features = alignment.match_features(objects, phrases, QueryGroups(torch.tensor([0, 1, 0, 1, 0, 1]), 2))
+    assert features.shape == (6, 6, 8)
+    best = (phrases[5] @ objects[1, 4].T).max(1).values
+    expected = alignment.out(torch.cat([best, best.mean(0, keepdim=True)]))
+    torch.testing.assert_close(features[5, 4], expected)
 
 
 def test_phrases_ignore_padding_and_one_word_is_enough() -> None:
-    objects = _objects()
-    words = torch.randn(1, 3, 16)
-    mask = torch.ones(1, 3, dtype=torch.bool)
+    alignment = _alignment()
+    words, mask = torch.randn(1, 3, 16), _valid(1, 3)
     longer = torch.cat([words, torch.randn(1, 4, 16)], dim=1)
-    padded = objects.phrases(longer, torch.cat([mask, torch.zeros(1, 4, dtype=torch.bool)], dim=1))
-    torch.testing.assert_close(padded, objects.phrases(words, mask), atol=1e-5, rtol=0)
-    assert objects.phrases(words[:, :1], mask[:, :1]).isfinite().all()
+    padded = alignment.phrases(longer, torch.cat([mask, ~_valid(1, 4)], dim=1))
+    torch.testing.assert_close(padded, alignment.phrases(words, mask), atol=1e-5, rtol=0)
+    assert alignment.phrases(words[:, :1], mask[:, :1]).isfinite().all()
 
 
-def test_the_loss_does_not_depend_on_how_videos_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = _objects()
-    found, mask = objects(torch.randn(5, 6, 16), torch.randn(5, 6, 3, 8)), torch.ones(5, 6, dtype=torch.bool)
+@pytest.mark.parametrize("words", [1, 3])
+def test_the_length_of_the_longest_phrase_is_a_setting(words: int) -> None:
+    alignment = _alignment(phrase_words=words)
+    assert [gram.kernel_size for gram in alignment.grams] == [(length,) for length in range(1, words + 1)]
+    assert alignment.phrases(torch.randn(1, 2, 16), _valid(1, 2)).shape == (1, 8, 8)
+
+
+def _loss(
+    alignment: ObjectPhraseAlignment, config: LossConfig | None = None, false_videos: Tensor | None = None
+) -> Tensor:
+    """Compute the loss of seven queries of five videos, one of which is shorter."""
+    torch.manual_seed(1)
+    objects, mask = alignment(torch.randn(5, 6, 16), torch.randn(5, 6, 3, 8)), _valid(5, 6)
     mask[2, 3:] = False
-    phrases = objects.phrases(torch.randn(7, 4, 16), torch.ones(7, 4, dtype=torch.bool))
-    index, bounds = torch.tensor([0, 0, 1, 2, 3, 4, 4]), torch.tensor([[0.5, 2.5]] * 7)
-    whole = objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE)
-    monkeypatch.setattr("mttsg_core.modeling.object_phrase._CHUNK", 2)
-    torch.testing.assert_close(objects.loss(found, mask, phrases, index, bounds, torch.arange(7), NONE), whole)
-    whole.backward()
-    for name, parameter in objects.named_parameters():
+    phrases = alignment.phrases(torch.randn(7, 4, 16), _valid(7, 4))
+    targets = Targets(torch.tensor([[0.5, 2.5]] * 7), torch.arange(7))
+    if false_videos is None:
+        false_videos = torch.zeros(7, 5, dtype=torch.bool)
+    return object_phrase_loss(objects, mask, phrases, VIDEO_INDEX, targets, false_videos, config or LossConfig())
+
+
+def test_the_loss_does_not_depend_on_how_many_videos_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    alignment = _alignment()
+    loss = _loss(alignment)
+    monkeypatch.setattr("mttsg_core.modeling.object_phrase._VIDEOS_AT_ONCE", 2)
+    torch.testing.assert_close(_loss(alignment), loss)
+    loss.backward()
+    for name, parameter in alignment.named_parameters():
         if name != "out.weight":
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
 
 
-def test_pseudo_regions_see_their_neighbours_only() -> None:
-    objects = _objects(regions=0)
+def test_false_negatives_take_no_part_in_the_loss() -> None:
+    alignment = _alignment()
+    other_videos = VIDEO_INDEX[:, None] != torch.arange(5)
+    assert _loss(alignment, false_videos=other_videos) < _loss(alignment) - 0.1
+
+
+@pytest.mark.parametrize("change", [{"object_temperature": 1.0}, {"object_clips": 3}, {"prototype_diversity": 1.0}])
+def test_the_constants_of_the_loss_are_settings(change: dict[str, Any]) -> None:
+    alignment = _alignment()
+    assert abs(_loss(alignment, LossConfig(**change)) - _loss(alignment)) > 1e-3
+
+
+def test_pseudo_regions_depend_on_the_neighbouring_clips_only() -> None:
+    alignment = _alignment(regions=0)
     clips = torch.randn(1, 7, 16)
     other = clips.clone()
     other[:, 3] += 1
-    changed = (objects(clips, None) - objects(other, None)).abs().amax((0, 2, 3)) > 1e-6
+    changed = (alignment(clips, None) - alignment(other, None)).abs().amax((0, 2, 3)) > 1e-6
     assert changed.tolist() == [False, False, True, True, True, False, False]
 
 
-def test_regions_are_needed_where_they_were_promised() -> None:
+def test_a_network_for_regions_refuses_features_without() -> None:
     with pytest.raises(ValueError, match="regions"):
-        _objects()(torch.randn(1, 2, 16), None)
+        _alignment()(torch.randn(1, 2, 16), None)
 
 
-def test_phrases_may_be_found_in_any_moment_of_their_sentence() -> None:
-    objects = _objects()
-    found, mask = objects(torch.randn(1, 6, 16), torch.randn(1, 6, 3, 8)), torch.ones(1, 6, dtype=torch.bool)
-    phrases = objects.phrases(torch.randn(1, 4, 16), torch.ones(1, 4, dtype=torch.bool)).expand(2, -1, -1)
-    index, bounds = torch.tensor([0, 0]), torch.tensor([[0.0, 2.0], [2.0, 6.0]])
+def test_phrases_may_match_any_moment_of_their_sentence() -> None:
+    alignment = _alignment()
+    objects = alignment(torch.randn(1, 6, 16), torch.randn(1, 6, 3, 8))
+    phrases = alignment.phrases(torch.randn(1, 4, 16), _valid(1, 4)).expand(2, -1, -1)
 
-    def loss(bounds: torch.Tensor, numbers: list[int]) -> float:
-        return objects.loss(found, mask, phrases, index, bounds, torch.tensor(numbers), NONE[:2, :1]).item()
+    def loss(spans: Tensor, sentence_ids: list[int]) -> float:
+        targets = Targets(spans, torch.tensor(sentence_ids))
+        index, false_videos = torch.tensor([0, 0]), torch.zeros(2, 1, dtype=torch.bool)
+        return object_phrase_loss(objects, _valid(1, 6), phrases, index, targets, false_videos, LossConfig()).item()
 
     whole = loss(torch.tensor([[0.0, 6.0]] * 2), [0, 1])
-    assert loss(bounds, [0, 0]) == pytest.approx(whole)
-    assert loss(bounds, [0, 1]) > whole + 0.1
+    spans = torch.tensor([[0.0, 2.0], [2.0, 6.0]])
+    assert loss(spans, [0, 0]) == pytest.approx(whole)
+    assert loss(spans, [0, 1]) > whole + 0.1

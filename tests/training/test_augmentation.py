@@ -1,4 +1,4 @@
-"""Videos made anew for training: whatever is cut or joined, a query's moment still holds the same clips."""
+"""Augmented training videos: whatever is cropped, joined or removed, a query's moment still holds the same clips."""
 
 from __future__ import annotations
 
@@ -9,164 +9,222 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
 
+CONFIG = TrainingConfig()
 SECONDS_PER_CLIP = 0.4
-OTHER = 1000.0  # clips of the other video have numbers from here on
+OTHER = 1000.0  # number of the first clip of the other video
 
 
-def video(clips: int, first: float = 0.0, rate: float = 1.0) -> VideoFeatures:
-    """Each clip and each of its regions holds its own number."""
+def numbered_video(clips: int, first: float = 0.0, rate: float = 1.0) -> VideoFeatures:
+    """Make a video in which each clip and each of its regions is its own number."""
     numbers = np.arange(first, first + clips, dtype=np.float32)
     regions = np.repeat(numbers[:, None, None], 2, axis=1)
     return VideoFeatures(numbers[:, None], regions, clips * SECONDS_PER_CLIP * rate, {})
 
 
-def item(clips: int, queries: int, seed: int) -> VideoItem:
-    """Queries carry their true bounds as their only word."""
-    bounds = np.sort(np.random.default_rng(seed).uniform(0, clips, (queries, 2)), axis=1).astype(np.float32)
-    return VideoItem(video(clips), [row[None] for row in bounds], bounds)
+def random_item(clips: int, queries: int, seed: int) -> VideoItem:
+    """Make a video with random moments; the only word of a query is its true span."""
+    spans = np.sort(np.random.default_rng(seed).uniform(0, clips, (queries, 2)), axis=1).astype(np.float32)
+    return VideoItem(numbered_video(clips), [span[None] for span in spans], spans)
 
 
-def place(made: VideoItem, number: float) -> float:
-    """Where the clip of that number begins now."""
-    [found] = np.flatnonzero(made.features.clips[:, 0] == number)
-    return float(found)
+def item_with_moments(*moments: tuple[float, float]) -> VideoItem:
+    """Make a video of 20 clips with these moments; the only word of a query is its true span."""
+    spans = np.array(moments, dtype=np.float32)
+    return VideoItem(numbered_video(20), [span[None] for span in spans], spans)
 
 
-def check(made: VideoItem) -> None:
-    """Features, words and bounds still belong together."""
-    assert made.bounds is not None
-    assert len(made.words) == len(made.bounds) >= 1
-    clips = len(made.features.clips)
-    assert made.features.timeline.seconds_per_clip == pytest.approx(SECONDS_PER_CLIP)
-    assert made.features.regions is not None
-    assert np.array_equal(made.features.regions[:, 0], made.features.clips)
-    assert made.bounds.min() >= 0
-    assert made.bounds.max() <= clips
-    own = made.features.clips[made.features.clips[:, 0] < OTHER, 0]
-    assert (np.diff(own) == 1).all(), "its own clips stay together and in order"
-    for [[start, end]], (new_start, new_end) in zip(made.words, made.bounds, strict=True):
+def position_of(item: VideoItem, number: float) -> float:
+    """Return where the clip of that number starts."""
+    [position] = np.flatnonzero(item.features.clips[:, 0] == number)
+    return float(position)
+
+
+def assert_consistent(item: VideoItem) -> None:
+    """Assert that features, words and spans of a video still belong together."""
+    assert item.spans is not None
+    assert len(item.words) == len(item.spans) >= 1
+    clips = len(item.features.clips)
+    assert item.features.timeline.seconds_per_clip == pytest.approx(SECONDS_PER_CLIP)
+    assert item.features.regions is not None
+    assert np.array_equal(item.features.regions[:, 0], item.features.clips)
+    assert item.spans.min() >= 0
+    assert item.spans.max() <= clips
+    own = item.features.clips[item.features.clips[:, 0] < OTHER, 0]
+    assert (np.diff(own) == 1).all(), "the video's own clips stay adjacent and in order"
+    for [[start, end]], (new_start, new_end) in zip(item.words, item.spans, strict=True):
         low, high = max(start, own[0]), min(end, own[-1] + 1)
-        assert new_start - place(made, own[0]) == pytest.approx(low - own[0], abs=1e-3)
-        assert new_end - place(made, own[0]) == pytest.approx(high - own[0], abs=1e-3)
-        assert high - low >= 0.74 * (end - start), "most of the moment is still there"
+        assert new_start - position_of(item, own[0]) == pytest.approx(low - own[0], abs=1e-3)
+        assert new_end - position_of(item, own[0]) == pytest.approx(high - own[0], abs=1e-3)
+        assert high - low >= 0.74 * (end - start), "most of the moment is still visible"
 
 
-sizes = {"clips": st.integers(1, 80), "queries": st.integers(1, 4), "seed": st.integers(0, 10_000)}
+SHAPES = {"clips": st.integers(1, 80), "queries": st.integers(1, 4), "seed": st.integers(0, 10_000)}
 
 
-@given(**sizes)
-def test_a_window_holds_what_its_queries_say(clips: int, queries: int, seed: int) -> None:
-    made = temporal_crop(item(clips, queries, seed), np.random.default_rng(seed))
-    check(made)
-    assert 1 <= len(made.features.clips) <= clips
+@given(**SHAPES)
+def test_a_crop_keeps_most_of_the_moments_of_its_queries(clips: int, queries: int, seed: int) -> None:
+    cropped = temporal_crop(random_item(clips, queries, seed), CONFIG, np.random.default_rng(seed))
+    assert_consistent(cropped)
+    assert 1 <= len(cropped.features.clips) <= clips
 
 
-@given(**sizes, others=st.integers(1, 80), rate=st.sampled_from([0.25, 1.0, 3.0]))
-def test_a_piece_of_another_video_moves_the_moments_along(
-    clips: int, queries: int, seed: int, others: int, rate: float
+@given(**SHAPES, other_clips=st.integers(1, 80), rate=st.sampled_from([0.25, 1.0, 3.0]))
+def test_a_piece_of_another_video_moves_the_moments(
+    clips: int, queries: int, seed: int, other_clips: int, rate: float
 ) -> None:
-    theirs = item(others, queries, seed + 1)
-    assert theirs.bounds is not None
-    other = VideoItem(video(others, OTHER, rate), [words + OTHER for words in theirs.words], theirs.bounds)
-    made = temporal_concat(item(clips, queries, seed), other, np.random.default_rng(seed))
-    assert made.bounds is not None
-    check(VideoItem(made.features, made.words[:queries], made.bounds[:queries]))
-    numbers = made.features.clips[:, 0]
+    source = random_item(other_clips, queries, seed + 1)
+    other = VideoItem(numbered_video(other_clips, OTHER, rate), [words + OTHER for words in source.words], source.spans)
+    joined = temporal_concat(random_item(clips, queries, seed), other, CONFIG, np.random.default_rng(seed))
+    assert joined.spans is not None
+    assert_consistent(VideoItem(joined.features, joined.words[:queries], joined.spans[:queries]))
+    numbers = joined.features.clips[:, 0]
     assert (numbers < OTHER).sum() == clips
     piece = numbers[numbers >= OTHER] - OTHER
     assert 1 <= len(piece) <= max(1, 0.7 * clips)
     assert (np.diff(piece) >= 0).all()
-    assert piece.max() < others
-    step = 1 / rate  # clips of the other video that one clip of the piece stands for
-    for [words], bounds in zip(made.words[queries:], made.bounds[queries:], strict=True):
+    assert piece.max() < other_clips
+    step = 1 / rate  # clips of the other video to one clip of the piece
+    for [words], span in zip(joined.words[queries:], joined.spans[queries:], strict=True):
         start, end = words - OTHER
-        shown = (bounds[1] - bounds[0]) * step
-        assert 0.74 * (end - start) <= shown <= end - start + 1e-3, "most of the moment is there"
-        inside = numbers[max(0, int(np.ceil(bounds[0] - 1e-3))) : int(np.floor(bounds[1] + 1e-3))] - OTHER
-        assert ((inside + 1 + step > start) & (inside - step < end)).all(), "and is where it is said to be"
+        shown = (span[1] - span[0]) * step
+        assert 0.74 * (end - start) <= shown <= end - start + 1e-3, "most of the moment is in the piece"
+        inside = numbers[max(0, int(np.ceil(span[0] - 1e-3))) : int(np.floor(span[1] + 1e-3))] - OTHER
+        assert ((inside + 1 + step > start) & (inside - step < end)).all(), "the span holds the clips of the moment"
 
 
-def test_what_a_piece_shows_is_asked_unless_both_videos_have_the_sentence() -> None:
+def test_queries_of_the_other_video_are_added_unless_both_videos_have_the_sentence() -> None:
     generator = np.random.default_rng(0)
-    whole = with_moments((2.0, 5.5))
-    other = with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
-    asked = [len(temporal_concat(whole, other, generator).words) for _ in range(50)]
-    assert set(asked) == {1, 2}  # never the sentence of both, nor the one about more than any piece; at times the last
+    whole = item_with_moments((2.0, 5.5))
+    other = item_with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
+    counts = {len(temporal_concat(whole, other, CONFIG, generator).words) for _ in range(50)}
+    assert counts == {1, 2}  # at times the last; never that of both, nor that of the moment longer than any piece
 
 
-def test_windows_and_sides_vary() -> None:
+def test_the_window_and_the_side_of_the_piece_vary() -> None:
     generator = np.random.default_rng(0)
-    whole = item(60, 2, 1)
-    assert len({len(temporal_crop(whole, generator).features.clips) for _ in range(30)}) > 5
-    joined = [temporal_concat(whole, VideoItem(video(50, OTHER), [], np.empty((0, 2))), generator) for _ in range(30)]
-    assert {bool(made.features.clips[0, 0] >= OTHER) for made in joined} == {True, False}
+    whole = random_item(60, 2, 1)
+    other = VideoItem(numbered_video(50, OTHER), [], np.empty((0, 2), dtype=np.float32))
+    assert len({len(temporal_crop(whole, CONFIG, generator).features.clips) for _ in range(30)}) > 5
+    joined = [temporal_concat(whole, other, CONFIG, generator) for _ in range(30)]
+    assert {bool(item.features.clips[0, 0] >= OTHER) for item in joined} == {True, False}
 
 
-def test_without_true_bounds_there_is_nothing_to_cut() -> None:
-    with pytest.raises(ValueError, match="bounds"):
-        temporal_crop(VideoItem(video(5), []), np.random.default_rng(0))
+def test_augmentation_without_true_moments_is_refused() -> None:
+    item, generator = VideoItem(numbered_video(5), []), np.random.default_rng(0)
+    with pytest.raises(ValueError, match="true moments"):
+        temporal_crop(item, CONFIG, generator)
+    with pytest.raises(ValueError, match="true moments"):
+        temporal_concat(item, item, CONFIG, generator)
+    with pytest.raises(ValueError, match="true moments"):
+        remove_moment(item, item, CONFIG, generator)
 
 
-def with_moments(*spans: tuple[float, float]) -> VideoItem:
-    """A video of 20 clips with these moments; a query carries its true bounds as its only word."""
-    bounds = np.array(spans, dtype=np.float32)
-    return VideoItem(video(20), [row[None] for row in bounds], bounds)
+def test_the_smallest_window_is_a_setting() -> None:
+    generator = np.random.default_rng(0)
+    whole = item_with_moments((9.0, 11.0))
+    for share in (0.2, 0.6, 1.0):
+        config = replace(CONFIG, crop_min_share=share, crop_keep_end=0.0)
+        lengths = {len(temporal_crop(whole, config, generator).features.clips) for _ in range(200)}
+        assert min(lengths) >= 20 * share
+        assert min(lengths) <= 20 * share + 3
+    config = replace(CONFIG, crop_keep_end=1.0)
+    assert len(temporal_crop(whole, config, generator).features.clips) == 20
 
 
-def test_an_erased_moment_is_gone_and_its_sentence_absent() -> None:
-    whole = with_moments((2.0, 5.5), (11.0, 14.0), (16.5, 18.0))
-    erased = set()
+def test_the_share_of_a_moment_that_must_be_visible_is_a_setting() -> None:
+    whole = item_with_moments((0.0, 20.0), (9.0, 11.0))
+    strict, lenient = (
+        {
+            len(temporal_crop(whole, replace(CONFIG, min_visible=share), np.random.default_rng(seed)).words)
+            for seed in range(50)
+        }
+        for share in (1.0, 0.0)
+    )
+    assert strict == {1, 2}
+    assert lenient == {2}
+
+
+def test_the_length_of_the_piece_is_a_setting() -> None:
+    generator = np.random.default_rng(0)
+    whole, other = item_with_moments((2.0, 5.0)), random_item(80, 1, 0)
+    config = replace(CONFIG, concat_min_share=0.9, concat_max_share=1.5)
+    lengths = [len(temporal_concat(whole, other, config, generator).features.clips) - 20 for _ in range(100)]
+    assert 18 <= min(lengths) <= 20
+    assert 28 <= max(lengths) <= 30
+
+
+def test_a_removed_moment_is_gone_and_its_sentence_is_a_negative() -> None:
+    whole = item_with_moments((2.0, 5.5), (11.0, 14.0), (16.5, 18.0))
+    removed = set()
     for seed in range(30):
-        made = remove_moment(whole, whole, np.random.default_rng(seed))
-        assert made.bounds is not None
-        [absent] = made.absent
-        start, end = absent[0]
-        erased.add(float(start))
-        clips = made.features.clips[:, 0]
+        rest = remove_moment(whole, whole, CONFIG, np.random.default_rng(seed))
+        assert rest.spans is not None
+        [negative] = rest.negatives
+        start, end = negative[0]
+        removed.add(float(start))
+        clips = rest.features.clips[:, 0]
         assert not ((clips >= np.floor(start)) & (clips < end)).any()
-        assert made.features.duration == pytest.approx(len(clips) * SECONDS_PER_CLIP)
-        assert len(made.words) == 2
-        for words, now in zip(made.words, made.bounds, strict=True):
-            assert place(made, np.floor(words[0, 0])) == np.floor(now[0])
-            assert now[1] - now[0] == pytest.approx(words[0, 1] - words[0, 0])
-    assert erased == {2.0, 11.0, 16.5}
+        assert rest.features.duration == pytest.approx(len(clips) * SECONDS_PER_CLIP)
+        assert len(rest.words) == 2
+        for words, span in zip(rest.words, rest.spans, strict=True):
+            assert position_of(rest, np.floor(words[0, 0])) == np.floor(span[0])
+            assert span[1] - span[0] == pytest.approx(words[0, 1] - words[0, 0])
+    assert removed == {2.0, 11.0, 16.5}
 
 
-@pytest.mark.parametrize("spans", [((0.0, 17.0), (19.0, 20.0)), ((3.0, 8.0),), ((3.0, 8.0), (4.0, 9.0))])
-def test_nothing_is_erased_where_too_little_would_be_left(spans: tuple[tuple[float, float], ...]) -> None:
-    whole = with_moments(*spans)
-    made = [remove_moment(whole, whole, np.random.default_rng(seed)) for seed in range(5)]
-    assert all(one is whole or one.absent[0][0, 0] == 19.0 for one in made)
+@pytest.mark.parametrize("margin", [0, 3])
+def test_the_margin_of_a_removed_moment_is_a_setting(margin: int) -> None:
+    whole = item_with_moments((8.0, 10.0), (0.0, 1.0))
+    config = replace(CONFIG, remove_margin=margin)
+    rests = [remove_moment(whole, whole, config, np.random.default_rng(seed)) for seed in range(20)]
+    lengths = {len(rest.features.clips) for rest in rests if rest.negatives[0][0, 0] == 8.0}
+    assert lengths == {20 - 2 - 2 * margin}
 
 
-def test_a_sentence_that_still_holds_is_not_absent() -> None:
-    whole = with_moments((2.0, 5.0), (11.0, 14.0))
-    same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.bounds)
-    made = [remove_moment(same, same, np.random.default_rng(seed)) for seed in range(10)]
-    assert all(len(one.features.clips) < 20 and not one.absent for one in made)
+@pytest.mark.parametrize("moments", [((0.0, 17.0), (19.0, 20.0)), ((3.0, 8.0),), ((3.0, 8.0), (4.0, 9.0))])
+def test_nothing_is_removed_where_too_little_would_be_left(moments: tuple[tuple[float, float], ...]) -> None:
+    whole = item_with_moments(*moments)
+    rests = [remove_moment(whole, whole, CONFIG, np.random.default_rng(seed)) for seed in range(5)]
+    assert all(rest is whole or rest.negatives[0][0, 0] == 19.0 for rest in rests)
 
 
-def test_nor_is_one_whose_other_moment_was_not_drawn() -> None:
-    whole = with_moments((2.0, 5.0), (11.0, 14.0), (16.0, 18.0))
+def test_how_much_of_a_video_must_be_left_is_a_setting() -> None:
+    whole = item_with_moments((0.0, 17.0), (19.0, 20.0))
+    config = replace(CONFIG, remove_min_left=0.05)
+    rests = [remove_moment(whole, whole, config, np.random.default_rng(seed)) for seed in range(10)]
+    assert {float(rest.negatives[0][0, 0]) for rest in rests} == {0.0, 19.0}
+
+
+def test_a_sentence_with_another_moment_in_the_rest_is_not_a_negative() -> None:
+    whole = item_with_moments((2.0, 5.0), (11.0, 14.0))
+    same = VideoItem(whole.features, [whole.words[0], whole.words[0].copy()], whole.spans)
+    rests = [remove_moment(same, same, CONFIG, np.random.default_rng(seed)) for seed in range(10)]
+    assert all(len(rest.features.clips) < 20 and not rest.negatives for rest in rests)
+
+
+def test_a_sentence_whose_other_moment_was_not_drawn_is_not_a_negative_either() -> None:
+    whole = item_with_moments((2.0, 5.0), (11.0, 14.0), (16.0, 18.0))
+    assert whole.spans is not None
     words = [whole.words[0], whole.words[1], whole.words[0].copy()]
-    drawn, whole = VideoItem(whole.features, words[:2], whole.bounds[:2]), replace(whole, words=words)  # type: ignore[index]
-    made = [remove_moment(drawn, whole, np.random.default_rng(seed)) for seed in range(20)]
-    assert {float(one.absent[0][0, 0]) if one.absent else None for one in made} == {None, 11.0}
+    drawn, whole = VideoItem(whole.features, words[:2], whole.spans[:2]), replace(whole, words=words)
+    rests = [remove_moment(drawn, whole, CONFIG, np.random.default_rng(seed)) for seed in range(20)]
+    assert {float(rest.negatives[0][0, 0]) if rest.negatives else None for rest in rests} == {None, 11.0}
 
 
-def test_every_sentence_keeps_the_video_that_it_was_made_for() -> None:
-    whole = replace(with_moments((2.0, 5.5), (12.0, 15.0)), origins=[7, 7], shown=[7])
-    other = replace(with_moments((0.0, 1.0), (8.0, 9.0)), origins=[8, 8], shown=[8])
+def test_every_sentence_keeps_the_source_that_it_was_written_for() -> None:
+    whole = replace(item_with_moments((2.0, 5.5), (12.0, 15.0)), sources=[7, 7], video_sources=[7])
+    other = replace(item_with_moments((0.0, 1.0), (8.0, 9.0)), sources=[8, 8], video_sources=[8])
     for seed in range(20):
         generator = np.random.default_rng(seed)
-        for made in (temporal_crop(whole, generator), remove_moment(whole, whole, generator)):
-            assert set(made.origins) == {7}
-            assert len(made.origins) == len(made.words)
-            assert list(made.shown) == [7]
-        joined = temporal_concat(whole, other, generator)
-        assert list(joined.origins) == [7, 7] + [8] * (len(joined.words) - 2)
-        assert list(joined.shown) == [7, 8]
+        for item in (temporal_crop(whole, CONFIG, generator), remove_moment(whole, whole, CONFIG, generator)):
+            assert set(item.sources) == {7}
+            assert len(item.sources) == len(item.words)
+            assert list(item.video_sources) == [7]
+        joined = temporal_concat(whole, other, CONFIG, generator)
+        assert list(joined.sources) == [7, 7] + [8] * (len(joined.words) - 2)
+        assert list(joined.video_sources) == [7, 8]
