@@ -1,4 +1,4 @@
-"""Models of the hub: names instead of folders, pushing, and the model card. The hub is a small server of the test."""
+"""Models of the Hub: names in place of folders, pushing, and the model card. The Hub is a small local server."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, load_mode
 from mttsg_core.checkpoints.model_card import CARD, model_card, write_card
 from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.features.store import EXTERNAL
-from mttsg_core.utils import hf_hub as downloads
+from mttsg_core.utils import hf_hub
 from tests.conftest import Mttsg
 from tests.helpers.tiny import model_folder
 
 REPO = "ada/moments"
-REPORT_OF = {
+TRAINING_REPORT = {
     "best_epoch": 3,
     "epochs": 5,
     "seconds": 150.0,
@@ -41,20 +41,21 @@ REPORT_OF = {
 
 
 class Hub(ThreadingHTTPServer):
-    """The parts of the hub's interface that are needed to push a model and to download it.
+    """The parts of the Hub's interface that are needed to push a model and to download it.
 
     Attributes:
-        files: of each repository, by path.
-        user: what it says of whoever asks; None for a token that is not valid.
-        asked: the paths of files that were sent.
+        files: content of each repository, by path.
+        user: account of the token; None for an invalid token.
+        refuses_commits: whether every commit is answered with status 403.
+        downloads: paths of the files that were sent.
     """
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, dict[str, bytes]] = {}
         self.user: dict[str, Any] | None = {"name": "ada", "orgs": [{"name": "lab"}]}
         self.refuses_commits = False
-        self.asked: list[str] = []
+        self.downloads: list[str] = []
 
     @property
     def address(self) -> str:
@@ -68,7 +69,7 @@ class Hub(ThreadingHTTPServer):
         return hashlib.sha1(repr(sorted(self.files[repo].items())).encode()).hexdigest()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def log_message(self, *_: object) -> None:
@@ -90,7 +91,7 @@ class _Answer(BaseHTTPRequestHandler):
         elif "/resolve/" in path:
             name = path.split("/resolve/")[1].partition("/")[2]
             if self.command == "GET":
-                self.server.asked.append(name)
+                self.server.downloads.append(name)
             headers = {"ETag": f'"{_oid(files[name])}"', "X-Repo-Commit": self.server.revision(repo)}
             self._send(files[name], 200, headers)
         elif path.endswith(("revision/main", repo)):
@@ -105,13 +106,13 @@ class _Answer(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path.strip("/")
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if path == "api/repos/create":
-            asked = json.loads(body)
-            repo = f"{asked.get('organization') or 'ada'}/{asked['name']}"
+            request = json.loads(body)
+            repo = f"{request.get('organization') or 'ada'}/{request['name']}"
             self.server.files.setdefault(repo, {})
             self._json({"url": f"{self.server.address}/{repo}", "id": repo})
         elif "/preupload/" in path:
-            asked = json.loads(body)["files"]
-            self._json({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]})
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            self._json({"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]})
         elif path == "api/validate-yaml":
             self._json({"errors": [], "warnings": []})
         elif self.server.refuses_commits:
@@ -143,64 +144,66 @@ def _oid(data: bytes) -> str:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub of its own, with an empty cache of downloads."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # only this server is asked
+    """Start a Hub with an empty download cache."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # requests go to this server only
     with Hub() as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        mine = partial(snapshot_download, endpoint=running.address, cache_dir=tmp_path / "downloads")
-        monkeypatch.setattr(downloads, "snapshot_download", mine)
+        download = partial(snapshot_download, endpoint=running.address, cache_dir=tmp_path / "downloads")
+        monkeypatch.setattr(hf_hub, "snapshot_download", download)
         yield running
         running.shutdown()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A finished model folder, with the state of its training."""
-    made = model_folder(tmp_path / "model")
-    (made / REPORT).write_text(json.dumps(REPORT_OF))
-    (made / "state").mkdir()
-    (made / "state" / "training.safetensors").write_bytes(b"large")
-    (made / "log.jsonl").write_text("{}\n")
-    return made
+    """Write a finished model folder, with the state of its training."""
+    written = model_folder(tmp_path / "model")
+    (written / REPORT).write_text(json.dumps(TRAINING_REPORT))
+    (written / "state").mkdir()
+    (written / "state" / "training.safetensors").write_bytes(b"large")
+    (written / "log.jsonl").write_text("{}\n")
+    return written
 
 
-def test_what_is_pushed_is_found_by_its_name(server: Hub, folder: Path) -> None:
+def test_a_pushed_model_is_downloaded_by_its_name(server: Hub, folder: Path) -> None:
     page = hub.push_model(folder, REPO, server.api)
     assert page == f"{server.address}/{REPO}"
     assert set(server.files[REPO]) == {CONFIG, WEIGHTS, REPORT, CARD}
-    found = hub.find_model(REPO)
-    assert (found / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
-    assert load_model(found).fingerprint == load_model(folder).fingerprint
-    assert CARD not in server.asked
-    assert hub.find_model(Path(REPO)) == found  # as the command line gives it
+    downloaded = hub.find_model(REPO)
+    assert (downloaded / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
+    assert load_model(downloaded).fingerprint == load_model(folder).fingerprint
+    assert CARD not in server.downloads
+    assert hub.find_model(Path(REPO)) == downloaded  # as the command line gives it
 
 
-def test_once_downloaded_it_is_there_without_a_network(server: Hub, folder: Path) -> None:
+def test_a_downloaded_model_needs_no_network(server: Hub, folder: Path) -> None:
     hub.push_model(folder, REPO, server.api)
     with pytest.raises(ModelError, match=r"ada/moments: .*never downloaded.* is not used"):
         hub.find_model(REPO, offline=True)
-    found = hub.find_model(REPO)
-    server.asked.clear()
-    assert hub.find_model(REPO, offline=True) == found
+    downloaded = hub.find_model(REPO)
+    server.downloads.clear()
+    assert hub.find_model(REPO, offline=True) == downloaded
     server.shutdown()
     server.server_close()
-    assert hub.find_model(REPO) == found
-    assert server.asked == []
+    assert hub.find_model(REPO) == downloaded
+    assert server.downloads == []
     with pytest.raises(ModelError, match=r"ada/other: .*cannot be reached"):
         hub.find_model("ada/other")
 
 
-def test_a_download_shows_bars_on_a_terminal_only(server: Hub, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_download_shows_progress_bars_on_a_terminal_only(
+    server: Hub, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     hub.push_model(folder, REPO, server.api)
     capfd.readouterr()
     hub.find_model(REPO)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_new_version_is_downloaded(server: Hub, folder: Path) -> None:
+def test_a_new_revision_is_downloaded_and_the_old_one_can_be_named(server: Hub, folder: Path) -> None:
     hub.push_model(folder, REPO, server.api)
     first = hub.find_model(REPO)
-    (folder / REPORT).write_text(json.dumps({**REPORT_OF, "epochs": 9}))
+    (folder / REPORT).write_text(json.dumps({**TRAINING_REPORT, "epochs": 9}))
     hub.push_model(folder, REPO, server.api)
     second = hub.find_model(REPO)
     assert second != first
@@ -208,25 +211,31 @@ def test_a_new_version_is_downloaded(server: Hub, folder: Path) -> None:
     assert hub.find_model(f"{REPO}@{first.name}") == first
 
 
-def test_names_that_are_no_model(server: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.files["ada/other"] = {CONFIG: b'{"model_type": "bert"}', WEIGHTS: b"never looked at"}
+def test_names_that_are_not_models_are_refused_in_one_line(
+    server: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["ada/other"] = {CONFIG: b'{"model_type": "bert"}', WEIGHTS: b"never downloaded"}
     server.files["ada/empty"] = {"README.md": b"# soon"}
     server.files[REPO] = {}
-    for name, reason in (("ada/other", "not an mttsg model"), ("ada/empty", "not an mttsg model"), ("bob/none", "no such")):
+    for name, reason in (
+        ("ada/other", "not an mttsg model"),
+        ("ada/empty", "not an mttsg model"),
+        ("bob/none", "no such"),
+    ):
         with pytest.raises(ModelError, match=f"^{name}: {reason}") as caught:
             hub.find_model(name)
         assert "\n" not in str(caught.value)
-    assert WEIGHTS not in server.asked
+    assert WEIGHTS not in server.downloads
     with pytest.raises(ModelError, match=f"^{REPO}: no such revision"):
         hub.find_model(f"{REPO}@v9")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bob" / "none").mkdir(parents=True)
-    assert hub.find_model("bob/none") == Path("bob/none")  # a folder that is there is meant
+    assert hub.find_model("bob/none") == Path("bob/none")  # an existing folder comes first
     assert hub.find_model("a/b/c") == Path("a/b/c")
     assert hub.find_model(folder) == folder
 
 
-def test_who_may_push_is_known_before_the_training(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_right_to_push_is_checked_before_training(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.check_push(REPO, server.api)
     hub.check_push("lab/moments", server.api)
     for name in ("moments", "a/b/c", "-a/b", "ada/mo ments", ""):
@@ -249,7 +258,7 @@ def test_who_may_push_is_known_before_the_training(server: Hub, monkeypatch: pyt
         hub.check_push(REPO, server.api)
 
 
-def test_a_push_that_is_refused_keeps_the_model(server: Hub, folder: Path) -> None:
+def test_a_refused_push_keeps_the_model(server: Hub, folder: Path) -> None:
     server.refuses_commits = True
     with pytest.raises(ModelError, match=r"^ada/moments: refused by the Hugging Face Hub with status 403"):
         hub.push_model(folder, REPO, server.api)
@@ -263,20 +272,20 @@ def test_only_a_finished_model_is_pushed(server: Hub, folder: Path) -> None:
     assert server.files == {}
 
 
-def test_a_card_that_was_edited_is_kept(server: Hub, folder: Path) -> None:
+def test_an_edited_card_is_kept_unless_it_is_overwritten(server: Hub, folder: Path) -> None:
     assert write_card(folder) == folder / CARD
-    (folder / CARD).write_text("mine")
+    (folder / CARD).write_text("edited")
     write_card(folder)
     hub.push_model(folder, REPO, server.api)
-    assert server.files[REPO][CARD] == b"mine"
+    assert server.files[REPO][CARD] == b"edited"
     write_card(folder, overwrite=True)
     assert (folder / CARD).read_text().startswith("---\n")
 
 
-def test_the_card_says_what_is_in_the_model(folder: Path) -> None:
+def test_the_card_describes_the_model(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["network"]["mining"] = False
-    text = model_card(config, REPORT_OF, REPO)
+    text = model_card(config, TRAINING_REPORT, REPO)
     header = ModelCard(text).data.to_dict()
     assert (header["license"], header["library_name"]) == ("unknown", "mttsg")
     assert "base_model" not in header
@@ -295,44 +304,44 @@ def test_the_card_says_what_is_in_the_model(folder: Path) -> None:
     assert "--features" not in text
 
 
-def test_the_card_names_the_pretrained_models_beneath(folder: Path) -> None:
+def test_the_card_names_the_pretrained_encoder(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["features"]["encoder"] = "lab/image-and-text@0123abc"
-    text = model_card(config, REPORT_OF, "my model")
+    text = model_card(config, TRAINING_REPORT, "my model")
     assert ModelCard(text).data.to_dict()["base_model"] == ["lab/image-and-text"]
     assert "--model 'my model'" in text
 
 
-def test_a_damaged_report_is_named(server: Hub, folder: Path) -> None:
+def test_a_damaged_report_is_refused(server: Hub, folder: Path) -> None:
     (folder / REPORT).write_text("{}")
     with pytest.raises(ModelError, match=f"{folder.name}: damaged model folder"):
         hub.push_model(folder, REPO, server.api)
 
 
-def test_the_card_of_a_model_without_validation_or_of_features_made_elsewhere(folder: Path) -> None:
+def test_the_card_of_a_model_without_validation_or_for_external_features(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["features"] = {"encoder": EXTERNAL, "clip_dim": 6}
-    text = model_card(config, {**REPORT_OF, "validation": {}, "intervals": {}}, "m")
+    text = model_card(config, {**TRAINING_REPORT, "validation": {}, "intervals": {}}, "m")
     assert "no validation split" in text
     assert "--model m --features FEATURES" in text
     assert "Grounder" not in text
 
 
-def test_a_name_instead_of_a_folder_on_the_command_line(
+def test_the_command_line_accepts_a_name_in_place_of_a_folder(
     server: Hub, mttsg: Mttsg, trained: Path, corpus: Path, cache: Path, clip: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "mine"
+    folder = tmp_path / "copy"
     shutil.copytree(trained, folder)
     hub.push_model(folder, REPO, server.api)
     ground = ["ground", clip, "the red circle moves left", "--cache", cache, "--workers", "1"]
     evaluate = ["evaluate", corpus, "--json", "--cache", cache, "--workers", "1"]
     for command in (ground, evaluate):
-        ran = mttsg(*command, "--model", REPO)
-        assert (ran.code, ran.errors) == (0, [])
-        assert ran.out == mttsg(*command, "--model", folder).out
-        assert mttsg(*command, "--model", REPO, "--offline").out == ran.out
+        result = mttsg(*command, "--model", REPO)
+        assert (result.code, result.errors) == (0, [])
+        assert result.out == mttsg(*command, "--model", folder).out
+        assert mttsg(*command, "--model", REPO, "--offline").out == result.out
     for name, reason in (("bob/none", "no such folder, and no such model"), ("ada", "not a model folder")):
-        ran = mttsg(*ground, "--model", name)
-        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
-        assert reason in ran.errors[0]
+        result = mttsg(*ground, "--model", name)
+        assert (result.code, result.out, len(result.errors)) == (2, "", 1)
+        assert reason in result.errors[0]
     assert Grounder.load(REPO, device="cpu").fingerprint == Grounder.load(folder, device="cpu").fingerprint
