@@ -49,7 +49,7 @@ def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, 
     splits = resolve_splits(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
     sampler = TrainingSampler(splits.dataset("train", network.config.max_clips), loaded.text_encoder)
     if not restore_threshold(criterion, model):
-        settle_threshold(criterion, network, sampler)
+        settle_threshold(criterion, network, sampler, epoch=epochs)  # other batches than those counted below
     counts = torch.zeros(2, 2)  # duplicates, others: dropped, all
     for epoch in range(epochs):
         for batch, targets in sampler.batches(_CONFIG, epoch):
@@ -81,9 +81,9 @@ def restore_threshold(criterion: MKTNCriterion, model: Path) -> bool:
     return bool(state)
 
 
-def settle_threshold(criterion: MKTNCriterion, network: MKTN, sampler: TrainingSampler) -> None:
+def settle_threshold(criterion: MKTNCriterion, network: MKTN, sampler: TrainingSampler, epoch: int) -> None:
     """Estimate phi in one pass over the training videos."""
-    for batch, targets in sampler.batches(_CONFIG, epoch=_CONFIG.steps):  # no epoch that is counted
+    for batch, targets in sampler.batches(_CONFIG, epoch):
         criterion.false_negatives(network(batch), targets)
 
 
