@@ -1,4 +1,4 @@
-"""One run of `mttsg ground`: from what is asked to rows, a page and excerpts."""
+"""One run of `mttsg ground`: queries and videos in; rows, a page and excerpts out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked.
+    """What to ground, and in which videos.
 
     Attributes:
         video: a video, or a folder to search for videos.
@@ -59,8 +59,8 @@ class Session:
         display: shows events, and counts failures.
         grounded: the sentences that were grounded in at least one video.
         moments: all that were passed on to the outputs.
-        videos: the videos that were grounded, where a page of them is wanted.
-        excerpts: number of excerpts in their folder; None if none are wanted.
+        videos: the videos that were grounded, for the page; empty if there is none.
+        excerpts: number of excerpts in their folder; None if none are written.
     """
 
     queries: Mapping[VideoFile, Sequence[str]]
@@ -133,7 +133,7 @@ def run_session(
     """Ground the sentences and write the outputs.
 
     Raises:
-        MttsgError: if an option cannot be used, or there is nothing to do it with.
+        MttsgError: if an option cannot be used, or no model, video or sentence can be used.
         typer.Exit: if inputs failed.
     """
     began = time.monotonic()

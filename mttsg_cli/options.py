@@ -68,7 +68,7 @@ def config_tables(context: typer.Context) -> dict[str, dict[str, Any]]:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Return the options that the user gave; the others keep the defaults of whoever takes them."""
+    """Return the options that the user gave; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -56,7 +56,7 @@ def evaluate(
         model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
         split: name of the split.
         predictions: file of predictions to score instead of a model's.
-        features: what the model must have been trained with, where given, and external features.
+        features: what the model must have been trained with (None accepts any), and external features.
         options: mode, figures, baselines, outputs, device and cache; see there.
         on_event: called with each event as it happens.
 
@@ -174,7 +174,7 @@ def _find_features(
 def _ground_split(
     folder: DataFolder, dataset: Dataset, grounder: Grounder, mode: Mode, options: EvaluateOptions
 ) -> _Steps:
-    """Evaluate the model, and the baselines where they are wanted."""
+    """Evaluate the model, and the baselines if `options` say so."""
     predict = partial(evaluator.evaluate, grounder, top=max(evaluator.TOP, *options.metrics.ns), mode=mode)
     shuffles = (baselines.evaluate_shuffled_sentences, baselines.evaluate_shuffled_features)
     shuffled: list[Evaluation] = []
@@ -197,7 +197,7 @@ def _ground_split(
 def _compare(
     folder: DataFolder, main: Evaluation, durations: Sequence[float | None], *, with_baselines: bool
 ) -> Generator[Warned, None, EvaluationReport]:
-    """Add what the training split tells: the words that it contains, and the blind baselines."""
+    """Add what comes from the training split: its vocabulary, and the blind baselines."""
     training: list[Pair] = []
     if "train" in folder.splits:
         try:

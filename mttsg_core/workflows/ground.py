@@ -40,7 +40,7 @@ class VideoGrounded:
         queries: the sentences.
         moments: for each sentence its moments, the best first.
         timeline: seconds of the clips of the video.
-        saliency: for each sentence (T,) the probability that a clip is in its moment; None if not wanted.
+        saliency: for each sentence (T,) the probability that a clip is in its moment; None unless `with_saliency`.
     """
 
     video: VideoFile
@@ -127,8 +127,8 @@ class _Extraction:
     """Videos and their features, through the cache: only missing features are extracted.
 
     Args:
-        grounder: whose features are wanted.
-        videos: in the order in which they are wanted.
+        grounder: for which features are extracted.
+        videos: in the order in which to return them.
         workers: number of videos to read at a time; None for one per core.
     """
 

@@ -1,4 +1,4 @@
-"""Models for the workflows. What shapes the inputs of a model is its own: other wishes are refused."""
+"""Models for the workflows. A model keeps its own encoder, text encoder and clip rate; other values are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: Runti
 
     Args:
         model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
-        features: what the model must have been trained with, where given.
+        features: what the model must have been trained with; None accepts any.
         runtime: device, cache and network access.
 
     Raises:
@@ -62,7 +62,7 @@ def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions) -> Grounde
     """Load a pretrained encoder that answers without training.
 
     Raises:
-        ConfigError: if there is no such encoder or device, or another text encoder is wanted than the encoder's own.
+        ConfigError: if there is no such encoder or device, or the given text encoder is not the encoder's own.
     """
     grounder = Grounder.zero_shot(
         zero_shot_encoder(features),

@@ -1,4 +1,4 @@
-"""Workflows as generators: they yield events, return a report, log what they yield, and raise only errors of ours."""
+"""Workflows as generators: they yield events, log them, return a report, and raise only errors of the library."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _logged(steps: Generator[_Event, None, _Report]) -> Generator[_Event, None, 
                 report: _Report = end.value
                 return report
             except BrokenPipeError:
-                raise  # whoever reads an output has left, which is not an error of the workflow
+                raise  # the reader of an output has left: not an error of the workflow
             except OSError as error:
                 file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
                 raise MttsgError(file + (error.strerror or str(error))) from error

@@ -311,7 +311,7 @@ def _text_encoder(
 def _follow(
     training: Iterable[TrainingEvent], folder: Path, device: torch.device, *, tensorboard: bool
 ) -> Generator[TrainEvent, None, TrainingFinished]:
-    """Pass on the events of a training, with the epochs in TensorBoard where that is wanted."""
+    """Pass on the events of a training, and write its epochs to TensorBoard if `tensorboard`."""
     left = 0  # epochs
     with TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log:
         for event in training:
