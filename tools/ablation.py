@@ -10,6 +10,8 @@ deviation, in percent. Finished runs in OUT are kept, so an interrupted ablation
 With `--share` only some of the training videos are used for training; the others become the split `rest`. With
 `--folds` the videos of train and val are divided differently for each run: one fold is the split `left`, which the run
 never sees, the next one is val, the others are train, so that no result depends on a single small validation set.
+With `--set loss.contrast=0.1,0.6` there is a variant for each of these values too; every setting of the network, the
+losses and the training can be varied (see docs/reference.md).
 Options after `--` are passed to `mttsg train`, for example `-- --text-encoder glove:vectors.txt --epochs 20`.
 """
 
@@ -28,9 +30,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mttsg_core.config import NetworkConfig, refuse_unknown
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, refuse_unknown
 from mttsg_core.errors import ConfigError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIGS: dict[str, type] = {"network": NetworkConfig, "loss": LossConfig, "training": TrainingConfig}
+REQUIRED: dict[str, dict[str, int]] = {"network": {"clip_dim": 1, "word_dim": 1}, "loss": {}, "training": {}}
 FIGURES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 WHOLE, PLAIN = "whole method", "plain network"
 
@@ -49,6 +58,9 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=1, help="number of runs at a time, with one thread each if several")
     parser.add_argument("--variant", action="append", help="run this variant only, repeatable")
+    parser.add_argument(
+        "--set", action="append", metavar="TABLE.NAME=VALUE,...", help="add a variant for each value, repeatable"
+    )
     words = sys.argv[1:]
     separator = words.index("--") if "--" in words else len(words)
     arguments, train_options = parser.parse_args(words[:separator]), words[separator + 1 :]
@@ -56,13 +68,15 @@ def main() -> int:
     if arguments.folds in (1, 2):
         parser.error("--folds: at least 3, one to test, one to validate and one to train on")
     try:
-        refuse_unknown(arguments.variant or [], variants(), "variant")
+        every = {name: without(parts) for name, parts in variants().items()}
+        every |= {name: config_options(arguments.out, *value) for name, value in settings(arguments.set or []).items()}
+        refuse_unknown(arguments.variant or [], every, "variant")
         require_same_settings(
             arguments.out, [str(arguments.data), str(arguments.share), str(arguments.folds), *train_options]
         )
     except ConfigError as error:
         parser.error(str(error))
-    chosen = {name: off for name, off in variants().items() if not arguments.variant or name in arguments.variant}
+    chosen = {name: options for name, options in every.items() if not arguments.variant or name in arguments.variant}
     seeds = range(arguments.folds or arguments.seeds)
     data = dict.fromkeys(seeds, arguments.data)
     if arguments.folds:
@@ -70,9 +84,9 @@ def main() -> int:
     elif arguments.share < 1:
         data = dict.fromkeys(seeds, with_share(arguments.data, arguments.out / "data", arguments.share))
     runs = {
-        (name, seed): [*without(off), "--seed", str(seed), *train_options]
+        (name, seed): [*options, "--seed", str(seed), *train_options]
         for seed in seeds
-        for name, off in chosen.items()
+        for name, options in chosen.items()
     }
 
     def run_and_report(key: tuple[str, int]) -> dict[str, dict[str, float]]:
@@ -114,6 +128,38 @@ def variants() -> dict[str, tuple[str, ...]]:
 def without(names: Sequence[str]) -> list[str]:
     """Return the options of `mttsg train` that leave parts out."""
     return [word for name in names for word in ("--without", name)]
+
+
+def settings(given: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Return table, name and value of each variant of `--set`.
+
+    Raises:
+        ConfigError: if a table or setting does not exist, or a value cannot be used.
+
+    >>> settings(["loss.contrast=0.1,0.6"])
+    {'loss.contrast=0.1': ('loss', 'contrast', '0.1'), 'loss.contrast=0.6': ('loss', 'contrast', '0.6')}
+    """
+    found = {}
+    for text in given:
+        target, _, values = text.partition("=")
+        table, _, name = target.partition(".")
+        refuse_unknown([table], CONFIGS, "table of settings")
+        for value in values.split(","):
+            try:
+                parsed = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError as error:
+                raise ConfigError(f"--set {text}: {value!r} is not a number, true or false") from error
+            from_mapping(CONFIGS[table], {**REQUIRED[table], name: parsed})
+            found[f"{target}={value}"] = (table, name, value)
+    return found
+
+
+def config_options(folder: Path, table: str, name: str, value: str) -> list[str]:
+    """Write a settings file with one setting, and return the options of `mttsg train` that read it."""
+    path = folder / "settings" / f"{table}.{name}={value}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[{table}]\n{name} = {value}\n", encoding="utf-8")
+    return ["--config", str(path)]
 
 
 def with_share(data: Path, folder: Path, share: float) -> Path:

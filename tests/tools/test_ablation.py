@@ -74,3 +74,26 @@ def test_one_run_has_no_spread() -> None:
     report = dict.fromkeys(ablation.FIGURES, 50.0)
     assert ablation.figures([report])["mIoU"] == "50.0"
     assert ablation.figures([report, report])["mIoU"] == "50.0 ± 0.0"
+
+
+def test_a_setting_can_be_varied(tmp_path: Path) -> None:
+    found = ablation.settings(["network.contrast_temperature=0.05,0.2", "training.temporal_crop=0"])
+    assert [value for _, _, value in found.values()] == ["0.05", "0.2", "0"]
+    [option, path] = ablation.config_options(tmp_path, *found["network.contrast_temperature=0.2"])
+    assert option == "--config"
+    assert Path(path).read_text(encoding="utf-8") == "[network]\ncontrast_temperature = 0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("losses.contrast=1", "did you mean 'loss'"),
+        ("loss.contrst=1", "did you mean 'contrast'"),
+        ("loss.contrast=-1", "at least 0"),
+        ("loss.contrast=much", "not a number"),
+        ("loss.contrast", "not a number"),
+    ],
+)
+def test_a_setting_that_cannot_be_varied_is_refused(given: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        ablation.settings([given])
