@@ -29,7 +29,7 @@ region_width = 8
 region_heads = 1
 local_layers = 1
 head_width = 8
-span_width = 8
+proposal_width = 8
 max_clips = 32
 """
 

@@ -15,7 +15,7 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.training.losses import MKTNCriterion
-from mttsg_core.training.trainer import EpochDone, train
+from mttsg_core.training.trainer import EpochDone, RunSettings, train
 from tests.helpers.tiny import SIZES, batch, dataset, features, model, network, targets
 
 pytestmark = [
@@ -57,15 +57,15 @@ def test_the_losses_of_an_output_on_cuda_are_deterministic_and_stay_there() -> N
 def test_training_on_cuda_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
     data = dataset(tmp_path / "features")
     config = TrainingConfig(epochs=20, batch_videos=3, lr=1e-2, average=0.5)
-    options = {"network": SIZES, "config": config, "device": CUDA}
+    settings = RunSettings(config, network=SIZES)
     text_encoder = build_text_encoder()
     losses = []
-    for event in train(data, None, tmp_path / "m", text_encoder, **options):  # type: ignore[arg-type]
+    for event in train(data, None, tmp_path / "m", text_encoder, settings, device=CUDA):
         if isinstance(event, EpochDone):
             losses.append(event.losses["total"])
             if event.epoch == 10:
                 break
-    for event in train(data, None, tmp_path / "m", text_encoder, resume=True, **options):  # type: ignore[arg-type]
+    for event in train(data, None, tmp_path / "m", text_encoder, settings, device=CUDA, resume=True):
         if isinstance(event, EpochDone):
             losses.append(event.losses["total"])
     assert len(losses) == 20

@@ -56,7 +56,8 @@ def upgrade_name(name: str) -> str:
 def upgrade_description(described: Mapping[str, Any]) -> dict[str, Any]:
     """Rename the settings in a `config.json` of format 5."""
     upgraded = {**described, "format": FORMAT}
-    upgraded["max_window_seconds"] = upgraded.pop("longest", None)
+    if "longest" in upgraded:
+        upgraded["max_window_seconds"] = upgraded.pop("longest")
     features = upgraded.get("features")
     if isinstance(features, dict) and features.get("encoder") == "elsewhere":
         upgraded["features"] = {**features, "encoder": EXTERNAL}

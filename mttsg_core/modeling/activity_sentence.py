@@ -69,7 +69,7 @@ class ActivitySentenceAlignment(nn.Module):
 
     def project_sentence(self, sentence: Tensor) -> Tensor:
         """Project sentences s (N, D) into the space of activities, with length 1: (N, C)."""
-        return normalize(self.text_side(sentence), dim=-1)
+        return normalize(self.text_side(sentence).float(), dim=-1)
 
 
 def activity_sentence_loss(

@@ -1,7 +1,7 @@
 """Proposals: candidate spans over clips, and the selection of answers among them.
 
 Clip t covers [t, t + 1] in clip units. Proposals of up to 8 clips start at every clip; longer ones grow by a seventh
-and step by an eighth of their length, so there are at most 17 proposals a clip, however long the video.
+and step by an eighth of their length, so there are fewer than 18 proposals a clip, however long the video.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class MKTNCriterion(nn.Module):
     Its only state is that of the adaptive threshold phi, which it updates in training mode.
 
     Args:
-        config: weights of the terms, and the constants of their targets. A term of weight 0 is not computed.
+        config: weights of the terms, and the constants of their targets. Terms of modules are skipped at weight 0.
         network: config of the network: which parts are on, and their temperatures.
     """
 

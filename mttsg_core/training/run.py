@@ -27,6 +27,21 @@ from mttsg_core.utils.devices import half_precision
 STATE = Path("state") / "training.safetensors"
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """All settings of a training.
+
+    Attributes:
+        training: how to train.
+        loss: weights of the loss terms.
+        network: settings of `NetworkConfig` by name, without the widths, which the features decide.
+    """
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Progress:
     """What a stopped run must remember beside its tensors."""

@@ -21,7 +21,7 @@ from mttsg_core.checkpoints.checkpoint import (
     save_weights,
     write_json,
 )
-from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
+from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.evaluation.evaluator import evaluate
@@ -32,11 +32,21 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.calibration import UNCALIBRATED
 from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
-from mttsg_core.training.run import STATE, Progress, TrainingRun, find_state
+from mttsg_core.training.run import STATE, Progress, RunSettings, TrainingRun, find_state
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
 
-__all__ = ["LOG", "STATE", "EpochDone", "TrainingEvent", "TrainingFinished", "TrainingStarted", "find_state", "train"]
+__all__ = [
+    "LOG",
+    "STATE",
+    "EpochDone",
+    "RunSettings",
+    "TrainingEvent",
+    "TrainingFinished",
+    "TrainingStarted",
+    "find_state",
+    "train",
+]
 
 LOG = "log.jsonl"
 
@@ -46,10 +56,8 @@ def train(
     validation: Dataset | None,
     folder: Path,
     text_encoder: TextEncoder,
+    settings: RunSettings | None = None,
     *,
-    network: Mapping[str, Any] | None = None,
-    loss: LossConfig | None = None,
-    config: TrainingConfig | None = None,
     device: torch.device | None = None,
     resume: bool = False,
 ) -> Iterator[TrainingEvent]:
@@ -60,9 +68,7 @@ def train(
         validation: pairs that decide which epoch is kept and when to stop; None keeps the last epoch.
         folder: of the model; created if missing.
         text_encoder: of the sentences.
-        network: settings of `NetworkConfig` other than the widths, which the features decide.
-        loss: weights of the loss terms.
-        config: how to train.
+        settings: of the training, its losses and the network.
         device: where; None is the CPU.
         resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU).
 
@@ -73,20 +79,21 @@ def train(
         ModelError: if `resume` is given and there is nothing to resume.
         TrainingError: if the loss is NaN or infinite.
     """
-    config, loss, device = config or TrainingConfig(), loss or LossConfig(), device or torch.device("cpu")
+    settings, device = settings or RunSettings(), device or torch.device("cpu")
+    config, loss = settings.training, settings.loss
     if validation is not None:
         check_fingerprint(validation.fingerprint, training.fingerprint, validation.name)
     sampler = TrainingSampler(training, text_encoder)
     sizes = {**sampler.feature_sizes(), "word_dim": text_encoder.dim}
     torch.manual_seed(config.seed)
-    net = build_network(NetworkConfig(**{**(network or {}), **sizes})).to(device)
+    net = build_network(NetworkConfig(**{**settings.network, **sizes})).to(device)
     sampler.fit_statistics(net, config.statistics_videos)
     epochs = config.epochs_for(len(sampler.videos))
     run = TrainingRun(net, config, loss, config.steps_per_epoch(len(sampler.videos)) * epochs, device)
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
-    settings = {**to_mapping(config), "loss": to_mapping(loss)}
+    recorded = {**to_mapping(config), "loss": to_mapping(loss)}
     described = {
-        **settings,
+        **recorded,
         "network": to_mapping(net.config),
         "features": dict(training.fingerprint),
         "text_encoder": text_encoder.id,
@@ -98,11 +105,11 @@ def train(
     else:
         for name in (REPORT, WEIGHTS, WORDS, STATE, LOG):  # of an earlier run in the same folder
             (folder / name).unlink(missing_ok=True)
-        save_description(folder, model, settings)
+        save_description(folder, model, recorded)
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
-    reliability = _calibrate(folder, validation, device, settings) if validation and run.progress.best_epoch else {}
+    reliability = _calibrate(folder, validation, device, recorded) if validation and run.progress.best_epoch else {}
     write_json(folder / REPORT, loop.report(reliability))
     yield loop.finished()
 

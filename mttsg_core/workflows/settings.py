@@ -11,7 +11,7 @@ from mttsg_core.checkpoints.checkpoint import load_text_encoder, read_descriptio
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, to_mapping, upgrade_settings
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.training.trainer import find_state
+from mttsg_core.training.trainer import RunSettings, find_state
 
 Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
 
@@ -54,19 +54,13 @@ class StoppedRun:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """All settings of a training.
+class TrainingSettings(RunSettings):
+    """Merged settings of a training.
 
     Attributes:
-        training: how to train.
-        loss: weights of the loss terms.
-        network: settings of `NetworkConfig` by name, without those that the features decide.
         notes: on settings that were given by the name of an earlier version.
     """
 
-    training: TrainingConfig
-    loss: LossConfig
-    network: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
     @classmethod

@@ -188,9 +188,7 @@ def _train(
             inputs.validation,
             folder,
             inputs.text_encoder,
-            network=settings.network,
-            loss=settings.loss,
-            config=settings.training,
+            settings,
             device=device,
             resume=options.resume,
         )

@@ -28,7 +28,7 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
 from mttsg_core.modeling.proposals import NMS_IOU
 from mttsg_core.moments import Moment, Timeline, span_iou
-from mttsg_core.training.trainer import train
+from mttsg_core.training.trainer import RunSettings, train
 from tests.helpers import tiny
 
 FINGERPRINT: Settings = {"encoder": "marks"}
@@ -259,7 +259,7 @@ def test_a_trained_network_finds_the_same_moments_wherever_they_are(tmp_path: Pa
     data = tiny.dataset(tmp_path / "features", videos=24)
     settings = {**tiny.SIZES, **tiny.ONLY_THE_HEAD}
     config = TrainingConfig(epochs=10, batch_videos=8, lr=1e-2, average=0.5)
-    for _ in train(data, None, tmp_path / "model", build_text_encoder(), network=settings, config=config):
+    for _ in train(data, None, tmp_path / "model", build_text_encoder(), RunSettings(config, network=settings)):
         pass
     grounder = Grounder(MKTNPredictor(load_model(tmp_path / "model")))
     assert grounder.predictor.max_window_seconds == 12

@@ -26,7 +26,7 @@ from mttsg_core.training import trainer
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.training.run import STATE, TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.training.trainer import LOG, train
+from mttsg_core.training.trainer import LOG, RunSettings, train
 from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset, network
 
 CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, patience=9.0, seed=7)
@@ -44,8 +44,15 @@ def validation(tmp_path: Path) -> Dataset:
 
 
 def fit(data: Dataset, folder: Path, validation: Dataset | None = None, **options: Any) -> list[TrainingEvent]:
-    settings = {"network": SIZES, "config": CONFIG, **options}
-    return list(train(data, validation, folder, HASHED, **settings))
+    return list(train(data, validation, folder, HASHED, *arguments_of(options), **options))
+
+
+def arguments_of(options: dict[str, Any]) -> list[RunSettings]:
+    """Take the settings out of the options of a test, over the usual ones."""
+    settings = [
+        options.pop(name, usual) for name, usual in (("config", CONFIG), ("loss", LossConfig()), ("network", SIZES))
+    ]
+    return [RunSettings(*settings)]
 
 
 def fit_until(
@@ -53,7 +60,7 @@ def fit_until(
 ) -> list[TrainingEvent]:
     """Train and stop after an epoch; 0 stops before the first."""
     events: list[TrainingEvent] = []
-    for event in train(data, validation, folder, HASHED, **{"network": SIZES, "config": CONFIG, **options}):
+    for event in train(data, validation, folder, HASHED, *arguments_of(options), **options):
         events.append(event)
         if getattr(event, "epoch", None) == epoch:
             break
@@ -298,7 +305,7 @@ def test_the_best_epoch_is_kept_and_training_stops_when_no_better_one_follows(
     _script_validation(monkeypatch, [10, 30, 30, 20, 29, 28, 99, 99, 99, 99])
     best: dict[str, torch.Tensor] = {}
     events: list[TrainingEvent] = []
-    for event in train(data, validation, tmp_path / "m", HASHED, network=SIZES, config=config):
+    for event in train(data, validation, tmp_path / "m", HASHED, RunSettings(config, network=SIZES)):
         events.append(event)
         if isinstance(event, EpochDone) and event.epoch == 2:
             best = weights(tmp_path / "m")
