@@ -1,0 +1,167 @@
+"""Frames to pictures: standard video bit for bit, high dynamic range in standard colours, transparency on black."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from av.video.reformatter import Interpolation
+
+from mttsg_core.video.rgb import RGBConverter, has_transparency, on_black, standard_frame
+from mttsg_core.video.sampling import sample
+from mttsg_core.video.tone_mapping import HLG, PQ
+from tests.helpers.video_files import draw, require_encoder
+from tests.video.test_tone_mapping import CODES
+
+WHITE = 203
+READS_TRANSFER = hasattr(av.VideoFrame, "color_trc")  # PyAV 17 or later
+needs_transfer = pytest.mark.skipif(not READS_TRANSFER, reason="this PyAV hides the transfer characteristic of a frame")
+
+
+def frame_of(pixel_format: str, *, colorspace: int = 2, color_range: int = 1, transfer: int = 2) -> av.VideoFrame:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise // 2 + draw(7, 64, 48) // 2, format="rgb24").reformat(format=pixel_format)
+    frame.colorspace, frame.color_range = colorspace, color_range
+    if READS_TRANSFER:
+        frame.color_trc = transfer
+    return frame
+
+
+@pytest.mark.parametrize("transfer", [1, 2, 4, 6, 13, 14, 15])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le", "nv12", "gray", "rgb24", "gbrp", "bgr0"])
+@pytest.mark.parametrize("size", [(64, 48), (24, 16)])
+def test_standard_video_is_what_swscale_makes_of_it(transfer: int, pixel_format: str, size: tuple[int, int]) -> None:
+    frame = frame_of(pixel_format, transfer=transfer)
+    expected = frame.reformat(*size, "rgb24", interpolation=Interpolation.BILINEAR).to_ndarray()
+    assert np.array_equal(RGBConverter(size, "bilinear")(frame), expected)
+    assert standard_frame(frame) is frame
+
+
+@pytest.mark.parametrize("pixel_format", ["rgba", "bgra", "yuva420p", "yuva444p10le", "gbrap", "ya8"])
+def test_a_frame_that_could_be_transparent_but_is_not(pixel_format: str) -> None:
+    frame = frame_of(pixel_format)
+    assert has_transparency(pixel_format)
+    assert on_black(frame) is frame
+    expected = frame.reformat(24, 16, "rgb24", interpolation=Interpolation.BILINEAR).to_ndarray()
+    assert np.array_equal(RGBConverter((24, 16), "bilinear")(frame), expected)
+
+
+def stripes() -> npt.NDArray[np.uint8]:
+    """A picture (48, 64, 4) in one colour: a third opaque, a third half transparent, the rest fully transparent."""
+    picture = np.zeros((48, 64, 4), dtype=np.uint8)
+    picture[..., :3] = 200, 100, 40
+    picture[:, :24, 3], picture[:, 24:44, 3] = 255, 128
+    return picture
+
+
+def write_frames(path: Path, codec: str, pixel_format: str, frames: Iterator[av.VideoFrame], *, turn: int = 0) -> Path:
+    require_encoder(codec)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+        if turn and hasattr(stream, "set_display_rotation"):
+            stream.set_display_rotation(turn)
+        for number, frame in enumerate(frames):
+            if number == 0 and READS_TRANSFER:
+                stream.codec_context.color_trc = frame.color_trc
+                stream.codec_context.color_primaries = frame.color_primaries
+                stream.codec_context.colorspace = frame.colorspace
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_stripes(path: Path, codec: str, pixel_format: str) -> Path:
+    frames = (av.VideoFrame.from_ndarray(stripes(), format="rgba").reformat(format=pixel_format) for _ in range(3))
+    return write_frames(path, codec, pixel_format, frames)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("a.mov", "prores_ks", "yuva444p10le"),
+        ("a.mov", "png", "rgba"),
+        ("a.mov", "qtrle", "argb"),
+        ("a.apng", "apng", "rgba"),
+        ("a.mkv", "ffv1", "yuva420p"),
+    ],
+)
+@pytest.mark.parametrize("size", [None, (32, 24)])
+def test_transparency_is_laid_on_black(
+    name: str, codec: str, pixel_format: str, size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    path = write_stripes(tmp_path / name, codec, pixel_format)
+    [chunk] = sample(path, [0.0, 0.2], size)
+    for picture in chunk.frames:
+        opaque, half, transparent = picture[20, [width * picture.shape[1] // 64 for width in (8, 34, 56)]].astype(int)
+        assert np.abs(opaque - [200, 100, 40]).max() <= 3
+        assert np.abs(half - [100, 50, 20]).max() <= 3
+        assert transparent.max() <= 1
+
+
+def test_a_gif_with_holes(tmp_path: Path) -> None:
+    red = np.full((48, 64, 3), (255, 0, 0), dtype=np.uint8)
+    frames = (av.VideoFrame.from_ndarray(red, format="rgb24").reformat(format="rgb8") for _ in range(3))
+    path = write_frames(tmp_path / "a.gif", "gif", "rgb8", frames)
+    assert next(iter(sample(path, [0.0]))).frames[0, 0, 0].tolist() == [252, 0, 0]
+    data = bytearray(path.read_bytes())
+    number_of_red = next(n for n in range(256) if data[13 + 3 * n : 16 + 3 * n] == b"\xfc\0\0")
+    control = data.index(b"!\xf9\x04")
+    while control >= 0:
+        data[control + 3] |= 1  # the colour with the following number is transparent
+        data[control + 6] = number_of_red
+        control = data.find(b"!\xf9\x04", control + 1)
+    path.write_bytes(data)
+    [chunk] = sample(path, [0.0])
+    assert not chunk.frames.any()
+
+
+def hdr_frames(transfer: int) -> Iterator[av.VideoFrame]:
+    """Frames that show, on a display for it, what standard frames of the colour (150, 150, 150) and white show."""
+    values = np.full((48, 64, 3), 150.0)
+    values[:, 32:] = 80
+    codes = CODES[transfer](WHITE * (values / 255) ** 2.4)
+    for _ in range(3):
+        rgb = av.VideoFrame.from_ndarray(codes, format="rgb48le")
+        frame = rgb.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1, src_color_range=2)
+        frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries = 9, 1, transfer, 9
+        yield frame
+
+
+@needs_transfer
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+@pytest.mark.parametrize("size", [None, (32, 24)])
+def test_high_dynamic_range_has_standard_colours(transfer: int, size: tuple[int, int] | None, tmp_path: Path) -> None:
+    path = write_frames(tmp_path / "a.mkv", "ffv1", "yuv420p10le", hdr_frames(transfer))
+    assert next(av.open(str(path)).decode(video=0)).color_trc == transfer
+    [chunk] = sample(path, [0.0, 0.2], size)
+    width = chunk.frames.shape[2]
+    assert np.abs(chunk.frames[:, :, width // 4].astype(int) - 150).max() <= 3
+    assert np.abs(chunk.frames[:, :, -width // 4].astype(int) - 80).max() <= 3
+
+
+@needs_transfer
+def test_a_frame_for_an_excerpt_is_standard_and_opaque(tmp_path: Path) -> None:
+    for frame in (next(hdr_frames(PQ)), av.VideoFrame.from_ndarray(stripes(), format="rgba")):
+        frame.pts, frame.time_base = 7, Fraction(1, 10)
+        standard = standard_frame(frame)
+        assert (standard.format.name, standard.pts, standard.time_base) == ("rgb24", 7, Fraction(1, 10))
+        assert (standard.width, standard.height) == (frame.width, frame.height)
+        assert np.array_equal(standard.to_ndarray(), RGBConverter((64, 48), "bilinear")(frame))
+
+
+@needs_transfer
+def test_a_turned_frame_for_an_excerpt_is_upright(tmp_path: Path) -> None:
+    path = write_frames(tmp_path / "a.mov", "prores_ks", "yuv422p10le", hdr_frames(HLG), turn=90)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    if frame.rotation % 180 == 0:
+        pytest.skip("this PyAV writes no display matrix")
+    standard = standard_frame(frame)
+    assert (standard.width, standard.height, standard.rotation) == (48, 64, 0)
