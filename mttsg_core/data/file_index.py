@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mttsg_core.errors import FeatureError
-from mttsg_core.features.store import import_hdf5
+from mttsg_core.features.arrays import import_hdf5
 from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.text import shorten
 

@@ -12,36 +12,22 @@ import hashlib
 import json
 import math
 import stat
-import struct
-import tokenize
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import FeatureError, error_summary
+from mttsg_core.errors import FeatureError
+from mttsg_core.features.arrays import FloatFeatures, finite_number, load_arrays
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 
-FloatFeatures = npt.NDArray[np.floating]
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
-# What NumPy, zipfile, h5py and safetensors raise for damaged files, as fuzzing has shown.
-_READ_ERRORS = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError),
-    *(SyntaxError, MemoryError, AssertionError, BadZipFile, SafetensorError, zlib.error, struct.error),
-    tokenize.TokenError,
-)
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
@@ -234,8 +220,7 @@ def write_features(path: Path, features: VideoFeatures) -> None:
 def read_features(path: Path, video: str | None = None) -> VideoFeatures:
     """Read the features of one video from a file.
 
-    Formats: `.npy` (T, D) or (T, R, D); `.npz` or `.safetensors` with `clips` and optionally `regions`; `.h5`/`.hdf5`
-    with one data set per video. Pickled objects are never loaded.
+    Formats: see `arrays.load_arrays`.
 
     Args:
         path: the file.
@@ -244,44 +229,15 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
     Raises:
         FeatureError: if the file is missing or damaged, lacks these arrays, or contains NaN or infinite values.
     """
-    metadata: Mapping[str, object] = {}
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".safetensors":
-            with safe_open(path, framework="numpy") as file:
-                metadata = json.loads((file.metadata() or {}).get("mttsg", "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys() if name in ("clips", "regions")}  # noqa: SIM118
-        elif suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files if name in ("clips", "regions")}
-        elif suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-            arrays = {"regions" if array.ndim == 3 else "clips": array}
-        elif suffix in (".h5", ".hdf5"):
-            array = _read_hdf5(path, video or "")
-            arrays = {"regions" if array.ndim == 3 else "clips": array}
-        else:
-            raise FeatureError(f"{path}: not a feature file; features are .npy, .npz, .safetensors, .h5 or .hdf5 files")
-    except FeatureError:
-        raise
-    except _READ_ERRORS as error:
-        raise FeatureError(f"{path}: cannot be read as features ({error_summary(error)})") from error
-    metadata = metadata if isinstance(metadata, dict) else {}  # written by another program
-    regions = arrays.get("regions")
-    clips = arrays.get("clips")
-    if clips is None and regions is not None and regions.ndim == 3:
-        clips = regions.astype(np.float32).mean(axis=1)
-    if clips is None:
-        raise FeatureError(f"{path}: contains neither 'clips' nor 'regions'")
-    _check_arrays(path, clips, regions)
+    clips, regions, metadata = load_arrays(path, video)
     fingerprint = metadata.get("fingerprint")
     return VideoFeatures(
         clips=clips,
         regions=regions,
-        duration=_finite_number(metadata.get("duration")),
+        duration=finite_number(metadata.get("duration")),
         fingerprint=fingerprint if isinstance(fingerprint, dict) else _external_fingerprint(clips, regions),
-        start=_finite_number(metadata.get("start")) or 0.0,
-        lost_clips=int(_finite_number(metadata.get("lost_clips")) or 0),
+        start=finite_number(metadata.get("start")) or 0.0,
+        lost_clips=int(finite_number(metadata.get("lost_clips")) or 0),
     )
 
 
@@ -312,47 +268,9 @@ def describe_fingerprint(fingerprint: Settings) -> str:
     return f"encoder {fingerprint.get('encoder', EXTERNAL)!r} ({rest})"
 
 
-def import_hdf5() -> Any:
-    """Import and return h5py.
-
-    Raises:
-        FeatureError: if it is not installed.
-    """
-    try:
-        return import_module("h5py")
-    except ImportError as error:
-        raise FeatureError("HDF5 features need h5py: pip install 'mttsg[hdf5]'") from error
-
-
-def _check_arrays(path: Path, clips: FloatFeatures, regions: FloatFeatures | None) -> None:
-    for name, array, axes in (("clips", clips, 2), ("regions", regions, 3)):
-        if array is None:
-            continue
-        if array.ndim != axes or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
-            raise FeatureError(
-                f"{path}: {name!r} is {array.dtype} of shape {array.shape}, not floating-point numbers with {axes} axes"
-            )
-        if not np.isfinite(array).all():
-            raise FeatureError(f"{path}: {name!r} contains NaN or infinite values")
-    if regions is not None and len(regions) != len(clips):
-        raise FeatureError(f"{path}: {len(clips)} clips, but regions for {len(regions)}")
-
-
 def _external_fingerprint(clips: FloatFeatures, regions: FloatFeatures | None) -> dict[str, str | int | float]:
     count, width = (0, 0) if regions is None else regions.shape[1:]
     return {"encoder": EXTERNAL, "clip_dim": clips.shape[1], "regions": count, "region_dim": width}
-
-
-def _read_hdf5(path: Path, video: str) -> FloatFeatures:
-    """Return the data set of a video; of a group the first data set, as in ActivityNet's C3D features."""
-    h5py = import_hdf5()
-    with h5py.File(path, "r") as file:
-        node = file.get(video)
-        if isinstance(node, h5py.Group):
-            node = next(iter(node.values()), None)
-        if node is None:
-            raise FeatureError(f"{path}: no data set {video!r}")
-        return np.asarray(node)
 
 
 def _average_bins(rows: FloatFeatures, bins: int) -> FloatFeatures:
@@ -372,7 +290,3 @@ def _canonical(fingerprint: Settings) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
-
-
-def _finite_number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None

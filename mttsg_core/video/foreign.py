@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+PICKLES = ("a PyTorch pickle", "a Python pickle")
 _DOWNLOAD_AGAIN = "download the file again"
 _UNPACK = "unpack it first"
 # First bytes, what such a file is, and what to do about it. Where no remedy helps, there is none.
@@ -54,10 +55,10 @@ def foreign_content(head: bytes) -> Foreign | None:
             return Foreign(kind, remedy)
     if head.startswith(_ZIP):
         if b"/data.pkl" in head or b"/version" in head:
-            return _pickle("a PyTorch pickle")
+            return Foreign(PICKLES[0])
         return Foreign("a ZIP archive", _UNPACK)
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):  # the opcode PROTO and its argument
-        return _pickle("a Python pickle")
+        return Foreign(PICKLES[1])
     if head[257:262] == b"ustar":
         return Foreign("a tar archive", _UNPACK)
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER:
@@ -92,7 +93,3 @@ def unfinished_download(path: Path) -> str | None:
     if path.suffix.lower() in _UNFINISHED:
         return path.name
     return next((path.name + suffix for suffix in _UNFINISHED if path.with_name(path.name + suffix).exists()), None)
-
-
-def _pickle(kind: str) -> Foreign:
-    return Foreign(kind, "pickles are never loaded")

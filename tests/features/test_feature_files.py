@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
@@ -22,6 +23,7 @@ from mttsg_core.features.store import EXTERNAL, VideoFeatures, read_features, wr
 from tests.helpers import tiny
 from tests.helpers.tiny import FINGERPRINT
 
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 CLIPS = np.arange(12, dtype=np.float32).reshape(4, 3)
 REGIONS = np.arange(40, dtype=np.float32).reshape(4, 5, 2)
 
@@ -139,13 +141,81 @@ def test_pickles_are_rejected_without_loading_them(tmp_path: Path, suffix: str) 
         np.save(path, array, allow_pickle=True)
     else:
         np.savez(path, clips=array)
-    with pytest.raises(FeatureError, match="cannot be read"):
+    with pytest.raises(FeatureError, match="cannot be read as features: an array of Python objects; save the numbers"):
         read_features(path)
     raw = tmp_path / "raw.npy"
     raw.write_bytes(pickle.dumps(Trap(trapped)))
-    with pytest.raises(FeatureError, match="cannot be read"):
+    with pytest.raises(FeatureError, match="cannot be read as features: a Python pickle; a pickle is never loaded"):
+        read_features(raw)
+    torch.save({"clips": Trap(trapped)}, raw)
+    with pytest.raises(FeatureError, match="a PyTorch pickle; a pickle is never loaded; save"):
         read_features(raw)
     assert not trapped.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".pickle"])
+def test_pickles_are_known_by_their_suffix(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    torch.save({"clips": torch.zeros(3, 2)}, path)
+    with pytest.raises(FeatureError, match="not a feature file: a pickle is never loaded; save"):
+        read_features(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "a Git LFS pointer, not features: run"),
+        (b"<!DOCTYPE html><html>404</html>", "an HTML page, not features: a failed download"),
+        (bytes(4096), "a file that begins with zeros, not features: an unfinished download"),
+    ],
+)
+def test_files_in_the_place_of_features(tmp_path: Path, suffix: str, content: bytes, reason: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(FeatureError) as caught:
+        read_features(path, "video")
+    assert str(caught.value).startswith(f"{path}: {reason}")
+
+
+def test_formats_that_are_mixed_up(tmp_path: Path) -> None:
+    for written, named, kind in ((".npy", ".h5", "a NumPy array"), (".hdf5", ".npy", "an HDF5 file")):
+        path = write(tmp_path / f"a{written}", clips=CLIPS).rename(tmp_path / f"b{named}")
+        with pytest.raises(FeatureError, match=f"{kind}, not features"):
+            read_features(path, "video")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_batch_axis_is_removed(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+    files = [write(tmp_path / f"{name}{suffix}", clips=CLIPS[None]) for name in "ab"]
+    for path in files:
+        read = read_features(path, "video")
+        assert np.array_equal(read.clips, CLIPS)
+        assert read.regions is None
+        assert read.fingerprint == {"encoder": EXTERNAL, "clip_dim": 3, "regions": 0, "region_dim": 0}
+    assert caplog.messages == [f"{tmp_path}: features of shape (1, T, D) are read as (T, D), without the batch axis"]
+
+
+def test_a_batch_axis_of_clips_and_regions(tmp_path: Path) -> None:
+    read = read_features(write(tmp_path / "a.npz", clips=CLIPS[None], regions=REGIONS[None]))
+    assert read.regions is not None
+    assert np.array_equal(read.clips, CLIPS)
+    assert np.array_equal(read.regions, REGIONS)
+
+
+def test_one_clip_with_regions_is_no_batch(tmp_path: Path) -> None:
+    write_features(tmp_path / "a.safetensors", VideoFeatures(CLIPS[:1], REGIONS[:1], 1.0, FINGERPRINT))
+    for path in (tmp_path / "a.safetensors", write(tmp_path / "b.npz", regions=REGIONS[:1])):
+        read = read_features(path)
+        assert read.regions is not None
+        assert np.array_equal(read.regions, REGIONS[:1])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} does not exist")
+def test_the_published_case_of_a_batch_axis() -> None:
+    files = sorted((CASES / "features_batch_axis" / "features").iterdir())
+    assert {read_features(path).clips.shape for path in files} == {(75, 16)}
 
 
 def test_missing_files_and_unknown_formats(tmp_path: Path) -> None:

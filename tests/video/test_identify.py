@@ -59,11 +59,11 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "torch": (
         lambda path: torch.save({"clips": torch.zeros(2)}, path),
-        "a PyTorch pickle, not a video: pickles are never loaded",
+        "a PyTorch pickle, not a video",
     ),
     "pickle": (
         lambda path: path.write_bytes(pickle.dumps([1])),
-        "a Python pickle, not a video: pickles are never loaded",
+        "a Python pickle, not a video",
     ),
     "zip": (zip_archive, "a ZIP archive, not a video: unpack it first"),
     "tar": (tar, "a tar archive, not a video: unpack it first"),
