@@ -12,10 +12,11 @@ import av.error
 
 from mttsg_core.errors import UnsupportedVideoError
 from mttsg_core.moments import FloatArray
-from mttsg_core.video.container import open_video, read_packets, time_base_of, timestamp
-from mttsg_core.video.probe import VideoInfo, to_seconds
+from mttsg_core.video.container import open_video, read_packets
+from mttsg_core.video.probe import VideoInfo
 from mttsg_core.video.resize import Scaling
 from mttsg_core.video.rgb import RGB, RGBConverter
+from mttsg_core.video.timeline import FrameDater
 from mttsg_core.video.watchdog import Decode, StalledError, WatchedDecoder
 
 _MAY_STALL = {"hevc"}  # codecs whose decoder needs a watchdog
@@ -76,7 +77,7 @@ def read_frames(
 def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tuple[float, av.VideoFrame], None, None]:
     """Yield the frames at the times `wanted`, and some others, up to the end or a stall; 0 threads is one per core."""
     with open_video(info.path) as (container, stream):
-        decoder, time_base = stream.codec_context, time_base_of(stream)
+        decoder, dater = stream.codec_context, FrameDater(info.clock)
         decoder.thread_type = "AUTO"
         decoder.thread_count = threads
         with ExitStack() as cleanup:
@@ -84,9 +85,9 @@ def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tupl
             if info.codec in _MAY_STALL and threads != 1:
                 decode = cleanup.enter_context(closing(WatchedDecoder(decode)))
             for packet in chain(read_packets(info.path, container, stream), [None]):  # None flushes the decoder
-                if info.codec in _SKIPS_NON_REFERENCES and packet is not None:
-                    unwanted = packet.pts is not None and float(to_seconds(packet.pts, time_base)) not in wanted
-                    decoder.skip_frame = "NONREF" if unwanted else "DEFAULT"
+                time = None if packet is None else dater.label(packet)
+                if info.codec in _SKIPS_NON_REFERENCES and time is not None:
+                    decoder.skip_frame = "DEFAULT" if time in wanted else "NONREF"
                 try:
                     frames = decode(packet)
                 except StalledError:
@@ -95,6 +96,6 @@ def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tupl
                 except av.error.FFmpegError:
                     continue  # the frame of a damaged packet is lost
                 for frame in frames:
-                    stamp = timestamp(frame)
-                    if stamp is not None:
-                        yield float(to_seconds(stamp, time_base)), frame
+                    time = dater.time(frame)
+                    if time is not None:
+                        yield time, frame

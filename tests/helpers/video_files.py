@@ -67,6 +67,7 @@ def write_video(
     path: Path,
     stamps: Sequence[int],
     *,
+    first: int = 0,
     codec: str = "libx264",
     size: tuple[int, int] = (64, 48),
     time_base: Fraction = Fraction(1, 25),
@@ -76,11 +77,12 @@ def write_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a video whose frame i shows the number i at `stamps[i] * time_base` seconds.
+    """Write a video whose frame i shows the number `first + i` at `stamps[i] * time_base` seconds.
 
     Args:
         path: the new file; its suffix names the container.
         stamps: ascending timestamps.
+        first: number on the first frame.
         codec: name of the encoder.
         size: width and height of the stored frames.
         time_base: seconds of one unit of `stamps`.
@@ -101,7 +103,7 @@ def write_video(
             stream.codec_context.sample_aspect_ratio = aspect
         upright = size[::-1] if turn % 2 else size
         for number, stamp in enumerate(stamps):
-            picture = np.ascontiguousarray(np.rot90(draw(number, *upright), -turn))
+            picture = np.ascontiguousarray(np.rot90(draw(first + number, *upright), -turn))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = stamp, time_base
             container.mux(stream.encode(frame))
@@ -127,15 +129,27 @@ def stream_copy(source: Path, target: Path, start: float) -> Path:
     return target
 
 
-def remux(source: Path, target: Path, *, drop: int = 0) -> Path:
-    """Copy the packets of `source`, without the first `drop`, to another container."""
-    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        for number, packet in enumerate(packet for packet in reader.demux(stream) if packet.size):
-            if number >= drop:
-                packet.stream = copy
-                writer.mux(packet)
+def remux(
+    source: Path, target: Path, *, drop: int = 0, shift: float = 0, options: dict[str, str] | None = None
+) -> Path:
+    """Copy the packets of `source`, without the first `drop` of the video, to another container `shift` seconds later.
+
+    Audio is kept. `options` are those of the muxer.
+    """
+    with av.open(str(source)) as reader, av.open(str(target), "w", options=options or {}) as writer:
+        copies = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
+        ticks = {stream.index: round(Fraction(shift) / stream.time_base) for stream in reader.streams}
+        dropped = 0
+        for packet in reader.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "video" and dropped < drop:
+                dropped += 1
+                continue
+            packet.pts += ticks[packet.stream.index]
+            packet.dts += ticks[packet.stream.index]
+            packet.stream = copies[packet.stream.index]
+            writer.mux(packet)
     return target
 
 
