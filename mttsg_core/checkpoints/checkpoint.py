@@ -70,14 +70,14 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     }
     arrays = model.text_encoder.tensors()
     if arrays:
-        write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part))
+        write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part), durable=True)
     write_json(folder / CONFIG, described)
 
 
 def save_weights(folder: Path, network: MKTN) -> None:
     """Write the weights of a network in one step."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda part: save_file(weights, part))
+    write_atomically(folder / WEIGHTS, lambda part: save_file(weights, part), durable=True)
 
 
 def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> Model:
@@ -161,7 +161,8 @@ def damaged_model(folder: Path, reason: str) -> ModelError:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as readable JSON, in one step."""
-    write_atomically(path, lambda part: part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"), durable=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
