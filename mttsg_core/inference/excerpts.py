@@ -1,6 +1,7 @@
 """Excerpts: predicted moments cut out as video files, with names that are safe on every system.
 
-Each excerpt is cut in a worker process, so that a decoder that crashes or hangs on a file costs only that excerpt.
+Each excerpt is cut in a worker process, so that a decoder that crashes or hangs on a file costs only that excerpt. It
+appears under its name when it is complete, whatever other processes write into the same folder.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pebble import ProcessExpired
 
-from mttsg_core.errors import ConfigError, VideoError
+from mttsg_core.errors import ConfigError, UnsupportedVideoError, VideoError
 from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
+from mttsg_core.utils.atomic import collect_parts, write_atomically
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.video.container import open_video
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.video.trim import trim
 
@@ -49,7 +51,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class ExcerptWritten:
-    """An excerpt whose target exists; `existed` if it did before, and was left as it was."""
+    """An excerpt whose target exists; `existed` if it did before, can be opened, and was left as it was."""
 
     excerpt: Excerpt
     existed: bool = False
@@ -150,11 +152,11 @@ def cut_excerpts(excerpts: Sequence[Excerpt], *, workers: int = 1, overwrite: bo
     Args:
         excerpts: what to cut.
         workers: number of processes; with fewer excerpts than that, each process uses several threads.
-        overwrite: replace targets that exist; they are skipped otherwise.
+        overwrite: replace targets that exist; otherwise those that can be opened as a video are skipped.
     """
     missing = []
     for excerpt in excerpts:
-        if overwrite or not excerpt.target.exists():
+        if overwrite or not _is_video(excerpt.target):
             missing.append(excerpt)
         else:
             yield ExcerptWritten(excerpt, existed=True)
@@ -178,18 +180,41 @@ def cut_excerpts(excerpts: Sequence[Excerpt], *, workers: int = 1, overwrite: bo
                 except (ProcessExpired, CancelledError):
                     yield ExcerptFailed(excerpt, "the decoder crashed")
     finally:
-        for excerpt in missing:
-            with suppress(OSError):  # it does not exist, or nothing could be written at all
-                _unfinished(excerpt).unlink()  # left behind by a worker that failed or was stopped
+        for folder in {excerpt.target.parent for excerpt in missing}:
+            collect_parts(folder)  # of workers that crashed or were stopped
+
+
+def _is_video(path: Path) -> bool:
+    """Return whether a file can be opened as a video, and is not cut off. No frame is decoded."""
+    try:
+        with open_video(path) as (container, _):
+            return "mp4" not in container.format.name or _is_whole_mp4(path)
+    except UnsupportedVideoError:
+        return True  # a video, though not one of ours
+    except (VideoError, OSError):
+        return False
+
+
+def _is_whole_mp4(path: Path) -> bool:
+    """Return whether the boxes at the top level of an MP4 file end where the file does."""
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:], "big")
+            if length < 8:
+                return length == 0  # 0: the last box, to the end of the file
+            position += length
+    return position == size
 
 
 def _cut(excerpt: Excerpt, threads: int) -> ExcerptEvent:
     start, end, _ = excerpt.moment
-    part = _unfinished(excerpt)
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        trim(excerpt.video, start, end, part, threads=threads)
-        part.replace(excerpt.target)
+        write_atomically(excerpt.target, lambda part: trim(excerpt.video, start, end, part, threads=threads))
     except VideoError as error:
         return ExcerptFailed(excerpt, error.reason)
     except OSError as error:
@@ -197,11 +222,6 @@ def _cut(excerpt: Excerpt, threads: int) -> ExcerptEvent:
     except MemoryError:
         return ExcerptFailed(excerpt, "not enough memory")
     return ExcerptWritten(excerpt)
-
-
-def _unfinished(excerpt: Excerpt) -> Path:
-    """Return the file that an excerpt is written to before it is renamed to its target."""
-    return excerpt.target.with_name(f".{excerpt.target.name}.part")
 
 
 def _safe(text: str) -> str:

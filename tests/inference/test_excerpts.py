@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,18 +134,77 @@ def test_a_failure_costs_only_one_excerpt(tmp_path: Path, source: Path) -> None:
         ExcerptWritten,
         ExcerptFailed,
     ]
-    assert events[excerpts[1]] == ExcerptFailed(excerpts[1], "not a video")
+    assert events[excerpts[1]].reason.endswith("not a video")
     assert str(excerpts[3].target) in events[excerpts[3]].reason
     assert probe(folder / "a.mp4").duration == pytest.approx(0.75, abs=1e-3)
     assert sorted(path.name for path in folder.rglob("*")) == ["a.mp4", "c", "c.mp4"]
 
 
 def test_existing_excerpts_are_skipped(tmp_path: Path, source: Path) -> None:
-    excerpt = Excerpt(source, Moment(0.5, 1.25), tmp_path / "excerpt.mp4")
-    excerpt.target.write_text("mine")
+    mine = video_files.write_video(tmp_path / "mine.mp4", range(7))
+    excerpt = Excerpt(source, Moment(0.5, 1.25), mine)
+    before = mine.read_bytes()
     assert list(cut_excerpts([excerpt])) == [ExcerptWritten(excerpt, existed=True)]
-    assert excerpt.target.read_text() == "mine"
+    assert mine.read_bytes() == before
     assert list(cut_excerpts([excerpt], overwrite=True)) == [ExcerptWritten(excerpt)]
+    assert probe(mine).duration == pytest.approx(0.75, abs=1e-3)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-200], lambda whole: b"\0" * len(whole)])
+def test_an_existing_excerpt_that_cannot_be_opened_is_cut_again(
+    tmp_path: Path, source: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    excerpt = Excerpt(source, Moment(0.5, 1.25), tmp_path / "excerpt.mp4")
+    assert list(cut_excerpts([excerpt])) == [ExcerptWritten(excerpt)]
+    whole = excerpt.target.read_bytes()
+    excerpt.target.write_bytes(damage(whole))
+    assert list(cut_excerpts([excerpt])) == [ExcerptWritten(excerpt)]
+    assert excerpt.target.read_bytes() == whole
+
+
+@pytest.mark.subprocess
+def test_two_runs_that_cut_into_one_folder_do_not_harm_each_other(tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "excerpts"
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from mttsg_core.inference.excerpts import Excerpt, ExcerptWritten, cut_excerpts\n"
+        "from mttsg_core.moments import Moment\n"
+        "if __name__ == '__main__':\n"
+        "    source, folder = map(Path, sys.argv[1:])\n"
+        "    excerpts = [Excerpt(source, Moment(0.0, 3.0), folder / f'{n}.mp4') for n in range(8)]\n"
+        "    print('ready', flush=True); sys.stdin.readline()\n"
+        "    events = list(cut_excerpts(excerpts, workers=1))\n"
+        "    sys.exit(not all(isinstance(event, ExcerptWritten) for event in events))\n"
+    )
+    (tmp_path / "cut.py").write_text(program)
+    command = [sys.executable, tmp_path / "cut.py", source, folder]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    runs = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        for _ in range(2)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        run.communicate("go\n", timeout=120)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{number}.mp4" for number in range(8)]
+    for path in folder.iterdir():
+        assert probe(path).duration == pytest.approx(3.0, abs=1e-3)
+
+
+def test_links_planted_in_the_folder_are_not_written_through(tmp_path: Path, source: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    folder = tmp_path / "excerpts"
+    folder.mkdir()
+    (folder / ".a.mp4.part").symlink_to(victim)
+    (folder / "a.mp4").symlink_to(victim)
+    excerpt = Excerpt(source, Moment(0.5, 1.25), folder / "a.mp4")
+    assert list(cut_excerpts([excerpt])) == [ExcerptWritten(excerpt)]
+    assert victim.read_text() == "precious"
+    assert not excerpt.target.is_symlink()
     assert probe(excerpt.target).duration == pytest.approx(0.75, abs=1e-3)
 
 

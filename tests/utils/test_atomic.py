@@ -166,5 +166,5 @@ def test_a_folder_is_probed_without_a_trace(tmp_path: Path) -> None:
     probe_folder(tmp_path / "new" / "deep")
     assert list((tmp_path / "new" / "deep").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="exists|directory"):
+    with pytest.raises(OSError, match=r"exists|directory"):
         probe_folder(tmp_path / "file")
