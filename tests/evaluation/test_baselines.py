@@ -25,6 +25,7 @@ from mttsg_core.evaluation.baselines import (
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation, evaluate, score
 from mttsg_core.evaluation.metrics import MetricConfig
+from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
@@ -86,7 +87,7 @@ def test_modes_are_never_mixed() -> None:
 class _NoFeatures:
     files: dict[str, Path] = {}  # noqa: RUF012 -- never changed
 
-    def load(self, video: str) -> tiny.VideoFeatures:
+    def load(self, video: str) -> VideoFeatures:
         raise AssertionError(video)
 
 

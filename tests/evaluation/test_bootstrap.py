@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from mttsg_core.errors import DataError
@@ -10,7 +11,7 @@ from mttsg_core.evaluation.bootstrap import bootstrap_interval, bootstrap_interv
 from mttsg_core.moments import FloatArray
 
 
-def naive_interval(values: FloatArray, videos: FloatArray, samples: int, seed: int) -> tuple[float, float]:
+def naive_interval(values: FloatArray, videos: npt.NDArray[np.int64], samples: int, seed: int) -> tuple[float, float]:
     """Return the percentile interval, with every sample built query by query."""
     groups = [values[videos == video] for video in np.unique(videos)]
     rng = np.random.default_rng(seed)

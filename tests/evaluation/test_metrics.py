@@ -106,7 +106,7 @@ def test_against_the_naive_implementation(cases: list[tuple[list[Span], list[Sco
         in_range = [([span for span in spans if low < span[1] - span[0] <= high], ranked) for spans, ranked in cases]
         in_range = [case for case in in_range if case[0]]
         if in_range:
-            expected = np.mean([[naive_ap(*case, iou, strict) for iou in metrics.AP_IOUS] for case in in_range])
+            expected = float(np.mean([[naive_ap(*case, iou, strict) for iou in metrics.AP_IOUS] for case in in_range]))
             assert computed[f"mAP-{name}"] == pytest.approx(100 * expected)
         else:
             assert f"mAP-{name}" not in computed
@@ -147,11 +147,12 @@ def test_moments_without_length_overlap_nothing() -> None:
     [compute_metrics, metrics.recall_at, metrics.mean_iou, metrics.mean_average_precision, metrics.best_ious],
 )
 def test_input_that_cannot_be_scored_is_refused(function: Callable[..., object]) -> None:
-    for true_moments, predictions, message in (
+    cases: list[tuple[list[list[tuple[int, int]]], list[list[object]], str]] = [
         ([], [], "no queries"),
         ([[(0, 1)]], [], "0 lists of predictions for 1 queries"),
         ([[(0, 1)], []], [[], []], "query 1 has no true moment"),
-    ):
+    ]
+    for true_moments, predictions, message in cases:
         with pytest.raises(DataError, match=message):
             function(true_moments, predictions)
 
@@ -164,7 +165,7 @@ def test_recall_needs_a_prediction() -> None:
 def test_a_configuration_that_cannot_be_computed_is_refused() -> None:
     for wrong in ({"ns": (0,)}, {"ious": (1.5,)}, {"ns": ()}, {"ious": ()}, {"ious": (float("nan"),)}):
         with pytest.raises(ConfigError):
-            MetricConfig(**wrong)  # type: ignore[arg-type]
+            MetricConfig(**wrong)
     assert MetricConfig((3, 5), (0.1, 0.6)).headline == "R@3,IoU=0.6"
 
 

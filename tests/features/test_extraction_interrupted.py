@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from mttsg_core.encoders import build_encoder
 from mttsg_core.features.extraction import ExtractionSettings, encode_video
 from mttsg_core.features.store import read_features
+from tests.conftest import start_mttsg
 from tests.helpers.tiny_encoders import save_clip
 from tests.helpers.video_files import write_video
 
@@ -29,8 +29,7 @@ pytestmark = [
 
 def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
     """Start `mttsg extract` in a session of its own."""
-    command = [sys.executable, "-m", "mttsg_cli", "extract", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    return start_mttsg("extract", *arguments)
 
 
 def session_processes(session: int) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mttsg_core import Grounder
 from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs, unfinished_run
+from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
 from mttsg_core.features.store import EXTERNAL, FeatureCache
 from mttsg_core.inference import predictor
@@ -129,7 +130,7 @@ def test_a_model_of_external_features_cannot_read_videos(tmp_path: Path) -> None
 
 
 def test_a_model_of_another_version_of_the_encoder_cannot_read_videos(tmp_path: Path) -> None:
-    fingerprint = {"encoder": "classic", "version": 999, "fps": 2.0, "reader": "auto"}
+    fingerprint: Settings = {"encoder": "classic", "version": 999, "fps": 2.0, "reader": "auto"}
     with pytest.raises(FeatureError, match="version 999"):
         Grounder(MKTNPredictor(model(fingerprint=fingerprint)), cache=FeatureCache(tmp_path)).ground(
             tmp_path / "a.mp4", QUERIES

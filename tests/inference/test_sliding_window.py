@@ -172,7 +172,8 @@ def test_a_complete_moment_wins_over_a_part_of_it_with_a_higher_score() -> None:
     windows = [Timeline(60, 120, 0), Timeline(60, 120, 30), Timeline(60, 120, 60)]
     part, whole, other = Moment(50, 60, 0.95), Moment(50, 75, 0.6), Moment(60, 75, 0.9)
     assert merge_moments(windows, [[part], [whole], [other]], 5, NMS_IOU) == [whole]
-    assert merge_moments(windows, [[part], [], []], 5, NMS_IOU) == [part._replace(score=pytest.approx(0.95 * 10 / 60))]
+    [alone] = merge_moments(windows, [[part], [], []], 5, NMS_IOU)
+    assert alone == pytest.approx(part._replace(score=0.95 * 10 / 60))
     assert merge_moments(windows[:1], [[part]], 5, NMS_IOU) == [part]
 
 

@@ -132,8 +132,8 @@ class Video:
         timeline = Timeline.at_rate(self.duration, RATE)
         frames = np.tile(self.colour_at(timeline.sample_times())[:, None, None, None], (1, 1, 2, 2, 1))
         clips = encoder.encode(frames).clips
-        clips = clips + np.random.default_rng(seed).normal(size=clips.shape) * noise * encoder.spread()
-        return VideoFeatures(clips.astype(np.float16), None, self.duration, FINGERPRINT)
+        noisy = clips + np.random.default_rng(seed).normal(size=clips.shape) * noise * encoder.spread()
+        return VideoFeatures(noisy.astype(np.float16), None, self.duration, FINGERPRINT)
 
     def write(self, path: Path, rate: int = 10) -> Path:
         """Write a video file with grain and a horizontal gradient."""

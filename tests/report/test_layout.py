@@ -49,10 +49,7 @@ def test_no_template_switches_escaping_off() -> None:
 
 def test_the_policy_has_the_hash_of_the_inlined_script() -> None:
     content = render_page(
-        "moments.html.j2",
-        script="player.js",
-        media="file:",
-        **{"moments": 0, "queries": 0, "players": [], "left_out": 0, "best": []},
+        "moments.html.j2", script="player.js", media="file:", moments=0, queries=0, players=[], left_out=0, best=[]
     )
     [script] = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
     assert script == asset("player.js")

@@ -79,7 +79,7 @@ def page(browser: Any, written: Path) -> Iterator[Any]:
 def first_play(page: Any) -> dict[str, Any]:
     """Return at which second a video first played, and the start of the buttons pressed then, once one plays."""
     page.wait_for_function("() => window.plays.length > 0")
-    return page.evaluate("() => window.plays[0]")  # type: ignore[no-any-return]
+    return page.evaluate("() => window.plays[0]")
 
 
 def test_a_click_plays_the_moment_and_stops_at_its_end(page: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mttsg_core import events
+from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features import extraction
 from mttsg_core.features.store import EXTERNAL, FeatureCache
@@ -24,7 +25,7 @@ QUERIES = ["person opens door", "the red circle moves left"]
 
 
 def grounder_of_external_features(cache: Path) -> Grounder:
-    fingerprint = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
+    fingerprint: Settings = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": 0, "region_dim": 0}
     return Grounder(MKTNPredictor(model(regions=False, fingerprint=fingerprint)), FeatureCache(cache))
 
 

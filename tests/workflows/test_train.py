@@ -21,6 +21,7 @@ from mttsg_core import (
     events,
     train,
 )
+from mttsg_core.config import from_mapping
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.errors import ConfigError, DataError, ModelError, MttsgError
 from mttsg_core.features.store import read_features
@@ -90,7 +91,7 @@ def test_the_iterator_gives_the_same_events_and_weights(data: Path, tmp_path: Pa
 
 
 def test_settings_as_mappings_and_as_configs_are_the_same(data: Path, tmp_path: Path) -> None:
-    given = NetworkConfig(clip_dim=1, word_dim=1, **NETWORK)  # the features decide these two
+    given = from_mapping(NetworkConfig, {"clip_dim": 1, "word_dim": 1, **NETWORK})  # the features decide these two
     train(data, tmp_path / "a", config=QUICK, network=given, loss=LossConfig(contrast=0.5), options=CPU)
     train(
         data,
@@ -226,4 +227,4 @@ def test_threads_are_restored(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", [FeatureOptions, TrainOptions])
 def test_options_check_their_values(kind: type[FeatureOptions] | type[TrainOptions]) -> None:
     with pytest.raises(ConfigError):
-        kind(**({"fps": 0.0} if kind is FeatureOptions else {"workers": 0}))  # type: ignore[arg-type]
+        kind(**({"fps": 0.0} if kind is FeatureOptions else {"workers": 0}))
