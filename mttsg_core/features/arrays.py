@@ -64,12 +64,12 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
     Raises:
         FeatureError: if the file is missing or damaged, lacks these arrays, or contains NaN or infinite values.
     """
-    metadata: object = {}
+    metadata: Mapping[str, object] = {}
     suffix = path.suffix.lower()
     try:
         if suffix == ".safetensors":
             with safe_open(path, framework="numpy") as file:
-                metadata = json.loads((file.metadata() or {}).get("mttsg", "{}"))
+                metadata = _metadata_of(file)
                 arrays = {name: file.get_tensor(name) for name in file.keys() if name in ("clips", "regions")}  # noqa: SIM118
         elif suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
@@ -96,7 +96,21 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
     if clips is None:
         raise FeatureError(f"{path}: contains neither 'clips' nor 'regions'")
     _check_arrays(path, clips, regions)
-    return FeatureArrays(clips, regions, metadata if isinstance(metadata, dict) else {})
+    return FeatureArrays(clips, regions, metadata)
+
+
+def read_metadata(path: Path) -> Mapping[str, object]:
+    """Return what the writer of a `.safetensors` file recorded, without reading its arrays.
+
+    Raises:
+        FeatureError: if the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = _metadata_of(file)
+    except _READ_ERRORS as error:
+        raise FeatureError(f"{path}: {unreadable_reason(path, error)}") from error
+    return metadata
 
 
 def unreadable_reason(path: Path, error: Exception) -> str:
@@ -134,6 +148,11 @@ def import_hdf5() -> Any:
 
 def finite_number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+
+
+def _metadata_of(file: Any) -> Mapping[str, object]:
+    metadata = json.loads((file.metadata() or {}).get("mttsg", "{}"))
+    return metadata if isinstance(metadata, dict) else {}  # else written by another program
 
 
 def _has_own_format(kind: str, path: Path) -> bool:

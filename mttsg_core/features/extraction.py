@@ -16,17 +16,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from pebble import ProcessExpired
 
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
+from mttsg_core.features.builder import FeatureBuilder
 from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
+from mttsg_core.utils.files import is_file
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.video.discovery import PassedOver
+from mttsg_core.video.identify import AN_IMAGE, NO_VIDEO_STREAM
 from mttsg_core.video.probe import probe
 
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
@@ -105,10 +107,17 @@ class ExtractionSettings:
 
 @dataclass(frozen=True)
 class ExtractionJob:
-    """One video to extract: its features are written to `target`."""
+    """One video to extract.
+
+    Attributes:
+        video: the file.
+        target: the file that its features are written to.
+        from_folder: whether the video was found in a folder; then it is no failure if it has no moving pictures.
+    """
 
     video: Path
     target: Path
+    from_folder: bool = False
 
     @property
     def size(self) -> int:
@@ -145,13 +154,28 @@ class Extracted:
 
 @dataclass(frozen=True)
 class ExtractionFailed:
-    """The event that the features of a video could not be extracted or written; `reason` is one short line."""
+    """The event that the features of a video could not be extracted or written.
+
+    Attributes:
+        job: the job.
+        reason: why, in one short line.
+        unwritten: whether the video was read, and only the target could not be written.
+    """
+
+    job: ExtractionJob
+    reason: str
+    unwritten: bool = False
+
+
+@dataclass(frozen=True)
+class ExtractionPassedOver:
+    """The event that a file found in a folder has no moving pictures, only sound for example; `reason` says so."""
 
     job: ExtractionJob
     reason: str
 
 
-ExtractionEvent = Extracted | ExtractionFailed
+ExtractionEvent = Extracted | ExtractionFailed | ExtractionPassedOver
 
 
 def encode_video(
@@ -171,66 +195,36 @@ def encode_video(
         VideoError: if no clip can be read.
     """
     timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads))
-    builder = _FeatureBuilder(timeline)
+    builder = FeatureBuilder(timeline)
     for piece in prefetch(pieces) if threads is None else pieces:
         builder.add(piece, encoder)
     return builder.build(video, settings.fingerprint(encoder))
 
 
-@dataclass
-class _FeatureBuilder:
-    """The features of a video whose clips arrive one after the other; those of missing clips stay zero."""
-
-    timeline: Timeline
-    clips: npt.NDArray[np.float32] | None = None  # (T, D)
-    regions: npt.NDArray[np.float16] | None = None  # (T, R, D_r)
-    encoded: int = 0
-
-    def add(self, piece: ClipFrames, encoder: Encoder) -> None:
-        """Encode some clips."""
-        features = encoder.encode(piece.frames)
-        if self.clips is None:
-            self.clips = np.zeros((self.timeline.clips, *features.clips.shape[1:]), dtype=np.float32)
-        self.clips[piece.clips] = features.clips
-        if features.regions is not None:
-            if self.regions is None:
-                self.regions = np.zeros((self.timeline.clips, *features.regions.shape[1:]), dtype=np.float16)
-            self.regions[piece.clips] = features.regions
-        self.encoded += len(piece.clips)
-
-    def build(self, video: Path, fingerprint: Settings) -> VideoFeatures:
-        """Return the features of the whole video. Raises VideoError if no clip was added."""
-        if self.clips is None:
-            raise VideoError(video, "no frame can be decoded")
-        return VideoFeatures(
-            clips=self.clips,
-            regions=self.regions,
-            duration=self.timeline.duration,
-            start=self.timeline.start,
-            fingerprint=fingerprint,
-            lost_clips=self.timeline.clips - self.encoded,
-        )
-
-
 def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettings) -> VideoFeatures:
     """Return the features of one video file from the cache, extracting them first if necessary.
+
+    If they cannot be written to the cache, they are still returned.
 
     Raises:
         VideoError: if the video cannot be read.
         ConfigError: if the encoder, the device or the reader does not exist.
-        OSError: if the features cannot be written.
     """
-    if not video.is_file():
+    if not is_file(video):
         probe(video)  # raises the error that says why
     encoder = settings.build_encoder()
     target = cache.path(video, settings.fingerprint(encoder))
-    if target.is_file():
+    if is_file(target):
         try:
             return read_features(target)
         except FeatureError as error:
             _log.info("extracting again: %s", error)
-    write_features(target, encode_video(video, encoder, settings))
-    return read_features(target)  # as later calls will return them: regions in half precision
+    features = encode_video(video, encoder, settings)
+    try:
+        write_features(target, features, video.name)
+    except OSError as error:
+        cache.warn(error)
+    return features
 
 
 def extract(
@@ -276,7 +270,8 @@ def extract(
     else:
         events = (_extract_one(job, settings, None) for job in unique_jobs)
     for event in events:
-        yield from (replace(event, job=job) for job in waiting[event.job.target])
+        for job in waiting[event.job.target]:
+            yield _passed_over(job, event) or replace(event, job=job)
 
 
 def _extract_parallel(
@@ -310,7 +305,7 @@ def _extract_centrally(
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send."""
     fingerprint = settings.fingerprint(encoder)
-    builders: dict[int, _FeatureBuilder] = {}  # by index of the job
+    builders: dict[int, FeatureBuilder] = {}  # by index of the job
     failed: set[int] = set()
     stream = read_many(
         [job.video for job in jobs],
@@ -325,13 +320,12 @@ def _extract_centrally(
                 continue
             try:
                 if isinstance(item, Timeline):
-                    builders[index] = _FeatureBuilder(item)
+                    builders[index] = FeatureBuilder(item)
                 elif isinstance(item, ClipFrames):
                     builders[index].add(item, encoder)
                 elif item.reason is None:
                     features = builders.pop(index).build(job.video, fingerprint)
-                    write_features(job.target, features)
-                    yield _extracted(job, features, cached=False)
+                    yield _store(job, features)
                 else:
                     builders.pop(index, None)
                     yield ExtractionFailed(job, item.reason)
@@ -343,11 +337,30 @@ def _extract_centrally(
 
 def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
     try:
-        features = encode_video(job.video, settings.build_encoder(), settings, threads=threads)
-        write_features(job.target, features)
+        return _store(job, encode_video(job.video, settings.build_encoder(), settings, threads=threads))
     except _FILE_ERRORS as error:
         return ExtractionFailed(job, _failure_reason(error))
+
+
+def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
+    try:
+        write_features(job.target, features, job.video.name)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return ExtractionFailed(
+            job, f"its features cannot be written to {job.target.parent} ({reason})", unwritten=True
+        )
     return _extracted(job, features, cached=False)
+
+
+def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
+    """Return the event that replaces a failure of a file without moving pictures; None if there is none."""
+    if not (job.from_folder and isinstance(event, ExtractionFailed)):
+        return None
+    if event.reason != AN_IMAGE and not event.reason.startswith(NO_VIDEO_STREAM):
+        return None
+    _log.info("%s", PassedOver(job.video, event.reason))
+    return ExtractionPassedOver(job, event.reason)
 
 
 def _failure_reason(error: VideoError | OSError | MemoryError) -> str:
@@ -359,7 +372,7 @@ def _failure_reason(error: VideoError | OSError | MemoryError) -> str:
 
 def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:
     """Return the event of a job whose target exists; None if there is work to do, as for a damaged target."""
-    if not job.target.is_file():
+    if not is_file(job.target):
         return None
     try:
         features = read_features(job.target)

@@ -7,14 +7,19 @@ files get a fingerprint made of their widths alone.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import json
+import logging
 import math
+import shutil
 import stat
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,14 +27,18 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import FeatureError
-from mttsg_core.features.arrays import FloatFeatures, finite_number, load_arrays
+from mttsg_core.errors import FeatureError, VideoError
+from mttsg_core.features.arrays import FloatFeatures, finite_number, load_arrays, read_metadata
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.utils.files import is_file
+from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
+
+_log = logging.getLogger("mttsg")
 
 
 @dataclass(frozen=True)
@@ -163,20 +172,49 @@ class FeatureStore:
 class FeatureCache:
     """A folder of extracted features, addressed by the identity of the video file and the fingerprint.
 
-    A file is identified by its size, modification time and samples of its content, so it may be renamed or moved.
+    A file is identified by its size, modification time and samples of its content, so it may be renamed or moved. Where
+    the folder cannot be written, its features are still used, and new ones are kept until the program ends.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._warned = False
 
     def path(self, video: Path, fingerprint: Settings) -> Path:
         """Return where the features of a video file with the given fingerprint are, or will be, stored.
 
         Raises:
-            OSError: if the video file cannot be read.
+            VideoError: if the video file cannot be read.
         """
         encoder = f"{fingerprint['encoder']}".replace("/", "--")[:60]
-        return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}" / f"{file_identity(video)}.safetensors"
+        try:
+            name = f"{encoder}-{_digest(_canonical(fingerprint))}/{file_identity(video)}.safetensors"
+        except OSError as error:
+            raise VideoError(video, (error.strerror or str(error)).lower()) from error
+        return self.folder / name if is_file(self.folder / name) else self._folder_to_write / name
+
+    def warn(self, error: OSError) -> None:
+        """Say once that features cannot be kept, and why."""
+        if not self._warned:
+            reason = (error.strerror or str(error)).lower()
+            _log.warning("%s: cannot be written (%s), so features are not kept", self.folder, reason)
+        self._warned = True
+
+    @cached_property
+    def _folder_to_write(self) -> Path:
+        """The folder, or a temporary one if it cannot be written."""
+        try:
+            check_writable(self.folder)
+        except OSError as error:
+            self.warn(error)
+        else:
+            return self.folder
+        try:
+            substitute = Path(tempfile.mkdtemp(prefix="mttsg-"))
+        except OSError:
+            return self.folder  # whoever writes there keeps the features in memory instead
+        atexit.register(shutil.rmtree, substitute, ignore_errors=True)
+        return substitute
 
 
 def file_identity(path: Path) -> str:
@@ -197,10 +235,15 @@ def file_identity(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_features(path: Path, features: VideoFeatures) -> None:
+def write_features(path: Path, features: VideoFeatures, video: str | None = None) -> None:
     """Write a `.safetensors` file, with regions in half precision.
 
     The write is atomic: if the program is killed, the file is complete or does not change.
+
+    Args:
+        path: the file.
+        features: what to write.
+        video: file name of the video, which `video_of` reads back.
 
     Raises:
         OSError: if the file cannot be written.
@@ -213,6 +256,7 @@ def write_features(path: Path, features: VideoFeatures) -> None:
         "start": features.start,
         "lost_clips": features.lost_clips,
         "fingerprint": dict(features.fingerprint),
+        "video": video,
     }
     write_atomically(path, lambda target: save_file(arrays, target, {"mttsg": json.dumps(metadata)}))
 
@@ -239,6 +283,15 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
         start=finite_number(metadata.get("start")) or 0.0,
         lost_clips=int(finite_number(metadata.get("lost_clips")) or 0),
     )
+
+
+def video_of(path: Path) -> str | None:
+    """Return the file name of the video that a feature file was made from; None if it does not say, or is none."""
+    try:
+        video = read_metadata(path).get("video")
+    except FeatureError:
+        return None
+    return video if isinstance(video, str) else None
 
 
 def check_fingerprint(actual: Settings, expected: Settings, name: str) -> None:

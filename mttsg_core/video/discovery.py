@@ -40,9 +40,9 @@ class VideoFile:
     name: Path
     from_folder: bool = field(default=False, compare=False)
 
-    def output_path(self, folder: Path, suffix: str) -> Path:
-        """Return the path of the same name in another folder, with another suffix."""
-        return folder / self.name.with_suffix(suffix)
+    def output_path(self, folder: Path, suffix: str, *, keep_suffix: bool = False) -> Path:
+        """Return the path of the same name in another folder, with another suffix, or with a second one."""
+        return folder / (self.name.with_name(self.name.name + suffix) if keep_suffix else self.name.with_suffix(suffix))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mttsg_core.evaluation import baselines, evaluator
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
 from mttsg_core.features.store import EXTERNAL, check_fingerprint
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode, grounding_mode
@@ -34,7 +34,14 @@ from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 
 EvaluateEvent: TypeAlias = (
-    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | InputFailed | RowsSkipped | Warned
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | InputFailed
+    | RowsSkipped
+    | Warned
 )
 _Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mttsg_core.errors import ConfigError
+from mttsg_core.errors import ConfigError, DataError, VideoError
 from mttsg_core.features import extraction
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob, ExtractionSettings
-from mttsg_core.video.discovery import find_videos
+from mttsg_core.features.extraction import (
+    Extracted,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    ExtractionSettings,
+)
+from mttsg_core.features.store import video_of
+from mttsg_core.utils.files import is_file
+from mttsg_core.video.discovery import VideoFile, find_videos
 from mttsg_core.workflows.events import InputFailed, ProgressStarted
 from mttsg_core.workflows.options import AnyPath, ExtractOptions, FeatureOptions
-from mttsg_core.workflows.outputs import require_folders
+from mttsg_core.workflows.outputs import require_folders, require_writable
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 
-ExtractEvent: TypeAlias = ProgressStarted | Extracted | ExtractionFailed | InputFailed
+ExtractEvent: TypeAlias = ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ def extract(
 
     Raises:
         DataError: if there is no video.
-        ConfigError: if an option cannot be used.
+        ConfigError: if an option cannot be used, or the folder cannot be written, before any video is read.
         MttsgError: if a file cannot be written.
     """
     return run(_extract(paths, out, features, options), on_event)
@@ -92,33 +104,70 @@ def _extract(
     settings = ExtractionSettings(**features.extraction, device=options.device, offline=options.offline)  # type: ignore[arg-type]
     fingerprint = settings.fingerprint()
     cache = options.feature_cache()
-    videos = find_videos([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+    named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    videos = find_videos(named)
+    folder = cache.folder if out is None else Path(out)
+    require_writable(folder)
+    targets = {} if out is None else _targets_in(folder, videos)
     failures: list[str] = []
     jobs: list[ExtractionJob] = []
-    folder = cache.folder if out is None else Path(out)
-    owners: dict[Path, Path] = {}  # video by feature file, where `out` names the files after the videos
     for video in videos:
         try:
-            target = (
-                cache.path(video.path, fingerprint) if out is None else video.output_path(Path(out), ".safetensors")
+            target = cache.path(video.path, fingerprint) if out is None else targets.get(video)
+        except VideoError as error:
+            failures.append(str(error))
+            yield InputFailed(failures[-1])
+            continue
+        if target is None:
+            owner = next(
+                other.path for other in targets if os.path.normcase(other.name) == os.path.normcase(video.name)
             )
-        except OSError as error:
-            failures.append(f"{video.path}: {(error.strerror or str(error)).lower()}")
+            failures.append(f"{video.path}: its features would replace those of {owner}; extract it to another folder")
             yield InputFailed(failures[-1])
             continue
-        owner = video.path if out is None else owners.setdefault(target, video.path)
-        if owner != video.path:
-            failures.append(f"{video.path}: its features would replace those of {owner}")
-            yield InputFailed(failures[-1])
-            continue
-        jobs.append(ExtractionJob(video.path, target))
-    failures += yield from extract_jobs(jobs, settings, workers=options.workers, overwrite=options.overwrite)
-    return ExtractReport(len(videos), folder, tuple(failures))
+        jobs.append(ExtractionJob(video.path, target, video.from_folder))
+    passed_over = 0
+    with closing(extract_jobs(jobs, settings, workers=options.workers, overwrite=options.overwrite)) as extraction:
+        while True:
+            try:
+                event = next(extraction)
+            except StopIteration as end:
+                failures += end.value
+                break
+            passed_over += isinstance(event, ExtractionPassedOver)
+            yield event
+    if passed_over == len(videos):
+        raise DataError(f"no video files in {', '.join(str(path) for path in named)}")
+    return ExtractReport(len(videos) - passed_over, folder, tuple(failures))
+
+
+def _targets_in(folder: Path, videos: Sequence[VideoFile]) -> dict[VideoFile, Path]:
+    """Return the feature file of each video, named after it without its suffix; with it where names would be equal.
+
+    Of videos that are equal in suffix as well, found in different folders, only the first has a feature file.
+    """
+    unique = list({os.path.normcase(video.name): video for video in reversed(videos)}.values())[::-1]
+    with_suffix = {video for video in unique if _is_of_another(video, folder)}
+    while True:
+        targets = {video: video.output_path(folder, _SUFFIX, keep_suffix=video in with_suffix) for video in unique}
+        uses = Counter(os.path.normcase(target) for target in targets.values())
+        clashing = {video for video, target in targets.items() if uses[os.path.normcase(target)] > 1} - with_suffix
+        if not clashing:
+            return targets
+        with_suffix |= clashing
+
+
+def _is_of_another(video: VideoFile, folder: Path) -> bool:
+    """Return whether an earlier extraction gave the short name to another video, and the long one perhaps to this."""
+    if is_file(video.output_path(folder, _SUFFIX, keep_suffix=True)):
+        return True
+    target = video.output_path(folder, _SUFFIX)
+    return is_file(target) and video_of(target) not in (None, video.path.name)
 
 
 def extract_jobs(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, *, workers: int | None = None, overwrite: bool = False
-) -> Generator[ProgressStarted | Extracted | ExtractionFailed, None, list[str]]:
+) -> Generator[ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver, None, list[str]]:
     """Run extraction jobs, the largest files first so that none is left running alone at the end.
 
     Args:

@@ -13,14 +13,14 @@ from mttsg_core.data.file_index import FeatureIndex
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob, ExtractionPassedOver
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, ProgressStarted
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
@@ -50,8 +50,11 @@ class VideoGrounded:
     saliency: Sequence[Array] | None = None
 
 
-GroundEvent: TypeAlias = ProgressStarted | Extracted | ExtractionFailed | InputFailed | VideoGrounded
-_Batches: TypeAlias = Iterator[ProgressStarted | Extracted | ExtractionFailed | InputFailed | list[_ReadVideo]]
+_ExtractionEvent: TypeAlias = (
+    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+)
+GroundEvent: TypeAlias = _ExtractionEvent | VideoGrounded
+_Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 
 
 def iter_ground(
@@ -145,11 +148,11 @@ class _Extraction:
         for video in self._videos:
             try:
                 targets[video] = self._grounder.cache.path(video.path, self._grounder.fingerprint)
-            except OSError as error:
-                yield InputFailed(f"{video.path}: {(error.strerror or str(error)).lower()}")
+            except VideoError as error:
+                yield InputFailed(str(error))
         by_path = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in by_path}
-        jobs = [ExtractionJob(path, targets[video]) for path, video in by_path.items()]
+        jobs = [ExtractionJob(path, targets[video], video.from_folder) for path, video in by_path.items()]
         batch: list[_ReadVideo] = []
         with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
             for video, target in targets.items():
@@ -158,9 +161,14 @@ class _Extraction:
                     batch = []
                 while video not in self._extracted:
                     event = next(extraction)
-                    if not isinstance(event, ProgressStarted):
-                        self._extracted[by_path[event.job.video]] = isinstance(event, Extracted)
-                    yield event
+                    if isinstance(event, ProgressStarted):
+                        yield event
+                        continue
+                    unwritten = (
+                        isinstance(event, ExtractionFailed) and event.unwritten
+                    )  # then read for this answer alone
+                    self._extracted[by_path[event.job.video]] = unwritten or isinstance(event, Extracted)
+                    yield ProgressAdvanced("extraction") if unwritten else event
                 if not self._extracted[video]:
                     continue
                 try:
@@ -170,7 +178,7 @@ class _Extraction:
             yield batch
 
     def _read(self, target: Path, video: VideoFile) -> VideoFeatures:
-        """Read features from the cache; damaged ones are extracted again. Raises VideoError if that fails."""
+        """Read features from the cache; missing or damaged ones are extracted now. Raises VideoError if that fails."""
         try:
             return store.read_features(target)
         except FeatureError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.writable import check_writable
 
 
 class OutputState(Enum):
@@ -28,6 +29,8 @@ def prepare_file(path: Path) -> None:
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() or not path.exists():  # pipes and terminals are written to directly
+            check_writable(path.parent)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
 
@@ -37,6 +40,14 @@ def require_folders(*paths: str | Path | None) -> None:
     for path in [Path(path) for path in paths if path is not None]:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path}: is a file, not a folder")
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ConfigError if files cannot be written to a folder, which need not exist yet. It is not created."""
+    try:
+        check_writable(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({(error.strerror or str(error)).lower()})") from error
 
 
 def require_distinct(rows: Path | None, page: Path | None) -> None:

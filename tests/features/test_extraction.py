@@ -310,7 +310,7 @@ class TestSingleLongVideo:
     def test_a_file_that_is_not_a_video_is_one_failure(self, folder: Path) -> None:
         [event] = extract(jobs_for(folder, folder / "text.mp4"), SETTINGS, workers=2)
         assert isinstance(event, ExtractionFailed)
-        assert event.reason == "not a video"
+        assert event.reason == "a text file, not a video"
 
 
 class TestCachedFeatures:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.errors import FeatureError
-from mttsg_core.features.store import FeatureCache, FeatureStore, VideoFeatures, check_fingerprint, write_features
+from mttsg_core.errors import FeatureError, VideoError
+from mttsg_core.features.store import (
+    FeatureCache,
+    FeatureStore,
+    VideoFeatures,
+    check_fingerprint,
+    video_of,
+    write_features,
+)
 from tests.helpers import tiny
 from tests.helpers.tiny import FINGERPRINT
 
@@ -141,6 +150,54 @@ class TestCache:
         path = FeatureCache(tmp_path / "cache").path(video, {"encoder": "../../org/" + "x" * 300})
         assert path.resolve().is_relative_to((tmp_path / "cache").resolve())
 
-    def test_a_missing_video_is_an_os_error(self, tmp_path: Path) -> None:
-        with pytest.raises(OSError, match="No such file"):
+    def test_a_missing_video_is_a_video_error(self, tmp_path: Path) -> None:
+        with pytest.raises(VideoError, match=r"absent\.mp4: no such file"):
             FeatureCache(tmp_path).path(tmp_path / "absent.mp4", FINGERPRINT)
+
+    def test_a_folder_that_cannot_be_written_costs_one_warning(
+        self, video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").touch()
+        cache = FeatureCache(tmp_path / "file" / "cache")
+        paths = [cache.path(video, FINGERPRINT), cache.path(video, {**FINGERPRINT, "version": 2})]
+        assert caplog.messages == [f"{cache.folder}: cannot be written (not a directory), so features are not kept"]
+        for path in paths:
+            write_features(path, VideoFeatures(CLIPS, None, 1.0, FINGERPRINT))
+        assert cache.path(video, FINGERPRINT) == paths[0]
+
+    def test_a_read_only_cache_is_still_read(
+        self, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        entry = FeatureCache(tmp_path).path(video, FINGERPRINT)
+        write_features(entry, VideoFeatures(CLIPS, None, 1.0, FINGERPRINT))
+
+        def refuse(folder: Path) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+        monkeypatch.setattr("mttsg_core.features.store.check_writable", refuse)
+        cache = FeatureCache(tmp_path)
+        assert cache.path(video, FINGERPRINT) == entry
+        assert not cache.path(video, {**FINGERPRINT, "version": 2}).is_relative_to(tmp_path)
+
+    def test_without_any_folder_to_write_to_the_path_is_still_that_of_the_cache(
+        self, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(**options: object) -> str:
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+        (tmp_path / "file").touch()
+        monkeypatch.setattr("mttsg_core.features.store.tempfile", SimpleNamespace(mkdtemp=refuse))
+        assert FeatureCache(tmp_path / "file").path(video, FINGERPRINT).is_relative_to(tmp_path / "file")
+
+    def test_looking_up_a_path_creates_nothing(self, video: Path, tmp_path: Path) -> None:
+        FeatureCache(tmp_path / "cache").path(video, FINGERPRINT)
+        assert not (tmp_path / "cache").exists()
+        assert [path for path in tmp_path.iterdir() if path != video] == []
+
+
+def test_a_feature_file_says_which_video_it_is_of(tmp_path: Path) -> None:
+    features = VideoFeatures(CLIPS, None, 1.0, FINGERPRINT)
+    write_features(tmp_path / "a.safetensors", features, "a.mp4")
+    write_features(tmp_path / "b.safetensors", features)
+    (tmp_path / "c.safetensors").write_bytes(b"damaged")
+    assert [video_of(tmp_path / f"{name}.safetensors") for name in "abcd"] == ["a.mp4", None, None, None]
