@@ -112,6 +112,10 @@ def test_a_missing_setting_is_named() -> None:
         (NetworkConfig, "same_sentence_cosine", 1.5),
         (NetworkConfig, "length_prior_power", float("nan")),
         (NetworkConfig, "phrase_words", 0),
+        (NetworkConfig, "phrase_words", 101),
+        (NetworkConfig, "local_layers", 101),
+        (NetworkConfig, "max_clips", 100_001),
+        (NetworkConfig, "considered_proposals", 1025),
     ],
 )
 def test_a_value_out_of_range_is_refused(kind: type, name: str, value: float) -> None:
@@ -179,6 +183,8 @@ def test_a_range_as_text(limits: Range, text: str) -> None:
         (Range(), math.nan, "a finite number"),
         (Range(), -math.inf, "a finite number"),
         (Range(), -1e9, None),
+        (Range(), 10**400, "a finite number"),
+        (Range(at_least=1), -(10**400), "a finite number"),
         (Range(at_least=0), -0.5, "at least 0"),
         (Range(above=0), 0, "more than 0"),
         (Range(at_most=1), 1.5, "at most 1"),
@@ -191,6 +197,21 @@ def test_a_range_as_text(limits: Range, text: str) -> None:
 )
 def test_a_violation_says_what_the_value_must_be(limits: Range, value: float, violation: str | None) -> None:
     assert limits.violation(value) == violation
+
+
+@pytest.mark.parametrize("values", [[1], "clip_dim", 3, None])
+def test_settings_that_are_not_a_mapping_are_refused(values: Any) -> None:
+    with pytest.raises(ConfigError, match="the settings of NetworkConfig are not an object"):
+        from_mapping(NetworkConfig, values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"lr": 10**400}, {"epochs": 10**400}, {"lr": "x" * 10**6}, {"x" * 10**6: 1}, {"lr": [1] * 10**6}]
+)
+def test_a_message_on_a_huge_value_is_short(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(TrainingConfig, values)
+    assert len(str(caught.value)) < 200
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,29 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from mttsg_core import __version__
-from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description, upgrade_weights
+from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description
+from mttsg_core.checkpoints.weights import load_network
 from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
-from mttsg_core.encoders import TextEncoder, build_text_encoder
+from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.encoders.word_vectors import WordVectors
+from mttsg_core.encoders.classic import ClassicEncoder
+from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError, ModelError, error_summary
+from mttsg_core.features.fingerprint import fingerprint_fault, is_extracted
 from mttsg_core.modeling.calibration import UNCALIBRATED, Calibration
-from mttsg_core.modeling.mktn import MKTN, build_network
+from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.utils.json_lines import parse_json
+from mttsg_core.utils.text import shorten
+
+# What reading a model folder raises if a file in it is damaged.
+_DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError, SafetensorError, ConfigError)
+_MAX_JSON_BYTES = 4 << 20
+_MAX_SECONDS = 1e9
+_SHOWN = 60  # characters of a value in a message
 
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
 
@@ -91,19 +101,24 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     Raises:
         ModelError: if it is missing, incomplete, damaged, or of another format, or its text encoder is not available.
     """
-    described = read_description(folder)
+    described, is_old = _read_description(folder)
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: it has no weights: its training has not finished an epoch")
     window = described.get("max_window_seconds")
-    if not (window is None or (isinstance(window, int | float) and 0 < window < math.inf)):
-        raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not a positive number")
+    if not (window is None or _is_duration(window)):
+        raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not a positive number of seconds")
     try:
-        network = build_network(from_mapping(NetworkConfig, described["network"]))
-        network.load_state_dict(_read_weights(folder))
         calibration = from_mapping(Calibration, described.get("calibration", {}))
-    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, ConfigError) as error:
+        config = from_mapping(NetworkConfig, described["network"])
+        network = load_network(folder / WEIGHTS, config, upgrade=is_old)
+    except _DAMAGE as error:
         raise damaged_model(folder, error_summary(error)) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
+    if text_encoder.dim != config.word_dim:
+        raise damaged_model(
+            folder,
+            f"its text encoder has vectors of {text_encoder.dim} numbers, but its network reads {config.word_dim}",
+        )
     return Model(network.eval(), text_encoder, described["features"], window, calibration)
 
 
@@ -111,21 +126,52 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read the `config.json` of a model folder, with the entries that every model has.
 
     Raises:
-        ModelError: if it is missing, damaged, or of another format.
+        ModelError: if it is missing, damaged, of another format, or names an encoder whose content is not fixed.
     """
+    return _read_description(folder)[0]
+
+
+def _read_description(folder: Path) -> tuple[dict[str, Any], bool]:
+    """Return `config.json` in the present format, and whether it was in the one before."""
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder}: not a model folder (no {CONFIG} in it)")
     described = read_json(folder / CONFIG)
-    if described.get("format") == OLD_FORMAT:
+    version = described.get("format")
+    is_old = version == OLD_FORMAT
+    if is_old:
         described = upgrade_description(described)
-    if described.get("format") != FORMAT:
+    elif version != FORMAT:
         raise ModelError(
-            f"{folder}: format {described.get('format')!r}, but this version reads formats {OLD_FORMAT} and {FORMAT}"
+            f"{folder}: format {repr(version)[:_SHOWN]}, but this version reads formats {OLD_FORMAT} and {FORMAT}"
         )
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
         if not isinstance(described.get(name), kind):
             raise damaged_model(folder, f"{name!r} in {CONFIG} is missing or of the wrong type")
-    return described
+    fault = fingerprint_fault(described["features"])
+    if fault is not None:
+        raise damaged_model(folder, f"'features' in {CONFIG}: {fault}")
+    _check_encoders(folder, described)
+    return described, is_old
+
+
+def _check_encoders(folder: Path, described: Mapping[str, Any]) -> None:
+    """Raise ModelError if loading the model could load, or download, an encoder that its author can still exchange."""
+    features, text_id = described["features"], described["text_encoder"]
+    names = {}
+    if is_extracted(features) or text_id == OWN_TEXT_TOWER:
+        names["encoder"] = features["encoder"]
+    if text_id not in (HashedWords.id, OWN_TEXT_TOWER) and not text_id.startswith(f"{WordVectors.kind}:"):
+        names["text encoder"] = text_id
+    for what, name in names.items():
+        if name == ClassicEncoder.id:
+            continue
+        from mttsg_core.encoders.hf_files import is_pinned  # brings the hub's library, which built-in encoders spare
+
+        if not is_pinned(name):
+            raise ModelError(
+                f"{folder}: names the {what} {shorten(name)}, whose content is not fixed: a model's encoders are built "
+                "in, NAME@COMMIT or KIND#HASH"
+            )
 
 
 def load_text_encoder(
@@ -169,19 +215,24 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ModelError: if it cannot be read or is not an object.
+        ModelError: if it cannot be read, is too large, or is not an object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MAX_JSON_BYTES + 1)
+        if len(content) > _MAX_JSON_BYTES:
+            raise ModelError(f"{path}: larger than {_MAX_JSON_BYTES >> 20} MiB")
+        if not content.strip():
+            raise ModelError(f"{path}: empty")
+        text = content.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: not a JSON object")
-    return content
+        raise ModelError(f"{path}: {error_summary(error)}") from error
+    value, fault = parse_json(text)
+    if fault is not None or not isinstance(value, dict):
+        raise ModelError(f"{path}: {fault or 'not a JSON object'}")
+    return value
 
 
-def _read_weights(folder: Path) -> dict[str, Any]:
-    """Read the weights by their present names."""
-    weights = load_file(folder / WEIGHTS)
-    is_old = read_json(folder / CONFIG).get("format") == OLD_FORMAT
-    return upgrade_weights(weights) if is_old else weights
+def _is_duration(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < _MAX_SECONDS  # type: ignore[operator]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from torch import Tensor
 
 from mttsg_core.config import upgrade_settings
 from mttsg_core.features.store import EXTERNAL
@@ -35,9 +33,9 @@ _WEIGHTS: tuple[tuple[str, str], ...] = (
 _DROPPED = "negatives."
 
 
-def upgrade_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a network of format 5."""
-    return {upgrade_name(name): value for name, value in weights.items() if not name.startswith(_DROPPED)}
+def present_weight_names(names: Iterable[str]) -> dict[str, str]:
+    """Return names of weights of format 5 by their present names, without those that are not weights any more."""
+    return {upgrade_name(name): name for name in names if not name.startswith(_DROPPED)}
 
 
 def upgrade_name(name: str) -> str:

@@ -12,6 +12,8 @@ from mttsg_core.errors import ConfigError
 
 _Config = TypeVar("_Config")
 _Value = TypeVar("_Value", bool, int, float, str)
+_MAX_NAME = 100  # characters of an unknown name that are compared with the known ones
+_MAX_SHOWN = 60  # characters of a value in a message
 _TYPES: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -37,7 +39,7 @@ class Range:
         >>> Range(at_least=0, below=1).violation(1.0)
         'less than 1'
         """
-        if not math.isfinite(value):
+        if not _is_finite(value):
             return "a finite number"
         if self.at_least is not None and value < self.at_least:
             return f"at least {self.at_least:g}"
@@ -94,6 +96,8 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         ConfigError: for an unknown name (naming the nearest known one), a missing setting, or a value of another type
             or out of range.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"the settings of {kind.__name__} are not an object")
     known = {declared.name: declared for declared in fields(kind)}  # type: ignore[arg-type]
     refuse_unknown(values, known, f"setting of {kind.__name__}")
     checked: dict[str, Any] = {}
@@ -102,11 +106,11 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         wanted = str(known[name].type)
         is_wanted = isinstance(value, _TYPES[wanted])
         if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
-            raise ConfigError(f"{name} = {value!r}: must be {wanted}")
-        checked[name] = float(value) if wanted == "float" else value
+            raise ConfigError(f"{name} = {_shown(value)}: must be {wanted}")
         limits = known[name].metadata.get("limits", SIGNED)
         if not isinstance(value, bool | str) and (violation := limits.violation(value)):
-            raise ConfigError(f"{name} = {value!r}: must be {violation}")
+            raise ConfigError(f"{name} = {_shown(value)}: must be {violation}")
+        checked[name] = float(value) if wanted == "float" else value
     try:
         return kind(**checked)
     except TypeError as error:
@@ -123,5 +127,19 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown {what}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            near = difflib.get_close_matches(name[:_MAX_NAME].lower(), known, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown {what}: {_shown(name)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _is_finite(value: float) -> bool:
+    """Tell whether a number is finite, and an integer small enough to be compared with fractions."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _shown(value: object) -> str:
+    """Return a value as messages show it, cut off after 60 characters."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

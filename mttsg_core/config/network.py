@@ -21,6 +21,11 @@ from mttsg_core.config.fields import (
 _EVEN = Range(at_least=2, parity="even")
 _ODD = Range(at_least=1, parity="odd")
 _COSINE = Range(at_least=-1, at_most=1)
+# Upper bounds of the settings that cost time or memory without being widths of weights, which a file of weights bounds.
+_LAYERS = Range(at_least=0, at_most=100)
+_GRAMS = Range(at_least=1, at_most=100)
+_CLIPS = Range(at_least=1, at_most=100_000)
+_CONSIDERED = Range(at_least=1, at_most=1024)
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class NetworkConfig:
     width: int = setting(256, "D, the width of clips, words and sentences", _EVEN)
     region_width: int = setting(96, "width of regions", COUNT)
     region_heads: int = setting(4, "heads of the cross-attention of a query to the regions of a clip", COUNT)
-    local_layers: int = setting(2, "convolution blocks over neighbouring clips")
+    local_layers: int = setting(2, "convolution blocks over neighbouring clips", _LAYERS)
     kernel: int = setting(3, "clips that a convolution covers", _ODD)
-    max_clips: int = setting(256, "longer videos are averaged into this many clips", COUNT)
+    max_clips: int = setting(256, "longer videos are averaged into this many clips", _CLIPS)
     deviation_scale: float = setting(2.0, "scale of a clip's deviation from its video's mean, beside the clip itself")
     dropout: float = setting(0.2, "share of hidden channels dropped, the same ones at every step", SHARE)
     input_dropout: float = setting(0.5, "share of the features' channels dropped", SHARE)
@@ -64,7 +69,7 @@ class NetworkConfig:
     prototype_width: int = setting(64, "width of object, phrase and activity prototypes", COUNT)
     object_prototypes: int = setting(4, "object prototypes of a clip", COUNT)
     phrase_prototypes: int = setting(8, "phrase prototypes of a sentence", COUNT)
-    phrase_words: int = setting(3, "words of the longest phrase", COUNT)
+    phrase_words: int = setting(3, "words of the longest phrase", _GRAMS)
     activity_prototypes: int = setting(8, "activity prototypes of a video", COUNT)
     activity_temperature: float = setting(0.1, "temperature of the match of sentence and activities", POSITIVE)
     pseudo_regions: int = setting(4, "learned regions of a clip where the features have none", COUNT)
@@ -72,7 +77,7 @@ class NetworkConfig:
     # Grounding head (section 6) and the selection of proposals
     head_width: int = setting(128, "width of clips in the head", _EVEN)
     proposal_width: int = setting(16, "width in which proposals are scored", COUNT)
-    considered_proposals: int = setting(112, "best proposals that answers are selected from", COUNT)
+    considered_proposals: int = setting(112, "best proposals that answers are selected from", _CONSIDERED)
     inverse_temperature: float = setting(1.4, "sharpens the distribution over proposals", POSITIVE)
     length_prior_power: float = setting(0.5, "power of the length that the distribution is multiplied by", SIGNED)
     nms_iou: float = setting(0.5, "largest overlap of two answers to one query", PROBABILITY)

@@ -13,20 +13,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from mttsg_core.errors import ConfigError, error_summary
+from mttsg_core.utils.files import is_file
 from mttsg_core.utils.hf_hub import download, hub_errors
 from mttsg_core.utils.paths import remember_folder, remembered_folder
+from mttsg_core.utils.text import shorten
 
 # Only what is loaded is downloaded: no pickled weights, no weights for other frameworks, no subfolders.
 _INCLUDE = ("*.json", "*.txt", "*.model", "model*.safetensors")
 _EXCLUDE = ("*/*",)
 _COMMIT_MARK, _CONTENT_MARK = "@", "#"
 _COMMIT = re.compile("[0-9a-f]{40}")
+_PINNED = re.compile(r"(?:[\w.-]+/)?[\w.-]+@[0-9a-f]{40}|[\w.-]+#[0-9a-f]{16}", re.ASCII)
+_KIND = re.compile(r"[\w.-]{1,100}", re.ASCII)
+_SHARD = re.compile(r"[\w.-]*\w\.safetensors", re.ASCII)  # a name in the folder itself
 _BLOCK = 1 << 22  # bytes hashed at a time
+_MAX_JSON_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,17 @@ class PretrainedFiles:
 
     id: str
     folder: Path
+
+
+def is_pinned(model_id: str) -> bool:
+    """Tell whether an id fixes the content of a model: that of `PretrainedFiles`, which no one can change later.
+
+    >>> is_pinned("someone/clip@0123456789abcdef0123456789abcdef01234567"), is_pinned("clip#0123456789abcdef")
+    (True, True)
+    >>> is_pinned("someone/clip"), is_pinned("someone/clip@main"), is_pinned("/models/clip")
+    (False, False, False)
+    """
+    return _PINNED.fullmatch(model_id) is not None
 
 
 @lru_cache(maxsize=16)
@@ -114,13 +132,36 @@ def _check_complete(folder: Path, name: str) -> tuple[str, list[Path]]:
         raise ConfigError(f"{name}: not a model folder (no config.json in it)")
     index = folder / "model.safetensors.index.json"
     try:
-        kind = str(json.loads((folder / "config.json").read_bytes())["model_type"])
-        shards = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ("model.safetensors",)
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        kind = str(_read_object(folder / "config.json")["model_type"])
+        weight_map = _read_object(index)["weight_map"] if index.is_file() else {"": "model.safetensors"}
+        shards = sorted(set(weight_map.values()))
+        unsafe = [shard for shard in shards if not _SHARD.fullmatch(shard)]
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise ConfigError(f"{name}: damaged model ({error_summary(error)})") from error
-    weights = [folder / shard for shard in sorted(set(shards))]
-    missing = [path.name for path in weights if not path.is_file()]
+    if not _KIND.fullmatch(kind):
+        raise ConfigError(f"{name}: damaged model (the model type {shorten(kind)} is not a name)")
+    if unsafe:
+        raise ConfigError(
+            f"{name}: damaged model ({index.name} names {shorten(unsafe[0])}, which is not a file in the folder)"
+        )
+    weights = [folder / shard for shard in shards]
+    missing = [path.name for path in weights if not is_file(path)]
     if missing:
         pickled = " (there are pickled weights, which are never loaded)" if list(folder.glob("*.bin")) else ""
         raise ConfigError(f"{name}: has no {missing[0]}{pickled}: not a safetensors model, or not fully downloaded")
     return kind, weights
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises OSError or ValueError if it is too large, is not JSON, or is not an object."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise ValueError(f"{path.name} is larger than {_MAX_JSON_BYTES >> 20} MiB")
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return value

@@ -125,9 +125,18 @@ class WordVectors:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[np.generic]], name: str) -> WordVectors:
-        """Rebuild an encoder from the result of `tensors`."""
+        """Rebuild an encoder from the result of `tensors`.
+
+        Raises:
+            KeyError, ValueError: if it is not such a result.
+        """
         words = tensors["words"].tobytes().decode("utf-8").split("\n")
-        return cls(words, tensors["vectors"].astype(np.float32), name)
+        vectors = tensors["vectors"]
+        if not np.issubdtype(vectors.dtype, np.floating) or vectors.ndim != 2 or vectors.shape[0] != len(words):
+            raise ValueError(f"{len(words)} words, but vectors that are {vectors.dtype} of shape {vectors.shape}")
+        if not vectors.size or not np.isfinite(vectors).all():
+            raise ValueError("the word vectors are empty or not finite")
+        return cls(words, vectors.astype(np.float32), name)
 
     @property
     def id(self) -> str:

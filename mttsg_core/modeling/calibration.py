@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mttsg_core.config.fields import SIGNED, setting
+from mttsg_core.config.fields import Range, setting
 
 _EPSILON = 1e-6  # distance from 0 and 1 that scores keep before their logit is taken
 _STEPS = 50
@@ -28,8 +28,8 @@ Floats = npt.NDArray[np.floating]
 class Calibration:
     """Platt scaling (Platt, 1999): score -> sigmoid(slope * logit(score) + shift), which never changes an order."""
 
-    slope: float = setting(1.0, "of the logit")
-    shift: float = setting(0.0, "of the logit", SIGNED)
+    slope: float = setting(1.0, "of the logit", Range(at_least=0, at_most=1000))
+    shift: float = setting(0.0, "of the logit", Range(at_least=-1000, at_most=1000))
 
     def apply(self, scores: Tensor) -> Tensor:
         """Calibrate scores in 0..1, of any shape, in double precision, which tells near ones apart; 0 stays 0."""

@@ -3,17 +3,18 @@
     output = network(batch)                  # in training with everything that the losses need from the weights
     losses = criterion(output, targets)      # training.losses.MKTNCriterion, which calls nothing back
 
-`build_network` is the only place that makes one.
+`build_network` and `build_network_shape` are the only places that make one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch
@@ -291,6 +292,30 @@ class MKTN(nn.Module):
 def build_network(config: NetworkConfig) -> MKTN:
     """Build the network of a config, with fresh weights."""
     return MKTN(config)
+
+
+def build_network_shape(config: NetworkConfig) -> MKTN:
+    """Build the network of a config on the `meta` device, where weights have a shape and a type but take no memory.
+
+    Raises:
+        RuntimeError, TypeError, OverflowError: if a size is beyond what a tensor can have.
+    """
+    with torch.device("meta"), _WithoutValues():
+        return MKTN(config)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out what only gives new weights their values: on the `meta` device it would import for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.mul, Tensor.repeat, Tensor.copy_) or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.linspace:
+            return torch.empty(args[2])
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
 def _direction(sentence: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from huggingface_hub import constants, errors
 from safetensors.numpy import load_file, save_file
 
 from mttsg_core.encoders import build_encoder, build_text_encoder
-from mttsg_core.encoders.hf_files import find_files
+from mttsg_core.encoders.hf_files import find_files, is_pinned
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils import hf_hub
 from tests.helpers.tiny_encoders import save_bert, save_clip, save_vit
@@ -182,13 +182,22 @@ def refer_to_a_missing_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
 
 
+def name_shards(*shards: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        weights = {f"weight{number}": shard for number, shard in enumerate(shards)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+
+    spoil.__name__ = f"shards {shards}"
+    return spoil
+
+
 def overwrite(name: str, content: str | None) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         (folder / name).unlink()
         if content is not None:
             (folder / name).write_text(content)
 
-    spoil.__name__ = f"{name} {content}"
+    spoil.__name__ = f"{name} {content}"[:60]
     return spoil
 
 
@@ -197,12 +206,22 @@ SPOILT = [
     (pickle_weights, "pickled weights, which are never loaded"),
     (truncate, "cannot be loaded"),
     (refer_to_a_missing_shard, "has no model-1.safetensors"),
+    (name_shards("/etc/passwd"), "model.safetensors.index.json names '/etc/passwd', which is not a file in the folder"),
+    (name_shards("../model.safetensors"), "names '../model.safetensors', which is not a file in the folder"),
+    (name_shards("model.safetensors", ".."), "names '..', which is not"),
+    (name_shards("sub/model.safetensors"), "names 'sub/model.safetensors', which is not"),
+    (name_shards("a\nb.safetensors"), "which is not a file in the folder"),
+    (name_shards(3), "damaged model"),
+    (name_shards(3, "model.safetensors", ["x"]), "damaged model"),
     (remove_the_tokenizer, "there is no tokenizer in it"),
     (overwrite("model.safetensors", None), "has no model.safetensors"),
     (overwrite("model.safetensors", ""), "cannot be loaded"),
     (overwrite("config.json", None), "no config.json"),
     (overwrite("config.json", "{"), "damaged model"),
     (overwrite("config.json", "[]"), "damaged model"),
+    (overwrite("config.json", "[" * 200_000), "nested too deeply"),
+    (overwrite("config.json", '{"model_type": ' + "9" * 5000 + "}"), "damaged model"),
+    (overwrite("config.json", '{"model_type": "../clip"}'), "the model type '../clip' is not a name"),
     (overwrite("config.json", '{"model_type": "no_such_model"}'), "cannot be loaded"),
     (overwrite("preprocessor_config.json", None), "cannot be loaded"),
     (overwrite("preprocessor_config.json", "{"), "cannot be loaded"),
@@ -218,6 +237,22 @@ def test_a_bad_model_is_one_line(clip: Path, tmp_path: Path, spoil: Callable[[Pa
         build_text_encoder("clip", encoder_id=str(folder)).encode(["a"])
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_only_an_id_that_fixes_the_content_is_pinned(clip: Path, hub: Path) -> None:
+    for name in (str(clip), "someone/clip"):
+        assert not is_pinned(name)
+        assert is_pinned(find_files(name, offline=True).id)
+    for loose in (
+        "someone/clip@main",
+        f"someone/clip@{COMMIT}\n",
+        f"../{COMMIT}",
+        f"a/../b@{COMMIT}",
+        "a/b#0123",
+        "",
+        "hashed",
+    ):
+        assert not is_pinned(loose), loose
 
 
 def test_models_without_a_tower(tmp_path: Path) -> None:
