@@ -17,13 +17,13 @@ import torch
 from safetensors import safe_open
 
 from mttsg_core.checkpoints.checkpoint import load_model
+from mttsg_core.checkpoints.runs import STATE
 from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.data.feature_lookup import resolve_splits
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.store import FeatureCache
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
-from mttsg_core.training.run import STATE
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.paths import default_cache
 

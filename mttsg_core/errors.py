@@ -28,6 +28,10 @@ class ModelError(MttsgError):
     """A model folder that is missing, incomplete, or in an unknown format."""
 
 
+class BusyError(MttsgError):
+    """A folder in which another process is at work."""
+
+
 class TrainingError(MttsgError):
     """A training run that cannot continue."""
 

@@ -1,13 +1,18 @@
-"""Numbered training runs in the user's data folder, and the newest of them."""
+"""Runs: the lock and the state of a training in its folder, and the numbered runs in the user's data folder."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from platformdirs import user_data_path
 
-from mttsg_core.errors import ModelError
+from mttsg_core.errors import BusyError, ModelError
+from mttsg_core.utils.locks import hold_lock
 
+STATE = Path("state") / "training.safetensors"
+PREVIOUS = STATE.with_name("previous.safetensors")  # the state before, for when the newest is damaged
+LOCK = STATE.with_name("lock")
 _APP = "mttsg"
 
 
@@ -56,13 +61,40 @@ def newest_run() -> Path | None:
     return next((run for run in reversed(numbered_runs()) if (run / "report.json").is_file()), None)
 
 
-def unfinished_run() -> Path:
-    """Return the newest numbered run, if it was stopped.
+def has_state(folder: Path) -> bool:
+    """Return whether the folder holds the state of a training."""
+    return any((folder / name).is_file() for name in (STATE, PREVIOUS))
+
+
+def lock_run(folder: Path) -> AbstractContextManager[None]:
+    """Return a context in which no other training can work in the folder. It frees itself when the process ends.
 
     Raises:
-        ModelError: if there is none, or it is finished.
+        BusyError: on entering, if another training is at work in the folder.
+        OSError: on entering, if nothing can be written to the folder.
     """
-    started = [run for run in numbered_runs() if (run / "config.json").is_file()]
-    if not started or (started[-1] / "report.json").is_file():
-        raise ModelError("no stopped run to resume: name its folder with --out DIR")
-    return started[-1]
+    return hold_lock(folder / LOCK, f"{folder}: another training")
+
+
+def lock_unfinished_run(stack: ExitStack) -> Path:
+    """Lock the newest stopped run until `stack` is closed, and return it. Runs at work and those without a state are
+    skipped.
+
+    Raises:
+        ModelError: if the newest run that is left is finished, or none is left.
+        BusyError: if there are runs to resume, and all are at work.
+    """
+    busy = None
+    for run in reversed(numbered_runs()):
+        if not has_state(run):
+            continue
+        try:
+            with ExitStack() as attempt:
+                attempt.enter_context(lock_run(run))
+                if (run / "report.json").is_file():
+                    break
+                stack.push(attempt.pop_all())
+                return run
+        except BusyError as error:
+            busy = busy or error
+    raise busy or ModelError("no stopped run to resume: name its folder with --out DIR")

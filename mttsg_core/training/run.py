@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
@@ -24,7 +28,7 @@ from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.devices import half_precision
 
-STATE = Path("state") / "training.safetensors"
+SAVE_SECONDS = 300.0  # between states within an epoch
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,17 @@ class RunSettings:
 
 @dataclass
 class Progress:
-    """What a stopped run must remember beside its tensors."""
+    """What a stopped run must remember beside its tensors.
+
+    Attributes:
+        epoch: epochs done.
+        steps: steps done of the epoch after them.
+        best_epoch, best_score, best_metrics, best_intervals: of the epoch whose weights are kept.
+        seconds: spent in training so far.
+    """
 
     epoch: int = 0
+    steps: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -72,6 +84,7 @@ class TrainingRun:
         self.config = config
         self.device = device
         self.progress = Progress()
+        self._sums: dict[str, Tensor] = {}  # of the losses over the steps of the epoch that have been done
         self.criterion = MKTNCriterion(loss, network.config).to(device)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
@@ -95,8 +108,15 @@ class TrainingRun:
         """Return the learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def epoch(self, sampler: TrainingSampler, epoch: int) -> tuple[dict[str, float], float]:
-        """Train on every video once.
+    def epoch(
+        self, sampler: TrainingSampler, epoch: int, save: Callable[[], object] = lambda: None
+    ) -> tuple[dict[str, float], float]:
+        """Train on every video once, or on those that a stopped run had left of the epoch.
+
+        Args:
+            sampler: of the batches.
+            epoch: its number.
+            save: called between two steps, every `SAVE_SECONDS`.
 
         Returns:
             The mean of each loss term and statistic, and that of the gradient's norm.
@@ -104,38 +124,50 @@ class TrainingRun:
         Raises:
             TrainingError: if the loss is NaN or infinite.
         """
-        torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
+        if not self.progress.steps:
+            torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
+            self._sums = {}
         self.network.train()
         self.criterion.train()
-        sums: dict[str, Tensor] = {}
-        steps = 0
-        for batch, targets in sampler.batches(self.config, epoch):
-            with self.autocast:
-                output = self.network(batch.to(self.device))
-                total, terms, statistics = self.criterion(output, targets.to(self.device))
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(total).backward()
-            self.scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.schedule.step()
-            self.average.update_parameters(self.network)
-            steps += 1
-            for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        means = {name: float(value) / steps for name, value in sums.items()}
+        saved = time.monotonic()
+        for batch, targets in islice(sampler.batches(self.config, epoch), self.progress.steps, None):
+            if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+            self._step(batch, targets)
+        means = {name: float(value) / self.progress.steps for name, value in self._sums.items()}
+        self.progress.steps = 0
         if not math.isfinite(means["total"]):
             raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
         return means, means.pop("norm")
 
+    def _step(self, batch: Batch, targets: Targets) -> None:
+        """Take one step, and add its losses to the sums of the epoch."""
+        with self.autocast:
+            output = self.network(batch.to(self.device))
+            total, terms, statistics = self.criterion(output, targets.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        self.progress.steps += 1
+        for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+
     def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Write all that `restore` needs, in one step."""
+        """Write all that `restore` needs, in one step. The state before is kept beside it."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         tensors |= {f"criterion.{name}": value for name, value in self.criterion.state_dict().items()}
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
+        if self.progress.steps:  # within an epoch; each epoch begins with sums of zero and a seed of its own
+            tensors |= {f"sums.{name}": value for name, value in self._sums.items()}
+            tensors |= {f"random.{name}": value for name, value in _random_states(self.device).items()}
         copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         notes = {
             "progress": asdict(self.progress),
@@ -143,7 +175,13 @@ class TrainingRun:
             "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
             "scaler": self.scaler.state_dict(),
         }
-        write_atomically(folder / STATE, lambda part: save_file(copies, part, {"mttsg": json.dumps(notes)}))
+
+        def write(part: Path) -> None:
+            save_file(copies, part, {"mttsg": json.dumps(notes)})
+            if _is_readable(folder / STATE):
+                (folder / STATE).replace(folder / PREVIOUS)
+
+        write_atomically(folder / STATE, write, durable=True)
 
     def restore(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Continue a stopped run.
@@ -178,17 +216,44 @@ class TrainingRun:
             group["lr"] = lr
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = Progress(**notes["progress"])
+        self._sums = {name: value.to(self.device) for name, value in _with_prefix(tensors, "sums.").items()}
+        _set_random_states(_with_prefix(tensors, "random."), self.device)
 
 
 def find_state(folder: Path) -> Path:
-    """Return the file from which the run in a folder can be resumed.
+    """Return the file from which the run in a folder can be resumed: the newest state, or the one before.
 
     Raises:
         ModelError: if there is none.
     """
-    if not (folder / STATE).is_file():
+    states = [folder / name for name in (STATE, PREVIOUS) if (folder / name).is_file()]
+    if not states:
         raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
-    return folder / STATE
+    return next(filter(_is_readable, states), states[0])
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a file is a state, complete to its last byte."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "mttsg" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the generators that the steps of an epoch draw from, by device type."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _changes(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

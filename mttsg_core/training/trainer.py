@@ -21,6 +21,7 @@ from mttsg_core.checkpoints.checkpoint import (
     save_weights,
     write_json,
 )
+from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
@@ -32,13 +33,12 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.calibration import UNCALIBRATED
 from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
-from mttsg_core.training.run import STATE, Progress, RunSettings, TrainingRun, find_state
+from mttsg_core.training.run import Progress, RunSettings, TrainingRun, find_state
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
 
 __all__ = [
     "LOG",
-    "STATE",
     "EpochDone",
     "RunSettings",
     "TrainingEvent",
@@ -70,7 +70,7 @@ def train(
         text_encoder: of the sentences.
         settings: of the training, its losses and the network.
         device: where; None is the CPU.
-        resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU).
+        resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU), wherever it stopped.
 
     Raises:
         DataError: if there is nothing to learn from, or nothing to validate on.
@@ -103,7 +103,7 @@ def train(
         run.restore(folder, described)
         _keep_log(folder / LOG, run.progress.epoch)
     else:
-        for name in (REPORT, WEIGHTS, WORDS, STATE, LOG):  # of an earlier run in the same folder
+        for name in (REPORT, WEIGHTS, WORDS, STATE, PREVIOUS, LOG):  # of an earlier run in the same folder
             (folder / name).unlink(missing_ok=True)
         save_description(folder, model, recorded)
     loop = _Loop(run, model, sampler, validation, folder, epochs)
@@ -146,17 +146,26 @@ class _Loop:
         )
 
     def epochs_left(self, described: Mapping[str, Any]) -> Iterator[EpochDone]:
-        """Train until the last epoch, or until validation no longer improves; save the state after each epoch."""
+        """Train until the last epoch, or until validation no longer improves.
+
+        The state is saved after each epoch, and every few minutes within an epoch.
+        """
         grounder = Grounder(MKTNPredictor(replace(self.model, network=self.run.averaged), self.run.device))
         patience = self.run.config.patience_for(self.epochs)
         for epoch in range(self.progress.epoch + 1, self.epochs + 1):
             if self.progress.best_epoch and self.validation and epoch - self.progress.best_epoch > patience:
                 break
             start = time.monotonic()
-            losses, norm = self.run.epoch(self.sampler, epoch)
+            before = self.progress.seconds
+
+            def save(start: float = start, before: float = before) -> None:
+                self.progress.seconds = before + time.monotonic() - start
+                self.run.save(self.folder, described)
+
+            losses, norm = self.run.epoch(self.sampler, epoch, save)
             metrics, best = self._validate(grounder, epoch)
             self.progress.epoch = epoch
-            self.progress.seconds += time.monotonic() - start
+            self.progress.seconds = before + time.monotonic() - start
             event = EpochDone(epoch, losses, metrics, best, self.run.lr(), norm, time.monotonic() - start)
             with (self.folder / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(asdict(event)) + "\n")

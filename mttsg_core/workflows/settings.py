@@ -20,10 +20,11 @@ _OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions")  # network sett
 
 @dataclass(frozen=True)
 class StoppedRun:
-    """A run to resume: its folder and the description that it was started with."""
+    """A run to resume: its folder, the description that it was started with, and the file of its state."""
 
     folder: Path
     description: Mapping[str, Any]
+    state: Path
 
     @classmethod
     def read(cls, folder: Path) -> StoppedRun:
@@ -32,8 +33,8 @@ class StoppedRun:
         Raises:
             ModelError: if there is nothing to resume.
         """
-        find_state(folder)
-        return cls(folder, read_description(folder))
+        state = find_state(folder)
+        return cls(folder, read_description(folder), state)
 
     @property
     def features(self) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from shlex import quote
@@ -15,7 +15,7 @@ import torch
 from mttsg_core.checkpoints import checkpoint
 from mttsg_core.checkpoints.hub import check_push, push_model
 from mttsg_core.checkpoints.model_card import write_card
-from mttsg_core.checkpoints.runs import new_run, unfinished_run
+from mttsg_core.checkpoints.runs import STATE, has_state, lock_run, lock_unfinished_run, new_run
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data import feature_lookup
 from mttsg_core.data.dataset import Dataset
@@ -23,7 +23,7 @@ from mttsg_core.data.folder import DataFolder
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, ModelError
-from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.report import render_training_page
 from mttsg_core.training import trainer
@@ -94,6 +94,7 @@ TrainEvent: TypeAlias = (
     | ProgressAdvanced
     | Extracted
     | ExtractionFailed
+    | ExtractionPassedOver
     | InputFailed
     | RowsSkipped
     | Warned
@@ -140,6 +141,7 @@ def train(
 
     Raises:
         ConfigError: if an option or a setting cannot be used, or the model folder already has a model.
+        BusyError: if another training is at work in the model folder.
         DataError: if there is nothing to train on.
         FeatureError: if there are only features that cannot be used.
         ModelError: if there is nothing to resume, or the model may not be pushed.
@@ -170,33 +172,60 @@ def _train(
     data: Path, out: AnyPath | None, configs: _Configs, features: FeatureOptions | None, options: TrainOptions | None
 ) -> Generator[TrainEvent, None, TrainReport]:
     features, options = features or FeatureOptions(), options or TrainOptions()
-    folder = Path(out) if out is not None else unfinished_run() if options.resume else None
-    require_folders(folder, options.cache)
-    if folder is not None and not (options.resume or options.overwrite):
+    require_folders(out, options.cache)
+    with ExitStack() as locks:
+        folder = _lock_folder(locks, out, options)
+        stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
+        if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
+            yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
+        settings = TrainingSettings.merge(*configs, stopped)
+        if settings.notes:
+            yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
+        device = choose_device(options.device)
+        _check_extras(options)
+        with limited_threads(device):
+            inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device)
+            if folder is None:
+                folder = new_run()
+                locks.enter_context(lock_run(folder))
+            training = trainer.train(
+                inputs.training,
+                inputs.validation,
+                folder,
+                inputs.text_encoder,
+                settings,
+                device=device,
+                resume=options.resume,
+            )
+            finished = yield from _follow(training, folder, device, tensorboard=options.tensorboard)
+        return (yield from _finish(folder, finished, inputs.failures, options))
+
+
+def _lock_folder(locks: ExitStack, out: AnyPath | None, options: TrainOptions) -> Path | None:
+    """Return the model folder, locked until `locks` is closed; None if a new numbered run is to be made.
+
+    Raises:
+        BusyError: if another training is at work in it.
+        ConfigError: if a training would replace its files without being asked to.
+        ModelError: if there is no stopped run to resume.
+    """
+    if out is None:
+        return lock_unfinished_run(locks) if options.resume else None
+    folder = Path(out)
+    locks.enter_context(lock_run(folder))
+    if not (options.resume or options.overwrite):
         _require_unused(folder)
-    stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
-    settings = TrainingSettings.merge(*configs, stopped)
-    if settings.notes:
-        yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
-    device = choose_device(options.device)
-    _check_extras(options)
-    with limited_threads(device):
-        inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device)
-        folder = folder or new_run()
-        training = trainer.train(
-            inputs.training,
-            inputs.validation,
-            folder,
-            inputs.text_encoder,
-            settings,
-            device=device,
-            resume=options.resume,
-        )
-        finished = yield from _follow(training, folder, device, tensorboard=options.tensorboard)
+    return folder
+
+
+def _finish(
+    folder: Path, finished: TrainingFinished, failures: tuple[str, ...], options: TrainOptions
+) -> Generator[TrainEvent, None, TrainReport]:
+    """Write the card and the page of a trained model, and push it if `options` say so."""
     write_card(folder, options.push, overwrite=options.overwrite)
     page = render_training_page(folder)
     save(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
-    url, failures = None, inputs.failures
+    url = None
     if options.push is not None:
         pushed = _push(folder, options.push)
         yield pushed
@@ -210,12 +239,26 @@ def _train(
 
 
 def _require_unused(folder: Path) -> None:
-    """Raise ConfigError if a training would replace files of the folder."""
+    """Raise ConfigError if a training would replace files of the folder.
+
+    What a training leaves that was stopped before it saved anything is not worth keeping.
+    """
+    if not (folder / checkpoint.WEIGHTS).exists() and not has_state(folder) and _is_description(folder):
+        return
     if (folder / checkpoint.CONFIG).exists():
         raise ConfigError(f"{folder}: already has a model; use --resume or --overwrite")
-    for name in (checkpoint.WEIGHTS, checkpoint.WORDS, checkpoint.REPORT, trainer.LOG, str(trainer.STATE), PAGE):
+    for name in (checkpoint.WEIGHTS, checkpoint.WORDS, checkpoint.REPORT, trainer.LOG, str(STATE), PAGE):
         if (folder / name).exists():
             raise ConfigError(f"{folder}: already has {name}; use another folder or --overwrite")
+
+
+def _is_description(folder: Path) -> bool:
+    """Return whether the `config.json` of a folder was written by a training."""
+    try:
+        checkpoint.read_description(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def _check_extras(options: TrainOptions) -> None:

@@ -134,8 +134,9 @@ def test_a_failure_costs_only_one_excerpt(tmp_path: Path, source: Path) -> None:
         ExcerptWritten,
         ExcerptFailed,
     ]
-    assert events[excerpts[1]].reason.endswith("not a video")
-    assert str(excerpts[3].target) in events[excerpts[3]].reason
+    reasons = [event.reason for event in events.values() if isinstance(event, ExcerptFailed)]
+    assert any(reason.endswith("not a video") for reason in reasons)
+    assert any(str(excerpts[3].target) in reason for reason in reasons)
     assert probe(folder / "a.mp4").duration == pytest.approx(0.75, abs=1e-3)
     assert sorted(path.name for path in folder.rglob("*")) == ["a.mp4", "c", "c.mp4"]
 
@@ -177,7 +178,7 @@ def test_two_runs_that_cut_into_one_folder_do_not_harm_each_other(tmp_path: Path
         "    sys.exit(not all(isinstance(event, ExcerptWritten) for event in events))\n"
     )
     (tmp_path / "cut.py").write_text(program)
-    command = [sys.executable, tmp_path / "cut.py", source, folder]
+    command = [sys.executable, str(tmp_path / "cut.py"), str(source), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     runs = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)

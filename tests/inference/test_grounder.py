@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mttsg_core import Grounder
-from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs, unfinished_run
+from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
 from mttsg_core.features.store import EXTERNAL, FeatureCache
@@ -181,8 +181,6 @@ class TestNumberedRuns:
         assert numbered_runs() == []
         with pytest.raises(ModelError, match="no model yet"):
             find_model(None)
-        with pytest.raises(ModelError, match="no stopped run"):
-            unfinished_run()
 
     def test_the_newest_finished_run_is_the_default(self, tmp_path: Path) -> None:
         first, second, third = new_run(), new_run(), new_run()
@@ -193,11 +191,8 @@ class TestNumberedRuns:
             (run / "report.json").write_text("{}")
         assert find_model(None) == second
         new_run()  # never trained
-        assert unfinished_run() == third
         (third / "report.json").write_text("{}")
         assert find_model(None) == third
-        with pytest.raises(ModelError, match="no stopped run"):
-            unfinished_run()
         assert find_model(tmp_path / "named") == tmp_path / "named"
 
     def test_other_folders_are_ignored_and_numbers_grow_past_9999(self) -> None:

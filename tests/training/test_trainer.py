@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mttsg_core.checkpoints.checkpoint import load_model
+from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import build_text_encoder
@@ -22,9 +23,10 @@ from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.features.store import FeatureStore, write_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
+from mttsg_core.training import run as training_run
 from mttsg_core.training import trainer
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
-from mttsg_core.training.run import STATE, TrainingRun
+from mttsg_core.training.run import TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.trainer import LOG, RunSettings, train
 from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset, network
@@ -253,9 +255,89 @@ def test_a_missing_or_damaged_state_is_one_line(data: Dataset, tmp_path: Path) -
     fit(data, tmp_path / "m")
     for content in (b"", b"damaged" * 10, (tmp_path / "m" / STATE).read_bytes()[:-9]):
         (tmp_path / "m" / STATE).write_bytes(content)
+        (tmp_path / "m" / PREVIOUS).write_bytes(content)
         with pytest.raises(ModelError, match="damaged") as caught:
             fit(data, tmp_path / "m", resume=True)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-9], None])
+def test_the_state_before_is_resumed_if_the_newest_is_damaged_or_missing(
+    data: Dataset, validation: Dataset, tmp_path: Path, damage: Callable[[bytes], bytes] | None
+) -> None:
+    fit(data, tmp_path / "unbroken", validation)
+    fit_until(data, tmp_path / "m", 3, validation)
+    state = tmp_path / "m" / STATE
+    whole = state.read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
+    if damage is None:
+        state.unlink()  # killed between the two replacements
+    else:
+        state.write_bytes(damage(whole))
+    before = (tmp_path / "m" / PREVIOUS).read_bytes()
+    resumed = fit_until(data, tmp_path / "m", 3, validation, resume=True)
+    assert isinstance(resumed[0], TrainingStarted)
+    assert resumed[0].epoch == 2
+    assert (tmp_path / "m" / PREVIOUS).read_bytes() == before  # a damaged one never takes its place
+    assert load_file(state).keys() == load_file(tmp_path / "unbroken" / STATE).keys()
+    fit(data, tmp_path / "m", validation, resume=True)
+    assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))
+    assert equal(load_file(tmp_path / "unbroken" / STATE), load_file(state))
+
+
+class Killed(BaseException):
+    """What a test raises where a process would be killed."""
+
+
+@pytest.mark.parametrize(("epoch", "steps"), [(1, 1), (1, 3), (2, 2), (4, 3)])
+def test_a_run_killed_within_an_epoch_resumes_to_the_very_same_weights(
+    data: Dataset, validation: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, steps: int
+) -> None:
+    config = replace(CONFIG, batch_videos=1)  # several steps an epoch
+    unbroken = epochs_of(fit(data, tmp_path / "unbroken", validation, config=config))
+    saves: list[tuple[int, int]] = []
+    save: Callable[..., None] = TrainingRun.save
+
+    def killed_after_saving(run: TrainingRun, folder: Path, settings: Any) -> None:
+        save(run, folder, settings)
+        saves.append((run.progress.epoch + 1, run.progress.steps))
+        if saves[-1] == (epoch, steps):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "SAVE_SECONDS", 0.0)
+        patch.setattr(TrainingRun, "save", killed_after_saving)
+        with pytest.raises(Killed):
+            fit(data, tmp_path / "m", validation, config=config)
+    torch.rand(3)
+    taken: list[int] = []
+    step = TrainingRun._step
+    monkeypatch.setattr(
+        TrainingRun, "_step", lambda run, *batch: (taken.append(run.progress.epoch), step(run, *batch))[1]
+    )
+    resumed = fit(data, tmp_path / "m", validation, config=config, resume=True)
+    assert isinstance(resumed[0], TrainingStarted)
+    assert resumed[0].epoch == epoch - 1
+    assert len(taken) == (5 - epoch) * config.steps_per_epoch(6) - steps  # none is taken twice
+    assert [event.losses for event in epochs_of(resumed)] == [event.losses for event in unbroken[epoch - 1 :]]
+    assert [event.gradient_norm for event in epochs_of(resumed)] == [
+        event.gradient_norm for event in unbroken[epoch - 1 :]
+    ]
+    assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))
+    assert equal(load_file(tmp_path / "unbroken" / STATE), load_file(tmp_path / "m" / STATE))
+    assert [line["losses"] for line in read_log(tmp_path / "m")] == [event.losses for event in unbroken]
+
+
+def test_states_within_an_epoch_are_minutes_apart(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[int] = []
+    clock = iter(range(0, 10**6, 100))  # it moves on by 100 seconds whenever it is read, once a step
+    monkeypatch.setattr(training_run.time, "monotonic", lambda: next(clock))
+    config = replace(CONFIG, batch_videos=1)
+    run = TrainingRun(network(word_dim=HASHED.dim), config, LossConfig(), 24, torch.device("cpu"))
+    run.epoch(TrainingSampler(data, HASHED), 1, lambda: saves.append(run.progress.steps))
+    assert saves == [3]
 
 
 def change_notes(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -153,8 +153,12 @@ def test_a_durable_file_and_its_name_are_on_the_disk_before_and_after_the_replac
         calls.append("folder" if os.path.samestat(os.fstat(descriptor), tmp_path.stat()) else "file")
         synchronise(descriptor)
 
+    def recorded(part: Path, path: Path) -> Path:
+        calls.append("replace")
+        return replace(part, path)
+
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", lambda part, path: (calls.append("replace"), replace(part, path))[1])
+    monkeypatch.setattr(Path, "replace", recorded)
     write_atomically(tmp_path / "a", lambda part: part.write_text("x"))
     assert calls == ["replace"]
     calls.clear()

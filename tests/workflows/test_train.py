@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,12 @@ from mttsg_core import (
     events,
     train,
 )
+from mttsg_core.checkpoints.runs import STATE
 from mttsg_core.config import from_mapping
 from mttsg_core.data.splits import write_pairs
-from mttsg_core.errors import ConfigError, DataError, ModelError, MttsgError
+from mttsg_core.errors import BusyError, ConfigError, DataError, ModelError, MttsgError
 from mttsg_core.features.store import read_features
-from mttsg_core.workflows.train import RunStarted, iter_train
+from mttsg_core.workflows.train import EpochDone, RunStarted, iter_train
 from tests.helpers.tiny import dataset
 
 NETWORK = {"width": 16, "region_width": 8, "region_heads": 1, "local_layers": 1, "head_width": 8, "max_clips": 32}
@@ -191,6 +194,63 @@ def test_an_existing_model_is_replaced_only_if_wanted(data: Path, tmp_path: Path
         train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU)
     again = TrainOptions(device="cpu", overwrite=True)
     assert train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=again).best_epoch
+
+
+def test_a_run_stopped_in_its_first_epoch_is_started_again(data: Path, tmp_path: Path) -> None:
+    for event in iter_train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU):
+        if isinstance(event, RunStarted):
+            break
+    assert (tmp_path / "m" / "config.json").is_file()
+    with pytest.raises(ModelError, match="nothing to resume"):
+        train(data, tmp_path / "m", options=TrainOptions(device="cpu", resume=True))
+    assert train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU).best_epoch
+
+
+def test_a_foreign_config_is_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ConfigError, match="--overwrite"):
+        train(data, tmp_path, config=QUICK, network=NETWORK, options=CPU)
+
+
+@pytest.mark.parametrize("options", [CPU, replace(CPU, resume=True), replace(CPU, overwrite=True)])
+def test_a_second_training_is_not_let_into_a_folder(data: Path, tmp_path: Path, options: TrainOptions) -> None:
+    first = iter_train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU)
+    assert any(isinstance(event, EpochDone) for event in first)
+    before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    with pytest.raises(BusyError, match="m: another training is at work") as caught:
+        train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=options)
+    assert str(os.getpid()) in str(caught.value) or os.name != "posix"
+    assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before
+    [*_, report] = first
+    assert isinstance(report, TrainReport)
+    assert not (tmp_path / "m" / "state" / "lock").exists()
+
+
+def test_resume_does_not_take_a_run_that_is_at_work(data: Path) -> None:
+    stopped = iter_train(data, config=QUICK, network=NETWORK, options=CPU)
+    assert any(isinstance(event, EpochDone) for event in stopped)
+    stopped.close()  # type: ignore[attr-defined]
+    at_work = iter_train(data, config=QUICK, network=NETWORK, options=CPU)
+    assert any(isinstance(event, EpochDone) for event in at_work)
+    report = train(data, options=replace(CPU, resume=True))
+    assert report.folder.name == "0001"
+    with pytest.raises(BusyError, match="0002: another training"):
+        train(data, options=replace(CPU, resume=True))
+    [*_, other] = at_work
+    assert isinstance(other, TrainReport)
+    assert other.folder.name == "0002"
+    for folder in (report.folder, other.folder):
+        lines = (folder / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_a_damaged_state_is_a_warning_and_the_one_before_is_resumed(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU)
+    (tmp_path / "m" / STATE).write_bytes(b"")
+    seen: list[object] = []
+    train(data, tmp_path / "m", options=replace(CPU, resume=True), on_event=seen.append)
+    [warning] = [event.text for event in seen if isinstance(event, events.Warned)]
+    assert f"{tmp_path / 'm' / STATE}: damaged; resuming from previous.safetensors" in warning
 
 
 def test_data_without_a_training_split(data: Path, tmp_path: Path) -> None:
