@@ -22,6 +22,22 @@ _TASKS = {
 }
 
 
+class _LogHandler(logging.Handler):
+    """Shows what the library logs beside its events: warnings, and with --verbose what is less important."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "of_event", False):
+            return
+        if record.levelno >= logging.WARNING:
+            self._reporter.warn(record.getMessage())
+        else:
+            self._reporter.detail(record.getMessage())
+
+
 class EventDisplay:
     """Shows events as they happen, and counts failed inputs. Use it as a context manager: leaving it ends the bar.
 
@@ -32,15 +48,25 @@ class EventDisplay:
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
         self.failed = 0
+        self._log_handler = _LogHandler(reporter)
+        self._level_before = logging.NOTSET
         self._stack = ExitStack()
         self._bar: Bar | None = None
         self._left = 0  # steps until the bar is full
         self._video_seconds = 0.0
 
     def __enter__(self) -> EventDisplay:
+        logger = logging.getLogger("mttsg")
+        self._level_before = logger.level
+        if self.reporter.verbose:
+            logger.setLevel(logging.INFO)
+        logger.addHandler(self._log_handler)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        logger = logging.getLogger("mttsg")
+        logger.removeHandler(self._log_handler)
+        logger.setLevel(self._level_before)
         self._stack.close()
 
     def show(self, event: object) -> None:
@@ -57,13 +83,14 @@ class EventDisplay:
 
     def _move_bar(self, event: object) -> None:
         """Start, advance or end the progress bar."""
+        from mttsg_core.features.extraction import ExtractionPassedOver
         from mttsg_core.workflows.events import Extracted, ExtractionFailed, ProgressAdvanced, ProgressStarted
 
         if isinstance(event, ProgressStarted):
             self._start_bar(event)
         elif isinstance(event, ProgressAdvanced):
             self._advance_bar(event.steps)
-        elif isinstance(event, Extracted | ExtractionFailed):
+        elif isinstance(event, Extracted | ExtractionFailed | ExtractionPassedOver):
             if isinstance(event, Extracted) and not event.cached:
                 self._video_seconds += event.video_seconds
             self._advance_bar()

@@ -145,7 +145,7 @@ def run_session(
     from mttsg_core.inference.ranking import best_over_videos
 
     queries = _read_queries(request.sentences, request.queries_file, reporter)
-    videos = _find_videos(request.video, must_exist=features.features is None)
+    videos = _find_videos(request.video, reporter, must_exist=features.features is None)
     protect_videos(outputs.files, (video.path for video in videos))
     if request.video.is_dir() and outputs.excerpts is not None:
         videos = _without_excerpts(videos, outputs.excerpts, reporter)
@@ -197,11 +197,13 @@ def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporte
     return queries
 
 
-def _find_videos(path: Path, *, must_exist: bool) -> list[VideoFile]:
+def _find_videos(path: Path, reporter: Reporter, *, must_exist: bool) -> list[VideoFile]:
     """Return the videos at a path; with external features, a video file itself need not exist."""
     if must_exist and not path.exists():
         raise VideoNotFoundError(path, "no such file")  # before a model is loaded, or even downloaded
-    return find_videos([path]) if must_exist or path.is_dir() else [VideoFile(path, Path(path.name))]
+    if not must_exist and not path.is_dir():
+        return [VideoFile(path, Path(path.name))]
+    return find_videos([path], lambda file: reporter.detail(str(file)))
 
 
 def _without_excerpts(videos: list[VideoFile], folder: Path, reporter: Reporter) -> list[VideoFile]:

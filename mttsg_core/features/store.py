@@ -180,18 +180,27 @@ class FeatureCache:
         self.folder = folder
         self._warned = False
 
-    def path(self, video: Path, fingerprint: Settings) -> Path:
-        """Return where the features of a video file with the given fingerprint are, or will be, stored.
+    def entry(self, video: Path, fingerprint: Settings) -> Path:
+        """Return the file in the folder for the features of a video file with the given fingerprint.
 
         Raises:
             VideoError: if the video file cannot be read.
         """
         encoder = f"{fingerprint['encoder']}".replace("/", "--")[:60]
         try:
-            name = f"{encoder}-{_digest(_canonical(fingerprint))}/{file_identity(video)}.safetensors"
+            identity = file_identity(video)
         except OSError as error:
             raise VideoError(video, (error.strerror or str(error)).lower()) from error
-        return self.folder / name if is_file(self.folder / name) else self._folder_to_write / name
+        return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}" / f"{identity}.safetensors"
+
+    def path(self, video: Path, fingerprint: Settings) -> Path:
+        """Return where such features are, or are to be written: the entry, or if that is impossible a temporary file.
+
+        Raises:
+            VideoError: if the video file cannot be read.
+        """
+        entry = self.entry(video, fingerprint)
+        return entry if is_file(entry) else self._folder_to_write / entry.relative_to(self.folder)
 
     def warn(self, error: OSError) -> None:
         """Say once that features cannot be kept, and why."""

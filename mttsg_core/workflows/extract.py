@@ -107,13 +107,12 @@ def _extract(
     named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     videos = find_videos(named)
     folder = cache.folder if out is None else Path(out)
-    require_writable(folder)
     targets = {} if out is None else _targets_in(folder, videos)
     failures: list[str] = []
     jobs: list[ExtractionJob] = []
     for video in videos:
         try:
-            target = cache.path(video.path, fingerprint) if out is None else targets.get(video)
+            target = cache.entry(video.path, fingerprint) if out is None else targets.get(video)
         except VideoError as error:
             failures.append(str(error))
             yield InputFailed(failures[-1])
@@ -126,6 +125,8 @@ def _extract(
             yield InputFailed(failures[-1])
             continue
         jobs.append(ExtractionJob(video.path, target, video.from_folder))
+    if options.overwrite or not all(is_file(job.target) for job in jobs):
+        require_writable(folder)
     passed_over = 0
     with closing(extract_jobs(jobs, settings, workers=options.workers, overwrite=options.overwrite)) as extraction:
         while True:

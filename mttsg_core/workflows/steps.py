@@ -15,6 +15,7 @@ _Event = TypeVar("_Event")
 _Report = TypeVar("_Report")
 OnEvent = Callable[[_Event], object]
 
+OF_EVENT = {"of_event": True}  # attributes of the log records that repeat events
 _log = logging.getLogger("mttsg")
 
 
@@ -59,5 +60,5 @@ def _logged(steps: Generator[_Event, None, _Report]) -> Generator[_Event, None, 
                 file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
                 raise MttsgError(file + (error.strerror or str(error))) from error
             for message in describe_event(event):
-                _log.log(message.level, "%s", message.text)
+                _log.log(message.level, "%s", message.text, extra=OF_EVENT)
             yield event
