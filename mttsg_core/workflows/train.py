@@ -15,7 +15,7 @@ import torch
 from mttsg_core.checkpoints import checkpoint
 from mttsg_core.checkpoints.hub import check_push, push_model
 from mttsg_core.checkpoints.model_card import write_card
-from mttsg_core.checkpoints.runs import STATE, has_state, lock_run, lock_unfinished_run, new_run
+from mttsg_core.checkpoints.runs import STATE, has_state, lock_run, lock_unfinished_run, new_run, runs_folder
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data import feature_lookup
 from mttsg_core.data.dataset import Dataset
@@ -45,7 +45,7 @@ from mttsg_core.workflows.events import (
 )
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
-from mttsg_core.workflows.outputs import require_folders, save
+from mttsg_core.workflows.outputs import require_folders, require_writable, save
 from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
@@ -173,6 +173,7 @@ def _train(
 ) -> Generator[TrainEvent, None, TrainReport]:
     features, options = features or FeatureOptions(), options or TrainOptions()
     require_folders(out, options.cache)
+    require_writable(runs_folder() if out is None else Path(out))
     with ExitStack() as locks:
         folder = _lock_folder(locks, out, options)
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None

@@ -217,6 +217,25 @@ class TestFoldersThatCannotBeWritten:
         reason = f"its features cannot be written to {tmp_path / 'out'} (no space left on device)"
         assert sorted(ran.errors) == [f"error: {video}: {reason}" for video in videos]
 
+    @pytest.mark.parametrize("where", ["--out", "the user's data folder"])
+    def test_a_training_is_refused_before_a_video_is_read(
+        self,
+        where: str,
+        mttsg: Mttsg,
+        videos: tuple[Path, Path],
+        tmp_path: Path,
+        nowhere: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        (tmp_path / "videos").mkdir()
+        shutil.copy2(videos[0], tmp_path / "videos")
+        (tmp_path / "train.jsonl").write_text('{"video": "one.mp4", "query": "a", "start": 0.1, "end": 0.9}')
+        monkeypatch.setattr(extraction, "extract", None)
+        monkeypatch.setattr("mttsg_core.workflows.train.runs_folder", lambda: nowhere)
+        ran = mttsg("train", tmp_path, *(["--out", nowhere] if where == "--out" else []), "--workers", "1")
+        assert ran.code == 2
+        assert ran.errors == [f"error: {nowhere}: cannot be written (not a directory)"]
+
     def test_finished_features_need_no_folder_to_write_to(
         self, mttsg: Mttsg, videos: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
