@@ -125,4 +125,6 @@ def _select_video_stream(path: Path, head: bytes, container: InputContainer) -> 
         raise NotAVideoError(path, "no video stream, only a still image" if streams else "no video stream")
     if not decodable:
         raise UnsupportedVideoError(path, "unsupported or unknown video codec")
-    return next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])
+    # A sequence of pictures in AVIF has its title picture as a stream before it.
+    candidates = [stream for stream in decodable if stream.frames != 1] or decodable
+    return next((stream for stream in candidates if stream.disposition & Disposition.default), candidates[0])

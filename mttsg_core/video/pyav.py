@@ -12,6 +12,7 @@ import av.error
 
 from mttsg_core.errors import UnsupportedVideoError
 from mttsg_core.moments import FloatArray
+from mttsg_core.video.alpha import decoder_of
 from mttsg_core.video.container import open_video, read_packets
 from mttsg_core.video.probe import VideoInfo
 from mttsg_core.video.resize import Scaling
@@ -77,7 +78,7 @@ def read_frames(
 def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tuple[float, av.VideoFrame], None, None]:
     """Yield the frames at the times `wanted`, and some others, up to the end or a stall; 0 threads is one per core."""
     with open_video(info.path) as (container, stream):
-        decoder, dater = stream.codec_context, FrameDater(info.clock)
+        decoder, dater = decoder_of(stream), FrameDater(info.clock)
         decoder.thread_type = "AUTO"
         decoder.thread_count = threads
         with ExitStack() as cleanup:

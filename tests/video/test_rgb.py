@@ -62,7 +62,7 @@ def stripes() -> npt.NDArray[np.uint8]:
 def write_frames(path: Path, codec: str, pixel_format: str, frames: Iterator[av.VideoFrame], *, turn: int = 0) -> Path:
     require_encoder(codec)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = container.add_stream(codec, rate=10, options={"auto-alt-ref": "0"} if codec == "libvpx" else {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
         if turn and hasattr(stream, "set_display_rotation"):
             stream.set_display_rotation(turn)
@@ -90,6 +90,8 @@ def write_stripes(path: Path, codec: str, pixel_format: str) -> Path:
         ("a.mov", "qtrle", "argb"),
         ("a.apng", "apng", "rgba"),
         ("a.mkv", "ffv1", "yuva420p"),
+        ("a.webm", "libvpx-vp9", "yuva420p"),
+        ("a.webm", "libvpx", "yuva420p"),
     ],
 )
 @pytest.mark.parametrize("size", [None, (32, 24)])
