@@ -312,9 +312,12 @@ def test_a_run_killed_within_an_epoch_resumes_to_the_very_same_weights(
     torch.rand(3)
     taken: list[int] = []
     step = TrainingRun._step
-    monkeypatch.setattr(
-        TrainingRun, "_step", lambda run, *batch: (taken.append(run.progress.epoch), step(run, *batch))[1]
-    )
+
+    def counted(run: TrainingRun, *batch: Any) -> None:
+        taken.append(run.progress.epoch)
+        step(run, *batch)
+
+    monkeypatch.setattr(TrainingRun, "_step", counted)
     resumed = fit(data, tmp_path / "m", validation, config=config, resume=True)
     assert isinstance(resumed[0], TrainingStarted)
     assert resumed[0].epoch == epoch - 1
@@ -333,7 +336,7 @@ def test_states_within_an_epoch_are_minutes_apart(
 ) -> None:
     saves: list[int] = []
     clock = iter(range(0, 10**6, 100))  # it moves on by 100 seconds whenever it is read, once a step
-    monkeypatch.setattr(training_run.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("mttsg_core.training.run.time.monotonic", lambda: next(clock))
     config = replace(CONFIG, batch_videos=1)
     run = TrainingRun(network(word_dim=HASHED.dim), config, LossConfig(), 24, torch.device("cpu"))
     run.epoch(TrainingSampler(data, HASHED), 1, lambda: saves.append(run.progress.steps))

@@ -28,7 +28,7 @@ from mttsg_core.config import from_mapping
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.errors import BusyError, ConfigError, DataError, ModelError, MttsgError
 from mttsg_core.features.store import read_features
-from mttsg_core.workflows.train import EpochDone, RunStarted, iter_train
+from mttsg_core.workflows.train import RunStarted, iter_train
 from tests.helpers.tiny import dataset
 
 NETWORK = {"width": 16, "region_width": 8, "region_heads": 1, "local_layers": 1, "head_width": 8, "max_clips": 32}
@@ -215,7 +215,7 @@ def test_a_foreign_config_is_not_replaced(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [CPU, replace(CPU, resume=True), replace(CPU, overwrite=True)])
 def test_a_second_training_is_not_let_into_a_folder(data: Path, tmp_path: Path, options: TrainOptions) -> None:
     first = iter_train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=CPU)
-    assert any(isinstance(event, EpochDone) for event in first)
+    assert any(isinstance(event, events.EpochDone) for event in first)
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     with pytest.raises(BusyError, match="m: another training is at work") as caught:
         train(data, tmp_path / "m", config=QUICK, network=NETWORK, options=options)
@@ -228,10 +228,10 @@ def test_a_second_training_is_not_let_into_a_folder(data: Path, tmp_path: Path, 
 
 def test_resume_does_not_take_a_run_that_is_at_work(data: Path) -> None:
     stopped = iter_train(data, config=QUICK, network=NETWORK, options=CPU)
-    assert any(isinstance(event, EpochDone) for event in stopped)
+    assert any(isinstance(event, events.EpochDone) for event in stopped)
     stopped.close()  # type: ignore[attr-defined]
     at_work = iter_train(data, config=QUICK, network=NETWORK, options=CPU)
-    assert any(isinstance(event, EpochDone) for event in at_work)
+    assert any(isinstance(event, events.EpochDone) for event in at_work)
     report = train(data, options=replace(CPU, resume=True))
     assert report.folder.name == "0001"
     with pytest.raises(BusyError, match="0002: another training"):
