@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from mttsg_core.data.duration_files import DurationFiles
 from mttsg_core.data.formats.base import Row
-from mttsg_core.utils.text import shorten
+from mttsg_core.utils.text import sentence_fault, shorten
 
 MAX_SECONDS = 1e7  # 116 days; a larger time is a mistake, not a video
 Span = tuple[float, float]
@@ -50,6 +50,8 @@ def check_row(row: Row, file: Path, durations: DurationFiles) -> Pair | str:
     if reason is not None:
         return reason
     video, query = str(row.video).strip(), str(row.query).strip()
+    if (reason := sentence_fault(query)) is not None:
+        return reason
     if row.id is not None and (isinstance(row.id, bool) or not isinstance(row.id, str | int)):
         return f"the id is neither a string nor an integer: {shorten(row.id)}"
     if isinstance(row.id, str) and (reason := _text_reason("id", row.id)) is not None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from mttsg_core.errors import DataError
-from mttsg_core.utils.json_lines import Problem, is_unicode, read_json_lines
+from mttsg_core.utils.json_lines import Problem, is_unicode, read_json_lines, read_lines
+from mttsg_core.utils.text import sentence_fault
 from mttsg_core.video.discovery import VideoFile
 
 
@@ -68,6 +69,8 @@ def _parse_objects(path: Path, content: bytes) -> tuple[list[Query], list[Proble
             problems.append(Problem(path, line, "the query contains an unpaired surrogate"))
         elif video is not None and not isinstance(video, str):
             problems.append(Problem(path, line, "the video is not a string"))
+        elif (fault := sentence_fault(text.strip())) is not None:
+            problems.append(Problem(path, line, fault))
         else:
             queries.append(Query(text.strip(), video))
     return queries, problems
@@ -76,13 +79,16 @@ def _parse_objects(path: Path, content: bytes) -> tuple[list[Query], list[Proble
 def _parse_sentences(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
     queries: list[Query] = []
     problems: list[Problem] = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError:
-            problems.append(Problem(path, number, "not UTF-8"))
+    for entry in read_lines(path, content):
+        if isinstance(entry, Problem):
+            problems.append(entry)
             continue
-        if text:
+        number, line = entry
+        text = line.strip()
+        fault = sentence_fault(text)
+        if fault is not None:
+            problems.append(Problem(path, number, fault))
+        elif text:
             queries.append(Query(text))
     return queries, problems
 

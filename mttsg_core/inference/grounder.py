@@ -20,15 +20,17 @@ from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
 from mttsg_core.inference.modes import Mode, grounding_mode
-from mttsg_core.inference.predictor import MKTNPredictor, Predictor
+from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, Predictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
 from mttsg_core.inference.zero_shot import ZeroShotPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
+from mttsg_core.utils.text import sentence_fault
 
 _BATCH_SIZE = 16  # videos, or windows of long ones
 _MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
+_MAX_QUERIES = 1024  # sentences of a video in one step, unless they inform each other: more only take more memory
 _MAX_CACHED_QUERIES = 4096  # sentences whose vectors stay in memory for the next video
 
 
@@ -157,8 +159,9 @@ class Grounder:
 
         Raises:
             VideoError: if the video cannot be read.
-            FeatureError: if the model was trained on external features.
-            DataError: if a sentence is empty or `top` is less than 1.
+            FeatureError: if the model was trained on external features, or there is no moment for a sentence, because
+                the model is damaged.
+            DataError: if a sentence is empty or has too many words, or `top` is less than 1.
         """
         return self.ground_features(self.features_of(Path(video)), queries, top, mode=mode)
 
@@ -194,7 +197,8 @@ class Grounder:
         """Return the moments that one sentence or several describe, from the features of a video; see `ground`.
 
         Raises:
-            FeatureError: if the features were made in another way than the model expects, or have no duration.
+            FeatureError: if the features were made in another way than the model expects, or have no duration, or if
+                there is no moment for a sentence, because model or features are damaged.
             DataError: as `ground`.
         """
         sentences = [queries] if isinstance(queries, str) else queries
@@ -225,6 +229,24 @@ class Grounder:
         mode = grounding_mode(mode)
         if top < 1:
             raise DataError(f"top must be at least 1, not {top}")
+        parts: deque[int] = deque()  # of the sentences of each video that has not been yielded yet
+
+        def split_queries() -> Iterator[tuple[VideoFeatures, Sequence[str]]]:
+            for features, queries in videos:
+                size = max(1, len(queries)) if mode == "joint" or isinstance(queries, str) else _MAX_QUERIES
+                firsts = range(0, max(1, len(queries)), size)
+                parts.append(len(firsts))
+                yield from ((features, queries[first : first + size]) for first in firsts)
+
+        grounded = self._ground_each(split_queries(), top, batch_size, mode)
+        for moments in grounded:
+            rest = islice(grounded, parts.popleft() - 1)
+            yield [*moments, *(of_query for part in rest for of_query in part)]
+
+    def _ground_each(
+        self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int, batch_size: int, mode: Mode
+    ) -> Iterator[list[list[Moment]]]:
+        """Yield what `ground_many` does, with all sentences of a video in one step."""
         pending: deque[list[VideoItem]] = deque()  # the windows of each video that has not been yielded yet
 
         def windows() -> Iterator[VideoItem]:
@@ -242,7 +264,10 @@ class Grounder:
             items = pending.popleft()
             timelines = [item.features.timeline for item in items]
             by_query = zip(first, *islice(results, len(items) - 1), strict=True)
-            yield [merge_moments(timelines, moments, top, self.predictor.nms_iou) for moments in by_query]
+            merged = [merge_moments(timelines, moments, top, self.predictor.nms_iou) for moments in by_query]
+            if not all(merged):
+                raise FeatureError(NO_ANSWER)
+            yield merged
 
     @overload
     def saliency(  # type: ignore[overload-overlap]
@@ -279,6 +304,9 @@ class Grounder:
             raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
         if any(not query.strip() for query in queries):
             raise DataError("a query must have at least one word")
+        fault = next(filter(None, map(sentence_fault, queries)), None)
+        if fault is not None:
+            raise DataError(fault)
         new = list(dict.fromkeys(query for query in queries if query not in self._encoded_queries))
         if len(self._encoded_queries) + len(new) > _MAX_CACHED_QUERIES:
             self._encoded_queries, new = {}, list(dict.fromkeys(queries))

@@ -16,12 +16,14 @@ import torch
 from mttsg_core.checkpoints.checkpoint import Model
 from mttsg_core.data.batch import VideoItem, collate
 from mttsg_core.encoders.base import Array, Settings
+from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.modes import Mode
 from mttsg_core.modeling.grounding_head import HeadOutput, decode
 from mttsg_core.modeling.proposals import coverage_probability
 from mttsg_core.moments import Moment, Timeline
 
+NO_ANSWER = "the scores of the network are not finite, or all zero: the model or these features are damaged"
 _MAX_CLIPS = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
 
 _Result = TypeVar("_Result")
@@ -55,11 +57,19 @@ class Predictor(Protocol):
         ...
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
-        """Return at most `top` moments for each sentence of each video, the best first."""
+        """Return at most `top` moments for each sentence of each video, the best first.
+
+        Raises:
+            FeatureError: if the features do not have the widths that it expects.
+        """
         ...
 
     def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
-        """Return (T,) for each sentence of each video: the probability, 0..1, that a clip is inside the moment."""
+        """Return (T,) for each sentence of each video: the probability, 0..1, that a clip is inside the moment.
+
+        Raises:
+            FeatureError: if the features do not have the widths that it expects, or lead to no finite numbers.
+        """
         ...
 
 
@@ -101,6 +111,8 @@ class MKTNPredictor:
             presence = self.calibration.apply(head.presence.sigmoid())[:, None]  # (N, 1)
             covered = coverage_probability(head.proposals, head.mask.shape[1], self.network.config).cpu()  # (N, T)
             values = (presence * covered).float().numpy()
+            if not np.isfinite(values).all():
+                raise FeatureError(NO_ANSWER)
             curves += [value[: len(video.clips)] for value, video in zip(values, videos, strict=True)]
         return [
             [_stretch(curve, len(item.features.clips)) for curve in of_video]
@@ -119,6 +131,8 @@ class MKTNPredictor:
         ]
         if not sized:
             return
+        for item in sized:
+            self._check_widths(item.features)
         batch = collate(sized).to(self.device)
         videos = self.network.encode_videos(batch)
         rows, sentence = _distinct([words for item in sized for words in item.words])
@@ -135,6 +149,27 @@ class MKTNPredictor:
                 output = self.network.ground(prepared, encoded.part(sentences[part]), index[part], joint=joint)
                 yield output.head, features[part]
             video, query = video + len(group), query + len(features)
+
+    def _check_widths(self, features: VideoFeatures) -> None:
+        """Raise FeatureError if the network cannot read the features. Features of one fingerprint may yet differ."""
+        config = self.network.config
+        expected: tuple[int, ...] = (config.clip_dim,)
+        actual: tuple[int, ...] = features.clips.shape[1:]
+        if config.regions:
+            expected += config.regions, config.region_dim
+            actual += (0, 0) if features.regions is None else features.regions.shape[1:]
+        if actual != expected:
+            widths = f"{_describe_widths(*actual)}, but the model expects those {_describe_widths(*expected)}"
+            raise FeatureError(f"features {widths}")
+
+
+def _describe_widths(clip_dim: int, regions: int = 0, region_dim: int = 0) -> str:
+    """Describe the widths of features.
+
+    >>> _describe_widths(512), _describe_widths(512, 16, 128)
+    ('of 512 numbers a clip', 'of 512 numbers a clip with 16 regions of 128')
+    """
+    return f"of {clip_dim} numbers a clip" + (f" with {regions} regions of {region_dim}" if regions else "")
 
 
 def to_moments(spans: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:

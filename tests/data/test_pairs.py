@@ -50,6 +50,8 @@ GOOD = {"video": "a", "query": "b", "start": 1, "end": 2}
         ("9" * 5000, "invalid JSON: Exceeds" if sys.version_info >= (3, 11) else ""),
         (b'{"video": "\xff"}', "not UTF-8 at byte 12 of the line"),
         (json.dumps(GOOD | {"query": "x" * 2_000_000}), "the line is too long"),
+        (json.dumps(GOOD | {"query": "a " * 1001}), "the sentence has 1001 words"),
+        (json.dumps(GOOD | {"query": "x" * 10_001}), "the sentence has 10001 characters"),
     ],
 )
 def test_bad_rows(tmp_path: Path, line: object, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def test_a_bad_line_is_a_problem_and_the_others_are_queries(line: str) -> None:
     assert [str(problem).startswith("q.txt:2: ") for problem in problems] == [True]
 
 
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("a " * 1000 + "b", "the sentence has 1001 words, at most 1000 are possible"),
+        ("x" * 10_001, "the sentence has 10001 characters, at most 10000 are possible"),
+        ("x " * (1 << 20), "the line is too long"),
+    ],
+)
+def test_a_sentence_that_is_too_long_is_a_problem(sentence: str, reason: str) -> None:
+    longest = "a " * 999 + "x" * 8000
+    for write in (str, lambda text: json.dumps({"query": text})):
+        content = "\n".join(map(write, ["opens", sentence, "moves"])).encode()
+        queries, [problem] = parse_queries(FILE, content)
+        assert [query.text for query in queries] == ["opens", "moves"]
+        assert problem.line == 2
+        assert problem.reason.startswith(reason)
+    assert parse_queries(FILE, longest.encode()) == ([Query(longest)], [])
+
+
 @pytest.mark.parametrize("content", [b"", b"\n \n", b'{"query": ""}', b"{"])
 def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
     with pytest.raises(DataError, match="no sentence"):
@@ -58,7 +78,7 @@ def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
 def test_a_line_in_another_encoding_is_a_problem() -> None:
     queries, problems = parse_queries(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
     assert queries == [Query("opens door"), Query("[a] closes it")]
-    assert [str(problem) for problem in problems] == ["q.txt:2: not UTF-8"]
+    assert [str(problem) for problem in problems] == ["q.txt:2: not UTF-8 at byte 2 of the line"]
 
 
 def test_a_json_list_is_refused() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from mttsg_core.checkpoints.checkpoint import CONFIG, load_model, read_json, write_json
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.errors import ModelError
+from mttsg_core.errors import DataError, FeatureError, ModelError
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor, to_moments
 from mttsg_core.inference.sliding_window import cut_windows
@@ -120,3 +122,76 @@ def test_the_settings_of_the_selection_apply_to_the_answers() -> None:
     )
     assert shortest >= 1.5 - 1e-4  # three clips of half a second
     assert usual.ground(items, 5, "independent") != whole_clips.ground(items, 5, "independent")
+
+
+def damaged_grounder(value: float) -> Grounder:
+    damaged = model()
+    with torch.no_grad():
+        for parameter in damaged.network.parameters():
+            parameter.fill_(value)
+    return Grounder(MKTNPredictor(damaged))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_network_without_an_answer_is_a_failure(value: float) -> None:
+    grounder = damaged_grounder(value)
+    for queries in ("person opens door", QUERIES):
+        with pytest.raises(FeatureError, match=r"^the scores of the network are not finite, or all zero: .* damaged$"):
+            grounder.ground_features(features(9), queries)
+    with pytest.raises(FeatureError, match="not finite"):
+        grounder.saliency(features(9), QUERIES)
+
+
+def test_features_without_an_answer_are_a_failure() -> None:
+    video = features(9)
+    video.clips[4] = 3e38
+    with pytest.raises(FeatureError, match="not finite"):
+        Grounder(MKTNPredictor(model())).ground_features(video, QUERIES)
+
+
+@pytest.mark.parametrize(
+    ("change", "widths"),
+    [
+        ({"clips": np.zeros((9, 5), np.float32)}, "of 5 numbers a clip with 4 regions of 3"),
+        ({"regions": None}, "of 6 numbers a clip"),
+        ({"regions": np.zeros((9, 4, 2), np.float32)}, "of 6 numbers a clip with 4 regions of 2"),
+    ],
+)
+def test_features_of_other_widths_are_refused(change: dict[str, Any], widths: str) -> None:
+    grounder = Grounder(MKTNPredictor(model()))
+    message = f"^features {widths}, but the model expects those of 6 numbers a clip with 4 regions of 3$"
+    for ask in (grounder.ground_features, grounder.saliency):
+        with pytest.raises(FeatureError, match=message):
+            ask(replace(features(9), **change), QUERIES)
+
+
+def test_many_sentences_are_grounded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    grounder = Grounder(MKTNPredictor(replace(model(), max_window_seconds=10.0)))
+    videos = [(features(9), QUERIES), (features(60, seed=1), [*QUERIES, "a", "b"]), (features(5, seed=2), [])]
+    expected = list(grounder.ground_many(videos))
+    sizes: list[int] = []
+    ground = grounder.predictor.ground
+
+    def counted(items: Sequence[VideoItem], *options: Any) -> list[list[list[Moment]]]:
+        sizes.extend(len(item.words) for item in items)
+        return ground(items, *options)
+
+    monkeypatch.setattr(grounder.predictor, "ground", counted)
+    for largest in (1, 2, 5):
+        monkeypatch.setattr("mttsg_core.inference.grounder._MAX_QUERIES", largest)
+        sizes.clear()
+        for answers, expected_answers in zip(grounder.ground_many(videos), expected, strict=True):
+            for moments, expected_moments in zip(answers, expected_answers, strict=True):
+                np.testing.assert_allclose(moments, expected_moments, atol=1e-4)
+        assert max(sizes) == largest
+    sizes.clear()
+    list(grounder.ground_many(videos, mode="joint"))
+    assert max(sizes) == 5
+
+
+@pytest.mark.parametrize("query", ["a " * 1001, "x" * 10_001])
+def test_a_sentence_that_is_too_long_is_refused(query: str) -> None:
+    grounder = Grounder(MKTNPredictor(model()))
+    for ask in (grounder.ground_features, grounder.saliency):
+        with pytest.raises(DataError, match=r"^the sentence has 100"):
+            ask(features(9), ["opens", query])
