@@ -17,8 +17,10 @@ from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.container import OutputContainer
 from av.filter import Graph
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from mttsg_core.video.rgb import standard_frame
 from mttsg_core.video.rotation import Orientation, display_size
 
 # Encoders and their options, best first; an FFmpeg built without the first ones has the last.
@@ -30,6 +32,7 @@ VIDEO_ENCODERS: Mapping[str, Mapping[str, str]] = {
 AUDIO_ENCODERS: Mapping[str, Mapping[str, str]] = {"aac": {"b": "160k"}, "libmp3lame": {"b": "160k"}}
 _TICKS_PER_SECOND = 60_000  # of video timestamps; mpeg4 allows no more than 65535
 _FRAME_RATE_RANGE = (1, 120)  # frames per second that an encoder is told, whatever the video declares
+_UNSPECIFIED = 2  # FFmpeg's number of unknown primaries and of an unknown transfer characteristic
 _SAMPLE_RATE = 48_000  # audio samples per second, at most, and where the encoder does not accept the video's own rate
 _AUDIO_TOLERANCE = 0.02  # seconds by which audio may deviate from its timestamps before it is moved
 
@@ -134,10 +137,13 @@ class _VideoTrack:
         self._mux(self._stream.encode(None))
 
     def _encode(self, tick: int, frame: av.VideoFrame, duration: int) -> None:
-        upright = self._to_upright(frame)
+        standard = standard_frame(frame)
+        upright = self._to_upright(standard)
         if not self._stream.codec_context.is_open:
-            for attribute in ("color_range", "colorspace", "color_primaries", "color_trc"):
-                setattr(self._stream.codec_context, attribute, getattr(upright, attribute))
+            context = self._stream.codec_context
+            context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG  # as the filter makes them
+            for attribute in ("color_primaries", "color_trc"):
+                setattr(context, attribute, getattr(standard, attribute, _UNSPECIFIED))
         upright.pts, upright.time_base = tick, Fraction(1, _TICKS_PER_SECOND)
         self._durations[tick] = duration
         self._mux(self._stream.encode(upright))
@@ -153,7 +159,7 @@ class _UprightFilter:
     """A filter that turns frames upright, with square pixels and even sides, whatever size or format each has."""
 
     def __init__(self, width: int, height: int) -> None:
-        self._scale = f"{width}:{height}"
+        self._scale = f"{width}:{height}:out_color_matrix=bt709:out_range=tv"
         self._graphs: dict[tuple[int, int, str, int], Graph] = {}
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:

@@ -19,7 +19,7 @@ RGB = npt.NDArray[np.uint8]
 # FFmpeg's numbers of YUV matrices. swscale raises an error for those it does not support.
 _OTHER_MATRICES = {1, 4, 7, 9}  # BT.709, FCC, SMPTE 240M, BT.2020
 _DEFAULT_MATRICES = {2, 5, 6}  # unspecified, and both variants of BT.601
-_BT2020 = 9
+_BT709, _BT2020 = 1, 9
 
 
 class RGBConverter:
@@ -68,7 +68,7 @@ def standard_frame(frame: av.VideoFrame) -> av.VideoFrame:
     """Return a frame as an excerpt shows it: opaque, and of standard dynamic range.
 
     An ordinary frame is returned as it is, with its orientation. One of high dynamic range, or of a pixel format with
-    transparency, becomes an upright frame of 8-bit RGB with the same timestamp.
+    transparency, becomes an upright frame with the same timestamp, in 8-bit YUV of Rec. 709 that is marked as such.
 
     Raises:
         av.error.FFmpegError: if swscale does not support the pixel format or colour space.
@@ -77,8 +77,20 @@ def standard_frame(frame: av.VideoFrame) -> av.VideoFrame:
         return frame
     size = (frame.width, frame.height)
     picture = RGBConverter(size[::-1] if frame.rotation % 180 else size, "bilinear")(frame)
-    standard = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    standard.pts, standard.time_base = frame.pts, frame.time_base
+    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    standard = rgb.reformat(
+        format="yuv444p",
+        src_colorspace=int(Colorspace.ITU601),
+        dst_colorspace=int(Colorspace.ITU709),
+        src_color_range=int(ColorRange.JPEG),
+        dst_color_range=int(ColorRange.MPEG),
+    )
+    standard.colorspace, standard.color_range = _BT709, ColorRange.MPEG
+    if hasattr(standard, "color_trc"):
+        standard.color_trc = standard.color_primaries = _BT709
+    standard.pts = frame.pts
+    if frame.time_base is not None:
+        standard.time_base = frame.time_base
     return standard
 
 

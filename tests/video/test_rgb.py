@@ -15,10 +15,13 @@ from av.video.reformatter import Interpolation
 from mttsg_core.video.rgb import RGBConverter, has_transparency, on_black, standard_frame
 from mttsg_core.video.sampling import sample
 from mttsg_core.video.tone_mapping import HLG, PQ
+from mttsg_core.video.trim import trim
 from tests.helpers.video_files import draw, require_encoder
 from tests.video.test_tone_mapping import CODES
 
 WHITE = 203
+COLOUR = (190, 60, 90)
+TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])  # BT.2087
 READS_TRANSFER = hasattr(av.VideoFrame, "color_trc")  # PyAV 17 or later
 needs_transfer = pytest.mark.skipif(not READS_TRANSFER, reason="this PyAV hides the transfer characteristic of a frame")
 
@@ -125,10 +128,11 @@ def test_a_gif_with_holes(tmp_path: Path) -> None:
 
 
 def hdr_frames(transfer: int) -> Iterator[av.VideoFrame]:
-    """Frames that show, on a display for it, what standard frames of the colour (150, 150, 150) and white show."""
+    """Frames that show, on a display for it, what standard frames of two colours show."""
     values = np.full((48, 64, 3), 150.0)
-    values[:, 32:] = 80
-    codes = CODES[transfer](WHITE * (values / 255) ** 2.4)
+    values[:, 32:] = COLOUR if transfer == PQ else 80
+    light = WHITE * (values / 255) ** 2.4 @ TO_BT2020.T
+    codes = CODES[transfer](light)
     for _ in range(3):
         rgb = av.VideoFrame.from_ndarray(codes, format="rgb48le")
         frame = rgb.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1, src_color_range=2)
@@ -145,17 +149,33 @@ def test_high_dynamic_range_has_standard_colours(transfer: int, size: tuple[int,
     [chunk] = sample(path, [0.0, 0.2], size)
     width = chunk.frames.shape[2]
     assert np.abs(chunk.frames[:, :, width // 4].astype(int) - 150).max() <= 3
-    assert np.abs(chunk.frames[:, :, -width // 4].astype(int) - 80).max() <= 3
+    assert np.abs(chunk.frames[:, :, -width // 4].astype(int) - (COLOUR if transfer == PQ else 80)).max() <= 3
 
 
 @needs_transfer
-def test_a_frame_for_an_excerpt_is_standard_and_opaque(tmp_path: Path) -> None:
+def test_a_frame_for_an_excerpt_is_standard_and_opaque() -> None:
     for frame in (next(hdr_frames(PQ)), av.VideoFrame.from_ndarray(stripes(), format="rgba")):
         frame.pts, frame.time_base = 7, Fraction(1, 10)
         standard = standard_frame(frame)
-        assert (standard.format.name, standard.pts, standard.time_base) == ("rgb24", 7, Fraction(1, 10))
+        assert (standard.format.name, standard.pts, standard.time_base) == ("yuv444p", 7, Fraction(1, 10))
         assert (standard.width, standard.height) == (frame.width, frame.height)
-        assert np.array_equal(standard.to_ndarray(), RGBConverter((64, 48), "bilinear")(frame))
+        marks = (standard.colorspace, standard.color_range, standard.color_trc, standard.color_primaries)
+        assert marks == (1, 1, 1, 1)
+        shown, expected = (RGBConverter((64, 48), "bilinear")(each).astype(int) for each in (standard, frame))
+        assert np.abs(shown - expected).max() <= 3
+
+
+@needs_transfer
+def test_an_excerpt_of_high_dynamic_range(tmp_path: Path) -> None:
+    """It plays in standard colours everywhere, and says so."""
+    source = write_frames(tmp_path / "a.mkv", "ffv1", "yuv420p10le", hdr_frames(PQ))
+    trim(source, 0, 0.3, tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == "yuv420p"
+    assert (frame.colorspace, frame.color_trc, frame.color_primaries) == (1, 1, 1)
+    pictures = [next(iter(sample(path, [0.1]))).frames[0].astype(int) for path in (source, tmp_path / "a.mp4")]
+    assert np.abs(pictures[0] - pictures[1])[:, [10, 50]].max() <= 4
 
 
 @needs_transfer
