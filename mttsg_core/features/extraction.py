@@ -23,6 +23,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.builder import FeatureBuilder
 from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
+from mttsg_core.features.identity import CHANGED, read_unchanged
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
@@ -113,11 +114,14 @@ class ExtractionJob:
         video: the file.
         target: the file that its features are written to.
         from_folder: whether the video was found in a folder; then it is no failure if it has no moving pictures.
+        identity: of the video when the target was chosen by it, as the cache does; None for other targets. A video
+            that has changed since then fails.
     """
 
     video: Path
     target: Path
     from_folder: bool = False
+    identity: str | None = None
 
     @property
     def size(self) -> int:
@@ -207,7 +211,7 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
     If they cannot be written to the cache, they are still returned.
 
     Raises:
-        VideoError: if the video cannot be read.
+        VideoError: if the video cannot be read, or changes while it is read.
         ConfigError: if the encoder, the device or the reader does not exist.
     """
     if not is_file(video):
@@ -219,7 +223,7 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
             return read_features(target)
         except FeatureError as error:
             _log.info("extracting again: %s", error)
-    features = encode_video(video, encoder, settings)
+    features = read_unchanged(video, target.stem, lambda: encode_video(video, encoder, settings))
     try:
         write_features(target, features, video.name)
     except OSError as error:
@@ -303,6 +307,24 @@ def _extract_centrally(
     workers: int,
     time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
+    """Decode in the workers, and encode in this process what they send. Videos that change meanwhile are read again."""
+    changed: list[ExtractionJob] = []
+    for event in _extract_streams(jobs, settings, encoder, workers, time_limit):
+        if isinstance(event, ExtractionFailed) and event.reason == CHANGED:
+            changed.append(event.job)
+        else:
+            yield event
+    if changed:
+        yield from _extract_streams(changed, settings, encoder, workers, time_limit)
+
+
+def _extract_streams(
+    jobs: Sequence[ExtractionJob],
+    settings: ExtractionSettings,
+    encoder: Encoder,
+    workers: int,
+    time_limit: float | None,
+) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send."""
     fingerprint = settings.fingerprint(encoder)
     builders: dict[int, FeatureBuilder] = {}  # by index of the job
@@ -325,6 +347,8 @@ def _extract_centrally(
                     builders[index].add(item, encoder)
                 elif item.reason is None:
                     features = builders.pop(index).build(job.video, fingerprint)
+                    if job.identity not in (None, item.identity):
+                        raise VideoError(job.video, CHANGED)
                     yield _store(job, features)
                 else:
                     builders.pop(index, None)
@@ -337,7 +361,11 @@ def _extract_centrally(
 
 def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
     try:
-        return _store(job, encode_video(job.video, settings.build_encoder(), settings, threads=threads))
+        encoder = settings.build_encoder()
+        features = read_unchanged(
+            job.video, job.identity, lambda: encode_video(job.video, encoder, settings, threads=threads)
+        )
+        return _store(job, features)
     except _FILE_ERRORS as error:
         return ExtractionFailed(job, _failure_reason(error))
 

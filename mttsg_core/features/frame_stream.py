@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mttsg_core.errors import MttsgError, VideoError
+from mttsg_core.features.identity import CHANGED, FileState
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.processes import interrupts_blocked, start_worker
 from mttsg_core.video.probe import probe
@@ -65,9 +66,15 @@ class ClipFrames:
 
 @dataclass(frozen=True)
 class EndOfVideo:
-    """The end of a video's stream; `reason` says why it failed, or is None if it did not."""
+    """The end of a video's stream.
+
+    Attributes:
+        reason: why it failed; None if it did not.
+        identity: of the file that was read, see `identity.file_identity`.
+    """
 
     reason: str | None = None
+    identity: str | None = None
 
 
 StreamItem = Timeline | ClipFrames | EndOfVideo  # of each video: its timeline, then its pieces, then its end
@@ -245,11 +252,15 @@ def _serve(connection: Connection, spec: FrameSpec) -> None:
 def _send_video(connection: Connection, video: Path, spec: FrameSpec) -> None:
     """Read a video and send its items; the next piece is read while one waits to be taken."""
     try:
+        state = FileState.of(video)
         timeline, pieces = read_clips(video, spec)
         connection.send(timeline)
         for piece in prefetch(pieces):
             connection.send(piece)
-        connection.send(EndOfVideo())
+        if state is None or state != FileState.of(video):
+            connection.send(EndOfVideo(CHANGED))
+        else:
+            connection.send(EndOfVideo(identity=state.identity))
     except VideoError as error:
         connection.send(EndOfVideo(error.reason))
     except MttsgError as error:

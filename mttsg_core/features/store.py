@@ -8,13 +8,11 @@ files get a fingerprint made of their widths alone.
 from __future__ import annotations
 
 import atexit
-import errno
 import hashlib
 import json
 import logging
 import math
 import shutil
-import stat
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -29,13 +27,13 @@ from safetensors.numpy import save_file
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.arrays import FloatFeatures, finite_number, load_arrays, read_metadata
+from mttsg_core.features.identity import file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
-_SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
 _log = logging.getLogger("mttsg")
@@ -224,24 +222,6 @@ class FeatureCache:
             return self.folder  # whoever writes there keeps the features in memory instead
         atexit.register(shutil.rmtree, substitute, ignore_errors=True)
         return substitute
-
-
-def file_identity(path: Path) -> str:
-    """Return a name for the content of a file, cheap to compute for files of any size.
-
-    Raises:
-        OSError: if the file cannot be read, or is not a regular file (opening a pipe would wait for a writer).
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    digest = hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
-    with path.open("rb") as file:
-        step = max(_SAMPLED_BYTES, status.st_size // _SAMPLED_BLOCKS)
-        for offset in range(0, status.st_size, step):
-            file.seek(offset)
-            digest.update(file.read(_SAMPLED_BYTES))
-    return digest.hexdigest()
 
 
 def write_features(path: Path, features: VideoFeatures, video: str | None = None) -> None:

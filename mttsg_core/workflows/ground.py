@@ -65,7 +65,7 @@ def iter_ground(
     features: AnyPath | None = None,
     workers: int | None = None,
     with_saliency: bool = False,
-) -> Iterator[GroundEvent]:
+) -> Generator[GroundEvent, None, None]:
     """Ground sentences in videos, each video as soon as its features and those of the videos before it are available.
 
     A video that cannot be used is an event and costs no other video.
@@ -152,7 +152,10 @@ class _Extraction:
                 yield InputFailed(str(error))
         by_path = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in by_path}
-        jobs = [ExtractionJob(path, targets[video], video.from_folder) for path, video in by_path.items()]
+        jobs = [
+            ExtractionJob(path, targets[video], video.from_folder, targets[video].stem)
+            for path, video in by_path.items()
+        ]
         batch: list[_ReadVideo] = []
         with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
             for video, target in targets.items():

@@ -92,7 +92,7 @@ def save(path: Path, write: Callable[[Path], object], *, is_complete: Callable[[
     Raises:
         ConfigError: if the file cannot be written.
     """
-    from mttsg_core.features.store import file_identity
+    from mttsg_core.features.identity import file_identity
     from mttsg_core.utils.atomic import write_atomically
 
     def write_and_mark(part: Path) -> None:
@@ -122,6 +122,6 @@ def _is_incomplete(path: Path) -> bool:
     mark = _mark_of(path)
     if not is_file(mark):
         return False
-    from mttsg_core.features.store import file_identity
+    from mttsg_core.features.identity import file_identity
 
     return mark.read_text(encoding="ascii", errors="replace") == file_identity(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mttsg_core.features import extraction
+from mttsg_core.features import extraction, identity
 from mttsg_core.features import store as features
 from tests.cli.test_ground import QUERY, tsv
 from tests.conftest import Mttsg
@@ -96,7 +96,8 @@ def test_a_video_that_was_damaged_like_its_features_costs_itself(
 ) -> None:
     broken, *others = sorted(folder.iterdir())
     broken.write_text("no video")
-    monkeypatch.setattr(features, "file_identity", lambda path: path.stem)  # so that it is found in the cache still
+    for module in (features, identity):  # so that it is found in the cache still
+        monkeypatch.setattr(module, "file_identity", lambda path: path.stem)
     assert ground(folder, QUERY, "--cache", tmp_path / "named").code == 1
     [made] = {path.parent for path in (tmp_path / "named").rglob("*.safetensors")}
     (made / f"{broken.stem}.safetensors").write_bytes(b"no features")

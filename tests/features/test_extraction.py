@@ -15,7 +15,7 @@ import pytest
 from mttsg_core.encoders import build_encoder
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.errors import ConfigError, CorruptVideoError, VideoError
-from mttsg_core.features import extraction
+from mttsg_core.features import extraction, frame_stream
 from mttsg_core.features.extraction import (
     Extracted,
     ExtractionEvent,
@@ -26,7 +26,9 @@ from mttsg_core.features.extraction import (
     encode_video,
     extract,
 )
+from mttsg_core.features.frame_stream import ClipFrames, FrameSpec
 from mttsg_core.features.store import FeatureCache, read_features, write_features
+from mttsg_core.moments import Timeline
 from tests.helpers.video_files import damage, draw, write_audio, write_video
 
 SETTINGS = ExtractionSettings(fps=2.0)
@@ -344,3 +346,83 @@ class TestCachedFeatures:
         (tmp_path / "folder").mkdir()
         with pytest.raises(VideoError):
             cached_features(tmp_path / name, FeatureCache(tmp_path / "cache"), SETTINGS)
+
+
+class TestAFileThatChanges:
+    """Features are stored under the content that they were made from, or not at all."""
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> Path:
+        return write_video(tmp_path / "other.mp4", range(50, 120))
+
+    def replace_while_reading(
+        self, monkeypatch: pytest.MonkeyPatch, video: Path, contents: list[Path]
+    ) -> list[tuple[Path, int]]:
+        """Let each reading of `video` begin with its replacement by the next of `contents`; return the readings."""
+        readings: list[tuple[Path, int]] = []
+
+        def read_clips(path: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFrames]]:
+            readings.append((path, path.stat().st_size))
+            timeline, pieces = frame_stream.read_clips(path, spec)
+            if contents and path == video:
+                shutil.copy(contents.pop(0), path.with_suffix(".new"))
+                path.with_suffix(".new").replace(path)
+            return timeline, pieces
+
+        monkeypatch.setattr(extraction, "read_clips", read_clips)
+        return readings
+
+    def test_it_is_read_once_more(
+        self, folder: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        video = folder / "a.mp4"
+        readings = self.replace_while_reading(monkeypatch, video, [other])
+        [event] = extract(jobs_for(folder, video), SETTINGS)
+        assert isinstance(event, Extracted)
+        assert len(readings) == 2
+        stored = read_features(event.job.target)
+        assert np.array_equal(stored.clips, encode_video(other, build_encoder(), SETTINGS).clips)
+
+    def test_twice_is_a_failure(self, folder: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        video = folder / "a.mp4"
+        self.replace_while_reading(monkeypatch, video, [other, folder / "b.mp4"])
+        [event] = extract(jobs_for(folder, video), SETTINGS)
+        assert isinstance(event, ExtractionFailed)
+        assert event.reason == "changed while it was read"
+        assert not event.job.target.exists()
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("in_workers", [True, False])
+    def test_since_its_place_in_the_cache_was_chosen(
+        self, folder: Path, other: Path, tmp_path: Path, workers: int, in_workers: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The features of the new content must not be found later, when the old content is put back."""
+        monkeypatch.setattr(ClassicEncoder, "runs_in_workers", in_workers)
+        cache = FeatureCache(tmp_path / "cache")
+        videos = [folder / "a.mp4", folder / "b.mp4"]
+        targets = [cache.path(video, SETTINGS.fingerprint()) for video in videos]
+        kept = folder / "kept.mp4"
+        shutil.copy2(videos[1], kept)
+        shutil.copy(other, videos[1])
+        jobs = [
+            ExtractionJob(video, target, identity=target.stem) for video, target in zip(videos, targets, strict=True)
+        ]
+        events = by_name(list(extract(jobs, SETTINGS, workers=workers)))
+        assert isinstance(events["a.mp4"], Extracted)
+        failed = events["b.mp4"]
+        assert isinstance(failed, ExtractionFailed)
+        assert failed.reason == "changed while it was read"
+        assert not targets[1].exists()
+        shutil.copy2(kept, videos[1])
+        assert cache.path(videos[1], SETTINGS.fingerprint()) == targets[1]
+        expected = encode_video(kept, build_encoder(), SETTINGS).clips
+        assert np.array_equal(cached_features(videos[1], cache, SETTINGS).clips, expected)
+
+    def test_it_is_never_cached_under_another_content(
+        self, folder: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        video, cache = folder / "a.mp4", FeatureCache(tmp_path / "cache")
+        self.replace_while_reading(monkeypatch, video, [other])
+        with pytest.raises(VideoError, match="changed while it was read"):
+            cached_features(video, cache, SETTINGS)
+        assert not list(cache.folder.rglob("*.safetensors"))
