@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +12,8 @@ import numpy.typing as npt
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
+from mttsg_core.utils.text import find_words, normalise
 
-_WORD = re.compile(r"\w+(?:'\w+)?")
 _MAX_WORDS = 100_000  # of a larger file the first ones are read: such files list words by frequency
 
 
@@ -26,7 +25,7 @@ def split_words(query: str) -> list[str]:
     >>> split_words("?!")
     ['?!']
     """
-    return _WORD.findall(query.lower()) or [query]
+    return find_words(normalise(query.lower())) or [query]
 
 
 class HashedWords:
@@ -84,7 +83,7 @@ class WordVectors:
 
     def __init__(self, words: Sequence[str], vectors: npt.NDArray[np.floating], name: str) -> None:
         self.name = name
-        self._rows = {word: row for row, word in reversed(list(enumerate(words)))}
+        self._rows = {normalise(word): row for row, word in reversed(list(enumerate(words)))}
         self._words = list(words)
         self._vectors = vectors.astype(np.float16)
         self._unknown = self._vectors.mean(axis=0, dtype=np.float32)  # of the half-precision values a model stores

@@ -8,7 +8,6 @@ a group of their own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +18,11 @@ from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.bootstrap import bootstrap_intervals
 from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.moments import FloatArray
+from mttsg_core.utils.text import find_words, normalise
 
 UNKNOWN = "not known"
 _THIRDS = ("first third", "middle third", "last third")
 _QUARTERS = (0.25, 0.5, 0.75)
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -69,7 +68,7 @@ def vocabulary(sentences: Iterable[str]) -> frozenset[str]:
 
 def words_of(sentence: str) -> list[str]:
     """Return the case-folded words of a sentence, without punctuation."""
-    return _WORD.findall(sentence.casefold())
+    return find_words(normalise(sentence.casefold()), r"[^\W_]", "'’", joined="*")
 
 
 def group_queries(

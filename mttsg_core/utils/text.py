@@ -1,9 +1,15 @@
-"""Short texts for messages."""
+"""Short texts for messages, and what a word is in any script."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from functools import lru_cache
+
 _LENGTH = 60
 MAX_WORDS, MAX_CHARACTERS = 1000, 10_000  # of a sentence
+_JOINERS = "\u200c\u200d"  # they shape words in Indic scripts and Persian, and belong to them
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # marks too, but of pictures rather than of letters
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -45,3 +51,48 @@ def sentence_fault(text: str) -> str | None:
         return f"the sentence has {len(text)} characters, at most {MAX_CHARACTERS} are possible"
     words = len(text.split())
     return f"the sentence has {words} words, at most {MAX_WORDS} are possible" if words > MAX_WORDS else None
+
+
+def normalise(text: str) -> str:
+    r"""Return a text in Unicode's composed form (NFC), in which equal texts are equal strings.
+
+    >>> normalise("Tu\u0308r") == "Tür"
+    True
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def find_words(text: str, letter: str = r"\w", joints: str = "'", *, joined: str = "?") -> list[str]:
+    """Return the words of a text: letters with their combining marks, and parts that joints such as ' connect.
+
+    Python's `\\w` leaves out combining marks, and would cut a Hindi or Thai word at every vowel sign.
+
+    Args:
+        text: in composed form, see `normalise`.
+        letter: a regular expression of one letter.
+        joints: characters that may connect parts of a word.
+        joined: how often they may: a quantifier of regular expressions.
+
+    >>> find_words("the man's dog, पीता है")
+    ['the', "man's", 'dog', 'पीता', 'है']
+    """
+    return _word_pattern(_marks(text), letter, joints, joined).findall(text)
+
+
+def _marks(text: str) -> str:
+    """Return the combining marks in a text, each once."""
+    if text.isascii():
+        return ""
+    return "".join(sorted({char for char in text if _is_mark(char)}))
+
+
+def _is_mark(char: str) -> bool:
+    if char in _JOINERS:
+        return True
+    return unicodedata.category(char) in ("Mn", "Mc") and ord(char) not in _VARIATION_SELECTORS
+
+
+@lru_cache(maxsize=256)
+def _word_pattern(marks: str, letter: str, joints: str, joined: str) -> re.Pattern[str]:
+    part = f"(?:{letter}[{marks}]*)+" if marks else f"{letter}+"
+    return re.compile(f"{part}(?:[{joints}]{part}){joined}")

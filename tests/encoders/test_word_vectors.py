@@ -23,6 +23,11 @@ from mttsg_core.errors import ConfigError, DataError
         ("the man's T-shirt", ["the", "man's", "t", "shirt"]),
         ("  ÖFFNET die Tür ", ["öffnet", "die", "tür"]),
         ("开门", ["开门"]),
+        ("वह पानी पीता है।", ["वह", "पानी", "पीता", "है"]),
+        ("เขาเปิดประตู ที่รัก", ["เขาเปิดประตู", "ที่รัก"]),
+        ("مُدَرِّسٌ می\u200cخواهد", ["مُدَرِّسٌ", "می\u200cخواهد"]),
+        ("Tu\u0308r \u0130stanbul", ["t\u00fcr", "i\u0307stanbul"]),
+        ("❤\ufe0f heart 1\ufe0f\u20e3", ["heart", "1"]),
         ("?!", ["?!"]),
     ],
 )
@@ -93,6 +98,12 @@ def test_the_header_of_word2vec_is_skipped(tmp_path: Path) -> None:
     assert with_header.dim == 3
     np.testing.assert_allclose(with_header.encode(["person"])[0], [[4, 5, 6]])
     assert with_header.encode(["2"])[0].tolist() == [[2.5, 3.5, 4.5]]  # the count in the header is not a word
+
+
+def test_words_of_a_file_may_be_in_another_unicode_form(tmp_path: Path) -> None:
+    encoder = WordVectors.read(write_vectors(tmp_path, "cafe\u0301 1 2\nपीता 3 4\nपीती 5 6\n"))
+    assert encoder.encode(["caf\u00e9 पीता पीती"])[0].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert WordVectors.from_tensors(encoder.tensors(), "x").encode(["cafe\u0301"])[0].tolist() == [[1, 2]]
 
 
 def test_the_first_of_repeated_words_counts(tmp_path: Path) -> None:

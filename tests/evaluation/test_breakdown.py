@@ -43,6 +43,7 @@ def test_groups() -> None:
 
 def test_words() -> None:
     assert words_of("Person's cup_ (2nd), Straße: 猫!") == ["person's", "cup", "2nd", "strasse", "猫"]
+    assert words_of("वह पानी पीती है, Tu\u0308r") == ["वह", "पानी", "पीती", "है", "t\u00fcr"]
     assert not any(group.kind == "words" for group in group_queries(PAIRS, DURATIONS))
 
 
