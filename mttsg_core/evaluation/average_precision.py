@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mttsg_core.evaluation.matching import RankedPredictions, Span, TrueMoments, check_aligned
-from mttsg_core.moments import FloatArray, span_iou
+from mttsg_core.evaluation.matching import RankedPredictions, Span, TrueMoments, check_aligned, exact_iou
+from mttsg_core.moments import FloatArray
 
 AP_IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 AP_PREDICTIONS = 10
 # Moment lengths in seconds, (low, high]. QVHighlights ends the last range at 150, its longest video; here it is open.
 LENGTH_RANGES: Mapping[str, Span] = {"short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, float("inf"))}
 _SHOWN_IOUS = (0.5, 0.75)
+_DECIMALS = 9  # of a length in seconds: 16.1 - 6.1 is 10
 _QUERIES_PER_BLOCK = 1024
 
 
@@ -105,7 +106,7 @@ def select_by_length(true_moments: TrueMoments, low: float, high: float) -> tupl
     queries: list[int] = []
     selected: list[list[Span]] = []
     for query, spans in enumerate(true_moments):
-        moments = [(start, end) for start, end in spans if low < end - start <= high]
+        moments = [(start, end) for start, end in spans if low < round(end - start, _DECIMALS) <= high]
         if moments:
             queries.append(query)
             selected.append(moments)
@@ -134,7 +135,7 @@ def _block_precision(
     hits = np.zeros((queries, depth, len(thresholds)), dtype=bool)
     every_query, every_threshold = np.ogrid[:queries, : len(thresholds)]
     for rank in range(depth):
-        ious = span_iou(spans[:, rank, None], true_spans)[:, None, :]  # (queries, 1, width)
+        ious = exact_iou(spans[:, rank, None], true_spans)[:, None, :]  # (queries, 1, width)
         # Reversed, so that of true moments with equal IoU the last is taken, as in the published evaluator.
         candidates = np.where(unmatched, ious, -1.0)[..., ::-1]
         best = width - 1 - candidates.argmax(axis=-1)

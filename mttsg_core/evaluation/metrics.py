@@ -12,6 +12,7 @@ Conventions, the same as in the published evaluators:
 
 - R@n,IoU=m: the share of queries for which any of the first n predictions has IoU >= m (`strict`: > m) with a true
   moment. mIoU: the mean IoU of the first prediction. Of several true moments, the best overlapping one counts.
+- An IoU that equals a threshold in decimals equals it here, whatever binary rounding does to it (`matching.exact_iou`).
 - mAP: see `average_precision`. Over the first 10 predictions; the mean over queries and over IoU 0.5, 0.55, ..., 0.95.
 - mAP of a length range: only true moments of that length, and queries that have one, with all their predictions.
 - A query without a prediction counts as a miss, with IoU and AP 0.

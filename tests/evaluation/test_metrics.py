@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
@@ -21,8 +22,8 @@ from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation import average_precision as average_precision_module
 from mttsg_core.evaluation import bootstrap, matching, metrics
 from mttsg_core.evaluation.evaluator import score
+from mttsg_core.evaluation.matching import exact_iou
 from mttsg_core.evaluation.metrics import MetricConfig, compute_metrics
-from mttsg_core.moments import span_iou
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "annotations" / "qvhighlights"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="../shared/annotations/qvhighlights is not available")
@@ -175,12 +176,12 @@ def test_ious_are_computed_for_whole_blocks_of_queries(monkeypatch: pytest.Monke
     sizes: list[int] = []
 
     def counted(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        ious = span_iou(first, second)
+        ious = exact_iou(first, second)
         sizes.append(ious.size)
         return ious
 
     for module in (matching, average_precision_module):
-        monkeypatch.setattr(module, "span_iou", counted)
+        monkeypatch.setattr(module, "exact_iou", counted)
     rng = np.random.default_rng(0)
     true_moments = [[(0.0, 5.0)]] * queries
     predictions = [[tuple(moment) for moment in ranked] for ranked in rng.random((queries, 10, 3)).tolist()]
@@ -203,6 +204,54 @@ def test_the_examples_in_docstrings(module: ModuleType) -> None:
     failed, attempted = doctest.testmod(module)
     assert attempted
     assert not failed
+
+
+@given(
+    st.sampled_from([Fraction(percent, 100) for percent in range(5, 100, 5)] + [Fraction(1, 10), Fraction(3, 10)]),
+    st.integers(1, 60_000),
+    st.integers(0, 10**8),
+    st.sampled_from([10, 100, 1000]),
+    st.floats(0, 1),
+)
+def test_an_iou_that_equals_a_threshold_in_decimals_counts(
+    threshold: Fraction, scale: int, start: int, ticks: int, place: float
+) -> None:
+    """Spans of whole tenths, hundredths or thousandths of a second whose exact IoU is the threshold, or just beside."""
+    union, overlap = scale * threshold.denominator, scale * threshold.numerator
+    first = start + round(place * (union - overlap - 1))
+    outer = (start / ticks, (start + union) / ticks)
+    for change, loose, strict in ((0, 100, 0), (1, 100, 100), (-1, 0, 0)):
+        inner = (first / ticks, (first + overlap + change) / ticks)
+        if inner[0] >= inner[1]:
+            continue
+        for true, predicted in ((outer, inner), (inner, outer)):
+            moments, ranked, iou = [[true]], [[(*predicted, 0.5)]], float(threshold)
+            assert metrics.recall_at(moments, ranked, 1, iou) == loose
+            assert metrics.recall_at(moments, ranked, 1, iou, strict=True) == strict
+            assert 100 * metrics.average_precision(moments, ranked, [iou])[0, 0] == loose
+            assert 100 * metrics.average_precision(moments, ranked, [iou], strict=True)[0, 0] == strict
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "iou"),
+    [
+        ((2.0, 4.0), (2.0, 6.0), 0.5),
+        ((0.1, 0.4), (0.1, 0.7), 0.5),
+        ((0.1 + 0.2, 0.6), (0.3, 0.9), 0.5),
+        ((29.2, 34.4), (29.2, 36.629), 0.7),
+        ((1234.1, 1234.8), (1234.1, 1235.1), 0.7),
+    ],
+)
+def test_exact_thresholds(true: tuple[float, float], predicted: tuple[float, float], iou: float) -> None:
+    reached = iou <= (min(true[1], predicted[1]) - true[0]) / (predicted[1] - true[0]) + 1e-9
+    assert metrics.recall_at([[true]], [[predicted]], iou=iou) == 100 * reached
+    assert metrics.recall_at([[true]], [[predicted]], iou=iou, strict=True) == 0
+
+
+def test_a_length_at_the_end_of_a_range_is_exact() -> None:
+    assert 16.1 - 6.1 > 10
+    assert metrics.select_by_length([[(6.1, 16.1)]], 0, 10)[0] == [0]
+    assert metrics.select_by_length([[(6.1, 16.1)]], 10, 30)[0] == []
 
 
 def test_every_public_name_exists() -> None:
