@@ -40,15 +40,15 @@ def check(
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         statistics = workflow.check(data, features=features)
-        for problem in statistics.problems:
-            reporter.error(str(problem))
-        for warning in workflow.leakage_warnings(statistics):
+        for problem in [*map(str, statistics.problems), *statistics.unusable_features]:
+            reporter.error(problem)
+        for warning in [*statistics.notes, *workflow.leakage_warnings(statistics)]:
             reporter.warn(warning)
         if as_json:
             print_json(statistics.as_dict())
         else:
             _print_statistics(statistics)
-        if statistics.problems:
+        if statistics.problems or statistics.unusable_features:
             raise typer.Exit(SOME_FAILED)
 
 

@@ -31,6 +31,7 @@ class ResolvedSplits:
     Attributes:
         splits: the pairs of each split. `Pair.video` is the video's key, the same for each of its names.
         problems: the bad rows of all splits.
+        notes: what else to know about their files; a line each.
         files: feature file of each video; those of `jobs` do not exist yet.
         jobs: the videos to extract.
         durations: seconds of videos, for features that do not record them.
@@ -39,6 +40,7 @@ class ResolvedSplits:
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     jobs: list[ExtractionJob] = field(default_factory=list)
     durations: dict[str, float] = field(default_factory=dict)
@@ -82,8 +84,8 @@ def resolve_splits(
         fingerprint: how the features must have been made; with the encoder `EXTERNAL`, any features in the folder are
             accepted.
         strict: raise on the first bad row.
-        keep_without_video: keep the pairs whose video is not in the folder, so that evaluation counts them as misses.
-            Their rows are among the problems either way.
+        keep_without_video: keep the pairs whose video is not in the folder, so that evaluation counts them as misses;
+            their rows are among the problems either way. Moments past the stated end of their video are kept too.
 
     Raises:
         DataError: if a split does not exist or has no good row, or if a row is bad and `strict`.
@@ -91,10 +93,11 @@ def resolve_splits(
     """
     resolved = ResolvedSplits()
     for name in splits:
-        split = folder.split(name, require_moment=True, strict=strict)
+        split = folder.split(name, require_moment=True, check_ends=not keep_without_video, strict=strict)
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         resolved.problems += split.problems
+        resolved.notes += split.notes
         pairs = split.pairs
         if keep_without_video:
             pairs = sorted(pairs + split.without_video, key=lambda pair: pair.line)

@@ -8,13 +8,21 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mttsg_core.data.name_index import NameIndex, loose_name
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.arrays import import_hdf5
 from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.text import shorten
+from mttsg_core.video.discovery import VIDEO_SUFFIXES
+from mttsg_core.video.identify import PICTURE_SUFFIXES, WEAK_SUFFIXES, is_video_by_content
 
 FEATURE_SUFFIXES = (".safetensors", ".npy", ".npz")  # in order of preference
 HDF5_SUFFIXES = (".h5", ".hdf5")
+# Why files of features with these suffixes are not read, and what to do about it.
+_UNREADABLE = dict.fromkeys(
+    (".pt", ".pth", ".pkl", ".pickle"),
+    "a pickled file is never loaded, because it can run code; save its array with numpy.save as .npy",
+) | {".mat": "MATLAB files are not read; save the array with numpy.save as .npy"}
 
 
 class FileMatch(NamedTuple):
@@ -42,7 +50,8 @@ class FileIndex:
 
     def __init__(self, folders: Sequence[tuple[Path, bool]], suffixes: Sequence[str]) -> None:
         self._suffixes = tuple(suffixes)
-        self._paths_of: dict[str, list[Path]] = {}
+        self._names: NameIndex[Path] = NameIndex()
+        self._stems: NameIndex[Path] = NameIndex()
         self._relative: dict[Path, str] = {}
         for folder, deep in folders:
             self._add(folder, deep)
@@ -51,8 +60,12 @@ class FileIndex:
         return bool(self._relative)
 
     def find(self, name: str) -> list[Path]:
-        """Return the files that `name` may stand for, the preferred one first."""
-        return self._paths_of.get(name, [])
+        """Return the files that `name` may stand for, the preferred one first.
+
+        A name with a suffix is looked up first. Capitals, separators and Unicode form count only where it takes them to
+        tell files apart.
+        """
+        return self._names.find(name) or self._choose(self._stems.find(name))
 
     def paths(self) -> list[Path]:
         """Return all files, sorted."""
@@ -67,7 +80,7 @@ class FileIndex:
         if path not in self._relative:
             return None
         stem = without_suffix(self._relative[path], self._suffixes)
-        return stem if self._paths_of[stem] == [path] else None
+        return stem if self.find(stem) == [path] else None
 
     def _add(self, folder: Path, deep: bool) -> None:
         ranked: list[tuple[int, str]] = []
@@ -81,10 +94,39 @@ class FileIndex:
         for _, relative in sorted(ranked):
             path = folder / relative
             self._relative[path] = relative
-            base = relative.rpartition("/")[2]
-            names = [relative, base, without_suffix(relative, self._suffixes), without_suffix(base, self._suffixes)]
-            for name in dict.fromkeys(names):
-                self._paths_of.setdefault(name, []).append(path)
+            for name in (relative, relative.rpartition("/")[2]):
+                self._names.add(name, path)
+                self._stems.add(without_suffix(name, self._suffixes), path)
+
+    def _choose(self, paths: list[Path]) -> list[Path]:
+        """Return those of several files with one stem that a name without suffix stands for."""
+        return paths
+
+
+class VideoIndex(FileIndex):
+    """Video files, found like other files. A name without suffix does not stand for pictures and sound beside a video.
+
+    Download tools leave a thumbnail (`a.webp`) and sound (`a.ogg`) beside `a.mp4`. Where a suffix proves little, the
+    content of the file decides whether it is a video, and a picture that moves gives way to any other video.
+
+    Args:
+        folders: as for `FileIndex`.
+    """
+
+    def __init__(self, folders: Sequence[tuple[Path, bool]]) -> None:
+        super().__init__(folders, VIDEO_SUFFIXES)
+        self._is_video: dict[Path, bool] = {}
+
+    def _choose(self, paths: list[Path]) -> list[Path]:
+        videos = [path for path in paths if self._counts(path)]
+        return [path for path in videos if path.suffix.lower() not in PICTURE_SUFFIXES] or videos
+
+    def _counts(self, path: Path) -> bool:
+        if path.suffix.lower() not in WEAK_SUFFIXES:
+            return True
+        if path not in self._is_video:
+            self._is_video[path] = is_video_by_content(path)
+        return self._is_video[path]
 
 
 class FeatureIndex:
@@ -98,9 +140,10 @@ class FeatureIndex:
         self.folder = folder
         self._files = FileIndex([(folder, True)], FEATURE_SUFFIXES)
         self._hdf5_index = FileIndex([(folder, True)], HDF5_SUFFIXES)
+        self._unreadable = FileIndex([(folder, True)], tuple(_UNREADABLE))
 
     def __bool__(self) -> bool:
-        return bool(self._files) or bool(self._hdf5_files)
+        return bool(self._files) or bool(self._hdf5_files) or bool(self._unreadable)
 
     @cached_property
     def _hdf5_files(self) -> list[Path]:
@@ -109,13 +152,13 @@ class FeatureIndex:
         return self._hdf5_index.paths()
 
     @cached_property
-    def _hdf5_file_of(self) -> dict[str, Path]:
-        """The HDF5 file of each data set."""
-        files: dict[str, Path] = {}
+    def _hdf5_names(self) -> NameIndex[tuple[str, Path]]:
+        """The data sets of all HDF5 files, each with its file."""
+        names: NameIndex[tuple[str, Path]] = NameIndex()
         for path in self._hdf5_files:
             for name in _data_sets(path):
-                files.setdefault(name, path)
-        return files
+                names.add(name, (name, path))
+        return names
 
     def find(self, names: Sequence[str]) -> FileMatch | None:
         """Return the features of a video, or None.
@@ -127,18 +170,33 @@ class FeatureIndex:
             FeatureError: if only an HDF5 file can contain the video, and it cannot be read.
         """
         for name in names:
-            paths = self._files.find(name)[::-1]  # reversed: of equal stems, the preferred suffix overwrites the others
-            path_of_stem = {without_suffix(self._files.relative(path), FEATURE_SUFFIXES): path for path in paths}
-            if len(path_of_stem) > 1 and name not in path_of_stem:
-                return FileMatch(None, name, f"{len(path_of_stem)} feature files match {shorten(name)}")
-            if path_of_stem:
-                stem = name if name in path_of_stem else next(iter(path_of_stem))
+            path_of_stem: dict[str, Path] = {}
+            for path in self._files.find(name):
+                path_of_stem.setdefault(without_suffix(self._files.relative(path), FEATURE_SUFFIXES), path)
+            stem = _meant(name, list(path_of_stem))
+            if stem is not None:
                 return FileMatch(path_of_stem[stem], stem)
+            if path_of_stem:
+                return FileMatch(None, name, f"{len(path_of_stem)} feature files match {shorten(name)}")
         if self._hdf5_files:
             for name in names:
-                if name in self._hdf5_file_of:
-                    return FileMatch(self._hdf5_file_of[name], name)
+                data_sets = self._hdf5_names.find(name)
+                stem = _meant(name, list(dict.fromkeys(data_set for data_set, _ in data_sets)))
+                if stem is not None:
+                    return FileMatch(dict(reversed(data_sets))[stem], stem)
+        for name in names:
+            if unreadable := self._unreadable.find(name):
+                path = unreadable[0]
+                return FileMatch(None, name, f"{path}: {_UNREADABLE[path.suffix.lower()]}")
         return None
+
+
+def _meant(name: str, stems: Sequence[str]) -> str | None:
+    """Return the one of several names that is meant by `name`, or None if that is not certain."""
+    if len(stems) == 1 or name in stems:
+        return stems[0] if len(stems) == 1 else name
+    alike = [stem for stem in stems if loose_name(stem) == loose_name(name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _data_sets(path: Path) -> list[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileIndex, FileMatch
+from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileMatch, VideoIndex
+from mttsg_core.data.name_index import name_forms
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.splits import Split, is_annotation_file, name_splits, read_pairs
+from mttsg_core.data.splits import Split, find_splits, is_annotation_file, read_pairs, unread_files
 from mttsg_core.errors import DataError
-from mttsg_core.utils.files import is_file, real_path, unsafe_path_reason, without_suffix
+from mttsg_core.utils.files import is_file, real_path, unsafe_path_reason
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.utils.text import shorten
-from mttsg_core.video.discovery import VIDEO_SUFFIXES
 
 
 class DataFolder:
@@ -27,12 +27,16 @@ class DataFolder:
         path: the folder.
         splits: annotation file by split name: `train`, `val`, `test`, and others by their stem.
         features: the folder, or HDF5 file, in which features are looked up.
+        subset_of: for splits that are a part of a file of several, which part.
     """
 
-    def __init__(self, path: Path, splits: Mapping[str, Path], features: Path) -> None:
+    def __init__(
+        self, path: Path, splits: Mapping[str, Path], features: Path, subset_of: Mapping[str, str] | None = None
+    ) -> None:
         self.path = path
         self.splits = dict(splits)
         self.features = features
+        self.subset_of = dict(subset_of or {})
         self._name_of_stem = {file.stem: name for name, file in splits.items()}
         self._roots = [root for root in map(real_path, (path, path / "videos", features)) if root is not None]
         self._videos: dict[str, FileMatch] = {}
@@ -57,13 +61,20 @@ class DataFolder:
             files = [file for file in sorted(path.iterdir()) if is_file(file) and not file.name.startswith(".")]
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
-        splits = name_splits([file for file in files if is_annotation_file(file)])
+        splits, subset_of = find_splits([file for file in files if is_annotation_file(file)])
         if not splits:
-            raise DataError(f"{path}: no annotation file, such as train.jsonl, in this folder")
-        return cls(path, splits, path / "features" if features is None else Path(features))
+            unread = "".join(f"; {reason}" for reason in unread_files(path, ()))
+            raise DataError(f"{path}: no annotation file, such as train.jsonl, in this folder{unread}")
+        return cls(path, splits, path / "features" if features is None else Path(features), subset_of)
 
     def split(
-        self, name: str, *, require_moment: bool = False, check_videos: bool = True, strict: bool = False
+        self,
+        name: str,
+        *,
+        require_moment: bool = False,
+        check_videos: bool = True,
+        check_ends: bool | None = None,
+        strict: bool = False,
     ) -> Split:
         """Read a split. Rows whose video is not in the folder are among its problems.
 
@@ -72,6 +83,7 @@ class DataFolder:
             require_moment: treat a row without a moment as a bad row.
             check_videos: treat a row as bad if its video has neither a file nor features; ignored if the folder has no
                 video and no features at all. A path that leaves the folder is always a bad row.
+            check_ends: treat a moment as bad if it starts past the stated end of its video; default: `check_videos`.
             strict: raise on the first bad row.
 
         Raises:
@@ -80,7 +92,13 @@ class DataFolder:
         name = name if name in self.splits else self._name_of_stem.get(name, name)
         if name not in self.splits:
             raise DataError(f"{self.path}: no split {name!r}; available: {', '.join(sorted(self.splits))}")
-        split = read_pairs(self.splits[name], require_moment=require_moment, strict=strict)
+        split = read_pairs(
+            self.splits[name],
+            subset=self.subset_of.get(name),
+            require_moment=require_moment,
+            check_ends=check_videos if check_ends is None else check_ends,
+            strict=strict,
+        )
         check_videos = check_videos and self.has_media
         pairs: list[Pair] = []
         without_video: list[Pair] = []
@@ -120,8 +138,20 @@ class DataFolder:
         Raises:
             FeatureError: if only an HDF5 file can contain the video, and it cannot be read.
         """
-        match = self._match_features(name, self.features if folder is None else folder)
+        match = self.match_features(name, folder)
         return None if match is None else match.path
+
+    def match_features(self, name: str, folder: Path | None = None) -> FileMatch | None:
+        """Return what `find_features` finds, with the reason if features exist but cannot be used; None without any.
+
+        Args:
+            name: the video's name as annotated.
+            folder: a folder, or an HDF5 file, to look in; default: `features`.
+
+        Raises:
+            FeatureError: if only an HDF5 file can contain the video, and it cannot be read.
+        """
+        return self._match_features(name, self.features if folder is None else folder)
 
     def video_key(self, name: str) -> str:
         """Return the canonical name of a video, the same for each of its names.
@@ -134,8 +164,8 @@ class DataFolder:
         return self._keys[name]
 
     @cached_property
-    def _video_index(self) -> FileIndex:
-        return FileIndex([(self.path, False), (self.path / "videos", True)], VIDEO_SUFFIXES)
+    def _video_index(self) -> VideoIndex:
+        return VideoIndex([(self.path, False), (self.path / "videos", True)])
 
     def _feature_index(self, folder: Path) -> FeatureIndex:
         if folder not in self._feature_indices:
@@ -146,22 +176,16 @@ class DataFolder:
         real = real_path(path)
         return real is not None and any(real.is_relative_to(root) for root in self._roots)
 
-    def _aliases(self, name: str) -> list[str]:
-        """Return the forms of a name to look up, the closest to the annotation first."""
-        plain = PurePosixPath(name).as_posix()
-        below = plain.removeprefix("videos/")
-        return list(dict.fromkeys([plain, below, without_suffix(below, VIDEO_SUFFIXES)]))
-
     def _match_video(self, name: str) -> FileMatch:
         if name not in self._videos:
             self._videos[name] = self._find_video_match(name)
         return self._videos[name]
 
     def _find_video_match(self, name: str) -> FileMatch:
-        names = self._aliases(name)
         reason = unsafe_path_reason(name)
         if reason is not None:
             return FileMatch(None, name, reason)
+        names = name_forms(name)
         path = next((path for path in (self.path / names[0], self.path / "videos" / names[0]) if is_file(path)), None)
         if path is None:
             paths = next((paths for paths in map(self._video_index.find, names) if paths), [])
@@ -187,10 +211,14 @@ class DataFolder:
     def _match_features(self, name: str, folder: Path) -> FileMatch | None:
         if unsafe_path_reason(name) is not None:
             return None
-        names = self._aliases(name)
-        base = names[-1].rpartition("/")[2]
-        if len(self._video_index.find(base)) <= 1:  # else features named by the base alone could be of either video
-            names.append(base)
+        video = self._match_video(name).path
+        if video is not None and self._video_index.key(video) is None:  # another video has the same name but for suffix
+            names = [form for form in [*name_forms(name), video.name] if self._video_index.find(form) == [video]]
+        else:
+            names = name_forms(name)
+            base = names[-1].rpartition("/")[2]
+            if len(self._video_index.find(base)) <= 1:  # else features named by the base alone could be of either video
+                names.append(base)
         match = self._feature_index(folder).find(names)
         if match is not None and match.path is not None and folder == self.features and not self._is_inside(match.path):
             return match._replace(path=None, reason="a link that leaves the data folder")
@@ -202,4 +230,6 @@ class DataFolder:
         if video.path is not None:
             return None
         features = self._match_features(name, self.features)
-        return None if features is not None and features.path is not None else video.reason
+        if features is None:
+            return video.reason
+        return None if features.path is not None else features.reason

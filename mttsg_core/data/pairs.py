@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
 
 from mttsg_core.data.duration_files import DurationFiles
 from mttsg_core.data.formats.base import Row
-from mttsg_core.utils.text import sentence_fault, shorten
+from mttsg_core.data.times import parse_seconds
+from mttsg_core.utils.text import normalise, sentence_fault, shorten
 
 MAX_SECONDS = 1e7  # 116 days; a larger time is a mistake, not a video
 Span = tuple[float, float]
+_ROUNDING = 1.0  # seconds by which a stated duration may be too short: many are rounded down to whole seconds
+_SHORTEST_MS = 100  # milliseconds: no moment is shorter
+_SHOWN_MOMENTS = 3  # reasons to show, where all moments of a row are bad
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Pair:
     Attributes:
         id: unique in its file; `<file stem>-<line>` if the row has none.
         video: the video's name as annotated.
-        query: the sentence, stripped.
+        query: the sentence, stripped, in Unicode's composed form (NFC).
         moments: true spans in seconds, start < end, as annotated (an end may be past the video's); () if unknown.
         duration: seconds of the whole video, if known.
         file: the annotation file.
@@ -38,74 +41,136 @@ class Pair:
     line: int = 0
 
 
-def check_row(row: Row, file: Path, durations: DurationFiles) -> Pair | str:
-    """Return the pair that a row describes, or the reason why the row is bad.
+@dataclass(frozen=True)
+class CheckedRow:
+    """What `check_row` makes of a row.
+
+    Attributes:
+        pair: None if the row cannot be used.
+        reasons: why it cannot, or why some of its moments cannot.
+        has_id: whether the row gives the pair's id.
+    """
+
+    pair: Pair | None
+    reasons: list[str] = field(default_factory=list)
+    has_id: bool = False
+
+
+def check_row(row: Row, file: Path, durations: DurationFiles, *, check_ends: bool = True) -> CheckedRow:
+    """Return the pair that a row describes, or why there is none.
+
+    A bad one among several moments is left out, and equal ones are one.
 
     Args:
         row: as a format read it.
         file: the annotation file.
         durations: for rows without a duration.
+        check_ends: whether a moment is bad if it starts past the end of the video, see `late_reason`.
     """
     reason = _text_reason("video", row.video) or _text_reason("sentence", row.query)
     if reason is not None:
-        return reason
-    video, query = str(row.video).strip(), str(row.query).strip()
+        return CheckedRow(None, [reason])
+    video, query = str(row.video).strip(), normalise(str(row.query).strip())
     if (reason := sentence_fault(query)) is not None:
-        return reason
+        return CheckedRow(None, [reason])
     if row.id is not None and (isinstance(row.id, bool) or not isinstance(row.id, str | int)):
-        return f"the id is neither a string nor an integer: {shorten(row.id)}"
+        return CheckedRow(None, [f"the id is neither a string nor an integer: {shorten(row.id)}"])
     if isinstance(row.id, str) and (reason := _text_reason("id", row.id)) is not None:
-        return reason
+        return CheckedRow(None, [reason])
+    seconds = None
+    given = durations.get(video) if row.duration is None else row.duration
+    if given is not None:
+        seconds = parse_seconds(given)
+        if seconds == 0:
+            return CheckedRow(None, ["the duration is 0"])
+        reason = _time_reason(row.names.get("duration", "duration"), given, seconds)
+        if reason is not None or seconds is None:
+            return CheckedRow(None, [reason or ""])
+    spans, reasons = _check_moments(row)
+    if seconds is not None and check_ends:
+        late = [late_reason(span, seconds, _ROUNDING) for span in spans]
+        spans = [span for span, reason in zip(spans, late, strict=True) if reason is None]
+        reasons += [reason for reason in late if reason is not None]
+    if reasons and not spans:
+        return CheckedRow(None, ["; ".join(reasons[:_SHOWN_MOMENTS])])
     identity = f"{file.stem}-{row.line}" if row.id is None else str(row.id)
-    duration = durations.get(video) if row.duration is None else row.duration
-    if duration is not None and not (_is_time(duration) and duration > 0):
-        return "the duration is 0" if duration == 0 else _time_reason("duration", duration)
-    spans = _spans(row)
-    if isinstance(spans, str):
-        return spans
-    seconds = None if duration is None else float(duration)
-    if seconds is not None and (reason := past_end_reason(spans, seconds)) is not None:
-        return reason
-    return Pair(identity, video, query, tuple(spans), seconds, file, row.line)
+    pair = Pair(identity, video, query, tuple(dict.fromkeys(spans)), seconds, file, row.line)
+    return CheckedRow(pair, reasons, row.id is not None)
 
 
-def past_end_reason(moments: Sequence[Span], duration: float) -> str | None:
-    """Return why moments do not fit a video of `duration` seconds, or None: each must start before the video ends.
+def late_reason(moment: Span, duration: float, tolerance: float = 0.0) -> str | None:
+    """Return why a moment does not fit a video of `duration` seconds, or None: it must start before the video ends.
 
-    >>> past_end_reason([(2.0, 12.0)], 10.0)
-    >>> past_end_reason([(2.0, 12.0), (11.0, 12.0)], 10.0)
+    >>> late_reason((2.0, 12.0), 10.0)
+    >>> late_reason((11.0, 12.0), 10.0)
     'start 11.0 is past the end of the video at 10.0'
+    >>> late_reason((2000.0, 4000.0), 10.0)
+    'start 2000.0 is past the end of the video at 10.0; name the columns start_ms and end_ms if these are milliseconds'
+
+    Args:
+        moment: start and end in seconds.
+        duration: of the video.
+        tolerance: seconds by which the start may be past the end nevertheless.
     """
-    late = next((start for start, _ in moments if start >= duration), None)
-    return None if late is None else f"start {late} is past the end of the video at {duration}"
+    start, end = moment
+    if start < duration + tolerance:
+        return None
+    reason = f"start {start} is past the end of the video at {round(duration, 3)}"
+    if start >= 10 * duration and end - start >= _SHORTEST_MS and end / 1000 <= duration + _ROUNDING:
+        reason += "; name the columns start_ms and end_ms if these are milliseconds"
+    return reason
 
 
-def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= MAX_SECONDS
-
-
-def _time_reason(name: str, value: object) -> str:
-    """Return why `value` is not a time in seconds."""
+def _time_reason(name: str, value: object, seconds: float | None) -> str | None:
+    """Return why `value`, which stands for `seconds`, is not a time of a video, or None if it is."""
     if value is None:
         return f"{name} is missing"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{name} is not a number: {shorten(value)}"
-    if value < 0:
+    if seconds is None or seconds != seconds:  # NaN
+        return f"{name} is not a time: {shorten(value)}"
+    if seconds < 0:
         return f"{name} is negative: {shorten(value)}"
-    if value > MAX_SECONDS:
+    if seconds > MAX_SECONDS:
         return f"{name} is too large: {shorten(value)}"
-    return f"{name} is not a number: {shorten(value)}"  # NaN, for which both comparisons are false
-
-
-def _span_reason(start: object, end: object) -> str | None:
-    """Return why [start, end] is not a span, or None if it is."""
-    if not _is_time(start):
-        return _time_reason("start", start)
-    if not _is_time(end):
-        return _time_reason("end", end)
-    if start >= end:
-        return f"start {shorten(start)} is not before end {shorten(end)}"
     return None
+
+
+def _check_moments(row: Row) -> tuple[list[Span], list[str]]:
+    """Return the good moments of a row in seconds, and why the others are bad."""
+    if row.moments is None:
+        if row.start is None and row.end is None:
+            return [], []
+        span = _check_span(row.start, row.end, row.names)
+        return ([], [span]) if isinstance(span, str) else ([span], [])
+    name = row.names.get("moments", "moments")
+    if row.start is not None or row.end is not None:
+        return [], [f"{name} given together with start or end"]
+    if not isinstance(row.moments, list):
+        return [], [f"{name} is not a list: {shorten(row.moments)}"]
+    if len(row.moments) == 2 and not any(isinstance(item, list) for item in row.moments):
+        span = _check_span(row.moments[0], row.moments[1], {})
+        return ([], [span]) if isinstance(span, str) else ([span], [])
+    spans, reasons = [], []
+    for number, item in enumerate(row.moments, start=1):
+        if not isinstance(item, list) or len(item) != 2:
+            reasons.append(f"moment {number} is not [start, end]")
+            continue
+        span = _check_span(item[0], item[1], {})
+        if isinstance(span, str):
+            reasons.append(f"moment {number}: {span}")
+        else:
+            spans.append(span)
+    return spans, reasons
+
+
+def _check_span(start: object, end: object, names: Mapping[str, str]) -> Span | str:
+    """Return [start, end] in seconds, or the reason why it is not a span."""
+    first, last = parse_seconds(start), parse_seconds(end)
+    reason = _time_reason(names.get("start", "start"), start, first) or _time_reason(names.get("end", "end"), end, last)
+    if reason is not None or first is None or last is None:
+        return reason or ""
+    if first >= last:
+        return f"start {shorten(start)} is not before end {shorten(end)}"
+    return first, last
 
 
 def _text_reason(name: str, value: object) -> str | None:
@@ -121,25 +186,3 @@ def _text_reason(name: str, value: object) -> str | None:
     except UnicodeEncodeError:
         return f"the {name} contains an unpaired surrogate"
     return None
-
-
-def _spans(row: Row) -> list[Span] | str:
-    """Return the row's moments in seconds, or the reason why they are bad."""
-    if row.moments is None:
-        if row.start is None and row.end is None:
-            return []
-        reason = _span_reason(row.start, row.end)
-        return [(float(row.start), float(row.end))] if reason is None else reason  # type: ignore[arg-type]
-    if row.start is not None or row.end is not None:
-        return "moments given together with start or end"
-    if not isinstance(row.moments, list):
-        return f"moments is not a list: {shorten(row.moments)}"
-    spans: list[Span] = []
-    for number, span in enumerate(row.moments, start=1):
-        if not isinstance(span, list) or len(span) != 2:
-            return f"moment {number} is not [start, end]"
-        reason = _span_reason(*span)
-        if reason is not None:
-            return f"moment {number}: {reason}"
-        spans.append((float(span[0]), float(span[1])))
-    return spans

@@ -1,24 +1,35 @@
 """Annotation files as splits: how one is read, and which files of a folder are train, val and test.
 
-Every row of a file becomes either a pair or a problem, so `len(pairs) + len(problems)` is the number of rows. Blank
-lines are not rows.
+Every row of a file becomes either a pair or a problem. A pair that lost one of several moments has a problem too, which
+says so (`Problem.row_used`). Blank lines are not rows.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from mttsg_core.data import formats
 from mttsg_core.data.duration_files import DurationFiles
-from mttsg_core.data.pairs import Pair, check_row
+from mttsg_core.data.pairs import CheckedRow, Pair, check_row
 from mttsg_core.errors import DataError
+from mttsg_core.utils.files import without_suffix
 from mttsg_core.utils.json_lines import Problem, write_json_lines
-from mttsg_core.utils.text import shorten
+from mttsg_core.utils.text import count, shorten
+from mttsg_core.video.discovery import VIDEO_SUFFIXES
 
-_SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test",)}
+_SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+_LONG = 1000.0  # seconds; where no moment is shorter and all are whole numbers, they are more likely milliseconds
+# Files with the name of a split and one of these suffixes are meant as annotations.
+_TABLE_SUFFIXES = (*formats.SUFFIXES, ".xlsx", ".xls", ".ods", ".parquet", ".pkl", ".pickle", ".xml", ".yaml", ".yml")
 # ActivityNet Captions has two validation files, annotated by different people: the literature tests on the second.
 _NUMBERED = {"val": "val_1", "test": "val_2"}
 
@@ -31,8 +42,9 @@ class Split:
         name: of the split.
         file: the annotation file.
         pairs: the good rows.
-        problems: the bad rows, ordered by line.
+        problems: the bad rows, and the bad moments of good rows, ordered by line.
         without_video: pairs of the bad rows whose only fault is that the data folder does not have their video.
+        notes: what else to know about the file, such as columns that are not read; a line each.
     """
 
     name: str
@@ -40,19 +52,35 @@ class Split:
     pairs: list[Pair]
     problems: list[Problem]
     without_video: list[Pair] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def bad_rows(self) -> int:
+        """Number of rows that cannot be used."""
+        return sum(not problem.row_used for problem in self.problems)
 
     @property
     def rows(self) -> int:
         """Number of rows of the file, good and bad."""
-        return len(self.pairs) + len(self.problems)
+        return len(self.pairs) + self.bad_rows
 
 
-def read_pairs(path: str | Path, *, require_moment: bool = False, strict: bool = False) -> Split:
+def read_pairs(
+    path: str | Path,
+    *,
+    subset: str | None = None,
+    require_moment: bool = False,
+    check_ends: bool = True,
+    strict: bool = False,
+) -> Split:
     """Read an annotation file of any known format.
 
     Args:
         path: the file.
+        subset: read only the rows of this split, in a file of several; None reads all.
         require_moment: treat a row without a moment as a bad row, as training and evaluation do.
+        check_ends: treat a moment as bad if it starts past the end of its video, as far as the file tells its duration.
+            Training needs that. Evaluation does not: such a moment is a missed one.
         strict: raise on the first bad row.
 
     Raises:
@@ -60,26 +88,71 @@ def read_pairs(path: str | Path, *, require_moment: bool = False, strict: bool =
     """
     path = Path(path)
     durations = DurationFiles(path.parent)
+    notes: list[str] = []
+    checked: list[tuple[formats.Row | Problem, CheckedRow]] = []
+    for row in formats.read_rows(path):
+        if isinstance(row, formats.Note):
+            notes.append(row.text)
+        elif isinstance(row, Problem):
+            checked.append((row, CheckedRow(None, [row.reason])))
+        elif subset is None or split_word(row.subset) == subset:
+            checked.append((row, check_row(row, path, durations, check_ends=check_ends)))
+    numbered = _named_after_videos(row for _, row in checked)
+    if numbered:
+        ids = count(len(numbered), "id")
+        notes.append(f"{path}: {ids} used by several rows, because they name videos; these rows are numbered instead")
     pairs: list[Pair] = []
     problems: list[Problem] = []
     line_of_id: dict[str, int] = {}
-    for row in formats.read_rows(path):
-        pair = row.reason if isinstance(row, Problem) else check_row(row, path, durations)
-        if isinstance(pair, Pair):
-            if require_moment and not pair.moments:
-                pair = "no moment"
-            elif pair.id in line_of_id:
-                pair = f"duplicate id {shorten(pair.id)}, first used in line {line_of_id[pair.id]}"
-            else:
-                line_of_id[pair.id] = pair.line
-        if isinstance(pair, Pair):
+    for row, result in checked:
+        pair, reasons = _finish(result, numbered, line_of_id, path, require_moment=require_moment)
+        if pair is not None:
             pairs.append(pair)
-            continue
         location = row.location if isinstance(row, formats.Row) else ""
-        problems.append(Problem(path, row.line, location + pair))
-        if strict:
-            raise DataError(str(problems[-1]))
-    return Split(path.stem, path, pairs, problems)
+        problems += [Problem(path, row.line, location + reason, row_used=pair is not None) for reason in reasons]
+        if strict and problems:
+            raise DataError(str(problems[0]))
+    notes += _notes_on_units(pairs)
+    return Split(path.stem, path, pairs, problems, notes=notes)
+
+
+def _notes_on_units(pairs: Sequence[Pair]) -> list[str]:
+    """Return a note if the times of a file may be milliseconds, and nothing tells the durations of its videos."""
+    untimed = [pair for pair in pairs if pair.moments and pair.duration is None]
+    spans = [span for pair in untimed for span in pair.moments]
+    if not spans or not all(end - start >= _LONG and start.is_integer() and end.is_integer() for start, end in spans):
+        return []
+    start, end = spans[0]
+    times = f"start {start:g} and end {end:g} are read as seconds"
+    return [f"{untimed[0].file}:{untimed[0].line}: {times}; name the columns start_ms and end_ms if they are not"]
+
+
+def _finish(
+    row: CheckedRow, numbered: frozenset[str], line_of_id: dict[str, int], path: Path, *, require_moment: bool
+) -> tuple[Pair | None, list[str]]:
+    """Return the pair of a row with an id of its own, or None, and what is wrong with the row."""
+    pair = row.pair
+    if pair is None:
+        return None, row.reasons
+    if row.has_id and pair.id in numbered:
+        pair = replace(pair, id=f"{path.stem}-{pair.line}")
+    if require_moment and not pair.moments:
+        return None, ["no moment"]
+    if pair.id in line_of_id:
+        return None, [f"duplicate id {shorten(pair.id)}, first used in line {line_of_id[pair.id]}"]
+    line_of_id[pair.id] = pair.line
+    return pair, row.reasons
+
+
+def _named_after_videos(rows: Iterable[CheckedRow]) -> frozenset[str]:
+    """Return the ids that several rows have because they are the names of videos rather than of sentences."""
+    uses = Counter(row.pair.id for row in rows if row.pair is not None and row.has_id and _is_video_name(row.pair))
+    return frozenset(identity for identity, number in uses.items() if number > 1)
+
+
+def _is_video_name(pair: Pair) -> bool:
+    stem = without_suffix(PurePosixPath(pair.video.replace("\\", "/")).name, VIDEO_SUFFIXES)
+    return pair.id in (pair.video, stem) or without_suffix(pair.id, VIDEO_SUFFIXES) == stem
 
 
 def write_pairs(pairs: Iterable[Pair], path: str | Path) -> None:
@@ -112,6 +185,66 @@ def is_annotation_file(path: Path) -> bool:
     except DataError:
         return path.stem in _SPLIT_WORDS
     return path.stem in _SPLIT_WORDS and formats.format_of_suffix(path) is not None
+
+
+def unread_files(folder: Path, read: Iterable[Path]) -> list[str]:
+    """Return a line for each file of a data folder whose name is that of a split, but that is not read.
+
+    Args:
+        folder: the data folder.
+        read: its annotation files.
+    """
+    files = set(read)
+    words = {word for words in _SPLIT_WORDS.values() for word in words}
+    return [
+        f"{path.name} is not read: it is in none of the known annotation formats"
+        for path in sorted(folder.iterdir())
+        if path.stem.casefold() in words and path.suffix.lower() in _TABLE_SUFFIXES and path not in files
+    ]
+
+
+def split_word(value: object) -> str | None:
+    """Return the split that a word of an annotation file stands for, or None.
+
+    >>> split_word("Training"), split_word("validation"), split_word("other")
+    ('train', 'val', None)
+    """
+    word = value.strip().casefold() if isinstance(value, str) else ""
+    return next((name for name, words in _SPLIT_WORDS.items() if word in words), None)
+
+
+def subsets_of(path: Path) -> list[str]:
+    """Return the splits that the rows of a file say they belong to, or nothing unless all of them say so.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    if not formats.has_subsets(path):
+        return []
+    words = [split_word(row.subset) for row in formats.read_rows(path) if isinstance(row, formats.Row)]
+    return [] if None in words else list(dict.fromkeys(word for word in words if word is not None))
+
+
+def find_splits(files: Sequence[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the annotation file of each split, and for splits that are only a part of their file, which part.
+
+    A file of several splits, such as a database, has each of them that no other file has. If its own name is that of
+    one of its splits, it has only that one.
+    """
+    named = name_splits(files)
+    subset_of: dict[str, str] = {}
+    for name, path in list(named.items()):
+        with suppress(DataError):  # a damaged file is reported when its split is read
+            subsets = subsets_of(path)
+            if name in subsets:
+                subset_of[name] = name
+            elif name not in _SPLIT_WORDS and subsets:
+                del named[name]
+                for subset in subsets:
+                    if named.setdefault(subset, path) is path:
+                        subset_of[subset] = subset
+    order = [*(name for name in _SPLIT_WORDS if name in named), *(name for name in named if name not in _SPLIT_WORDS)]
+    return {name: named[name] for name in order}, subset_of
 
 
 def name_splits(files: Sequence[Path]) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ class SplitStatistics:
         rows: number of its rows, good and bad.
         pairs: number of good rows.
         bad_rows: number of bad rows.
+        bad_moments: number of moments that good rows lost.
         videos: number of different videos.
         timed_videos: number of videos whose duration is known.
         hours: total duration of these.
@@ -44,6 +45,7 @@ class SplitStatistics:
     rows: int
     pairs: int
     bad_rows: int
+    bad_moments: int
     videos: int
     timed_videos: int
     hours: float
@@ -67,14 +69,18 @@ class FolderStatistics:
     Attributes:
         folder: the data folder, or a single annotation file.
         splits: statistics by name of the split.
-        problems: bad rows, ordered by split and line.
+        problems: bad rows, and bad moments of good rows, ordered by split and line.
         seen_in_training: videos that are in the training split too, for each other split that has some.
+        notes: what else to know about the data set; a line each.
+        unusable_features: why features cannot be used, a line for each file.
     """
 
     folder: Path
     splits: dict[str, SplitStatistics]
     problems: list[Problem]
     seen_in_training: dict[str, list[str]]
+    notes: list[str] = field(default_factory=list)
+    unusable_features: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values only, ready for JSON."""
@@ -82,19 +88,30 @@ class FolderStatistics:
             "folder": str(self.folder),
             "splits": {name: asdict(split) for name, split in self.splits.items()},
             "seen_in_training": self.seen_in_training,
+            "notes": self.notes,
+            "unusable_features": self.unusable_features,
             "problems": [
                 {"file": str(problem.file), "line": problem.line, "reason": problem.reason} for problem in self.problems
             ],
         }
 
 
-def compute_statistics(path: Path, splits: Sequence[Split], video_key: Callable[[str], str] = str) -> FolderStatistics:
+def compute_statistics(
+    path: Path,
+    splits: Sequence[Split],
+    video_key: Callable[[str], str] = str,
+    *,
+    notes: Sequence[str] = (),
+    unusable_features: Sequence[str] = (),
+) -> FolderStatistics:
     """Compute the statistics of a data set.
 
     Args:
         path: the data folder, or a single annotation file.
         splits: as read from it.
         video_key: maps the names of a video to its canonical name, such as `DataFolder.video_key`.
+        notes: about the data set, beside those of the splits.
+        unusable_features: why features cannot be used.
     """
     videos = {split.name: {video_key(pair.video) for pair in split.pairs} for split in splits}
     return FolderStatistics(
@@ -102,6 +119,8 @@ def compute_statistics(path: Path, splits: Sequence[Split], video_key: Callable[
         {split.name: _split_statistics(split, video_key) for split in splits},
         [problem for split in splits for problem in split.problems],
         _seen_in_training(videos),
+        [*(note for split in splits for note in split.notes), *notes],
+        list(unusable_features),
     )
 
 
@@ -124,7 +143,8 @@ def _split_statistics(split: Split, video_key: Callable[[str], str]) -> SplitSta
         file=str(split.file),
         rows=split.rows,
         pairs=len(split.pairs),
-        bad_rows=len(split.problems),
+        bad_rows=split.bad_rows,
+        bad_moments=len(split.problems) - split.bad_rows,
         videos=len(query_counts),
         timed_videos=len(durations),
         hours=sum(durations.values()) / 3600,
@@ -134,7 +154,9 @@ def _split_statistics(split: Split, video_key: Callable[[str], str]) -> SplitSta
         pairs_without_moment=sum(not pair.moments for pair in split.pairs),
         pairs_with_several=sum(len(pair.moments) > 1 for pair in split.pairs),
         moment_seconds=_quantiles([end - start for start, end, _ in spans]),
-        moment_share=_quantiles([(min(end, length) - start) / length for start, end, length in spans if length]),
+        moment_share=_quantiles(
+            [max(min(end, length) - start, 0.0) / length for start, end, length in spans if length]
+        ),
         words=_mean(words),
         max_words=max(words, default=0),
         shared_sentences=_mean(shared),

@@ -17,17 +17,19 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Problem:
-    """A row that cannot be used.
+    """A row, or a part of one, that cannot be used.
 
     Attributes:
         file: that contains the row.
         line: counted from 1. For JSON documents, `mttsg_core.data.formats` says what it counts.
         reason: why, in a few words.
+        row_used: whether only a part is lost, such as one of several moments, and the rest of the row is used.
     """
 
     file: Path
     line: int
     reason: str
+    row_used: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
@@ -66,7 +68,7 @@ def read_lines(path: Path, content: bytes) -> Iterator[tuple[int, str] | Problem
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError as error:
-            yield Problem(path, number, f"not UTF-8 at byte {error.start + 1} of the line")
+            yield Problem(path, number, f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
 
 
 def read_json_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, object]] | Problem]:

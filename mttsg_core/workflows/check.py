@@ -1,4 +1,4 @@
-"""What is in a data set, and which rows cannot be used: `check` and `iter_check`."""
+"""What is in a data set, and which rows and features cannot be used: `check` and `iter_check`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from mttsg_core.data.durations import with_durations
+from mttsg_core.data.durations import with_file_durations
+from mttsg_core.data.feature_checks import unusable_features
 from mttsg_core.data.folder import DataFolder
-from mttsg_core.data.splits import Split, read_pairs
+from mttsg_core.data.splits import Split, read_pairs, unread_files
 from mttsg_core.data.statistics import FolderStatistics, compute_statistics
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import RowsSkipped, Warned
+from mttsg_core.workflows.events import InputFailed, RowsSkipped, Warned
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 
-CheckEvent: TypeAlias = RowsSkipped | Warned
+CheckEvent: TypeAlias = RowsSkipped | InputFailed | Warned
 _SHOWN_VIDEOS = 3
 
 
 def check(
     data: AnyPath, *, features: AnyPath | None = None, on_event: OnEvent[CheckEvent] | None = None
 ) -> FolderStatistics:
-    """Read a whole data set, and describe it. Nothing is written.
+    """Read a whole data set, and describe it as training would see it. Nothing is written.
+
+    The durations of the videos and features in the folder count, whatever durations the rows state.
 
     Args:
         data: data folder, or a single annotation file.
@@ -31,7 +34,7 @@ def check(
         on_event: called with each event as it happens.
 
     Returns:
-        The statistics of every split, with all bad rows.
+        The statistics of every split, with all bad rows and all features that cannot be used.
 
     Raises:
         DataError: if the data set cannot be read.
@@ -60,15 +63,20 @@ def _check(data: Path, features: AnyPath | None) -> Generator[CheckEvent, None, 
         yield from _report(split)
         return compute_statistics(data, [split])
     folder = DataFolder.open(data, features)
-    splits = []
+    splits: list[Split] = []
     for name in folder.splits:
-        splits.append(with_durations(folder, folder.split(name)))
+        splits.append(with_file_durations(folder, folder.split(name)))
         yield from _report(splits[-1])
-    statistics = compute_statistics(data, splits, folder.video_key)
+    unread = [f"{data}: {reason}" for reason in unread_files(folder.path, folder.splits.values())]
+    yield from map(Warned, unread)
+    unusable = list(unusable_features(folder, splits))
+    yield from map(InputFailed, unusable)
+    statistics = compute_statistics(data, splits, folder.video_key, notes=unread, unusable_features=unusable)
     yield from map(Warned, leakage_warnings(statistics))
     return statistics
 
 
-def _report(split: Split) -> Iterator[RowsSkipped]:
+def _report(split: Split) -> Iterator[CheckEvent]:
     if split.problems:
         yield RowsSkipped(split.problems)
+    yield from map(Warned, split.notes)

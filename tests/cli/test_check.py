@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.video.probe import probe
 from tests.conftest import SHARED, Mttsg
 from tests.helpers.tiny import write_rows
 
@@ -90,6 +91,38 @@ def test_lengths_of_videos_at_hand(tmp_path: Path, clip: Path, mttsg: Mttsg) -> 
     train = json.loads(ran.out)["splits"]["train"]
     assert train["timed_videos"] == 1
     assert 0 < train["hours"] < 0.1
+
+
+def test_rows_outside_the_video_are_named_whatever_duration_they_state(
+    tmp_path: Path, clip: Path, mttsg: Mttsg
+) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "one.mp4").write_bytes(clip.read_bytes())
+    seconds = probe(clip).duration
+    late = {"video": "one", "query": "x", "start": seconds + 30, "end": seconds + 40, "duration": 150}
+    write_rows(tmp_path / "train.jsonl", [late, {**late, "start": 0, "end": 1}])
+    ran = mttsg("check", tmp_path)
+    assert ran.code == 1
+    assert [error.partition(": ")[2] for error in ran.errors] == [
+        f"{tmp_path / 'train.jsonl'}:1: start {seconds + 30} is past the end of the video at {round(seconds, 3)}"
+    ]
+    assert f"'one' 150 s, the file lasts {seconds:.1f} s" in ran.err
+    assert "warning: " not in mttsg("check", tmp_path, "--quiet").err
+
+
+def test_lost_moments_unread_columns_and_bad_features(tmp_path: Path, mttsg: Mttsg) -> None:
+    write_rows(
+        tmp_path / "train.jsonl", [{**GOOD[0], "start": None, "end": None, "moments": [[1, 2], [3, 3]], "note": 1}]
+    )
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "a.npy").write_bytes(b"x")
+    ran = mttsg("check", tmp_path, "--json")
+    assert ran.code == 1
+    assert ran.errors[0] == f"error: {tmp_path / 'train.jsonl'}:1: moment 2: start 3 is not before end 3"
+    assert ran.errors[1].startswith(f"error: {tmp_path / 'features' / 'a.npy'}: ")
+    assert f"warning: {tmp_path / 'train.jsonl'}: not read: note" in ran.err.splitlines()
+    train = json.loads(ran.out)["splits"]["train"]
+    assert (train["rows"], train["pairs"], train["bad_rows"], train["bad_moments"]) == (1, 1, 0, 1)
 
 
 def test_unusable_data(tmp_path: Path, mttsg: Mttsg) -> None:

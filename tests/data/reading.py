@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from mttsg_core.data.pairs import Pair
@@ -26,7 +27,7 @@ def reasons(split: Split) -> list[tuple[int, str]]:
     return [(problem.line, problem.reason) for problem in split.problems]
 
 
-def write_rows(path: Path, *rows: dict[str, object]) -> Path:
+def write_rows(path: Path, *rows: Mapping[str, object]) -> Path:
     """Write rows in the project's own format, also values that a bad file would have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

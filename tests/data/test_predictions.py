@@ -120,3 +120,91 @@ def test_a_moment_with_extra_values_keeps_the_rank_of_its_score(tmp_path: Path) 
     predictions = read(tmp_path, {"id": "1", "moments": [[5, 6, 0.2], [1, 2, 0.3, "label"]]})
     assert len(predictions.problems) == 1
     assert predictions.rows[0].moments == [(0, 0, 0.3), (5, 6, 0.2)]
+
+
+def read_file(tmp_path: Path, name: str, content: str) -> Predictions:
+    path = tmp_path / name
+    path.write_text(content)
+    return read_predictions(path)
+
+
+ROWS = [
+    {"video": "data/videos/a.mp4", "query": "x", "rank": 2, "start": 5.0, "end": 6.0, "score": 0.9},
+    {"video": "data/videos/a.mp4", "query": "x", "rank": 1, "start": 0.0, "end": 2.0, "score": 0.4},
+    {"video": "data/videos/a.mp4", "query": "y, z", "rank": 1, "start": 2.5, "end": 4.0, "score": 0.3},
+    {"video": "data/videos/b.mp4", "query": "x", "rank": 1, "start": 4.0, "end": 6.0, "score": 0.2},
+]
+
+
+def table(delimiter: str) -> str:
+    lines = [list(ROWS[0]), *([str(value) for value in row.values()] for row in ROWS)]
+    return "\n".join(delimiter.join(f'"{cell}"' if delimiter in cell else cell for cell in line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("out.jsonl", "\n".join(map(json.dumps, ROWS))),
+        ("out.json", json.dumps(ROWS, indent=2)),
+        ("out.csv", table(",")),
+        ("out.tsv", table("\t")),
+        ("out.txt", table(";").replace("0.", "0,").replace("5.", "5,")),
+    ],
+)
+def test_moments_written_by_ground_are_predictions(tmp_path: Path, name: str, content: str) -> None:
+    predictions = read_file(tmp_path, name, content)
+    assert not predictions.problems
+    pairs = [Pair("1", "a", "x"), Pair("2", "a", "y, z"), Pair("3", "b", "x"), Pair("4", "b", "y, z")]
+    matched = predictions.match(pairs)
+    assert matched.moments == [[(0, 2, 0.4), (5, 6, 0.9)], [(2.5, 4, 0.3)], [(4, 6, 0.2)], []]
+    assert (matched.missing, matched.unknown) == (1, 0)
+
+
+def test_rows_without_ranks_are_ordered_by_score(tmp_path: Path) -> None:
+    rows = [{"vid": "a", "caption": "x", "t_start": "0:01", "t_end": "2", "score": score} for score in (0.1, 0.7, None)]
+    [moments] = read(tmp_path, *rows).match([Pair("1", "a", "x")]).moments
+    assert [moment.score for moment in moments] == [1.0, 0.7, 0.1]
+
+
+def test_bad_rows_with_a_moment_keep_their_rank(tmp_path: Path) -> None:
+    bad = ROWS[1] | {"end": "x"}
+    predictions = read(tmp_path, ROWS[0], bad, {"video": "a", "rank": 1, "start": 1, "end": 2})
+    assert [(problem.line, problem.reason) for problem in predictions.problems] == [
+        (2, "the moment has no start before its end"),
+        (3, "no video and query"),
+    ]
+    assert predictions.match([Pair("1", "a", "x")]).moments == [[(0, 0, 0.4), (5, 6, 0.9)]]
+
+
+@pytest.mark.parametrize("video", ["/home/me/films/a.mp4", "C:\\films\\A.mp4", "a", "k/a.avi", "videos/k/a"])
+def test_a_predicted_video_is_found_by_the_last_parts_of_its_path(tmp_path: Path, video: str) -> None:
+    predictions = read(tmp_path, ROWS[0] | {"video": video})
+    assert predictions.match([Pair("1", "k/a", "x"), Pair("2", "k/b", "x")]).missing == 1
+
+
+def test_a_predicted_video_that_may_be_several_is_none_of_them(tmp_path: Path) -> None:
+    predictions = read(tmp_path, ROWS[0] | {"video": "/films/a.mp4"}, ROWS[0] | {"video": "/films/k/a.mp4"})
+    matched = predictions.match([Pair("1", "k/a", "x"), Pair("2", "l/a", "x")])
+    assert [len(moments) for moments in matched.moments] == [1, 0]
+    assert matched.unknown == 1
+
+
+def test_json_lists_of_the_other_forms(tmp_path: Path) -> None:
+    own = {"id": "1", "moments": [[0, 1, 0.2], [1, 2, 0.7]]}
+    published = {"qid": 2, "pred_relevant_windows": [[0, 1, 0.2], [1, 2, 0.7]]}
+    predictions = read_file(tmp_path, "out.json", json.dumps([own, published, 3]))
+    assert predictions.by_id == {"1": [(1, 2, 0.7), (0, 1, 0.2)], "2": [(0, 1, 0.2), (1, 2, 0.7)]}
+    assert [str(problem) for problem in predictions.problems] == [f"{tmp_path / 'out.json'}:3: not a JSON object"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "video,query,start,end\na,x,1,2"), ("a.json", "[1]"), ("b.json", "[")]
+)
+def test_annotations_and_other_files_are_not_predictions(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(DataError):
+        read_file(tmp_path, name, content)
+
+
+def test_sentences_are_compared_in_composed_form(tmp_path: Path) -> None:
+    predictions = read(tmp_path, ROWS[0] | {"query": "Tu\u0308r"})
+    assert predictions.match([Pair("1", "a", "T\u00fcr")]).missing == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.data.name_index import NameIndex
 from mttsg_core.data.queries import Query, assign_queries, parse_queries
 from mttsg_core.errors import DataError
 from mttsg_core.video.discovery import VideoFile, find_videos
@@ -78,12 +79,69 @@ def test_a_file_without_a_sentence_is_refused(content: bytes) -> None:
 def test_a_line_in_another_encoding_is_a_problem() -> None:
     queries, problems = parse_queries(FILE, "opens door\nTür\n[a] closes it\n".encode("latin-1"))
     assert queries == [Query("opens door"), Query("[a] closes it")]
-    assert [str(problem) for problem in problems] == ["q.txt:2: not UTF-8 at byte 2 of the line"]
+    assert [str(problem) for problem in problems] == [
+        "q.txt:2: not UTF-8 at byte 2 of the line; save the file as UTF-8"
+    ]
 
 
-def test_a_json_list_is_refused() -> None:
-    with pytest.raises(DataError, match="not a JSON list"):
-        parse_queries(FILE, b'[\n  "opens door",\n  "closes door"\n]\n')
+def test_a_json_list_holds_sentences_or_rows() -> None:
+    content = b'[\n "opens door",\n {"query": "closes", "video": "a"},\n {"caption": "sits"},\n 3\n]\n'
+    queries, problems = parse_queries(FILE, content)
+    assert queries == [Query("opens door"), Query("closes", "a"), Query("sits")]
+    assert [str(problem) for problem in problems] == ["q.txt:4: neither a sentence nor an object with one"]
+    with pytest.raises(DataError, match="no sentence"):
+        parse_queries(FILE, b"[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("highlight_test_release.jsonl", '{"qid": 1, "query": "sits", "duration": 38.72, "vid": "0004"}\n'
+                                         '{"qid": 2, "query": "runs", "duration": 36.08, "vid": "0019"}'),
+        ("charades_sta_test.txt", "0004 29.2 34.4##sits\n0019 1 2##runs"),
+        ("test.csv", "video,query,start,end\n0004,sits,1,2\n0019,runs,3,4"),
+        ("test.tsv", "video_id\tcaption\n0004\tsits\n0019\truns"),
+        ("val_1.json", '{"0004": {"sentences": ["sits"], "timestamps": [[1, 2]]}, "0019": {"sentences": ["runs"]}}'),
+        ("test.json", '[["0004", 38.72, [1, 2], "sits"], ["0019", 9, [1, 2], "runs"]]'),
+        ("rows.json", '[{"vid": "0004", "query": "sits"}, {"vid": "0019", "query": "runs"}]'),
+        ("anet.json", '{"database": {"0004": {"annotations": [{"segment": [1, 2], "sentence": "sits"}]}, '
+                      '"0019": {"annotations": [{"segment": [1, 2], "sentence": "runs"}]}}}'),
+        ("unitime.json", '[{"id": "0004", "annos": [{"query": "sits", "window": [[1, 2]]}]}, '
+                         '{"id": "0019", "annos": [{"query": "runs", "window": [[1, 2]]}]}]'),
+        ("found.csv", "video,query,rank,start,end,score\n0004,sits,1,1,2,0.5\n0019,runs,1,1,2,0.5"),
+        ("-", "0004 29.2 34.4##sits\n0019 1 2##runs"),
+    ],
+)  # fmt: skip
+def test_each_sentence_of_an_annotation_file_is_about_its_own_video(name: str, content: str) -> None:
+    queries, problems = parse_queries(Path(name), content.encode())
+    assert queries == [Query("sits", "0004"), Query("runs", "0019")]
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["q.txt", "q.csv", "-"])
+def test_sentences_are_not_taken_for_rows(name: str) -> None:
+    sentences = [
+        "a person opens the door",
+        "person 1 ## of 2",
+        "the video of 3 4 people",
+        "[door] opens",
+        "video query",
+    ]
+    assert parse_queries(Path(name), "\n".join(sentences).encode())[0] == [Query(text) for text in sentences]
+
+
+def test_a_table_of_sentences_alone_is_about_every_video() -> None:
+    content = b'id,query\n1,"sits, then runs"\n2,runs\n'
+    assert parse_queries(Path("q.csv"), content)[0] == [Query("sits, then runs"), Query("runs")]
+    assert parse_queries(Path("q.csv"), b"Query\nsits\n")[0] == [Query("sits")]
+    with pytest.raises(DataError, match="no column query"):
+        parse_queries(Path("q.csv"), b"0004,the square moves,29.2,34.4\n")
+
+
+def test_a_blank_video_is_not_every_video() -> None:
+    queries, problems = parse_queries(Path("q.csv"), b"video,query\n,sits\na,runs\n")
+    assert queries == [Query("runs", "a")]
+    assert [str(problem) for problem in problems] == ["q.csv:2: empty video"]
 
 
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:
@@ -91,12 +149,49 @@ def test_a_video_is_named_by_path_file_name_or_stem() -> None:
     for name in ("/v/x/a.mp4", "v/x/a.mp4", "x/a.mp4", "./x/a.mp4", "x/a", "a.mp4", "a"):
         assigned, unmatched = assign_queries([Query("all"), Query("one", name)], videos)
         assert assigned == {videos[0]: ["all", "one"], videos[1]: ["all"]}
-        assert unmatched == []
+        assert unmatched == {}
     assigned, _ = assign_queries([Query("again"), Query("other"), Query("again", "b")], videos)
     assert assigned == {videos[0]: ["again", "other"], videos[1]: ["again", "other"]}
     assigned, unmatched = assign_queries([Query("1", "c"), Query("2", "b"), Query("3", "c")], videos)
     assert assigned == {videos[1]: ["2"]}
-    assert unmatched == ["c"]
+    assert unmatched == {"c": "no such video"}
+
+
+@pytest.mark.parametrize("name", ["X\\a.mp4", "x/A", "videos/x/a.mp4", "a.avi", "A.MP4"])
+def test_a_video_is_found_where_only_one_can_be_meant(name: str) -> None:
+    videos = [VideoFile(Path("/v/x/a.mp4"), Path("x/a.mp4")), VideoFile(Path("/v/b.mp4"), Path("b.mp4"))]
+    assert assign_queries([Query("one", name)], videos) == ({videos[0]: ["one"]}, {})
+
+
+def test_a_name_of_several_videos_is_asked_of_none() -> None:
+    videos = [VideoFile(Path(f"/v/{name}"), Path(name)) for name in ("x/a.mp4", "y/a.mp4", "c.mp4", "y/c.mp4")]
+    assigned, unmatched = assign_queries([Query("one", "a"), Query("two", "y/a"), Query("three", "c")], videos)
+    assert assigned == {videos[1]: ["two"], videos[2]: ["three"]}  # c is the path of one of them
+    assert unmatched == {"a": "2 videos match: /v/x/a.mp4, /v/y/a.mp4"}
+
+
+def test_a_picture_beside_a_video_is_not_meant() -> None:
+    videos = [VideoFile(Path(f"/v/a.{suffix}"), Path(f"a.{suffix}")) for suffix in ("gif", "mp4")]
+    assert assign_queries([Query("one", "a")], videos) == ({videos[1]: ["one"]}, {})
+
+
+def test_many_queries_are_assigned_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number:04d}" for number in range(400)]
+    lookups = 0
+    find = NameIndex.find
+
+    def counted(index: NameIndex[VideoFile], name: str) -> list[VideoFile]:
+        nonlocal lookups
+        lookups += 1
+        return find(index, name)
+
+    monkeypatch.setattr(NameIndex, "find", counted)
+    assigned, _ = assign_queries(
+        [Query(text, name) for name in names for text in ("x", "y")],
+        [VideoFile(Path(f"/v/{name}.mp4"), Path(f"{name}.mp4")) for name in names],
+    )
+    assert len(assigned) == 400
+    assert lookups <= 2 * 400
 
 
 class TestFindVideos:

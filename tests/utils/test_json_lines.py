@@ -35,7 +35,7 @@ def test_bad_lines_are_problems_and_the_others_are_read() -> None:
     assert [problem.line for problem in problems] == [2, 3, 4, 5]
     assert str(problems[0]) == "a.jsonl:2: not a JSON object"
     assert problems[1].reason.startswith("invalid JSON: ")
-    assert problems[2].reason == "not UTF-8 at byte 1 of the line"
+    assert problems[2].reason == "not UTF-8 at byte 1 of the line; save the file as UTF-8"
     assert problems[3].reason.startswith("the line is too long")
 
 

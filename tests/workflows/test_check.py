@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mttsg_core import FolderStatistics, check, events
@@ -28,6 +29,23 @@ def test_a_folder_with_bad_rows_and_shared_videos(tmp_path: Path, capsys: pytest
     assert capsys.readouterr() == ("", "")
     *passed, report = iter_check(tmp_path)
     assert (passed, report) == (seen, statistics)
+
+
+def test_features_and_files_that_cannot_be_used(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [ROW, {**ROW, "video": "b", "note": "x"}])
+    (tmp_path / "val.parquet").write_bytes(b"PAR1")
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / "a.npy", np.ones((4, 3), np.float32))
+    np.save(tmp_path / "features" / "b.npy", np.full((4, 3), np.nan))
+    seen: list[object] = []
+    statistics = check(tmp_path, on_event=seen.append)
+    unread = f"{tmp_path}: val.parquet is not read: it is in none of the known annotation formats"
+    assert statistics.notes == [f"{tmp_path / 'train.jsonl'}: not read: note", unread]
+    [unusable] = statistics.unusable_features
+    assert unusable.startswith(f"{tmp_path / 'features' / 'b.npy'}: ")
+    assert seen == [*map(events.Warned, statistics.notes), events.InputFailed(unusable)]
+    assert statistics.as_dict()["notes"] == statistics.notes
+    assert statistics.as_dict()["unusable_features"] == [unusable]
 
 
 def test_a_single_file(tmp_path: Path) -> None:

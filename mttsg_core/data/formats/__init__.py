@@ -2,45 +2,73 @@
 
 | module | formats |
 | --- | --- |
-| `json_lines` | the project's own jsonl; QVHighlights |
-| `json_documents` | ActivityNet Captions and TACoS (sentences by video); a list of rows |
+| `json_lines` | the project's own rows and those of QVHighlights: one object per line, or a list |
+| `video_records` | UniTime, CASTELLA, TimeLens-100K: objects of videos with lists of sentences |
+| `video_documents` | ActivityNet Captions, TACoS, TimeLens-Bench: sentences by video |
+| `databases` | ActionFormer, SnAG: all splits in one file |
+| `tuple_lists` | 2D-TAN: a list of lists |
 | `columns` | csv and tsv with a header |
 | `charades_txt` | Charades-STA |
 
 To add a format:
 
-1. Write a module here that defines a `Format`, as `charades_txt` does in forty lines. `recognise` gets the first
+1. Write a module here that defines a `Format`, as `tuple_lists` does in forty lines. `recognise` gets the first
    `HEAD_BYTES` of a file, decoded. `read` yields a `Row` for each annotated sentence, with whatever the file gives for
-   each field, and a `Problem` for each entry that is not a sentence at all. It does not check values:
-   `mttsg_core.data.pairs.check_row` does that for all formats.
+   each field, a `Problem` for each entry that is not a sentence at all, and a `Note` about the file where one is due.
+   It does not check values: `mttsg_core.data.pairs.check_row` does that for all formats.
 2. Add the `Format` to `FORMATS`, before any format that would recognise its files too.
 3. Test it in `tests/data/formats/`, and list it above and in `docs/data-formats.md`.
 
-Everything that reads annotations goes through `read_rows`; no other module depends on a particular format.
+Everything that reads annotations goes through `read_rows` or `rows_of`; no other module depends on a particular format.
+`fields` lists the names that columns and keys may have, and `mttsg_core.data.times` the forms of times.
 
-The line of a row is its line in the file (counted from 1) if each row has a line of its own. In a JSON document it is
-the number of the row, in the order of the file.
+The line of a row is its line in the file (counted from 1) if each row has a line of its own. In a JSON document, and
+where a line holds several sentences, it is the number of the row, in the order of the file.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mttsg_core.data.formats import charades_txt, columns, json_documents, json_lines
-from mttsg_core.data.formats.base import Format, Row, Rows
+from mttsg_core.data.formats import (
+    charades_txt,
+    columns,
+    databases,
+    json_lines,
+    tuple_lists,
+    video_documents,
+    video_records,
+)
+from mttsg_core.data.formats.base import Format, Note, Row, Rows
 from mttsg_core.errors import DataError
 from mttsg_core.utils.json_lines import read_bytes
 
-__all__ = ["FORMATS", "HEAD_BYTES", "SUFFIXES", "Format", "Row", "Rows", "format_of_suffix", "read_rows", "recognise"]
+__all__ = [
+    "FORMATS",
+    "HEAD_BYTES",
+    "SUFFIXES",
+    "Format",
+    "Note",
+    "Row",
+    "Rows",
+    "format_of_suffix",
+    "has_subsets",
+    "read_rows",
+    "recognise",
+    "recognise_content",
+    "rows_of",
+]
 
 HEAD_BYTES = 1 << 16
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")  # of annotation files in a data folder
 
 FORMATS: tuple[Format, ...] = (
-    json_lines.OWN,
-    json_lines.QVHIGHLIGHTS,
-    json_documents.BY_VIDEO,
-    json_documents.LIST,
+    video_records.RECORDS,
+    json_lines.ROWS,
+    json_lines.LIST,
+    video_documents.BY_VIDEO,
+    databases.DATABASE,
+    tuple_lists.TUPLES,
     columns.CSV_OR_TSV,
     charades_txt.CHARADES_STA,
 )
@@ -52,7 +80,12 @@ def recognise(path: Path) -> Format | None:
     Raises:
         DataError: if the file cannot be read.
     """
-    head = read_bytes(path, HEAD_BYTES).decode("utf-8", errors="replace")
+    return recognise_content(read_bytes(path, HEAD_BYTES))
+
+
+def recognise_content(content: bytes) -> Format | None:
+    """Return the format of the content of a file, or None."""
+    head = _head(content)
     return next((candidate for candidate in FORMATS if candidate.recognise(head)), None)
 
 
@@ -71,8 +104,36 @@ def read_rows(path: Path) -> Rows:
     Raises:
         DataError: if the file cannot be read, or its format is not known.
     """
-    detected = recognise(path) or format_of_suffix(path)
+    return rows_of(path, read_bytes(path))
+
+
+def rows_of(path: Path, content: bytes) -> Rows:
+    """Read all rows of the content of an annotation file.
+
+    Args:
+        path: of the file, for messages, and for its suffix if the content is not recognised.
+        content: of the file, without a byte order mark.
+
+    Raises:
+        DataError: if its format is not known.
+    """
+    detected = recognise_content(content) or format_of_suffix(path)
     if detected is None:
         names = ", ".join(candidate.name for candidate in FORMATS)
         raise DataError(f"{path}: not an annotation file of a known format ({names})")
-    return detected.read(path, read_bytes(path))
+    return detected.read(path, content)
+
+
+def has_subsets(path: Path) -> bool:
+    """Tell whether a file may hold several splits, so that its rows say which.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    head = read_bytes(path, HEAD_BYTES)
+    detected = recognise_content(head)
+    return detected is not None and detected.has_subsets(_head(head))
+
+
+def _head(content: bytes) -> str:
+    return content[:HEAD_BYTES].decode("utf-8", errors="replace")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mttsg_core.data.formats.fields import Fields, find_fields
+from mttsg_core.data.times import parse_milliseconds
 from mttsg_core.utils.json_lines import Problem
 
 HEAD_LINES = 50  # lines of a head that `recognise` looks at
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 
 
 class Row(NamedTuple):
@@ -21,12 +21,14 @@ class Row(NamedTuple):
         line: in the file, counted as `mttsg_core.data.formats` says.
         video: the video's name.
         query: the sentence.
-        start: of a single moment in seconds.
-        end: of a single moment in seconds.
-        moments: `[[start, end], ...]` in seconds, instead of start and end.
+        start: of a single moment: what `mttsg_core.data.times.parse_seconds` takes.
+        end: of a single moment, likewise.
+        moments: `[[start, end], ...]`, or a single `[start, end]`, instead of start and end.
         id: the query's own name, a string or an integer.
-        duration: seconds of the whole video.
+        duration: of the whole video, a time like the others.
+        subset: the split that the row belongs to, in a file of several splits.
         location: put before the reason of a problem if the line alone does not lead to the row.
+        names: what the file calls the fields, for messages.
     """
 
     line: int
@@ -37,10 +39,18 @@ class Row(NamedTuple):
     moments: object = None
     id: object = None
     duration: object = None
+    subset: object = None
     location: str = ""
+    names: Mapping[str, str] = {}
 
 
-Rows = Iterator[Row | Problem]
+class Note(NamedTuple):
+    """Something about a whole file that its reader should know, such as columns that are not read."""
+
+    text: str
+
+
+Rows = Iterator[Row | Problem | Note]
 
 
 @dataclass(frozen=True)
@@ -50,41 +60,48 @@ class Format:
     Attributes:
         name: what users call it.
         recognise: tell from the first characters of a file whether `read` understands the file.
-        read: turn (path, content) into rows, with a problem for each entry that is not a row. The path is for messages
-            only. Raises DataError if the file as a whole is broken.
+        read: turn (path, content) into rows, with a problem for each entry that is not a row, and notes. The path is
+            for messages only. Raises DataError if the file as a whole is broken.
         suffixes: files with these suffixes are read in this format if no format recognises their content, so that
             each of their bad lines is reported.
+        has_subsets: whether its files may hold several splits, so that it is worth reading one to see which.
     """
 
     name: str
     recognise: Callable[[str], bool]
     read: Callable[[Path, bytes], Rows]
     suffixes: tuple[str, ...] = ()
+    has_subsets: Callable[[str], bool] = lambda head: False
 
 
-# The key of each field of a `Row` in the project's own JSON objects.
-OWN_KEYS: Mapping[str, str] = {name: name for name in Row._fields if name not in ("line", "location")}
+def fields_of(record: Mapping[str, object]) -> Fields:
+    """Return the fields that the keys of a JSON object stand for. A key without a value does not count."""
+    return find_fields(tuple(key for key, value in record.items() if value is not None))
 
 
-def row_from_object(line: int, record: Mapping[str, object], keys: Mapping[str, str]) -> Row:
+def row_from_object(line: int, record: Mapping[str, object]) -> Row:
     """Return the row of a JSON object.
 
-    Args:
-        line: of the row.
-        record: the object.
-        keys: the object's key for each field of the row; fields without one are left empty.
-
-    >>> row_from_object(3, {"vid": "a", "sentence": "x"}, {"video": "vid", "query": "sentence"})[:3]
-    (3, 'a', 'x')
+    >>> row_from_object(3, {"vid": "a", "sentence": "x", "start_ms": 500})[:4]
+    (3, 'a', 'x', 0.5)
     """
-    return Row(line, **{name: record.get(key) for name, key in keys.items()})  # type: ignore[arg-type]
+    fields = fields_of(record)
+    return row_from_values(line, fields, {field: record[name] for field, name in fields.name_of.items()})
 
 
-def number_or_text(text: str) -> object:
-    """Return the value of a cell of a text file: None if blank, a float if it is a plain number, else the text.
+def row_from_values(line: int, fields: Fields, values: Mapping[str, object]) -> Row:
+    """Return the row with the given value of each field, as the file gives it."""
+    converted = {
+        field: parse_milliseconds(value) if field in fields.milliseconds else value for field, value in values.items()
+    }
+    return Row(line, names=fields.name_of, **converted)  # type: ignore[arg-type]
 
-    >>> number_or_text(" 3.5 "), number_or_text(""), number_or_text("1_0"), number_or_text("nan")
-    (3.5, None, '1_0', 'nan')
-    """
-    text = text.strip()
-    return (float(text) if _NUMBER.fullmatch(text) else text) if text else None
+
+def unread_note(path: Path, unread: Mapping[str, None]) -> Iterator[Note]:
+    """Yield a note that names the columns or keys of a file that are not read, if there are any."""
+    if unread:
+        shown = ", ".join([*list(unread)[:_SHOWN_NAMES], *(["..."] if len(unread) > _SHOWN_NAMES else [])])
+        yield Note(f"{path}: not read: {' '.join(shown.split())}")
+
+
+_SHOWN_NAMES = 8

@@ -8,15 +8,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mttsg_core.data.formats.base import HEAD_LINES, Format, Row, Rows, number_or_text
+from mttsg_core.data.formats.base import HEAD_LINES, Format, Row, Rows
 from mttsg_core.utils.json_lines import Problem, read_lines
 
-_LINE = re.compile(r"\s*\S+\s+\S+\s+\S+\s*##")
+_TIME_START = re.compile(r"[-+.\d]", re.ASCII)
 
 
 def _recognise(head: str) -> bool:
     lines = [line for line in head.splitlines() if line.strip()][:HEAD_LINES]
-    return any(_LINE.match(line) for line in lines) and not lines[0].lstrip().startswith(("{", "["))
+    return any(map(_is_row, lines)) and not lines[0].lstrip().startswith(("{", "["))
+
+
+def _is_row(line: str) -> bool:
+    fields = _fields(line)
+    return fields is not None and all(_TIME_START.match(time) for time in fields[1:3])
+
+
+def _fields(line: str) -> tuple[str, str, str, str] | None:
+    """Return video, start, end and sentence of a line, or None."""
+    left, separator, sentence = line.partition("##")
+    fields = left.rsplit(maxsplit=2)  # a video's name may contain spaces
+    return (fields[0], fields[1], fields[2], sentence) if separator and len(fields) == 3 else None
 
 
 def _read(path: Path, content: bytes) -> Rows:
@@ -25,13 +37,12 @@ def _read(path: Path, content: bytes) -> Rows:
             yield entry
             continue
         line, text = entry
-        left, separator, sentence = text.partition("##")
-        fields = left.split()
-        if not separator or len(fields) != 3:
+        fields = _fields(text)
+        if fields is None:
             yield Problem(path, line, "not VIDEO START END##SENTENCE")
         else:
-            video, start, end = fields
-            yield Row(line, video, sentence, number_or_text(start), number_or_text(end))
+            video, start, end, sentence = fields
+            yield Row(line, video, sentence, start, end)
 
 
 CHARADES_STA = Format("Charades-STA txt", _recognise, _read)

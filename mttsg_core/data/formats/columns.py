@@ -1,88 +1,154 @@
-"""Tables with a header that names the columns: csv, tsv, or separated by semicolons."""
+"""Tables with a header that names the columns: csv, tsv, or separated by semicolons, as spreadsheets write them."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from mttsg_core.data.formats.base import Format, Row, Rows, number_or_text
+from mttsg_core.data.formats.base import Format, Note, Row, Rows, row_from_values, unread_note
+from mttsg_core.data.formats.fields import Fields, find_fields
+from mttsg_core.data.times import with_decimal_point
 from mttsg_core.errors import DataError
-from mttsg_core.utils.json_lines import Problem, read_lines
+from mttsg_core.utils.json_lines import Problem, parse_json, read_lines
 
-_COLUMN_NAMES = {
-    "video": ("video", "vid", "video_id"),
-    "query": ("query", "sentence"),
-    "start": ("start", "start_time"),
-    "end": ("end", "end_time"),
-    "id": ("id", "qid"),
-    "duration": ("duration",),
-}
-_REQUIRED = ("video", "query")
+REQUIRED = ("video", "query")
+_TIMES = ("start", "end", "duration")
+_IN_OUTPUTS = frozenset({"rank", "score"})  # columns of the moments that `ground` writes
+_SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)  # the first line of a csv file that Excel is to open
 _MAX_HEADER = 10_000  # characters
 _MAX_QUOTED_LINES = 50  # line breaks in a quoted cell; a quote that is open for longer is taken for a stray one
+_UTF8_PAIR = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
+_CP1252_PUNCTUATION = "‘’“”–—…€«»¿¡°·"
 
 
-def _parse_header(line: str) -> tuple[str, list[str]]:
-    """Return the delimiter and the column names in lower case."""
-    delimiter = max("\t,;", key=line.count)
-    cells = next(csv.reader([line], delimiter=delimiter), [])
-    return delimiter, [cell.strip().lower() for cell in cells]
+class Header(NamedTuple):
+    """The header of a table.
+
+    Attributes:
+        line: of the header, counted from 1.
+        delimiter: between cells.
+        columns: the names.
+        fields: what they stand for.
+    """
+
+    line: int
+    delimiter: str
+    columns: list[str]
+    fields: Fields
 
 
-def _column_of_field(columns: Sequence[str]) -> dict[str, int]:
-    """Return the index of the column of each field that has one."""
-    indices: dict[str, int] = {}
-    for field, names in _COLUMN_NAMES.items():
-        index = next((columns.index(name) for name in names if name in columns), None)
-        if index is not None:
-            indices[field] = index
-    return indices
+class Table(NamedTuple):
+    """A table: its header, its records as (line, a cell for each column), and what its reader should know."""
+
+    header: Header
+    records: Iterator[tuple[int, list[str]] | Problem]
+    notes: list[Note]
+
+    def rows(self) -> Iterator[Row | Problem]:
+        """Yield the annotation row of each record."""
+        fields = self.header.fields
+        index_of = {field: self.header.columns.index(name) for field, name in fields.name_of.items()}
+        for record in self.records:
+            if isinstance(record, Problem):
+                yield record
+                continue
+            line, cells = record
+            values = {field: self._value(field, cells[index]) for field, index in index_of.items()}
+            yield row_from_values(line, fields, values)
+
+    def _value(self, field: str, text: str) -> object:
+        """Return what a cell says: text; None if it is blank; a list where it is one in JSON."""
+        if field in REQUIRED:
+            return text
+        text = text.strip()
+        if field in _TIMES:
+            text = with_decimal_point(text, certain=self.header.delimiter == ";")
+        elif field == "moments" and text:
+            value, fault = parse_json(text)
+            return text if fault is not None else value
+        return text or None
+
+
+def read_header(head: str) -> Header | None:
+    """Return the header of a table from its first characters, or None if they cannot be those of a table."""
+    lines = [(number, line) for number, line in enumerate(head.splitlines(), start=1) if line.strip()][:2]
+    separator = _SEPARATOR.fullmatch(lines[0][1]) if lines else None
+    if separator is not None:
+        lines = lines[1:]
+    if not lines or len(lines[0][1]) >= _MAX_HEADER:
+        return None
+    number, line = lines[0]
+    delimiter = separator[1] if separator is not None else max("\t,;", key=line.count)
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter), [])
+    except (csv.Error, TypeError, ValueError):  # the last two: a delimiter that csv does not take
+        return None
+    columns = [cell.strip() for cell in cells]
+    return Header(number, delimiter, columns, find_fields(tuple(columns)))
+
+
+def open_table(path: Path, content: bytes, *, required: Iterable[str] = REQUIRED) -> Table | None:
+    """Return the table that a file holds, or None if the file is empty. A bad record is a problem in its place.
+
+    Args:
+        path: of the file, for messages.
+        content: of the file, without a byte order mark.
+        required: fields that the header must name.
+
+    Raises:
+        DataError: if the header cannot be read, or does not name them.
+    """
+    notes: list[Note] = []
+    if _is_windows_1252(content):
+        content = content.decode("cp1252").encode("utf-8")
+        notes.append(Note(f"{path}: not UTF-8; read as Windows-1252, the encoding of Western European spreadsheets"))
+    if not content.strip():
+        return None
+    header = read_header(content[: 4 * _MAX_HEADER].decode("utf-8", errors="replace"))
+    if header is None:
+        raise DataError(f"{path}:1: the header cannot be read")
+    missing = [field for field in required if field not in header.fields.name_of]
+    if missing:
+        raise DataError(f"{path}:{header.line}: the header has no column {' and no column '.join(missing)}")
+    unread = [column for column in header.fields.unread if column and column.casefold() not in _IN_OUTPUTS]
+    notes += unread_note(path, dict.fromkeys(unread))
+    return Table(header, _read_records(path, content, header), notes)
 
 
 def _recognise(head: str) -> bool:
-    header = next((line for line in head.splitlines() if line.strip()), "")
-    try:
-        return len(header) < _MAX_HEADER and set(_REQUIRED) <= _column_of_field(_parse_header(header)[1]).keys()
-    except csv.Error:
+    header = read_header(head)
+    if header is None:
         return False
+    is_output = {column.casefold() for column in header.columns} >= _IN_OUTPUTS
+    return header.fields.hold_rows and not is_output
 
 
 def _read(path: Path, content: bytes) -> Rows:
-    lines = read_lines(path, content)
-    header = next(lines, None)
-    if header is None:
+    table = open_table(path, content)
+    if table is None:
         return
-    if isinstance(header, Problem):
-        raise DataError(str(header))
-    delimiter, columns = _parse_header(header[1])
-    column_of = _column_of_field(columns)
-    missing = [field for field in _REQUIRED if field not in column_of]
-    if missing:
-        raise DataError(f"{path}:{header[0]}: the header has no column {' and no column '.join(missing)}")
-    for entry in _read_records(path, lines, delimiter):
-        if isinstance(entry, Problem):
+    yield from table.notes
+    yield from table.rows()
+
+
+def _read_records(path: Path, content: bytes, header: Header) -> Iterator[tuple[int, list[str]] | Problem]:
+    """Yield the records below the header, each with as many cells as the header."""
+    lines = read_lines(path, content)
+    below = (line for line in lines if (line.line if isinstance(line, Problem) else line[0]) > header.line)
+    for entry in _split_records(path, below, header.delimiter):
+        if isinstance(entry, Problem) or len(entry[1]) == len(header.columns):
             yield entry
-            continue
-        line, cells = entry
-        if len(cells) != len(columns):
-            yield Problem(path, line, f"{len(cells)} cells, but the header has {len(columns)}")
-            continue
-        texts = {field: cells[index] for field, index in column_of.items()}
-        yield Row(
-            line,
-            texts["video"],
-            texts["query"],
-            start=number_or_text(texts.get("start", "")),
-            end=number_or_text(texts.get("end", "")),
-            id=texts.get("id", "").strip() or None,
-            duration=number_or_text(texts.get("duration", "")),
-        )
+        else:
+            line, cells = entry
+            yield Problem(path, line, f"{len(cells)} cells, but the header has {len(header.columns)}")
 
 
-def _read_records(
+def _split_records(
     path: Path, lines: Iterable[tuple[int, str] | Problem], delimiter: str
 ) -> Iterator[tuple[int, list[str]] | Problem]:
     """Yield the cells of each record. A quoted cell may contain line breaks; a stray quote costs its own line only."""
@@ -121,4 +187,33 @@ def _quote_is_open(text: str, delimiter: str) -> bool:
     return False
 
 
-CSV_OR_TSV = Format("csv or tsv", _recognise, _read, suffixes=(".csv", ".tsv"))
+def _is_windows_1252(content: bytes) -> bool:
+    """Tell whether a file that is not UTF-8 is text of a Western European language in Windows-1252.
+
+    So it is taken if nothing in it is UTF-8 beyond ASCII, and each of its other bytes is a single letter or a mark of
+    punctuation. Other encodings give runs of such bytes, or signs in the middle of words.
+    """
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        return False
+    if _UTF8_PAIR.search(content):
+        return False
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    if re.search(r"[^\W\d_a-zA-Z]{3}", text):
+        return False
+    return all(char.isascii() or char.isalpha() or char in _CP1252_PUNCTUATION for char in text)
+
+
+CSV_OR_TSV = Format(
+    "csv or tsv",
+    _recognise,
+    _read,
+    suffixes=(".csv", ".tsv"),
+    has_subsets=lambda head: (header := read_header(head)) is not None and "subset" in header.fields.name_of,
+)

@@ -13,7 +13,7 @@ def test_rows_with_durations_from_files_beside_them(tmp_path: Path) -> None:
     lines = [
         "AO8RW 0.0 6.9##a person, ## reads.",
         "B1111 2 30##ends late",
-        "AO8RW 34 35##late",
+        "AO8RW 35 36##late",
         "no hashes",
         "C 1##x",
         "C 1 2## ",
@@ -24,8 +24,16 @@ def test_rows_with_durations_from_files_beside_them(tmp_path: Path) -> None:
         ("B1111", "ends late", ((2.0, 30.0),), 20.5),
     ]
     assert reasons(split) == [
-        (3, "start 34.0 is past the end of the video at 33.67"),
+        (3, "start 35.0 is past the end of the video at 33.67"),
         (4, "not VIDEO START END##SENTENCE"),
         (5, "not VIDEO START END##SENTENCE"),
         (6, "empty sentence"),
     ]
+
+
+def test_other_forms_of_times_and_names(tmp_path: Path) -> None:
+    split = read_text(tmp_path, "test.txt", "my clip 1 0:24.3 0:30.4##person turns a light on\nA 1h 2##b\n")
+    assert [content_of(pair) for pair in split.pairs] == [
+        ("my clip 1", "person turns a light on", ((24.3, 30.4),), None)
+    ]
+    assert reasons(split) == [(2, "start is not a time: '1h'")]

@@ -7,26 +7,65 @@ from pathlib import Path
 import pytest
 
 from mttsg_core.data import formats
+from mttsg_core.data.formats import json_lines
 from mttsg_core.data.splits import read_pairs
 from mttsg_core.errors import DataError
 from tests.data.reading import read_text
 
 SAMPLES = {
+    "UniTime, CASTELLA or TimeLens-100K json": '[{"id": "a", "annos": [{"query": "b", "window": [[1, 2]]}]}]',
     "jsonl": '{"video": "a", "query": "b", "start": 1, "end": 2}',
-    "QVHighlights jsonl": '{"qid": 1, "vid": "a", "query": "b", "relevant_windows": [[1, 2]]}',
-    "ActivityNet Captions or TACoS json": '{"a": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["b"]}}',
     "json list": '[{"video": "a", "query": "b", "start": 1, "end": 2}]',
+    "ActivityNet Captions, TACoS or TimeLens-Bench json": '{"a": {"timestamps": [[1, 2]], "sentences": ["b"]}}',
+    "ActionFormer or SnAG json": '{"database": {"a": {"annotations": [{"segment": [1, 2], "sentence": "b"}]}}}',
+    "2D-TAN json": '[["a", 9, [1, 2], "b"]]',
     "csv or tsv": "video,query,start,end\na,b,1,2",
     "Charades-STA txt": "a 1 2##b",
+}
+MORE_SAMPLES = {
+    "UniTime, CASTELLA or TimeLens-100K json": [
+        '[{"yid": "a", "moments": [{"local_caption": "b", "timestamps": [[1, 2]]}]}]',
+        '{"video_path": "a", "events": [{"query": "b", "span": [[1, 2]]}]}',
+    ],
+    "jsonl": ['{"qid": 1, "vid": "a", "query": "b", "relevant_windows": [[1, 2]]}'],
+    "json list": ['[{"qid": 1, "vid": "a", "query": "b", "relevant_windows": [[1, 2]]}]'],
+    "ActivityNet Captions, TACoS or TimeLens-Bench json": ['{"a": {"spans": [[1, 2]], "queries": ["b"]}}'],
+    "ActionFormer or SnAG json": [
+        '{"train": {"a": {"annotations": [{"segment": [1, 2], "sentence": "b"}]}}}',
+        '{"a": {"annotations": [{"segment": [1, 2], "sentence": "b"}]}}',
+    ],
+    "csv or tsv": ["sep=;\nVideo;Caption;Start (s);End (s)\na;b;1;2", "file\ttext\tbegin\tend\na\tb\t1\t2"],
 }
 
 
 def test_each_format_recognises_its_own_files_and_no_other(tmp_path: Path) -> None:
     assert [candidate.name for candidate in formats.FORMATS] == list(SAMPLES)
-    for name, content in SAMPLES.items():
+    samples = list(SAMPLES.items())
+    samples += [(name, content) for name, contents in MORE_SAMPLES.items() for content in contents]
+    for name, content in samples:
         assert [candidate.name for candidate in formats.FORMATS if candidate.recognise(content)] == [name]
         [pair] = read_text(tmp_path, "a.txt", content).pairs
         assert (pair.video, pair.query, pair.moments) == ("a", "b", ((1.0, 2.0),))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"version": 1, "database": {"a": {"annotations": [{"segment": [1, 2], "label": "run"}]}}}',  # actions
+        '{"a": 12.5, "b": 3}',  # durations
+        '[["a", "b"], ["c", "d"]]',
+        "[" * 60_000,
+        '[["' * 20_000,
+        '{"a": ' * 10_000,
+        "a person opens the door\na dog, a cat",
+        "id,subject,length\nA,2,30",
+        "video,query,rank,start,end,score\na,b,1,1,2,0.5",
+        '[{"video": "a", "query": "b", "rank": 1, "start": 1, "end": 2, "score": 0.5}]',
+        '[{"vid": "a", "query": "b", "pred_relevant_windows": [[1, 2, 0.5]]}]',
+    ],
+)
+def test_other_files_are_not_recognised(content: str) -> None:
+    assert not [candidate.name for candidate in formats.FORMATS if candidate.recognise(content)]
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -35,7 +74,7 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
 
 
 def test_predictions_are_not_annotations() -> None:
-    recognise = formats.FORMATS[0].recognise
+    recognise = json_lines.ROWS.recognise
     empty = '{"video": "a", "query": "b", "moments": []}'
     scored = '{"video": "a", "query": "b", "moments": [[1, 2, 0.5]]}'
     assert recognise(empty)

@@ -1,0 +1,55 @@
+"""Which of a data folder's features training could not use, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.pairs import Pair
+from mttsg_core.data.splits import Split
+from mttsg_core.encoders.base import Settings
+from mttsg_core.errors import FeatureError
+from mttsg_core.features.store import EXTERNAL, check_fingerprint, read_features
+
+
+def unusable_features(folder: DataFolder, splits: Sequence[Split]) -> Iterator[str]:
+    """Yield why features cannot be used, a line for each of the videos that rows name.
+
+    Every feature file is read as a whole. Of features made in different ways, those of the first video count, as they
+    do in training; other videos need them too unless they can be extracted again.
+
+    Args:
+        folder: the data folder.
+        splits: as read from it.
+    """
+    pairs_of: dict[str, list[Pair]] = {}
+    for split in splits:
+        for pair in split.pairs:
+            pairs_of.setdefault(folder.video_key(pair.video), []).append(pair)
+    expected: Settings | None = None
+    for pairs in pairs_of.values():
+        try:
+            fingerprint = _read_fingerprint(folder, pairs)
+            if fingerprint is None:
+                continue
+            expected = fingerprint if expected is None else expected
+            if expected["encoder"] == EXTERNAL or folder.find_video(pairs[0].video) is None:
+                check_fingerprint(fingerprint, expected, str(folder.find_features(pairs[0].video)))
+        except FeatureError as error:
+            yield str(error)
+
+
+def _read_fingerprint(folder: DataFolder, pairs: Sequence[Pair]) -> Settings | None:
+    """Return how a video's features were made, or None if it has none. Raises FeatureError if they are unusable."""
+    match = folder.match_features(pairs[0].video)
+    if match is None:
+        return None
+    if match.path is None:
+        raise FeatureError(match.reason)
+    features = read_features(match.path, match.key)
+    if features.duration is None and all(pair.duration is None for pair in pairs):
+        try:
+            _ = features.timeline
+        except FeatureError as error:
+            raise FeatureError(f"{match.path}: {error}") from error
+    return features.fingerprint
