@@ -17,7 +17,7 @@ To date frames, a decoder is fed packets whose `pts` is their number, from which
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -49,6 +49,7 @@ _BACKWARD_JUMP = 0.1  # seconds by which a decoding time may fall behind the one
 _BACKWARD_JUMP_DISPLAYED = 10.0  # likewise, where only display times are known, which are not in order
 _FORWARD_JUMP = 60.0  # seconds without any frame or sound that a broadcast may have
 _FORWARD_JUMP_UNANNOUNCED = 3600.0  # likewise for other containers, unless their header announces a duration for it
+_MAX_MISSING = 0.1  # share of frames without any timestamp up to which they are left out as damaged
 _MAX_DISPLAY_DELAY = 10.0  # seconds from decoding a frame to its display; more is damage
 _MAX_START_ERROR = 1  # seconds by which a container's start time may differ from its first packets
 _SOUND_SLACK = 0.5  # seconds by which sound may be stored before or after the frames it belongs to
@@ -273,8 +274,14 @@ def read_clock(container: InputContainer, stream: VideoStream, table: PacketTabl
     names = set(container.format.name.split(","))
     time_base = time_base_of(stream)
     decoding_order = bool(names & _DECODING_TIMES) and stream.codec_context.codec.reorder
+    delay = 0
+    if _lacks_stamps(table):
+        first = np.flatnonzero((table.pts != NO_STAMP) & (table.dts != NO_STAMP))[:1]
+        delay = int((table.pts[first] - table.dts[first]).sum())
+        table = _with_decoding_times(table)
+        decoding_order = stream.codec_context.codec.reorder
     unfolded = _Unfolding(table, time_base, names, decoding_order, announced_end(container))
-    stamps, displayed = unfolded.stamps, unfolded.displayed
+    stamps, displayed = unfolded.stamps + delay, unfolded.displayed
     order = np.flatnonzero(displayed)
     origin = _find_origin(container, names, table, Fraction(int(stamps[order].min())) * time_base)
     seconds = _to_seconds(stamps, time_base, origin)
@@ -294,6 +301,27 @@ def read_clock(container: InputContainer, stream: VideoStream, table: PacketTabl
         keyframes=np.flatnonzero(table.keyframes),
         parts=tuple(unfolded.parts),
     )
+
+
+def _lacks_stamps(table: PacketTable) -> bool:
+    """Return whether only some packets have timestamps, such as the first one in each block of a program stream."""
+    missing = table.displayed & (table.pts == NO_STAMP) & (table.dts == NO_STAMP)
+    return bool(missing.sum() > _MAX_MISSING * table.displayed.sum())
+
+
+def _with_decoding_times(table: PacketTable) -> PacketTable:
+    """Return the table with a decoding time in every row, counted from the nearest row before that has one."""
+    known = np.flatnonzero(table.dts != NO_STAMP)
+    if not len(known):
+        return table
+    rows, steps = np.arange(len(table.dts)), np.diff(table.dts[known])
+    gaps = np.diff(known)
+    usual = max(1, int(np.median(np.append((steps // gaps)[steps > 0], table.durations[known]))))
+    even = (steps > gaps * usual // 2) & (steps < gaps * usual * 2)  # else the clock jumps between two known times
+    interval = np.append(np.where(even, steps / gaps, usual), usual)  # (K,) ticks per row behind each known row
+    nearest = np.maximum(np.searchsorted(known, rows, side="right") - 1, 0)
+    filled = table.dts[known][nearest] + np.rint((rows - known[nearest]) * interval[nearest]).astype(np.int64)
+    return replace(table, dts=filled)
 
 
 def announced_end(container: InputContainer) -> float:
