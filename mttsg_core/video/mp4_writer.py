@@ -114,12 +114,20 @@ class _VideoTrack:
         self._stream.pix_fmt = "yuv420p"
         self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
         self._stream.codec_context.thread_count = threads or 0
+        self._mark_colours(standard_frame(picture))
         self._container = container
         self._start = span[0]
         self._ticks = max(1, round((span[1] - span[0]) * _TICKS_PER_SECOND))  # of the whole excerpt
         self._to_upright = _UprightFilter(self._stream.width, self._stream.height)
         self._held: tuple[int, av.VideoFrame] | None = None  # waits for the next frame, which ends its display
         self._durations: dict[int, int] = {}  # ticks that each frame inside the encoder is shown, by its timestamp
+
+    def _mark_colours(self, picture: av.VideoFrame) -> None:
+        """Record the matrix and range that the filter produces, and the other properties of a picture."""
+        context = self._stream.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        for attribute in ("color_primaries", "color_trc"):
+            setattr(context, attribute, getattr(picture, attribute, _UNSPECIFIED))
 
     def add(self, time: float, frame: av.VideoFrame) -> None:
         tick = max(0, round((time - self._start) * _TICKS_PER_SECOND))
@@ -137,13 +145,7 @@ class _VideoTrack:
         self._mux(self._stream.encode(None))
 
     def _encode(self, tick: int, frame: av.VideoFrame, duration: int) -> None:
-        standard = standard_frame(frame)
-        upright = self._to_upright(standard)
-        if not self._stream.codec_context.is_open:
-            context = self._stream.codec_context
-            context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG  # as the filter makes them
-            for attribute in ("color_primaries", "color_trc"):
-                setattr(context, attribute, getattr(standard, attribute, _UNSPECIFIED))
+        upright = self._to_upright(standard_frame(frame))
         upright.pts, upright.time_base = tick, Fraction(1, _TICKS_PER_SECOND)
         self._durations[tick] = duration
         self._mux(self._stream.encode(upright))

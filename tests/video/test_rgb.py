@@ -187,3 +187,23 @@ def test_a_turned_frame_for_an_excerpt_is_upright(tmp_path: Path) -> None:
         pytest.skip("this PyAV writes no display matrix")
     standard = standard_frame(frame)
     assert (standard.width, standard.height, standard.rotation) == (48, 64, 0)
+
+
+def test_an_excerpt_with_sound_has_the_marks_too(tmp_path: Path) -> None:
+    source = tmp_path / "a.mkv"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("ffv1", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        for number in range(10):
+            container.mux(video.encode(frame_of("yuv420p")))
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono")
+            silence.sample_rate, silence.pts = 8000, number * 800
+            container.mux(sound.encode(silence))
+        for stream in (video, sound):
+            container.mux(stream.encode(None))
+    trim(source, 0, 0.8, tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.audio
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)
