@@ -8,7 +8,8 @@ its timestamps are right, but it is slower than PyAV (benchmarks/video_reading.p
 - it counts time from the first frame, so a late first frame and most transport streams, AVI and FLV are off;
 - it counts frames that an edit list cuts off (`ffmpeg -ss ... -c copy`) and those before the first complete group;
 - it repeats neighbouring frames in place of damaged ones, or gives up at the first;
-- it takes the video stream with the highest bit rate, not the default one.
+- it takes the video stream with the highest bit rate, not the default one;
+- it shows high dynamic range in wrong colours, and transparent pixels in the colour behind them.
 
 So its timestamps are compared with those of `probe` before any frame is read, and a frame that it had to replace is an
 error: a file that decord reads wrongly is refused, with the advice to use pyav.
@@ -24,9 +25,11 @@ import numpy as np
 
 from mttsg_core.errors import ConfigError, VideoError
 from mttsg_core.moments import FloatArray
+from mttsg_core.video.container import open_video
 from mttsg_core.video.probe import VideoInfo
 from mttsg_core.video.resize import Scaling
 from mttsg_core.video.rgb import RGB
+from mttsg_core.video.tone_mapping import is_hdr
 
 _NO_REPAIR = 1e-9  # share of frames that decord may replace by neighbours before it raises; 0 would mean any share
 
@@ -49,6 +52,9 @@ def read_frames(
     """
     decord = _import_decord()
     failures = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError, StopIteration)
+    with open_video(info.path) as (_, stream):
+        if is_hdr(stream.codec_context.color_trc):
+            raise VideoError(info.path, "high dynamic range, which decord does not convert; use reader pyav")
     wanted_rows = set(np.searchsorted(info.frame_times, wanted).tolist())
     try:
         # The size is set from the start: a reader opened without one keeps full-size frames and grows by gigabytes.

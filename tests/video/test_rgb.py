@@ -207,3 +207,11 @@ def test_an_excerpt_with_sound_has_the_marks_too(tmp_path: Path) -> None:
         assert container.streams.audio
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (1, 1)
+
+
+@needs_transfer
+def test_decord_refuses_high_dynamic_range(tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    path = write_frames(tmp_path / "a.mkv", "ffv1", "yuv420p10le", hdr_frames(PQ))
+    with pytest.raises(VideoError, match="high dynamic range, which decord does not convert; use reader pyav"):
+        list(sample(path, [0.0], reader="decord"))
