@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from av.video.reformatter import Interpolation
 
+from mttsg_core.errors import VideoError
 from mttsg_core.video.rgb import RGBConverter, has_transparency, on_black, standard_frame
 from mttsg_core.video.sampling import sample
 from mttsg_core.video.tone_mapping import HLG, PQ
