@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -41,11 +39,3 @@ def _program(
     ] = False,
 ) -> None:
     logging.getLogger("mttsg").addHandler(logging.NullHandler())  # commands show the same messages themselves
-
-
-def main() -> None:
-    """Run the `mttsg` program."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the parent process; what is printed there is lost
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    app()

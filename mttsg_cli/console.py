@@ -6,16 +6,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mttsg_cli.signals import Stopped
 from mttsg_core.errors import MttsgError, is_out_of_memory
 
-ALL_DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,11 @@ def exit_codes() -> Iterator[None]:
     """Turn errors into one line and an exit code. With MTTSG_DEBUG=1 they keep their traceback."""
     try:
         yield
-    except KeyboardInterrupt:
-        Reporter().say("interrupted; finished work is kept")
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped()
+        with suppress(OSError):  # the terminal may be gone
+            Reporter().say(f"{stopped}; finished work is kept")
+        raise typer.Exit(stopped.exit_code) from None
     except BrokenPipeError:
         # The reader of our output has left. Python would report it again when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

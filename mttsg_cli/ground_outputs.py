@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,14 @@ from mttsg_cli.writers import FORMATS, NoAnswer, Row, default_format, save_rows
 from mttsg_core.config import refuse_unknown
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.outputs import OutputState, output_state, require_distinct, require_folders, save
+from mttsg_core.workflows.outputs import (
+    OutputState,
+    output_state,
+    require_distinct,
+    require_folders,
+    require_writable,
+    save,
+)
 
 if TYPE_CHECKING:
     from mttsg_cli.ground_session import Session
@@ -114,7 +122,8 @@ def _excerpt_names(folder: Path | None, template: str | None, video: Path) -> Ex
 
     if video.is_dir() and is_inside(video, folder):
         raise ConfigError(f"{folder}: the excerpts would be among the videos; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)  # now, not after all the work
+    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder)  # now, not after all the work
     return ExcerptNames() if template is None else ExcerptNames(template)
 
 
@@ -154,16 +163,17 @@ def _write_excerpts(
     excerpts = plan_excerpts(session.moments, list(session.queries), folder, names)
     session.excerpts = existing = 0
     display.show(ProgressStarted("excerpts", len(excerpts)))
-    for event in cut_excerpts(excerpts, workers=workers or default_workers(), overwrite=overwrite):
-        excerpt = event.excerpt
-        if isinstance(event, ExcerptFailed):
-            start, end, _ = excerpt.moment
-            session.fail(f"{excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
-        else:
-            session.excerpts += 1
-            existing += event.existed
-            display.reporter.detail(f"{excerpt.target}: {'already exists' if event.existed else 'written'}")
-        display.show(ProgressAdvanced("excerpts"))
+    with closing(cut_excerpts(excerpts, workers=workers or default_workers(), overwrite=overwrite)) as events:
+        for event in events:
+            excerpt = event.excerpt
+            if isinstance(event, ExcerptFailed):
+                start, end, _ = excerpt.moment
+                session.fail(f"{excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
+            else:
+                session.excerpts += 1
+                existing += event.existed
+                display.reporter.detail(f"{excerpt.target}: {'already exists' if event.existed else 'written'}")
+            display.show(ProgressAdvanced("excerpts"))
     if existing:
         skipped = count(existing, "existing excerpt")
         display.reporter.say(f"{folder}: {skipped} skipped; --overwrite replaces them")

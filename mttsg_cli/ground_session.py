@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -167,13 +168,14 @@ def run_session(
             workers=runtime.workers,
             with_saliency=outputs.page_due,
         )
-        moments = session.ranked_moments(events, request.threshold)
-        if request.top is not None and request.video.is_dir():
-            moments = iter(best_over_videos(moments, request.top))
-        lines = session.lines(moments, "any video" if request.video.is_dir() else str(request.video))
-        first = list(islice(lines, 1))  # where nothing could be read, not even a header is written
-        if first:
-            outputs.write(session, chain(first, lines), runtime.workers)
+        with closing(events):  # its worker processes end here, whatever happens
+            moments = session.ranked_moments(events, request.threshold)
+            if request.top is not None and request.video.is_dir():
+                moments = iter(best_over_videos(moments, request.top))
+            lines = session.lines(moments, "any video" if request.video.is_dir() else str(request.video))
+            first = list(islice(lines, 1))  # where nothing could be read, not even a header is written
+            if first:
+                outputs.write(session, chain(first, lines), runtime.workers)
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
     if display.failed:
         raise typer.Exit(SOME_FAILED if first else UNUSABLE)

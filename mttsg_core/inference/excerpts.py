@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -146,7 +146,9 @@ def plan_excerpts(
     return excerpts
 
 
-def cut_excerpts(excerpts: Sequence[Excerpt], *, workers: int = 1, overwrite: bool = False) -> Iterator[ExcerptEvent]:
+def cut_excerpts(
+    excerpts: Sequence[Excerpt], *, workers: int = 1, overwrite: bool = False
+) -> Generator[ExcerptEvent, None, None]:
     """Write excerpts and yield an event for each, in the order in which they finish.
 
     Args:

@@ -65,16 +65,6 @@ def create_part(folder: Path) -> Path:
     return part
 
 
-def probe_folder(folder: Path) -> None:
-    """Create a folder if needed, and make sure that files can be created in it.
-
-    Raises:
-        OSError: if they cannot.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    create_part(folder).unlink()
-
-
 def collect_parts(folder: Path) -> None:
     """Remove the parts in a folder whose process is dead. Those of other computers are removed after a day."""
     with suppress(OSError), os.scandir(folder) as entries:

@@ -20,6 +20,7 @@ from mttsg_core.features.extraction import (
     ExtractionSettings,
 )
 from mttsg_core.features.store import video_of
+from mttsg_core.utils.atomic import collect_parts
 from mttsg_core.utils.files import is_file
 from mttsg_core.video.discovery import VideoFile, find_videos
 from mttsg_core.workflows.events import InputFailed, ProgressStarted
@@ -124,7 +125,8 @@ def _extract(
             failures.append(f"{video.path}: its features would replace those of {owner}; extract it to another folder")
             yield InputFailed(failures[-1])
             continue
-        jobs.append(ExtractionJob(video.path, target, video.from_folder))
+        identity = target.stem if out is None else None
+        jobs.append(ExtractionJob(video.path, target, video.from_folder, identity))
     if options.overwrite or not all(is_file(job.target) for job in jobs):
         require_writable(folder)
     passed_over = 0
@@ -186,10 +188,17 @@ def extract_jobs(
     yield ProgressStarted("extraction", len(jobs))
     ordered = sorted(jobs, key=lambda job: -job.size)
     failures: list[str] = []
-    for event in extraction.extract(
-        ordered, settings, workers=workers or extraction.default_workers(), overwrite=overwrite
-    ):
-        if isinstance(event, ExtractionFailed):
-            failures.append(f"{event.job.video}: {event.reason}")
-        yield event
+    events = extraction.extract(ordered, settings, workers=workers or extraction.default_workers(), overwrite=overwrite)
+    complete = False
+    try:
+        with closing(events):  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, ExtractionFailed):
+                    failures.append(f"{event.job.video}: {event.reason}")
+                yield event
+        complete = not failures
+    finally:
+        if not complete:
+            for folder in {job.target.parent for job in jobs}:
+                collect_parts(folder)  # of workers that crashed or were stopped
     return failures

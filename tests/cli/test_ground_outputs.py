@@ -136,14 +136,20 @@ class TestClips:
         first, *others = sorted((tmp_path / "c" / QUERY).iterdir())
         assert len(others) == 2
         first.unlink()
-        others[0].write_text("mine")
+        mine = others[1].read_bytes()
+        others[0].write_bytes(mine)  # any video counts
         ran = ground(*command)
         assert ran.code == 0
         assert "2 existing excerpts skipped" in ran.err
-        assert others[0].read_text() == "mine"
+        assert others[0].read_bytes() == mine
         assert probe(first).duration > 0
+        others[1].write_bytes(mine[:1000])  # what cannot be played does not
+        ran = ground(*command)
+        assert ran.code == 0
+        assert "2 existing excerpts skipped" in ran.err
+        assert others[1].read_bytes() == mine
         assert ground(*command, "--overwrite").code == 0
-        assert probe(others[0]).duration > 0
+        assert others[0].read_bytes() != mine
 
     def test_clips_in_the_folder_are_not_taken_for_videos(self, ground: Mttsg, folder: Path) -> None:
         command = (folder, QUERY, "--clips", folder / "clips")

@@ -14,7 +14,7 @@ import pytest
 from safetensors import SafetensorError
 
 from mttsg_core.utils import atomic
-from mttsg_core.utils.atomic import collect_parts, create_part, probe_folder, write_atomically
+from mttsg_core.utils.atomic import collect_parts, create_part, write_atomically
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -164,11 +164,3 @@ def test_a_durable_file_and_its_name_are_on_the_disk_before_and_after_the_replac
     calls.clear()
     write_atomically(tmp_path / "a", lambda part: part.write_text("y"), durable=True)
     assert calls == (["file", "replace", "folder"] if os.name == "posix" else ["file", "replace"])
-
-
-def test_a_folder_is_probed_without_a_trace(tmp_path: Path) -> None:
-    probe_folder(tmp_path / "new" / "deep")
-    assert list((tmp_path / "new" / "deep").iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"exists|directory"):
-        probe_folder(tmp_path / "file")
