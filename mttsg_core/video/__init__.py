@@ -13,5 +13,7 @@ comes late keeps its time (`VideoInfo.start`); transport streams often start at 
 
 Modules: `probe` (what a file is), `sampling` (the frames on screen at given times) on top of the back ends `pyav` and
 `decord`, `container` (demuxing with FFmpeg), `rotation` (display orientation, as of phone videos), `resize` and `rgb`
-(frames to pictures), `trim` and `mp4_writer` (excerpts), `watchdog` (stalled decoders), `discovery` (files in folders).
+(frames to pictures), `tone_mapping` (high dynamic range), `alpha` (transparency of WebM), `trim` and `mp4_writer`
+(excerpts), `watchdog` (stalled decoders), `discovery` (files in folders), `identify` with `signatures` and `foreign`
+(what a file is by its first bytes).
 """
