@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +32,8 @@ _ASF_ENCRYPTION = (
     bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
 )
 _ASF = b"\x30\x26\xb2\x75"
+# In a Matroska track: ContentEncodings, in it ContentEncoding, in it ContentEncryption, each with its length.
+_MATROSKA, _MATROSKA_ENCRYPTION = b"\x1a\x45\xdf\xa3", re.compile(rb"\x6d\x80.{1,8}\x62\x40.{1,40}?\x50\x35", re.DOTALL)
 _SCAN_BYTES = 1 << 18  # of a transport stream, in search of scrambled packets
 
 
@@ -175,9 +178,11 @@ def _download_hint(path: Path) -> str:
 
 
 def _is_encrypted(path: Path, head: bytes) -> bool:
-    """Return whether the video in an MP4, ASF or transport stream is encrypted."""
+    """Return whether the video in an MP4, Matroska, ASF or transport stream is encrypted."""
     if head.startswith(_ASF):
         return any(mark in head for mark in _ASF_ENCRYPTION)
+    if head.startswith(_MATROSKA):
+        return _MATROSKA_ENCRYPTION.search(head) is not None
     if head[4:8] in signatures.MOV_BOXES:
         with path.open("rb") as file:
             return any(kind in _ENCRYPTED_SAMPLES for kind in _sample_entries(file, path.stat().st_size))

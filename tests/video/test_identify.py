@@ -132,6 +132,23 @@ def test_an_encrypted_asf(tmp_path: Path) -> None:
         probe(path)
 
 
+def test_an_encrypted_webm(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", range(20))
+    whole = path.read_bytes()
+    end = whole.index(b"V_MPEG4/ISO/AVC")
+    encryption = bytes.fromhex("50358847e1810547e780")
+    encoding = bytes.fromhex("503181005032810150338101") + encryption
+    encodings = (
+        bytes.fromhex("6d80")
+        + bytes([0x80 + len(encoding) + 3])
+        + bytes.fromhex("6240")
+        + bytes([0x80 + len(encoding)])
+    )
+    path.write_bytes(whole[:end] + encodings + encoding + whole[end:])
+    with pytest.raises(UnsupportedVideoError, match="encrypted"):
+        probe(path)
+
+
 @pytest.mark.parametrize("beside", [".part", ".crdownload", ".aria2", ".ytdl"])
 def test_an_unfinished_download(beside: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", range(20))
