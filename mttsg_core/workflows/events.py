@@ -1,8 +1,8 @@
 """Events of the workflows, and the words that describe them in logs and on a terminal.
 
-Beside the classes here, workflows pass on the events of what they run: `Extracted` and `ExtractionFailed` of an
-extraction; `TrainingStarted` (which has the model folder and the device as well), `EpochDone` and `TrainingFinished` of
-a training. All are frozen dataclasses.
+Beside the classes here, workflows pass on the events of what they run: `Extracted`, `ExtractionFailed` and
+`ExtractionPassedOver` of an extraction; `TrainingStarted` (which has the model folder and the device as well),
+`EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mttsg_core.features.extraction import Extracted, ExtractionFailed
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.utils.text import count
 
@@ -26,6 +26,7 @@ __all__ = [
     "EpochDone",
     "Extracted",
     "ExtractionFailed",
+    "ExtractionPassedOver",
     "InputFailed",
     "Noted",
     "ProgressAdvanced",
