@@ -88,7 +88,7 @@ def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess
     command = [sys.executable, "-m", "mttsg_cli", *arguments]
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(  # type: ignore[call-overload]
             command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
         )
     finally:

@@ -286,7 +286,7 @@ def test_the_card_describes_the_model(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["network"]["mining"] = False
     text = model_card(config, TRAINING_REPORT, REPO)
-    header = ModelCard(text).data.to_dict()
+    header = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     assert (header["license"], header["library_name"]) == ("unknown", "mttsg")
     assert "base_model" not in header
     for line in (
@@ -308,7 +308,8 @@ def test_the_card_names_the_pretrained_encoder(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["features"]["encoder"] = "lab/image-and-text@0123abc"
     text = model_card(config, TRAINING_REPORT, "my model")
-    assert ModelCard(text).data.to_dict()["base_model"] == ["lab/image-and-text"]
+    header = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    assert header["base_model"] == ["lab/image-and-text"]
     assert "--model 'my model'" in text
 
 
