@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mttsg_cli.signals import Stopped
+from mttsg_cli.terminal import printable
 from mttsg_core.errors import MttsgError, is_out_of_memory
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
@@ -63,21 +64,21 @@ class Reporter:
     def say(self, text: str) -> None:
         """Write a line of information."""
         if not self.quiet:
-            self.console.print(_printable(text))
+            self.console.print(printable(text))
 
     def detail(self, text: str) -> None:
         """Write a line that only --verbose shows."""
         if self.verbose:
-            self.console.print(_printable(text), style="dim")
+            self.console.print(printable(text), style="dim")
 
     def warn(self, text: str) -> None:
         """Write a warning: something to look at that stops nothing."""
         if not self.quiet:
-            self.console.print(f"warning: {_printable(text)}", style="yellow")
+            self.console.print(f"warning: {printable(text)}", style="yellow")
 
     def error(self, text: str) -> None:
         """Write an error: an input that failed, or why the command stops."""
-        self.console.print(f"error: {_printable(text)}", style="red")
+        self.console.print(f"error: {printable(text)}", style="red")
 
     @contextmanager
     def progress(self, total: int | None, task: str) -> Iterator[Bar]:
@@ -128,8 +129,3 @@ def _reason(error: Exception) -> str | None:
     if is_out_of_memory(error):
         return "not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help"
     return None
-
-
-def _printable(text: str) -> str:
-    """Return the text with control characters, which file names may contain, as escapes."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

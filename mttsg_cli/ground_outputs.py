@@ -140,6 +140,9 @@ def _is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
     if state is OutputState.INCOMPLETE:
         reporter.say(f"{path}: some inputs failed when it was written; writing it again")
         return True
+    if state is OutputState.DAMAGED:
+        reporter.say(f"{path}: is empty or cut off; writing it again")
+        return True
     reporter.say(f"{path}: already exists, skipped; --overwrite replaces it")
     return False
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mttsg_cli.terminal import printable
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
         for other in report.evaluations
     ]
     queries, videos = count(len(main.predictions), "query", "queries"), count(main.videos, "video")
-    console.print(Text(f"{main.split}: {queries} of {videos}, {main.missed} without answer"))
+    console.print(Text(f"{printable(main.split)}: {queries} of {videos}, {main.missed} without answer"))
     for part in _parts(names, console.width - 2 - max(len(label) for label, _ in rows)):
         table = _table("", part, sign)
         for label, other in rows:
-            table.add_row(Text(label), *_cells(part, other.metrics, other.intervals))
+            table.add_row(Text(printable(label)), *_cells(part, other.metrics, other.intervals))
         console.print(table)
     if breakdown:
         _print_breakdown(report, console)
@@ -65,7 +66,9 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
                 kind = group.kind
                 table.add_row(Text(f"by {kind}", style="bold"))
             table.add_row(
-                Text(f"  {group.name}"), str(group.queries), *_cells(part, group.metrics, group.intervals, below=False)
+                Text(f"  {printable(group.name)}"),
+                str(group.queries),
+                *_cells(part, group.metrics, group.intervals, below=False),
             )
         console.print(table)
 
@@ -73,11 +76,11 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
 def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Print a table of text with a label for each row."""
     console = _console()
-    console.print(Text(title), soft_wrap=True)
+    console.print(Text(printable(title)), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in columns:
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
     for label, cells in rows:
         table.add_row(Text(label), *map(Text, cells))
     console.print(table)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mttsg_cli.terminal import for_terminal, printable
 from mttsg_core.utils.json_lines import to_json
 from mttsg_core.workflows.outputs import save
 
@@ -56,7 +57,8 @@ class NoAnswer:
 
 def print_json(report: Mapping[str, Any]) -> None:
     """Print one object on standard output."""
-    print(json.dumps(dict(report), indent=2))  # noqa: T201 -- in ASCII, which every terminal and locale can show
+    text = json.dumps(dict(report), indent=2).replace("\x7f", "\\u007f")  # in ASCII, which every terminal can show
+    print(text)  # noqa: T201
 
 
 def save_rows(
@@ -77,8 +79,8 @@ def save_rows(
 
 
 def write_rows(lines: Iterable[Row | NoAnswer], form: str, stream: IO[str]) -> None:
-    """Write rows as they arrive. `form` is a key of `FORMATS`."""
-    FORMATS[form](lines, stream)
+    """Write rows as they arrive, to a terminal without control characters. `form` is a key of `FORMATS`."""
+    FORMATS[form](lines, stream if form == "table" else for_terminal(stream))
 
 
 _Writer = Callable[[Iterable["Row | NoAnswer"], IO[str]], None]
@@ -97,11 +99,11 @@ def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
     for row in rows:
         if isinstance(row, NoAnswer):
             names = [Text("")] if several else []
-            table.add_row(*names, Text(_visible(row.query)), "", Text(_visible(f"not in {row.where}")), "", "")
+            table.add_row(*names, Text(printable(row.query)), "", Text(printable(f"not in {row.where}")), "", "")
             continue
         cells = [_clock(row.start), _clock(row.end), f"{row.score:.2f}"]
-        names = [Text(_visible(row.video))] if several else []
-        table.add_row(*names, Text(_visible(row.query)), str(row.rank), *cells)
+        names = [Text(printable(row.video))] if several else []
+        table.add_row(*names, Text(printable(row.query)), str(row.rank), *cells)
     Console(file=stream).print(table)
 
 
@@ -171,8 +173,3 @@ def _time_code(seconds: float, comma: str) -> str:
     """Return a time as 00:01:02,345, the form of subtitles."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{comma}{milliseconds:03d}"
-
-
-def _visible(text: str) -> str:
-    """Return text for a terminal, with control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -29,7 +29,7 @@ from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressS
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
-from mttsg_core.workflows.outputs import prepare_file, require_distinct, require_folders, save
+from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 
@@ -120,7 +120,7 @@ def _evaluate(
         dataset = yield from _find_features(folder, split, grounder, options)
         report = yield from _ground_split(folder, dataset, grounder, mode, options)
     if out is not None:
-        write_predictions(out, report.main.pairs, report.main.predictions)
+        write_predictions(follow_links(out), report.main.pairs, report.main.predictions)
     if html is not None:
         yield from _write_page(html, report, folder)
     return report

@@ -1,4 +1,4 @@
-"""Output files: checked before any work is done, and written whole or not at all."""
+"""Output files: checked before any work is done, and written whole or not at all. Links are followed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from mttsg_core.errors import ConfigError
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.writable import check_writable
 
+# How the files begin that this program writes, and how they end unless they are cut off.
+_ENDS = (
+    (b"<!doctype html>", b"</html>"),
+    (b'[\n  {\n    "video"', b"]"),
+    (b'{"video": ', b"}\n"),
+    (b"video,query,rank,", b"\n"),
+    (b"video\tquery\trank\t", b"\n"),
+    (b"webvtt\n", b"\n\n"),
+)
+_END_BYTES = 64
+
 
 class OutputState(Enum):
     """What has to be done for an output file."""
 
     MISSING = "missing"
     INCOMPLETE = "incomplete"
+    DAMAGED = "damaged"
     FINISHED = "finished"
 
 
@@ -28,11 +40,26 @@ def prepare_file(path: Path) -> None:
     try:
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() or not path.exists():  # pipes and terminals are written to directly
-            check_writable(path.parent)
+        target = follow_links(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file() or not target.exists():  # pipes and terminals are written to directly
+            check_writable(target.parent)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def follow_links(path: Path) -> Path:
+    """Return the file that an output is written to: as everywhere, through a link and not in its place.
+
+    Raises:
+        ConfigError: if the links lead nowhere.
+    """
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path}: a link that leads to itself") from error
 
 
 def require_folders(*paths: str | Path | None) -> None:
@@ -69,15 +96,19 @@ def protect_videos(outputs: Iterable[Path | None], videos: Iterable[Path]) -> No
 def output_state(path: Path) -> OutputState:
     """Return what has to be done for an output file, after making its folder.
 
-    An existing file is finished, except one that `save` marked as incomplete and that has not changed since.
+    An existing file is finished, except one that `save` marked as incomplete and that has not changed since, and one
+    that is damaged: empty, ended by zeros, or begun by this program and cut off.
 
     Raises:
         ConfigError: if the file can never be written.
     """
     prepare_file(path)
+    path = follow_links(path)
     if not path.is_file():
         return OutputState.MISSING
-    return OutputState.INCOMPLETE if _is_incomplete(path) else OutputState.FINISHED
+    if _is_incomplete(path):
+        return OutputState.INCOMPLETE
+    return OutputState.DAMAGED if _is_damaged(path) else OutputState.FINISHED
 
 
 def save(path: Path, write: Callable[[Path], object], *, is_complete: Callable[[], bool] = lambda: True) -> None:
@@ -95,22 +126,37 @@ def save(path: Path, write: Callable[[Path], object], *, is_complete: Callable[[
     from mttsg_core.features.identity import file_identity
     from mttsg_core.utils.atomic import write_atomically
 
+    target = follow_links(path)
+
     def write_and_mark(part: Path) -> None:
         write(part)
         if not is_complete():
-            _mark_of(path).write_text(file_identity(part), encoding="ascii")
+            _mark_of(target).write_text(file_identity(part), encoding="ascii")
 
     try:
-        if path.exists() and not path.is_file():
-            write(path)
+        if target.exists() and not target.is_file():
+            write(target)
         else:
-            write_atomically(path, write_and_mark)
-            if is_complete() and is_file(_mark_of(path)):
-                _mark_of(path).unlink()
+            write_atomically(target, write_and_mark)
+            if is_complete() and is_file(_mark_of(target)) and not _is_incomplete(target):  # else by another run
+                _mark_of(target).unlink(missing_ok=True)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def _is_damaged(path: Path) -> bool:
+    """Return whether a file has lost its end, as after a loss of power. False for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_END_BYTES).lower()
+            file.seek(max(0, path.stat().st_size - _END_BYTES))
+            end = file.read()
+    except OSError:
+        return False
+    cut_off = any(start.startswith(first) and not end.endswith((last, last + b"\n")) for first, last in _ENDS)
+    return not end or end.endswith(b"\0") or cut_off
 
 
 def _mark_of(path: Path) -> Path:

@@ -183,3 +183,26 @@ def test_a_second_run_loads_only_what_it_needs(clip: Path, model: list[str]) -> 
     assert "torch" in loaded
     heavy = {"transformers", "decord", "h5py", "huggingface_hub.hf_api"}
     assert not (heavy | {"mttsg_core.report", "mttsg_core.inference.excerpts", "mttsg_core.video.trim"}) & loaded
+
+
+HOSTILE = "x \x1b[31mred\x1b]0;pwn\x07 \x7f \x9b2J \u202egnp.mp4"
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "json", "jsonl", "srt", "vtt", "table"])
+def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_them_as_they_are(
+    clip: Path, model: list[str], tmp_path: Path, form: str
+) -> None:
+    video = tmp_path / HOSTILE
+    shutil.copy2(clip, video)
+    command: list[str | Path] = ["ground", tmp_path, HOSTILE, "--format", form, *model]
+    printed, code = on_a_terminal(*command, NO_COLOR="1", COLUMNS="400")
+    assert code == 0
+    text = re.sub(r"\x1b\[\d*m", "", printed.decode()) if form == "table" else printed.decode()
+    assert all(c.isprintable() or c in "\r\n\t" for c in text)
+    assert "\\x1b[31mred" in text or "\\u001b[31mred" in text
+    ran = run(*command)
+    if form in ("tsv", "csv"):
+        assert HOSTILE.encode() in ran.stdout
+    elif form in ("json", "jsonl"):
+        rows = json.loads(ran.stdout) if form == "json" else [json.loads(line) for line in ran.stdout.splitlines()]
+        assert [row["query"] for row in rows] == [HOSTILE]
