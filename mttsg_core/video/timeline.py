@@ -343,7 +343,8 @@ def _find_origin(container: InputContainer, names: set[str], table: PacketTable,
             start = rounded
         if abs(start - first) > _MAX_START_ERROR:  # taken from a stream of a later part
             start = first
-    if names & _OWN_TIMELINE and start <= _MAX_DELAY:
+    # A file that decodes its first frame at 0 or before is not late: its frames are only reordered.
+    if names & _OWN_TIMELINE and start <= _MAX_DELAY and (start < 0 or table.dts[0] > 0):
         start = Fraction(0)
     return min(start, first_frame)  # no time is negative
 
@@ -406,17 +407,29 @@ class _Unfolding:
         return np.flatnonzero(((steps < -back) & self._may_go_back) | (steps - durations > ahead)).tolist()
 
     def _find_outliers(self, rows: npt.NDArray[np.int64]) -> _Flags:
-        """Return which of the rows have a damaged timestamp: after a few of them the clock goes on as before."""
-        keys = self._keys[rows]
-        damaged = np.zeros(len(rows), dtype=bool)
-        for jump in self._jumps(rows, self._difference(keys[1:], keys[:-1])):
-            if damaged[jump]:
+        """Return which of the rows have a damaged timestamp: the clock goes on behind them as it did before them."""
+        pts, keys = self._table.pts[rows], self._keys[rows]
+        ahead = self._difference(pts, keys)  # of its decoding is when a frame is displayed
+        farthest = max(_MAX_DISPLAY_DELAY / float(self._time_base), 2 * _MAX_REORDERING * self._usual)
+        damaged = (pts != NO_STAMP) & ((ahead < -self._usual) | (ahead > farthest))
+        if damaged.all():
+            damaged[:] = False
+        good = np.flatnonzero(~damaged)
+        keys = keys[good]
+        for jump in self._jumps(rows[good], self._difference(keys[1:], keys[:-1])):
+            if damaged[good[jump]]:
                 continue
-            after = np.arange(2, min(_MAX_OUTLIERS + 2, len(rows) - jump))  # steps behind the last good one
+            after = np.arange(2, min(_MAX_OUTLIERS + 2, len(keys) - jump))  # steps from the last one before the jump
             expected = after * self._usual
             matches = np.abs(self._difference(keys[jump + after], keys[jump]) - expected) <= 3 * self._usual // 2
             if matches.any():
-                damaged[jump + 1 : jump + after[matches.argmax()]] = True
+                damaged[good[jump + 1 : jump + after[matches.argmax()]]] = True
+                continue
+            before = np.arange(1, min(_MAX_OUTLIERS, jump) + 1)  # it may come back from less than a jump ahead
+            expected = (before + 1) * self._usual
+            matches = np.abs(self._difference(keys[jump + 1], keys[jump - before]) - expected) <= 3 * self._usual // 2
+            if matches.any():
+                damaged[good[jump - before[matches.argmax()] + 1 : jump + 1]] = True
         return damaged
 
     def _place(self, rows: npt.NDArray[np.int64], unwrapped: _Stamps, decoding_order: bool) -> tuple[_Stamps, _Flags]:
