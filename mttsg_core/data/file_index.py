@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mttsg_core.data.name_index import NameIndex, loose_name
-from mttsg_core.errors import FeatureError
-from mttsg_core.features.arrays import import_hdf5
+from mttsg_core.features.hdf5 import data_set_names
 from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.text import shorten
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
@@ -43,12 +42,16 @@ class FileIndex:
     """Files with certain suffixes, found by their path below a folder or their name, with or without suffix.
 
     Args:
-        folders: where to look, each with whether to search it at any depth. Missing folders and hidden files are
-            skipped.
+        folders: where to look, each with whether to search it at any depth. Missing folders, hidden files, and what is
+            not a regular file (a pipe or a device, for example) are skipped.
         suffixes: of the files to index, in order of preference among files that differ in nothing else.
+
+    Attributes:
+        unreadable: for each folder that cannot be read, a reason that names it.
     """
 
     def __init__(self, folders: Sequence[tuple[Path, bool]], suffixes: Sequence[str]) -> None:
+        self.unreadable: list[str] = []
         self._suffixes = tuple(suffixes)
         self._names: NameIndex[Path] = NameIndex()
         self._stems: NameIndex[Path] = NameIndex()
@@ -84,11 +87,11 @@ class FileIndex:
 
     def _add(self, folder: Path, deep: bool) -> None:
         ranked: list[tuple[int, str]] = []
-        for parent, folders, names in os.walk(folder):
+        for parent, folders, names in os.walk(folder, onerror=self._add_unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
             for name in names:
                 suffix = PurePosixPath(name).suffix.lower()
-                if suffix in self._suffixes and not name.startswith("."):
+                if suffix in self._suffixes and not name.startswith(".") and is_file(Path(parent, name)):
                     relative = Path(parent, name).relative_to(folder).as_posix()
                     ranked.append((self._suffixes.index(suffix), relative))
         for _, relative in sorted(ranked):
@@ -101,6 +104,10 @@ class FileIndex:
     def _choose(self, paths: list[Path]) -> list[Path]:
         """Return those of several files with one stem that a name without suffix stands for."""
         return paths
+
+    def _add_unreadable(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            self.unreadable.append(f"{error.filename} cannot be read: {(error.strerror or str(error)).lower()}")
 
 
 class VideoIndex(FileIndex):
@@ -145,6 +152,11 @@ class FeatureIndex:
     def __bool__(self) -> bool:
         return bool(self._files) or bool(self._hdf5_files) or bool(self._unreadable)
 
+    @property
+    def unreadable(self) -> list[str]:
+        """For each folder that cannot be read, a reason that names it."""
+        return self._files.unreadable
+
     @cached_property
     def _hdf5_files(self) -> list[Path]:
         if self.folder.suffix.lower() in HDF5_SUFFIXES and is_file(self.folder):
@@ -156,7 +168,7 @@ class FeatureIndex:
         """The data sets of all HDF5 files, each with its file."""
         names: NameIndex[tuple[str, Path]] = NameIndex()
         for path in self._hdf5_files:
-            for name in _data_sets(path):
+            for name in data_set_names(path):
                 names.add(name, (name, path))
         return names
 
@@ -197,13 +209,3 @@ def _meant(name: str, stems: Sequence[str]) -> str | None:
         return stems[0] if len(stems) == 1 else name
     alike = [stem for stem in stems if loose_name(stem) == loose_name(name)]
     return alike[0] if len(alike) == 1 else None
-
-
-def _data_sets(path: Path) -> list[str]:
-    """Return the names of the data sets at the top level of an HDF5 file."""
-    h5py = import_hdf5()
-    try:
-        with h5py.File(path, "r") as file:
-            return list(file)
-    except OSError as error:
-        raise FeatureError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]})") from error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import struct
 import tokenize
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +19,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from mttsg_core.errors import FeatureError, error_summary
+from mttsg_core.features.hdf5 import read_data_set
+from mttsg_core.utils.files import is_file
 from mttsg_core.video.foreign import PICKLES, foreign_content
 
 FloatFeatures = npt.NDArray[np.floating]
@@ -32,6 +34,11 @@ _READ_ERRORS = (
 _PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle")
 _NO_PICKLES = "a pickle is never loaded; save its array with numpy.save"
 _HEAD_BYTES = 512
+_NAMES = ("clips", "regions")
+_MAX_BYTES = 2 << 30  # of an array: 16 regions of 768 numbers in single precision for six hours at 2 clips per second
+_MAX_COMPRESSION, _FREE_BYTES = 100, 64 << 20  # larger arrays are compressed by no more than this factor
+_MAX_VALUE = 1e15  # the square of a larger one exceeds single precision
+_BYTES_OF_TYPE = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
 _log = logging.getLogger("mttsg")
 
@@ -66,18 +73,19 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
     """
     metadata: Mapping[str, object] = {}
     suffix = path.suffix.lower()
+    if path.exists() and not is_file(path):
+        raise FeatureError(f"{path}: not a feature file: {'a folder' if path.is_dir() else 'not a regular file'}")
     try:
         if suffix == ".safetensors":
             with safe_open(path, framework="numpy") as file:
                 metadata = _metadata_of(file)
-                arrays = {name: file.get_tensor(name) for name in file.keys() if name in ("clips", "regions")}  # noqa: SIM118
+                arrays = _read_safetensors(path, file)
         elif suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files if name in ("clips", "regions")}
+            arrays = _read_npz(path)
         elif suffix == ".npy":
-            arrays = _name_array(np.load(path, allow_pickle=False))
+            arrays = _name_array(_read_npy(path))
         elif suffix in (".h5", ".hdf5"):
-            arrays = _name_array(_read_hdf5(path, video or ""))
+            arrays = _name_array(read_data_set(path, video or "", check_size))
         elif suffix in _PICKLE_SUFFIXES:
             raise FeatureError(f"{path}: not a feature file: {_NO_PICKLES}")
         else:
@@ -134,20 +142,37 @@ def unreadable_reason(path: Path, error: Exception) -> str:
     return f"cannot be read as features ({error_summary(error)})"
 
 
-def import_hdf5() -> Any:
-    """Import and return h5py.
+def largest_value(array: FloatFeatures) -> float:
+    """Return the largest absolute value in an array; NaN if it contains NaN.
+
+    >>> largest_value(np.array([[1.0, -3.0]], dtype=np.float16))
+    3.0
+    """
+    if array.dtype == np.float16:  # as integers, which have the same order: NumPy compares them 20 times as fast
+        magnitudes = array.view(np.uint16) & 0x7FFF
+        return float(magnitudes.max().view(np.float16))
+    return max(float(array.max()), -float(array.min()), key=lambda value: (math.isnan(value), value))
+
+
+def check_size(path: Path, name: str, shape: Sequence[int], itemsize: int, stored: int | None = None) -> None:
+    """Check, before an array is read, that it can be the features of one video.
+
+    Args:
+        path: the file.
+        name: of the array, for the message.
+        shape: of the array.
+        itemsize: bytes of one of its values.
+        stored: bytes that it takes in the file, if it may be compressed there.
 
     Raises:
-        FeatureError: if it is not installed.
+        FeatureError: if the array is larger than 2 GiB, or is large and compressed to almost nothing.
     """
-    try:
-        return import_module("h5py")
-    except ImportError as error:
-        raise FeatureError("HDF5 features need h5py: pip install 'mttsg[hdf5]'") from error
-
-
-def finite_number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+    size = math.prod(shape) * itemsize
+    described = f"{path}: {name!r} of shape {tuple(shape)} takes {size / 2**30:.1f} GiB"
+    if size > _MAX_BYTES:
+        raise FeatureError(f"{described}, at most {_MAX_BYTES >> 30} GiB is possible for one video")
+    if stored is not None and size > max(_FREE_BYTES, _MAX_COMPRESSION * stored):
+        raise FeatureError(f"{described}, but {stored} bytes in the file: not the features of a video")
 
 
 def _metadata_of(file: Any) -> Mapping[str, object]:
@@ -180,19 +205,49 @@ def _check_arrays(path: Path, clips: FloatFeatures, regions: FloatFeatures | Non
             raise FeatureError(
                 f"{path}: {name!r} is {array.dtype} of shape {array.shape}, not floating-point numbers with {axes} axes"
             )
-        if not np.isfinite(array).all():
+        largest = largest_value(array)
+        if not largest < np.inf:
             raise FeatureError(f"{path}: {name!r} contains NaN or infinite values")
+        if largest > _MAX_VALUE:
+            raise FeatureError(
+                f"{path}: {name!r} contains a value of {largest:.3g}, at most {_MAX_VALUE:g} is possible"
+            )
     if regions is not None and len(regions) != len(clips):
         raise FeatureError(f"{path}: {len(clips)} clips, but regions for {len(regions)}")
 
 
-def _read_hdf5(path: Path, video: str) -> FloatFeatures:
-    """Return the data set of a video; of a group the first data set, as in ActivityNet's C3D features."""
-    h5py = import_hdf5()
-    with h5py.File(path, "r") as file:
-        node = file.get(video)
-        if isinstance(node, h5py.Group):
-            node = next(iter(node.values()), None)
-        if node is None:
-            raise FeatureError(f"{path}: no data set {video!r}")
-        return np.asarray(node)
+def _read_safetensors(path: Path, file: Any) -> dict[str, FloatFeatures]:
+    names = [name for name in file.keys() if name in _NAMES]  # noqa: SIM118
+    for name in names:
+        header = file.get_slice(name)
+        check_size(path, name, header.get_shape(), _BYTES_OF_TYPE.get(header.get_dtype(), 1))
+    return {name: file.get_tensor(name) for name in names}
+
+
+def _read_npy(path: Path) -> FloatFeatures:
+    with path.open("rb") as file:
+        shape, dtype = _npy_header(file)
+        check_size(path, "clips", shape, dtype.itemsize)
+        if not dtype.hasobject and file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
+            raise ValueError("the file is shorter than its header says")
+    array: FloatFeatures = np.load(path, allow_pickle=False)
+    return array
+
+
+def _read_npz(path: Path) -> dict[str, FloatFeatures]:
+    with np.load(path, allow_pickle=False) as archive:
+        names = [name for name in archive.files if name in _NAMES]
+        for name in names:
+            entry = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
+            with archive.zip.open(entry) as file:
+                shape, dtype = _npy_header(file)
+            check_size(path, name, shape, dtype.itemsize, entry.compress_size)
+        return {name: archive[name] for name in names}
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an array in NumPy's format, without reading it."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype

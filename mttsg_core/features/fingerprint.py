@@ -35,3 +35,23 @@ def fingerprint_fault(fingerprint: Mapping[str, object]) -> str | None:
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= _MAX_FPS:
         return f"fps = {shorten(fps)}: must be more than 0 and at most {_MAX_FPS:g}"
     return None if isinstance(reader, str) else f"reader = {shorten(reader)}: must be the name of a video reader"
+
+
+def number_in(metadata: Mapping[str, object], name: str, lowest: float, highest: float) -> float | None:
+    """Return a number that the writer of a file recorded, or None if there is none.
+
+    Args:
+        metadata: of the file.
+        name: of the number.
+        lowest: smallest possible number.
+        highest: largest possible number.
+
+    Raises:
+        ValueError: if there is a number out of this range.
+    """
+    value = metadata.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} = {shorten(value)}: must be a number from {lowest:g} to {highest:g}")
+    return float(value)

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
-from mttsg_core.features.arrays import FloatFeatures, finite_number, load_arrays, read_metadata
+from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, read_metadata
+from mttsg_core.features.fingerprint import fingerprint_fault, number_in
 from mttsg_core.features.identity import file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
@@ -34,6 +35,8 @@ from mttsg_core.utils.files import is_file
 from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
+_MIN_SECONDS, _MAX_SECONDS = 1e-3, 1e7  # of a video; 116 days
+_FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
 _log = logging.getLogger("mttsg")
@@ -156,14 +159,25 @@ class FeatureStore:
         return features
 
     def drop_unusable(self, videos: Iterable[str]) -> list[str]:
-        """Load the features of the given videos, drop the files that cannot be used, and return a reason for each."""
+        """Load the features of the given videos, drop the files that cannot be used, and return a reason for each.
+
+        A file whose largest value is more than 1,000 times that of most videos cannot be used either: it would decide
+        the mean and spread of all of them.
+        """
         reasons = []
+        largest: dict[str, tuple[float, ...]] = {}
         for video in videos:
             try:
-                self.load(video)
+                features = self.load(video)
             except FeatureError as error:
                 reasons.append(str(error))
                 del self.files[video]
+            else:
+                arrays = (features.clips, features.regions)
+                largest[video] = tuple(largest_value(array) for array in arrays if array is not None)
+        for video, reason in _outliers(largest).items():
+            reasons.append(f"{self.files[video]}: {reason}")
+            del self.files[video]
         return reasons
 
 
@@ -264,14 +278,21 @@ def read_features(path: Path, video: str | None = None) -> VideoFeatures:
     """
     clips, regions, metadata = load_arrays(path, video)
     fingerprint = metadata.get("fingerprint")
-    return VideoFeatures(
-        clips=clips,
-        regions=regions,
-        duration=finite_number(metadata.get("duration")),
-        fingerprint=fingerprint if isinstance(fingerprint, dict) else _external_fingerprint(clips, regions),
-        start=finite_number(metadata.get("start")) or 0.0,
-        lost_clips=int(finite_number(metadata.get("lost_clips")) or 0),
-    )
+    if not isinstance(fingerprint, dict) or not fingerprint:
+        fingerprint = _external_fingerprint(clips, regions)
+    elif (fault := fingerprint_fault(fingerprint)) is not None:
+        raise FeatureError(f"{path}: {fault}")
+    try:
+        return VideoFeatures(
+            clips=clips,
+            regions=regions,
+            duration=number_in(metadata, "duration", _MIN_SECONDS, _MAX_SECONDS),
+            fingerprint=fingerprint,
+            start=number_in(metadata, "start", -_MAX_SECONDS, _MAX_SECONDS) or 0.0,
+            lost_clips=int(number_in(metadata, "lost_clips", 0, len(clips)) or 0),
+        )
+    except ValueError as error:
+        raise FeatureError(f"{path}: {error}") from error
 
 
 def video_of(path: Path) -> str | None:
@@ -332,3 +353,22 @@ def _canonical(fingerprint: Settings) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
+
+
+def _outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
+    """Return why some videos are not like the others, from the largest values in the arrays of each.
+
+    >>> _outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
+    {'c': 'a value of 5e+03, where those of other videos are about 3: not the same kind of features'}
+    """
+    reasons: dict[str, str] = {}
+    for values in zip_longest(*largest.values()):
+        typical = float(np.median([value for value in values if value is not None]))
+        for video, value in zip(largest, values, strict=True):
+            if value is not None and value > _FAR_OUTSIDE * typical > 0:
+                reasons.setdefault(
+                    video,
+                    f"a value of {value:.3g}, where those of other videos are about {typical:.3g}: "
+                    "not the same kind of features",
+                )
+    return reasons

@@ -26,6 +26,7 @@ from mttsg_core.features.frame_stream import (
     read_clips,
     read_many,
 )
+from mttsg_core.features.identity import file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.video.resize import FrameTransform
 from mttsg_core.video.sampling import FrameChunk
@@ -104,7 +105,7 @@ class TestReadMany:
         for index, video_items in items.items():
             timeline, expected_pieces = read_clips(videos[index], SPEC)
             assert video_items[0] == timeline
-            assert video_items[-1] == EndOfVideo()
+            assert video_items[-1] == EndOfVideo(identity=file_identity(videos[index]))
             for piece, expected in zip(video_items[1:-1], expected_pieces, strict=True):
                 assert isinstance(piece, ClipFrames)
                 assert len(piece.clips) <= SPEC.clip_batch_size
@@ -140,7 +141,7 @@ class TestReadMany:
             if not isinstance(item, EndOfVideo):
                 assert workers[0].connection.poll(60), "the worker does not read ahead"
                 clock.now += 2 * NO_LIMIT
-        assert items[-1] == EndOfVideo()
+        assert items[-1] == EndOfVideo(identity=file_identity(videos[0]))
         assert len(items) == 12  # the timeline, ten clips and the end
 
     def test_closing_the_stream_leaves_no_process(
