@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ def file_identity(path: Path) -> str:
         OSError: if the file cannot be read, or is not a regular file (opening a pipe would wait for a writer).
     """
     status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        os.scandir(path).close()  # whether it can be read at all
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     digest = hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
@@ -34,6 +37,19 @@ def file_identity(path: Path) -> str:
             file.seek(offset)
             digest.update(file.read(_SAMPLED_BYTES))
     return digest.hexdigest()
+
+
+def clock_version(video: Path) -> str:
+    """Return a part of the address of cached features that tells how the times of the video's frames were read.
+
+    It is not in the fingerprint, because features of the same frames are the same: models accept either. Times of all
+    containers but MP4 were once counted from the zero of the file's own clock; MP4 files have kept their features.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with video.open("rb") as file:
+        return "" if file.read(8)[4:] == b"ftyp" else "-from-start"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, read_metadata
 from mttsg_core.features.fingerprint import fingerprint_fault, number_in
-from mttsg_core.features.identity import file_identity
+from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
@@ -200,10 +200,10 @@ class FeatureCache:
         """
         encoder = f"{fingerprint['encoder']}".replace("/", "--")[:60]
         try:
-            identity = file_identity(video)
+            identity, version = file_identity(video), clock_version(video)
         except OSError as error:
             raise VideoError(video, (error.strerror or str(error)).lower()) from error
-        return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}" / f"{identity}.safetensors"
+        return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}{version}" / f"{identity}.safetensors"
 
     def path(self, video: Path, fingerprint: Settings) -> Path:
         """Return where such features are, or are to be written: the entry, or if that is impossible a temporary file.

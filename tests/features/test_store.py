@@ -124,6 +124,14 @@ class TestCache:
         assert cache.path(moved, FINGERPRINT) == before
         assert before.is_relative_to(tmp_path / "cache")
 
+    def test_videos_whose_frame_times_were_read_otherwise_have_another_address(self, tmp_path: Path) -> None:
+        """An MP4 keeps the features that an earlier version cached."""
+        cache, names = FeatureCache(tmp_path / "cache"), {}
+        for name, head in (("a.mp4", b"\0\0\0\x20ftypisom"), ("a.ts", b"\x47\x40\0\x10")):
+            (tmp_path / name).write_bytes(head + bytes(1000))
+            names[name] = cache.path(tmp_path / name, FINGERPRINT).parent.name
+        assert names["a.ts"] == f"{names['a.mp4']}-from-start"
+
     def test_changed_content_has_another_address(self, video: Path, tmp_path: Path) -> None:
         cache = FeatureCache(tmp_path / "cache")
         status, before = video.stat(), cache.path(video, FINGERPRINT)
