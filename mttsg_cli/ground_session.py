@@ -19,7 +19,7 @@ from mttsg_cli.ground_outputs import OutputOptions, is_inside, plan_outputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.options import report_problems
 from mttsg_cli.writers import NoAnswer, Row
-from mttsg_core.errors import ConfigError, VideoNotFoundError
+from mttsg_core.errors import ConfigError, DataError, VideoNotFoundError
 from mttsg_core.utils.text import count
 from mttsg_core.video.discovery import VideoFile, find_videos
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mttsg_core.inference.ranking import RankedMoment
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent
+
+_MAX_QUERIES, _MAX_QUERY_BYTES = 100_000, 64 << 20  # of a file: all are in memory, with their moments
+_MANY_QUERIES = 2_000  # whose reading and grounding takes a while
 
 
 @dataclass(frozen=True)
@@ -190,10 +193,16 @@ def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporte
         raise ConfigError("a sentence must have at least one word")
     queries = [Query(sentence.strip()) for sentence in sentences]
     if file is not None:
-        content = sys.stdin.buffer.read() if str(file) == "-" else read_bytes(file)
+        size = _MAX_QUERY_BYTES + 1  # a pipe may never end
+        content = sys.stdin.buffer.read(size) if str(file) == "-" else read_bytes(file, size)
+        if len(content) > _MAX_QUERY_BYTES or content.count(b"\n") > _MAX_QUERIES:
+            megabytes = _MAX_QUERY_BYTES >> 20
+            raise DataError(f"{file}: at most {_MAX_QUERIES:,} lines and {megabytes} MB in one run; divide the file")
         more, problems = parse_queries(file, content)
         report_problems(reporter, problems)
         queries += more
+    if len(queries) > _MANY_QUERIES:
+        reporter.say(f"grounding {len(queries):,} sentences")
     if not queries:
         raise ConfigError("no sentence: give one after the video, or a file of them with --queries")
     return queries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,7 +40,7 @@ def check(
         from mttsg_core.workflows import check as workflow
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
-        statistics = workflow.check(data, features=features)
+        statistics = workflow.check(data, features=features, on_event=partial(_show_note, reporter))
         for problem in [*map(str, statistics.problems), *statistics.unusable_features]:
             reporter.error(problem)
         for warning in [*statistics.notes, *workflow.leakage_warnings(statistics)]:
@@ -50,6 +51,14 @@ def check(
             _print_statistics(statistics)
         if statistics.problems or statistics.unusable_features:
             raise typer.Exit(SOME_FAILED)
+
+
+def _show_note(reporter: Reporter, event: object) -> None:
+    """Show what the command is doing. The rest is shown at the end, without the limit of other commands."""
+    from mttsg_core.workflows.events import Noted
+
+    if isinstance(event, Noted):
+        reporter.say(event.text)
 
 
 def _print_statistics(statistics: FolderStatistics) -> None:

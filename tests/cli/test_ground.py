@@ -344,3 +344,12 @@ def test_a_table_on_a_terminal(clip: Path, trained: Path, cache: Path) -> None:
     assert re.search(rb"0:\d\d\.\d{3}", printed)
     assert b"\x1b" not in errors
     assert b"1 video, 1 sentence, 1 moment, 0 failed" in errors
+
+
+@pytest.mark.parametrize("content", [b"a dog runs\n" * 100_001, b"x" * ((64 << 20) + 1)])
+def test_too_many_queries_are_one_line(mttsg: Mttsg, clip: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "q.txt"
+    path.write_bytes(content)
+    for ran in (mttsg("ground", clip, "--queries", path), mttsg("ground", clip, "--queries", "-", stdin=content)):
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+        assert "at most 100,000 lines and 64 MB in one run" in ran.err
