@@ -22,7 +22,8 @@ from mttsg_core.errors import CorruptVideoError, UnsupportedVideoError, VideoErr
 from mttsg_core.moments import FloatArray
 from mttsg_core.video.container import codec_name, is_displayed, open_video, read_packets, time_base_of, timestamp
 from mttsg_core.video.rotation import Orientation, display_size
-from mttsg_core.video.timeline import NO_STAMP, Clock, PacketTable, announced_end, read_clock
+from mttsg_core.video.timeline import Clock, announced_end, read_clock
+from mttsg_core.video.unfolding import NO_STAMP, PacketTable
 
 _MAX_DURATION = 7 * 24 * 3600  # seconds; a later timestamp is damage, and would ask for endless features
 _DURATION_TOLERANCE = 1.0  # seconds by which a container may overstate its duration before its end counts as missing
