@@ -192,6 +192,8 @@ def load_text_encoder(
     kind, _, name = text_id.partition(":")
     try:
         if kind == WordVectors.kind:
+            if not (folder / WORDS).is_file():
+                raise damaged_model(folder, f"no {WORDS} in it")
             return WordVectors.from_tensors(load_arrays(folder / WORDS), name)
         return build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
     except ConfigError as error:

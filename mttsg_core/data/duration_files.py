@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mttsg_core.errors import DataError
-from mttsg_core.utils.files import without_suffix
+from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.json_lines import read_bytes
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
 
@@ -37,9 +37,9 @@ class DurationFiles:
     @cached_property
     def _durations(self) -> dict[str, object]:
         durations: dict[str, object] = {}
-        for path in sorted(self._folder.glob("*.csv")):
+        for path in filter(is_file, sorted(self._folder.glob("*.csv"))):
             durations.update(_read_csv(path))
-        for path in sorted(self._folder.glob("durations*.json")):
+        for path in filter(is_file, sorted(self._folder.glob("durations*.json"))):
             durations.update(_read_json(path))
         return durations
 

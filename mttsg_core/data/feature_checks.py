@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
 from mttsg_core.data.splits import Split
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
-from mttsg_core.features.store import EXTERNAL, check_fingerprint, read_features
+from mttsg_core.features.store import EXTERNAL, VideoFeatures, check_fingerprint, outliers, read_features
 
 
 def unusable_features(folder: DataFolder, splits: Sequence[Split]) -> Iterator[str]:
@@ -27,20 +28,26 @@ def unusable_features(folder: DataFolder, splits: Sequence[Split]) -> Iterator[s
         for pair in split.pairs:
             pairs_of.setdefault(folder.video_key(pair.video), []).append(pair)
     expected: Settings | None = None
-    for pairs in pairs_of.values():
+    paths: dict[str, Path] = {}  # by key of the video
+    largest: dict[str, tuple[float, ...]] = {}
+    for key, pairs in pairs_of.items():
         try:
-            fingerprint = _read_fingerprint(folder, pairs)
-            if fingerprint is None:
+            found = _read_features(folder, pairs)
+            if found is None:
                 continue
+            paths[key], features = found
+            largest[key], fingerprint = features.largest_values, features.fingerprint
             expected = fingerprint if expected is None else expected
             if expected["encoder"] == EXTERNAL or folder.find_video(pairs[0].video) is None:
-                check_fingerprint(fingerprint, expected, str(folder.find_features(pairs[0].video)))
+                check_fingerprint(fingerprint, expected, str(paths[key]))
         except FeatureError as error:
             yield str(error)
+    for key, reason in outliers(largest).items():
+        yield f"{paths[key]}: {reason}"
 
 
-def _read_fingerprint(folder: DataFolder, pairs: Sequence[Pair]) -> Settings | None:
-    """Return how a video's features were made, or None if it has none. Raises FeatureError if they are unusable."""
+def _read_features(folder: DataFolder, pairs: Sequence[Pair]) -> tuple[Path, VideoFeatures] | None:
+    """Return a video's features and their file, or None if it has none. Raises FeatureError if they are unusable."""
     match = folder.match_features(pairs[0].video)
     if match is None:
         return None
@@ -52,4 +59,4 @@ def _read_fingerprint(folder: DataFolder, pairs: Sequence[Pair]) -> Settings | N
             _ = features.timeline
         except FeatureError as error:
             raise FeatureError(f"{match.path}: {error}") from error
-    return features.fingerprint
+    return match.path, features

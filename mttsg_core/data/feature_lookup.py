@@ -20,6 +20,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
 from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint, read_features
+from mttsg_core.utils.files import is_file
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.video.probe import probe
 
@@ -194,7 +195,7 @@ def default_text_encoder(data: Path, fingerprint: Settings) -> str:
     # Without a frame rate, another program made the features: the encoder's name need not be a model's id.
     if fingerprint["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in fingerprint:
         return OWN_TEXT_TOWER
-    files = sorted(data.glob("glove*.txt"))
+    files = sorted(filter(is_file, data.glob("glove*.txt")))
     return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
 
 

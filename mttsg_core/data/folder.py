@@ -117,8 +117,9 @@ class DataFolder:
 
     @property
     def has_media(self) -> bool:
-        """Whether the folder contains any video file or features."""
-        return bool(self._video_index) or bool(self._feature_index(self.features))
+        """Whether the folder contains any video file or features, or an unreadable folder that may contain some."""
+        features = self._feature_index(self.features)
+        return bool(self._video_index or features or self._video_index.unreadable or features.unreadable)
 
     def find_video(self, name: str) -> Path | None:
         """Return the video file of a name, or None.
@@ -231,5 +232,6 @@ class DataFolder:
             return None
         features = self._match_features(name, self.features)
         if features is None:
-            return video.reason
+            unreadable = [*self._video_index.unreadable, *self._feature_index(self.features).unreadable]
+            return "; ".join([video.reason, *unreadable[:1]])
         return None if features.path is not None else features.reason

@@ -32,6 +32,7 @@ from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.text import shorten
 from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
@@ -87,6 +88,11 @@ class VideoFeatures:
     def nbytes(self) -> int:
         """Size in memory, in bytes."""
         return self.clips.nbytes + (0 if self.regions is None else self.regions.nbytes)
+
+    @property
+    def largest_values(self) -> tuple[float, ...]:
+        """The largest absolute value of the clips, and that of the regions if there are any."""
+        return tuple(largest_value(array) for array in (self.clips, self.regions) if array is not None)
 
     def slice_clips(self, clips: slice) -> VideoFeatures:
         """Return the features of some consecutive clips, with their own start and duration, sharing memory."""
@@ -159,26 +165,28 @@ class FeatureStore:
         return features
 
     def drop_unusable(self, videos: Iterable[str]) -> list[str]:
-        """Load the features of the given videos, drop the files that cannot be used, and return a reason for each.
+        """Drop the files of the given videos that cannot be used, see `unusable`, and return a reason for each."""
+        reasons = self.unusable(videos)
+        for video in reasons:
+            del self.files[video]
+        return list(reasons.values())
+
+    def unusable(self, videos: Iterable[str]) -> dict[str, str]:
+        """Load the features of the given videos, and return for each that cannot be used why.
 
         A file whose largest value is more than 1,000 times that of most videos cannot be used either: it would decide
         the mean and spread of all of them.
         """
-        reasons = []
+        reasons: dict[str, str] = {}
         largest: dict[str, tuple[float, ...]] = {}
         for video in videos:
             try:
                 features = self.load(video)
             except FeatureError as error:
-                reasons.append(str(error))
-                del self.files[video]
+                reasons[video] = str(error)
             else:
-                arrays = (features.clips, features.regions)
-                largest[video] = tuple(largest_value(array) for array in arrays if array is not None)
-        for video, reason in _outliers(largest).items():
-            reasons.append(f"{self.files[video]}: {reason}")
-            del self.files[video]
-        return reasons
+                largest[video] = features.largest_values
+        return reasons | {video: f"{self.files[video]}: {reason}" for video, reason in outliers(largest).items()}
 
 
 class FeatureCache:
@@ -355,20 +363,20 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
-def _outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
-    """Return why some videos are not like the others, from the largest values in the arrays of each.
+def outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
+    """Return for each video whose values are far outside those of the others why it cannot be used with them.
 
-    >>> _outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
-    {'c': 'a value of 5e+03, where those of other videos are about 3: not the same kind of features'}
+    Args:
+        largest: `VideoFeatures.largest_values` of each video.
+
+    >>> outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
+    {'c': "'c' has a value of 5e+03, where those of other videos are about 3: not the same kind of features"}
     """
     reasons: dict[str, str] = {}
     for values in zip_longest(*largest.values()):
         typical = float(np.median([value for value in values if value is not None]))
         for video, value in zip(largest, values, strict=True):
             if value is not None and value > _FAR_OUTSIDE * typical > 0:
-                reasons.setdefault(
-                    video,
-                    f"a value of {value:.3g}, where those of other videos are about {typical:.3g}: "
-                    "not the same kind of features",
-                )
+                others = f"where those of other videos are about {typical:.3g}: not the same kind of features"
+                reasons.setdefault(video, f"{shorten(video)} has a value of {value:.3g}, {others}")
     return reasons

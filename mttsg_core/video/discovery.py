@@ -70,6 +70,8 @@ def find_videos(paths: Sequence[Path], on_passed_over: Callable[[PassedOver], ob
     In a folder a file counts as a video by its suffix. Only if other files have that suffix as well (`WEAK_SUFFIXES`)
     are its first bytes read. A picture that moves is passed over beside a video with the same stem: it is its preview.
 
+    A folder that cannot be read takes the place of the videos in it, so that it fails where they would be used.
+
     Args:
         paths: files and folders.
         on_passed_over: called with each file that is passed over; None writes it to the log.
@@ -102,7 +104,8 @@ def _videos_of(path: Path, pass_over: Callable[[PassedOver], object]) -> Iterato
     if not path.is_dir():
         yield VideoFile(path, Path(path.name))
         return
-    for parent, folders, names in os.walk(path):
+    unreadable: list[OSError] = []
+    for parent, folders, names in os.walk(path, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         candidates = [Path(name) for name in sorted(names) if _has_video_suffix(name)]
         stems = {name.stem: name for name in candidates if name.suffix.lower() not in WEAK_SUFFIXES}
@@ -113,6 +116,8 @@ def _videos_of(path: Path, pass_over: Callable[[PassedOver], object]) -> Iterato
                 yield VideoFile(file, file.relative_to(path), from_folder=True)
             else:
                 pass_over(PassedOver(file, reason))
+    for folder in (Path(error.filename) for error in unreadable):
+        yield VideoFile(folder, Path(folder.name) if folder == path else folder.relative_to(path), from_folder=True)
 
 
 def _has_video_suffix(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def read_head(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
+            os.scandir(path).close()  # whether it can be read at all
             raise NotAVideoError(path, "is a folder")
         if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
             raise NotAVideoError(path, "not a regular file")

@@ -68,3 +68,13 @@ def test_pickles_beside_a_video_are_named(folder: Path) -> None:
     write_video(folder / "videos" / "a.mp4", range(50))
     [reason] = reasons(folder)
     assert reason.startswith("a.pt: a pickled file is never loaded")
+
+
+def test_features_unlike_those_of_the_other_videos(folder: Path) -> None:
+    for name, scale in zip("abcde", [1, 2, 5e4, 3, 1e12], strict=True):
+        save(folder, name, np.full((4, 3), scale, np.float32))
+    ending = "where those of other videos are about 3: not the same kind of features"
+    assert reasons(folder) == [
+        f"c.npy: 'c' has a value of 5e+04, {ending}",
+        f"e.npy: 'e' has a value of 1e+12, {ending}",
+    ]

@@ -218,7 +218,10 @@ def test_a_file_unlike_the_others_is_dropped_and_named(tmp_path: Path) -> None:
     store = FeatureStore(files)
     reasons = store.drop_unusable(sorted(files))
     assert [reason.partition(": ")[0] for reason in reasons] == [str(files[name]) for name in ("bad", "3", "4")]
-    assert "3.safetensors: a value of 1e+06, where those of other videos are about 1.25: not the same" in reasons[1]
+    assert (
+        "3.safetensors: '3' has a value of 1e+06, where those of other videos are about 1.25: not the same"
+        in reasons[1]
+    )
     assert sorted(store.files) == ["0", "1", "2", "5"]
 
 
