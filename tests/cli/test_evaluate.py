@@ -110,7 +110,8 @@ def test_the_table_fits_a_terminal(data: Path, mttsg: Mttsg) -> None:
 
 
 def test_a_terminal_without_the_signs_of_the_table(data: Path) -> None:
-    command = [sys.executable, "-m", "mttsg_cli", "evaluate", data, "--predictions", data.parent / "theirs.jsonl"]
+    theirs = str(data.parent / "theirs.jsonl")
+    command = [sys.executable, "-m", "mttsg_cli", "evaluate", str(data), "--predictions", theirs]
     ran = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
     assert ran.returncode == 0, ran.stderr
     assert b"mIoU" in ran.stdout

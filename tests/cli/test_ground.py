@@ -288,7 +288,7 @@ class TestFeaturesMadeElsewhere:
         assert "'classic'" in ran.errors[0]
 
 
-NAMES = ["with space.mp4", "-dash.mp4", "new\nline.mp4", 'tab\t"quote".mp4', "ünï 开.mp4", b"\xff\xfe.mp4"]
+NAMES: list[str | bytes] = ["with space.mp4", "-dash.mp4", "new\nline.mp4", 'tab\t"quote".mp4', "ünï 开.mp4", b"\xff\xfe.mp4"]
 
 
 def test_names_and_sentences_that_are_hard_to_handle(  # one process for all: it loads torch
@@ -298,8 +298,8 @@ def test_names_and_sentences_that_are_hard_to_handle(  # one process for all: it
         shutil.copy2(clip, tmp_path / os.fsdecode(name))
     program = [sys.executable, "-m", "mttsg_cli", "ground", "--model", str(trained), "--cache", str(cache)]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    queries = ["ünï 开", "-dash", b"\xff"]
-    command = [*program, "--format", "json", "--", ".", *queries]
+    queries: list[str | bytes] = ["ünï 开", "-dash", b"\xff"]
+    command: list[str | bytes] = [*program, "--format", "json", "--", ".", *queries]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr
     rows = json.loads(ran.stdout.decode("utf-8"))

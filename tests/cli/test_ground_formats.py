@@ -65,7 +65,7 @@ class TestFormats:
 def _cues(text: str, comma: str) -> list[tuple[float, float]]:
     """Start and end of each cue of a subtitle file, as the libraries of players read them."""
     if comma == ".":
-        cues = list(webvtt.from_string(text))
+        cues = webvtt.from_string(text).captions
         assert text.count("-->") == len(cues)
         assert all(len(cue.lines) == 1 and cue.text.strip() for cue in cues)
         return [(_seconds(cue.start), _seconds(cue.end)) for cue in cues]
@@ -115,7 +115,7 @@ class TestWriter:
             (2.0, "d/<c>.mp4: a dog runs"),
             (5.0, "a b.mp4: a dog"),
         ]
-        spoken = list(webvtt.from_string(self.write("vtt", *rows)))
+        spoken = webvtt.from_string(self.write("vtt", *rows)).captions
         assert [(cue.start, cue.raw_text) for cue in spoken] == [
             ("00:00:02.000", "d/&lt;c>.mp4: a dog runs"),
             ("00:00:05.000", "a b.mp4: a dog"),

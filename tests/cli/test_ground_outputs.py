@@ -76,7 +76,7 @@ def test_subtitles_and_tables_name_the_video_where_several_are_asked(ground: Mtt
     name = Path(row["video"]).relative_to(folder).as_posix()
     [cue] = srt.parse(ground(*command, "--format", "srt").out)
     assert cue.content == f"{name}: {QUERY}"
-    [cue] = webvtt.from_string(ground(*command, "--format", "vtt").out)
+    [cue] = webvtt.from_string(ground(*command, "--format", "vtt").out).captions
     assert cue.text == f"{name}: {QUERY}"
     assert ground(*command, "--format", "table").out.startswith("video ")
     [cue] = srt.parse(ground(row["video"], QUERY, "--format", "srt").out)

@@ -57,10 +57,8 @@ def test_ten_good_one_broken_and_one_empty(corpus: Path, model: list[str], tmp_p
 
 def test_quiet_says_nothing_but_errors(clip: Path, model: list[str], tmp_path: Path) -> None:
     (tmp_path / "there.html").touch()
-    ran = run(
-        *("ground", clip, QUERY, "another", "--quiet", "--threshold", "0.9", *model),
-        *("--html", tmp_path / "there.html", "--clips", tmp_path / "c"),
-    )
+    outputs = ["--html", str(tmp_path / "there.html"), "--clips", str(tmp_path / "c")]
+    ran = run("ground", clip, QUERY, "another", "--quiet", "--threshold", "0.9", *model, *outputs)
     assert (ran.returncode, ran.stderr) == (0, b"")
     ran = run("ground", clip, QUERY, "--quiet", "--top", "0", *model)
     assert ran.returncode == 2
@@ -74,7 +72,7 @@ def test_closed_standard_output_and_error_are_no_traceback(clip: Path, model: li
     assert len((tmp_path / "o.csv").read_text().splitlines()) == 2
 
 
-NAMES = ["with space.mp4", "-dash.mp4", "new\nline.mp4", "ünï 开.mp4", b"\xff\xfe.mp4"]
+NAMES: list[str | bytes] = ["with space.mp4", "-dash.mp4", "new\nline.mp4", "ünï 开.mp4", b"\xff\xfe.mp4"]
 
 
 def test_strange_names_reach_every_output(clip: Path, model: list[str], tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_killed_and_resumed_gives_the_very_weights_of_an_unbroken_run(
 ) -> None:
     """SIGKILL at any moment, twice; then to the end."""
     (data / "val.jsonl").unlink()  # or it would stop early
-    arguments = ["train", data, "--config", quick, "--epochs", "14", "--device", "cpu"]
+    arguments: list[str | Path] = ["train", data, "--config", quick, "--epochs", "14", "--device", "cpu"]
     assert mttsg(*arguments, "--out", tmp_path / "whole").code == 0
     log, state = tmp_path / "m" / "log.jsonl", tmp_path / "m" / "state" / "training.safetensors"
     for resume, epochs in (([], 2), (["--resume"], 6)):
