@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mttsg_core.data import durations
 from mttsg_core.data.durations import find_durations, with_file_durations
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.store import VideoFeatures, write_features
+from mttsg_core.video.probe import VideoInfo, probe
 from tests.data.reading import touch, write_rows
 from tests.helpers.video_files import write_video
 
@@ -84,3 +86,25 @@ def test_recorded_features_decide(folder: DataFolder) -> None:
     pairs, problems, _ = stated(folder, {"start": 8.5, "end": 9.5}, {"start": 9.5, "end": 10})
     assert pairs == [(((8.5, 9.5),), 9.0)]
     assert [reason for _, reason, _ in problems] == ["start 9.5 is past the end of the video at 9.0"]
+
+
+@pytest.mark.parametrize(
+    ("row", "times"),
+    [
+        ({"duration": 2.2, "end": 90}, 0),
+        ({"duration": 2.2, "start": 1.5, "end": 1.9}, 1),
+        ({"duration": 9}, 1),
+    ],
+)
+def test_a_video_is_read_only_where_its_header_leaves_a_doubt(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch, row: Mapping[str, object], times: int
+) -> None:
+    probed: list[Path] = []
+
+    def counted(path: Path) -> VideoInfo:
+        probed.append(path)
+        return probe(path)
+
+    monkeypatch.setattr(durations, "probe", counted)
+    stated(folder, row, {**row, "query": "other"})
+    assert len(probed) == times
