@@ -28,14 +28,16 @@ class FeatureBuilder:
     def add(self, piece: ClipFrames, encoder: Encoder) -> None:
         """Encode some clips."""
         features = encoder.encode(piece.frames)
+        repeats = piece.repeats or [1] * len(piece.clips)
+        rows = [clip + more for clip, count in zip(piece.clips, repeats, strict=True) for more in range(count)]
         if self.clips is None:
             self.clips = np.zeros((self.timeline.clips, *features.clips.shape[1:]), dtype=np.float32)
-        self.clips[piece.clips] = features.clips
+        self.clips[rows] = np.repeat(features.clips, repeats, axis=0)
         if features.regions is not None:
             if self.regions is None:
                 self.regions = np.zeros((self.timeline.clips, *features.regions.shape[1:]), dtype=np.float16)
-            self.regions[piece.clips] = features.regions
-        self.encoded += len(piece.clips)
+            self.regions[rows] = np.repeat(features.regions, repeats, axis=0)
+        self.encoded += len(rows)
 
     def build(self, video: Path, fingerprint: Settings) -> VideoFeatures:
         """Return the features of the whole video. Raises VideoError if no clip was added."""

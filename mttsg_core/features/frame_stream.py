@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from mttsg_core.errors import MttsgError, VideoError
 from mttsg_core.features.identity import CHANGED, FileState
-from mttsg_core.moments import Timeline
+from mttsg_core.moments import FloatArray, Timeline
 from mttsg_core.utils.processes import interrupts_blocked, start_worker
 from mttsg_core.video.probe import probe
 from mttsg_core.video.resize import FrameTransform
 from mttsg_core.video.sampling import FrameChunk, sample
 
+_STILL_SECONDS = 60.0  # for which the same frames may be read again and again
 _POLL_SECONDS = 1.0  # between two checks for workers that hang
 
 
@@ -58,10 +59,12 @@ class ClipFrames:
     Attributes:
         clips: indices of the B clips, ascending across all pieces of a video.
         frames: (B, frames_per_clip, H, W, 3) RGB.
+        repeats: for each of them, how many clips from it on show the same frames; None if it is one each.
     """
 
     clips: list[int]
     frames: npt.NDArray[np.uint8]
+    repeats: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,47 @@ def read_clips(video: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFra
     """
     info = probe(video)
     timeline = Timeline.at_rate(info.duration - info.start, spec.fps, info.start)
+    times = timeline.sample_times(spec.frames_per_clip).reshape(-1, spec.frames_per_clip)  # (T, frames_per_clip)
+    clips, repeats = _without_stills(info.frame_times, times, round(_STILL_SECONDS / timeline.seconds_per_clip))
     chunks = sample(
         info,
-        timeline.sample_times(spec.frames_per_clip),
+        times[clips].ravel(),
         spec.frame_transform,
         reader=spec.reader,
         chunk=spec.clip_batch_size * spec.frames_per_clip,
         threads=spec.threads,
     )
-    return timeline, complete_clips(chunks, spec.frames_per_clip)
+    pieces = complete_clips(chunks, spec.frames_per_clip)
+    if len(clips) == timeline.clips:
+        return timeline, pieces
+    return timeline, (
+        ClipFrames(clips[piece.clips].tolist(), piece.frames, repeats[piece.clips].tolist()) for piece in pieces
+    )
+
+
+def _without_stills(
+    frame_times: FloatArray, times: FloatArray, longest: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return which clips to read, and how many clips from each on show the same frames.
+
+    A frame may stay for hours, as where a clock jumps; more than `longest` clips of it in a row are read as one.
+
+    >>> times = np.arange(6.0)[:, None]
+    >>> [rows.tolist() for rows in _without_stills(np.array([0.0, 1.0, 5.0]), times, longest=3)]
+    [[0, 1, 5], [1, 4, 1]]
+
+    Args:
+        frame_times: (F,) seconds of the video's frames.
+        times: (T, frames_per_clip) seconds of the frames wanted.
+        longest: number of equal clips that are read one by one.
+    """
+    shown = np.searchsorted(frame_times, times, side="right")  # (T, frames_per_clip)
+    starts = np.flatnonzero(np.append(True, (shown[1:] != shown[:-1]).any(axis=1)))  # of runs of equal clips
+    lengths = np.diff(np.append(starts, len(times)))
+    still = np.repeat(lengths > longest, lengths)  # (T,)
+    still[starts] = False
+    clips = np.flatnonzero(~still)
+    return clips, np.diff(np.append(clips, len(times)))
 
 
 def complete_clips(chunks: Iterable[FrameChunk], frames_per_clip: int) -> Iterator[ClipFrames]:

@@ -110,6 +110,25 @@ class TestEncodeVideo:
         features = encode_video(late, build_encoder(), SETTINGS)
         assert (features.start, features.duration, len(features.clips)) == (0.0, pytest.approx(2.0), 4)
 
+    def test_a_frame_that_stays_for_hours_is_encoded_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stamps = [*range(50), *range(250_000, 250_050)]  # a gap of nearly three hours, which the header announces
+        video = write_video(tmp_path / "a.mkv", stamps, options={"bf": "0"})
+        encoded = []
+        encode = ClassicEncoder.encode
+
+        def count_clips(encoder: ClassicEncoder, frames: np.ndarray) -> object:
+            encoded.append(len(frames))
+            return encode(encoder, frames)
+
+        monkeypatch.setattr(ClassicEncoder, "encode", count_clips)
+        features = encode_video(video, build_encoder(), SETTINGS)
+        assert (len(features.clips), features.lost_clips) == (20_004, 0)
+        assert sum(encoded) < 12
+        assert (features.clips[5:19_999] == features.clips[5]).all()
+        assert (features.clips[20_001] != features.clips[5]).any()
+
     def test_a_video_of_one_frame_has_one_clip(self, tmp_path: Path) -> None:
         features = encode_video(write_video(tmp_path / "one.mp4", [0]), build_encoder(), SETTINGS)
         assert len(features.clips) == 1
