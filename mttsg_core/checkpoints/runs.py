@@ -9,16 +9,16 @@ from platformdirs import user_data_path
 
 from mttsg_core.errors import BusyError, ModelError
 from mttsg_core.utils.locks import hold_lock
+from mttsg_core.utils.paths import user_folder
 
 STATE = Path("state") / "training.safetensors"
 PREVIOUS = STATE.with_name("previous.safetensors")  # the state before, for when the newest is damaged
 LOCK = STATE.with_name("lock")
-_APP = "mttsg"
 
 
 def runs_folder() -> Path:
     """Return the folder of numbered training runs."""
-    return user_data_path(_APP, appauthor=False) / "runs"
+    return user_folder(user_data_path) / "runs"
 
 
 def numbered_runs() -> list[Path]:

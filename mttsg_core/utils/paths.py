@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from mttsg_core.utils.writable import check_writable
+
 _APP = "mttsg"
+
+
+def user_folder(find: Callable[..., Path]) -> Path:
+    """Return one of the user's folders for this program.
+
+    Where the home folder is unknown, as in some containers, its path begins with `~`, and `writable.check_writable`
+    refuses it.
+
+    Args:
+        find: a function of platformdirs that returns a path, such as `user_cache_path`.
+    """
+    try:
+        return find(_APP, appauthor=False)
+    except RuntimeError:
+        return Path("~", _APP)
 
 
 def default_cache() -> Path:
     """Return the folder of cached features."""
-    return user_cache_path(_APP, appauthor=False) / "features"
+    return user_folder(user_cache_path) / "features"
 
 
 def remember_folder(content: str, folder: Path) -> None:
@@ -25,6 +43,7 @@ def remember_folder(content: str, folder: Path) -> None:
     """
     record = _records() / content
     with suppress(OSError):
+        check_writable(record.parent)
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_bytes(os.fsencode(folder.resolve()))
 
@@ -39,4 +58,4 @@ def remembered_folder(content: str) -> Path | None:
 
 
 def _records() -> Path:
-    return user_cache_path(_APP, appauthor=False) / "encoders"
+    return user_folder(user_cache_path) / "encoders"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mttsg_core.utils import paths
+from mttsg_core.utils.writable import check_writable
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,16 @@ def test_a_cache_that_cannot_be_written_is_ignored(tmp_path: Path, user_cache: P
     user_cache.write_text("a file, not a folder")
     paths.remember_folder("id", tmp_path)
     assert paths.remembered_folder("id") is None
+
+
+def test_without_a_home_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory for '~/.cache'")
+
+    monkeypatch.setattr(paths, "user_cache_path", unknown)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="the home folder is unknown"):
+        check_writable(paths.default_cache())
+    paths.remember_folder("id", tmp_path)
+    assert paths.remembered_folder("id") is None
+    assert list(tmp_path.iterdir()) == []
