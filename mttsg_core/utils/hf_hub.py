@@ -44,14 +44,19 @@ def download(
     Raises:
         Exception: any of those that `hub_errors` translates.
     """
-    folder = snapshot_download(
-        repo,
-        revision=revision,
-        allow_patterns=list(patterns),
-        ignore_patterns=list(exclude),
-        local_files_only=offline,
-        tqdm_class=DownloadBar,
-    )
+    try:
+        folder = snapshot_download(
+            repo,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(exclude),
+            local_files_only=offline,
+            tqdm_class=DownloadBar,
+        )
+    except RuntimeError as error:
+        if "home directory" not in str(error):
+            raise
+        raise OSError("the home folder is unknown: set HF_HOME to a folder for downloads") from error
     return Path(folder)
 
 
