@@ -14,7 +14,7 @@ def test_without_a_home_folder_there_is_one_line(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(hf_hub, "snapshot_download", unknown)
     with (
-        pytest.raises(ModelError, match="^user/name: the home folder is unknown: set HF_HOME"),
+        pytest.raises(ModelError, match=r"^user/name: the home folder is unknown: set HF_HOME"),
         hf_hub.hub_errors("user/name", "user/name", ModelError),
     ):
         hf_hub.download("user/name", None, ["*"], offline=True)
