@@ -7,8 +7,9 @@ Small videos of many containers, whose frame i shows the number i at i / 25 s, a
 probed, sampled at all their frames, and cut. A time is wrong if it is not that of the number in the picture. What a
 mutation of the timestamps themselves says is beyond any reader, and so are pictures that are wrong because frames
 before them are damaged: wrong times count as silent only if less than half as many are wrong by FFmpeg's own
-timestamps. Not silent are those of a file whose clock was said to start again, as where a block is repeated. An AVI has
-no timestamps, so nothing tells that frames were cut out of it.
+timestamps. Not silent are those of a file whose clock was said to start again, as where a block is repeated, or whose
+frames are dated by their order (AVI, ASF) and counted as lost. An AVI has no timestamps, so nothing tells that frames
+were cut out of it.
 
 The bars: no traceback, hang, crash, silent wrong time or wrong excerpt.
 """
@@ -22,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -38,6 +40,7 @@ from mttsg_core.errors import MttsgError  # noqa: E402
 from mttsg_core.utils.processes import worker_pool  # noqa: E402
 from mttsg_core.video.container import read_packets  # noqa: E402
 from mttsg_core.video.probe import probe  # noqa: E402
+from mttsg_core.video.rotation import Orientation  # noqa: E402
 from mttsg_core.video.sampling import sample  # noqa: E402
 from mttsg_core.video.trim import trim  # noqa: E402
 from tests.helpers.video_files import read_number, remux, write_video  # noqa: E402
@@ -130,9 +133,11 @@ def read(path: Path) -> Outcome:
         ]
         tolerance = TOLERANCE_REORDERED if path.suffix in (".avi", ".wmv") else TOLERANCE
         wrong = count_wrong(frames, tolerance)
+        if wrong and is_turned(path):  # and with the pictures their numbers
+            return Outcome("turned")
         if wrong:
             stated = count_wrong(list(stated_frames(path)), tolerance)
-            if info.clock_restarts:
+            if info.clock_restarts or (sampling.lost and tolerance == TOLERANCE_REORDERED):
                 kind = "wrong, but said"
             elif path.suffix == ".avi" and len(info.frame_times) < COUNT:
                 kind = "cut AVI"
@@ -147,7 +152,9 @@ def read(path: Path) -> Outcome:
         trim(info, start, end, excerpt, threads=1)
         cut = probe(excerpt)
         shown = {read_number(picture) for chunk in sample(cut, cut.frame_times) for picture in chunk.frames}
-        allowed = {number for moment, number in frames if start - 1.5 / RATE <= moment <= end + 1 / RATE}
+        low, high = start - 1.5 / RATE, end + 1 / RATE
+        allowed = {number for moment, number in frames if low <= moment <= high}
+        allowed |= {number for number in range(COUNT) if low <= number / RATE <= high}
         if sampling.lost == 0 and len(frames) == COUNT and not shown <= allowed:
             return Outcome("wrong excerpt", f"{sorted(shown - allowed)}")
         return Outcome("read" if len(frames) == COUNT else "read in part")
@@ -160,6 +167,18 @@ def read(path: Path) -> Outcome:
 def count_wrong(frames: list[tuple[float, int]], tolerance: float) -> int:
     """Return how many frames that show a number are not at its time."""
     return sum(0 <= number < COUNT and abs(moment - number / RATE) > tolerance for moment, number in frames)
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether a mutation turned or mirrored the pictures."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        stream = container.streams.video[0]
+        for packet in read_packets(path, container, stream):
+            with suppress(av.error.FFmpegError):
+                for frame in stream.codec_context.decode(packet):
+                    turn = Orientation.from_frame(frame)
+                    return turn.transpose or turn.flip_horizontal or turn.flip_vertical
+    return False
 
 
 def stated_frames(path: Path) -> Iterator[tuple[float, int]]:

@@ -94,8 +94,10 @@ def _decode(info: VideoInfo, wanted: Set[float], threads: int) -> Generator[tupl
                 except StalledError:
                     _log.info("%s: the decoder stalled; reading the rest with a single thread", info.path)
                     return
-                except av.error.FFmpegError:
-                    continue  # the frame of a damaged packet is lost
+                except av.error.FFmpegError:  # the frame of a damaged packet is lost
+                    if threads == 1 and packet is not None:  # else the error may be that of an earlier one
+                        dater.lost()
+                    continue
                 for frame in frames:
                     time = dater.time(frame)
                     if time is not None:

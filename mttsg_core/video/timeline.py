@@ -131,6 +131,11 @@ class FrameDater:
             return None
         return float(self._times[row]) if row < len(self._times) else math.nan
 
+    def lost(self) -> None:
+        """Take into account that the last packet could not be decoded."""
+        if self._order is not None:
+            self._order.leave_out(self.row - 1)
+
     def time(self, frame: av.VideoFrame) -> float | None:
         """Return when a decoded frame is displayed, in seconds; None if it is not, or nobody can say when."""
         place = frame.pts
@@ -158,8 +163,6 @@ class _DisplayOrder:
         self._numbers: dict[int, int] = {}  # by row, of the packets whose frames have not come yet
         self._next_number = 0
         self._early: set[int] = set()  # numbers of the frames that came before a frame of an earlier packet
-        self._reordering = 0  # by how many frames a frame came early, at most
-        self._returned = 0
         self._first_row: int | None = None  # that is decoded
         self._places_known = True
 
@@ -173,20 +176,20 @@ class _DisplayOrder:
             self._numbers[row] = self._next_number
         self._next_number += 1
 
+    def leave_out(self, row: int) -> None:
+        """Expect no frame of a packet any more."""
+        self._numbers.pop(row, None)
+
     def place(self, row: int) -> int | None:
         """Return the place of the frame that the decoder returned for a packet; None if it cannot be told."""
         number = self._numbers.pop(row, None)
         if number is None:
             return None
-        self._returned += 1
-        self._reordering = max(self._reordering, max(self._early, default=number) - number)
         is_keyframe = row in self._keyframes
         # Nothing that is decoded before a keyframe is displayed after it.
-        settled = self._returned > 2 * MAX_REORDERING
-        wait = 0 if is_keyframe else self._reordering if settled else MAX_REORDERING
-        lost = [other for other, waiting in self._numbers.items() if waiting < number - wait]
-        for other in lost:
-            del self._numbers[other]
+        earliest = number if is_keyframe else number - MAX_REORDERING
+        for other in [other for other, waiting in self._numbers.items() if waiting < earliest]:
+            self.leave_out(other)
         later = sum(waiting < number for waiting in self._numbers.values())
         place = number + sum(other > number for other in self._early) - later
         first_waiting = min(self._numbers.values(), default=self._next_number)

@@ -80,6 +80,8 @@ def numbers_of(name: str) -> list[int]:
         ("libx264", ".avi", B_FRAMES),
         ("libx264", ".avi", {"g": "10", "x264-params": "bframes=3:b-pyramid=normal:b-adapt=0"}),
         ("libx264", ".avi", {"bf": "0", "g": "10"}),
+        ("libx264", ".avi", {"g": "60", "x264-params": "bframes=16:b-pyramid=none:b-adapt=2"}),
+        ("libx264", ".avi", {"g": "60", "x264-params": "bframes=12:b-pyramid=normal:b-adapt=0"}),
         ("mpeg4", ".avi", B_FRAMES),
         ("mpeg4", ".avi", {"g": "10"}),
         ("mpeg2video", ".avi", B_FRAMES),
@@ -106,6 +108,20 @@ def test_a_lost_frame_does_not_move_the_others_of_an_avi(number: int, tmp_path: 
     }
     assert all(shown[place] == place for place in shown if place != number)
     assert len(shown) >= 59
+
+
+@pytest.mark.parametrize("number", [5, 12, 13, 30, 31, 32, 58])
+def test_a_lost_frame_moves_none_outside_its_group(number: int, tmp_path: Path) -> None:
+    path = damage(write_video(tmp_path / "a.avi", range(60), codec="mpeg4", options=B_FRAMES), number)
+    info = probe(path)
+    shown = [
+        (round(time * 25), read_number(frame))
+        for chunk in sample(info, info.frame_times, (64, 48), threads=1)
+        for time, frame in zip(chunk.times, chunk.frames, strict=True)
+    ]
+    others = [(place, shows) for place, shows in shown if place // 10 != number // 10 and shows // 10 != number // 10]
+    assert all(place == shows for place, shows in others)
+    assert len(others) >= 47
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".mkv", ".flv", ".nut"])
