@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileMatch, VideoIndex
 from mttsg_core.data.name_index import name_forms
@@ -37,7 +38,8 @@ class DataFolder:
         self.splits = dict(splits)
         self.features = features
         self.subset_of = dict(subset_of or {})
-        self._name_of_stem = {file.stem: name for name, file in splits.items()}
+        stems = Counter(file.stem for file in splits.values())
+        self._name_of_stem = {file.stem: name for name, file in splits.items() if stems[file.stem] == 1}
         self._roots = [root for root in map(real_path, (path, path / "videos", features)) if root is not None]
         self._videos: dict[str, FileMatch] = {}
         self._keys: dict[str, str] = {}
@@ -104,7 +106,7 @@ class DataFolder:
         without_video: list[Pair] = []
         problems = list(split.problems)
         for pair in split.pairs:
-            reason = unsafe_path_reason(pair.video)
+            reason = unsafe_path_reason(self._below(pair.video))
             if reason is None:
                 reason = self._missing_reason(pair.video) if check_videos else None
                 (pairs if reason is None else without_video).append(pair)
@@ -177,12 +179,22 @@ class DataFolder:
         real = real_path(path)
         return real is not None and any(real.is_relative_to(root) for root in self._roots)
 
+    def _below(self, name: str) -> str:
+        """Return a name, or if it is an absolute path inside the folder, the path below it."""
+        path = PurePath(name)
+        if path.is_absolute():
+            for root in (self.path.absolute(), *self._roots[:1]):
+                if path.is_relative_to(root):
+                    return path.relative_to(root).as_posix()
+        return name
+
     def _match_video(self, name: str) -> FileMatch:
         if name not in self._videos:
             self._videos[name] = self._find_video_match(name)
         return self._videos[name]
 
     def _find_video_match(self, name: str) -> FileMatch:
+        name = self._below(name)
         reason = unsafe_path_reason(name)
         if reason is not None:
             return FileMatch(None, name, reason)
@@ -210,6 +222,7 @@ class DataFolder:
         return video.key
 
     def _match_features(self, name: str, folder: Path) -> FileMatch | None:
+        name = self._below(name)
         if unsafe_path_reason(name) is not None:
             return None
         video = self._match_video(name).path

@@ -7,20 +7,18 @@ says so (`Problem.row_used`). Blank lines are not rows.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mttsg_core.data import formats
 from mttsg_core.data.duration_files import DurationFiles
 from mttsg_core.data.pairs import CheckedRow, Pair, check_row
+from mttsg_core.data.row_ids import own_id, shared_ids
 from mttsg_core.errors import DataError
-from mttsg_core.utils.files import without_suffix
 from mttsg_core.utils.json_lines import Problem, write_json_lines
 from mttsg_core.utils.text import count, shorten
-from mttsg_core.video.discovery import VIDEO_SUFFIXES
 
 _SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -97,15 +95,15 @@ def read_pairs(
             checked.append((row, CheckedRow(None, [row.reason])))
         elif subset is None or split_word(row.subset) == subset:
             checked.append((row, check_row(row, path, durations, check_ends=check_ends)))
-    numbered = _named_after_videos(row for _, row in checked)
+    numbered = shared_ids([row.pair for _, row in checked if row.pair is not None and row.has_id])
     if numbered:
         ids = count(len(numbered), "id")
         notes.append(f"{path}: {ids} used by several rows, because they name videos; these rows are numbered instead")
     pairs: list[Pair] = []
     problems: list[Problem] = []
-    line_of_id: dict[str, int] = {}
+    first_of_id: dict[str, Pair] = {}
     for row, result in checked:
-        pair, reasons = _finish(result, numbered, line_of_id, path, require_moment=require_moment)
+        pair, reasons = _finish(result, numbered, first_of_id, require_moment=require_moment)
         if pair is not None:
             pairs.append(pair)
         location = row.location if isinstance(row, formats.Row) else ""
@@ -128,31 +126,25 @@ def _notes_on_units(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _finish(
-    row: CheckedRow, numbered: frozenset[str], line_of_id: dict[str, int], path: Path, *, require_moment: bool
+    row: CheckedRow, numbered: Container[str], first_of_id: dict[str, Pair], *, require_moment: bool
 ) -> tuple[Pair | None, list[str]]:
     """Return the pair of a row with an id of its own, or None, and what is wrong with the row."""
-    pair = row.pair
+    pair, reasons = row.pair, row.reasons
     if pair is None:
-        return None, row.reasons
+        return None, reasons
     if row.has_id and pair.id in numbered:
-        pair = replace(pair, id=f"{path.stem}-{pair.line}")
+        pair = replace(pair, id=own_id(pair))
     if require_moment and not pair.moments:
         return None, ["no moment"]
-    if pair.id in line_of_id:
-        return None, [f"duplicate id {shorten(pair.id)}, first used in line {line_of_id[pair.id]}"]
-    line_of_id[pair.id] = pair.line
-    return pair, row.reasons
-
-
-def _named_after_videos(rows: Iterable[CheckedRow]) -> frozenset[str]:
-    """Return the ids that several rows have because they are the names of videos rather than of sentences."""
-    uses = Counter(row.pair.id for row in rows if row.pair is not None and row.has_id and _is_video_name(row.pair))
-    return frozenset(identity for identity, number in uses.items() if number > 1)
-
-
-def _is_video_name(pair: Pair) -> bool:
-    stem = without_suffix(PurePosixPath(pair.video.replace("\\", "/")).name, VIDEO_SUFFIXES)
-    return pair.id in (pair.video, stem) or without_suffix(pair.id, VIDEO_SUFFIXES) == stem
+    first = first_of_id.get(pair.id)
+    if first is not None:
+        reason = f"duplicate id {shorten(pair.id)}, first used in line {first.line}"
+        pair = replace(pair, id=own_id(pair))
+        if (pair.video, pair.query) == (first.video, first.query) or pair.id in first_of_id:
+            return None, [reason]
+        reasons = [*reasons, f"{reason}; the row is used without it"]
+    first_of_id[pair.id] = pair
+    return pair, reasons
 
 
 def write_pairs(pairs: Iterable[Pair], path: str | Path) -> None:

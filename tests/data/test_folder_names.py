@@ -45,6 +45,16 @@ def test_a_video_is_found_where_only_one_can_be_meant(tmp_path: Path, file: str,
     assert not folder.split("train").problems
 
 
+def test_an_absolute_path_inside_the_folder_does_not_leave_it(tmp_path: Path) -> None:
+    touch(tmp_path, "secret.mp4", "data/videos/k/a.mp4")
+    inside, outside = tmp_path / "data/videos/k/a.mp4", tmp_path / "data/../secret.mp4"
+    folder = open_folder(tmp_path / "data", str(inside), str(inside.with_suffix("")), str(outside), "/etc/passwd")
+    assert [pair.video for pair in folder.split("train").pairs] == [str(inside), str(inside.with_suffix(""))]
+    assert folder.video_key(str(inside)) == folder.video_key("a") == "k/a"
+    assert [folder.find_video(str(path)) for path in (inside, outside)] == [inside, None]
+    assert all("leaves the data folder" in problem.reason for problem in folder.split("train").problems)
+
+
 def test_names_that_several_videos_may_have_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "videos/Clip.mp4", "videos/clip.mkv", "videos/b.mp4")
     if len(list((tmp_path / "videos").iterdir())) < 3:

@@ -146,12 +146,17 @@ def test_ids_that_name_videos_are_replaced(tmp_path: Path) -> None:
         GOOD | {"video": "c", "id": "c"},
         GOOD | {"video": "d", "id": "s"},
         GOOD | {"video": "e", "id": "s"},
+        GOOD | {"video": "e", "id": "s"},
+        GOOD | {"video": "f", "id": 12},
+        GOOD | {"video": "f", "id": 12, "query": "c"},
     ]
     split = read_text_rows(tmp_path, *rows)
-    assert [pair.id for pair in split.pairs] == ["train-1", "train-2", "train-3", "train-4", "c", "s"]
-    assert [problem.reason for problem in split.problems] == ["duplicate id 's', first used in line 6"]
+    numbered = [f"train-{line}" for line in (1, 2, 3, 4)]
+    assert [pair.id for pair in split.pairs] == [*numbered, "c", "s", "train-7", "train-8", "train-9", "train-10"]
+    reason = "duplicate id 's', first used in line 6; the row is used without it"
+    assert [(p.line, p.reason, p.row_used) for p in split.problems] == [(7, reason, True), (8, reason, True)]
     assert split.notes == [
-        f"{split.file}: 2 ids used by several rows, because they name videos; these rows are numbered instead"
+        f"{split.file}: 3 ids used by several rows, because they name videos; these rows are numbered instead"
     ]
 
 

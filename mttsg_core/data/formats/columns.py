@@ -140,12 +140,16 @@ def _read_records(path: Path, content: bytes, header: Header) -> Iterator[tuple[
     """Yield the records below the header, each with as many cells as the header."""
     lines = read_lines(path, content)
     below = (line for line in lines if (line.line if isinstance(line, Problem) else line[0]) > header.line)
+    width = len(header.columns)
     for entry in _split_records(path, below, header.delimiter):
-        if isinstance(entry, Problem) or len(entry[1]) == len(header.columns):
+        if isinstance(entry, Problem):
             yield entry
+            continue
+        line, cells = entry
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            yield Problem(path, line, f"{len(cells)} cells, but the header has {width}")
         else:
-            line, cells = entry
-            yield Problem(path, line, f"{len(cells)} cells, but the header has {len(header.columns)}")
+            yield line, cells[:width]  # spreadsheets add blank cells at the end
 
 
 def _split_records(

@@ -15,11 +15,11 @@ _SECONDS = ("", "_s", "_sec", "_secs", "_second", "_seconds", "_in_seconds")
 _MILLISECONDS = ("_ms", "_msec", "_msecs", "_millis", "_millisecond", "_milliseconds", "_in_milliseconds")
 _START = (
     *("start", "start_time", "time_start", "t_start", "tstart", "starttime", "start_timestamp", "timestamp_start"),
-    *("begin", "begin_time", "time_begin", "t_begin"),
+    *("begin", "begin_time", "time_begin", "t_begin", "from"),
 )
 _END = (
     *("end", "end_time", "time_end", "t_end", "tend", "endtime", "end_timestamp", "timestamp_end"),
-    *("stop", "stop_time", "time_stop", "t_stop"),
+    *("stop", "stop_time", "time_stop", "t_stop", "to"),
 )
 _DURATION = ("duration", "video_duration", "vid_duration", "clip_duration")
 

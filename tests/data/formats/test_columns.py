@@ -65,6 +65,7 @@ def test_a_stray_quote_costs_a_bounded_amount_of_work(tmp_path: Path, monkeypatc
         "video_id,caption,t_start,t_end",
         "video_name,text,begin,end",
         "filename,description,start_sec,end_sec",
+        "file,text,from,to",
         "youtube id,Sentence,Start (s),End (s)",
         "VideoID,queryText,startTime,stopTime",
     ],
@@ -80,6 +81,12 @@ def test_columns_that_are_not_read_are_named_once(tmp_path: Path) -> None:
     split = read_text(tmp_path, "train.csv", "video,query,start,end,start_frame,note\na,b,1,2,30,x\na,c,1,2,30,y\n")
     assert split.notes == [f"{split.file}: not read: start_frame, note"]
     assert len(split.pairs) == 2
+
+
+def test_blank_cells_at_the_end_do_not_matter(tmp_path: Path) -> None:
+    split = read_text(tmp_path, "train.csv", "video,query,start,end,\na,b,1,2,,, \na,c,1,2,,x\n")
+    assert [pair.query for pair in split.pairs] == ["b"]
+    assert reasons(split) == [(3, "6 cells, but the header has 5")]
 
 
 def test_windows_in_a_cell(tmp_path: Path) -> None:
