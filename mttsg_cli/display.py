@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -116,3 +117,11 @@ class EventDisplay:
     def _end_bar(self) -> None:
         self._stack.close()
         self._bar = None
+
+
+def show_large_files(reporter: Reporter, data: Path) -> None:
+    """Say which annotation files are about to be read, if that takes a while."""
+    from mttsg_core.workflows.reading import reading_notes
+
+    for note in reading_notes(data):
+        reporter.say(note)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
+from mttsg_cli.display import show_large_files
 from mttsg_cli.tables import MISSING, print_columns
 from mttsg_cli.writers import print_json
 
@@ -40,7 +40,8 @@ def check(
         from mttsg_core.workflows import check as workflow
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
-        statistics = workflow.check(data, features=features, on_event=partial(_show_note, reporter))
+        show_large_files(reporter, data)
+        statistics = workflow.check(data, features=features)
         for problem in [*map(str, statistics.problems), *statistics.unusable_features]:
             reporter.error(problem)
         for warning in [*statistics.notes, *workflow.leakage_warnings(statistics)]:
@@ -51,14 +52,6 @@ def check(
             _print_statistics(statistics)
         if statistics.problems or statistics.unusable_features:
             raise typer.Exit(SOME_FAILED)
-
-
-def _show_note(reporter: Reporter, event: object) -> None:
-    """Show what the command is doing. The rest is shown at the end, without the limit of other commands."""
-    from mttsg_core.workflows.events import Noted
-
-    if isinstance(event, Noted):
-        reporter.say(event.text)
 
 
 def _print_statistics(statistics: FolderStatistics) -> None:

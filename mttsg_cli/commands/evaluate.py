@@ -6,7 +6,7 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
-from mttsg_cli.display import EventDisplay
+from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
 
@@ -50,7 +50,9 @@ def evaluate(
 
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
-    with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    with exit_codes(), EventDisplay(reporter) as display:
+        show_large_files(reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 

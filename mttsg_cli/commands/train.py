@@ -9,7 +9,7 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
-from mttsg_cli.display import EventDisplay
+from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.writers import print_json
 from mttsg_core.config import NetworkConfig, upgrade_settings
 
@@ -55,6 +55,7 @@ def train(
     """
     reporter = Reporter(quiet=quiet, verbose=verbose)
     with exit_codes(), EventDisplay(reporter) as display:
+        show_large_files(reporter, data)
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
 

@@ -13,12 +13,11 @@ from mttsg_core.data.splits import Split, read_pairs, unread_files
 from mttsg_core.data.statistics import FolderStatistics, compute_statistics
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted, RowsSkipped, Warned
+from mttsg_core.workflows.events import InputFailed, RowsSkipped, Warned
 from mttsg_core.workflows.options import AnyPath
-from mttsg_core.workflows.reading import note_large_files
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 
-CheckEvent: TypeAlias = RowsSkipped | InputFailed | Warned | Noted
+CheckEvent: TypeAlias = RowsSkipped | InputFailed | Warned
 _SHOWN_VIDEOS = 3
 
 
@@ -59,7 +58,6 @@ def leakage_warnings(statistics: FolderStatistics) -> list[str]:
 
 
 def _check(data: Path, features: AnyPath | None) -> Generator[CheckEvent, None, FolderStatistics]:
-    yield from note_large_files(data)
     if is_file(data):
         split = read_pairs(data)
         yield from _report(split)

@@ -25,12 +25,11 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
 from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
-from mttsg_core.workflows.reading import note_large_files
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 
@@ -43,7 +42,6 @@ EvaluateEvent: TypeAlias = (
     | InputFailed
     | RowsSkipped
     | Warned
-    | Noted
 )
 _Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
 
@@ -111,7 +109,6 @@ def _evaluate(
     mode = grounding_mode(options.mode)
     require_folders(options.cache)
     out, html = _outputs(options)
-    yield from note_large_files(data)
     folder = DataFolder.open(data, features.features)
     if predictions is not None:
         report = yield from _score_file(folder, split, Path(predictions), options)

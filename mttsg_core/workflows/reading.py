@@ -1,4 +1,4 @@
-"""What a workflow says before it reads annotation files that take long."""
+"""What to say before annotation files are read that take long."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 from mttsg_core.data import formats
 from mttsg_core.utils.files import is_file
-from mttsg_core.workflows.events import Noted
 
 _LARGE = 4_000_000  # bytes that take more than a second or two to read
 
 
-def note_large_files(data: Path) -> Iterator[Noted]:
-    """Yield what to say before a data folder, or a single annotation file, is read; nothing if it is read at once."""
+def reading_notes(data: Path) -> Iterator[str]:
+    """Yield a line to show before a data folder, or a single annotation file, is read; none if that takes no time.
+
+    Nothing heavy is imported for it, so that it comes first.
+    """
     files = [data]
     try:
         if data.is_dir():
@@ -23,4 +25,4 @@ def note_large_files(data: Path) -> Iterator[Noted]:
         return  # whoever reads them says so
     if sum(sizes.values()) > _LARGE:
         texts = [f"{name} ({size / 1e6:.0f} MB)" for name, size in sizes.items() if size > _LARGE // len(sizes)]
-        yield Noted(f"reading {', '.join(texts)}")
+        yield f"reading {', '.join(texts)}"

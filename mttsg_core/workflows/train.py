@@ -46,7 +46,6 @@ from mttsg_core.workflows.events import (
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable, save
-from mttsg_core.workflows.reading import note_large_files
 from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
@@ -290,7 +289,6 @@ def _prepare(
     device: torch.device,
 ) -> Generator[TrainEvent, None, _Inputs]:
     """Choose the features and the text encoder, and extract what is missing."""
-    yield from note_large_files(data)
     folder = DataFolder.open(data, features.features)
     splits = _training_splits(folder)
     if stopped is not None and features.features is None and not features.extraction:
