@@ -23,7 +23,6 @@ _BACKWARD_JUMP_DISPLAYED = 10.0  # likewise, where only display times are known,
 _FORWARD_JUMP = 60.0  # seconds without any frame or sound that a broadcast may have
 _FORWARD_JUMP_UNANNOUNCED = 3600.0  # likewise for other containers, unless their header announces a duration for it
 _MAX_MISSING = 0.1  # share of frames without any timestamp up to which they are left out as damaged
-_MAX_DISPLAY_DELAY = 10.0  # seconds from decoding a frame to its display; more is damage
 _MAX_OUTLIERS = 8  # damaged timestamps in a row that are told from a clock that starts again
 
 _Stamps = npt.NDArray[np.int64]
@@ -114,6 +113,7 @@ class Unfolding:
         rows = np.flatnonzero(self._keys != NO_STAMP)
         steps = self._difference(self._keys[rows[1:]], self._keys[rows[:-1]])
         self._usual = max(1, int(np.median(steps[steps > 0]))) if (steps > 0).any() else 1
+        self._farthest = _FORWARD_JUMP / float(self._time_base) + 2 * MAX_REORDERING * self._usual
         damaged = self._find_outliers(rows)
         rows, self.outliers = rows[~damaged], bool(damaged.any())
         steps = self._difference(self._keys[rows[1:]], self._keys[rows[:-1]])
@@ -133,9 +133,10 @@ class Unfolding:
 
     def _jumps(self, rows: npt.NDArray[np.int64], steps: _Stamps) -> list[int]:
         """Return the indices of steps that are too large, or go back too far."""
-        back = (_BACKWARD_JUMP_DISPLAYED if self._by_display else _BACKWARD_JUMP) / float(self._time_base)
-        if self._broadcast and not self._by_display:
-            back = self._usual / 2
+        if self._by_display:
+            back = max(_BACKWARD_JUMP_DISPLAYED / float(self._time_base), (MAX_REORDERING + 1) * self._usual)
+        else:
+            back = self._usual / 2 if self._broadcast else _BACKWARD_JUMP / float(self._time_base)
         ahead = (_FORWARD_JUMP if self._broadcast else _FORWARD_JUMP_UNANNOUNCED) / float(self._time_base)
         durations = np.minimum(self._table.durations[rows[:-1]], steps)  # a damaged one may be anything
         return np.flatnonzero(((steps < -back) & self._may_go_back) | (steps - durations > ahead)).tolist()
@@ -143,11 +144,12 @@ class Unfolding:
     def _find_outliers(self, rows: npt.NDArray[np.int64]) -> _Flags:
         """Return which of the rows have a damaged timestamp: the clock goes on behind them as it did before them."""
         pts, keys = self._table.pts[rows], self._keys[rows]
-        ahead = self._difference(pts, keys)  # of its decoding is when a frame is displayed
-        farthest = max(_MAX_DISPLAY_DELAY / float(self._time_base), 2 * MAX_REORDERING * self._usual)
-        damaged = (pts != NO_STAMP) & ((ahead < -self._usual) | (ahead > farthest))
-        if damaged.all():
-            damaged[:] = False
+        damaged = np.zeros(len(rows), dtype=bool)
+        if self._broadcast:  # no frame is displayed before it is decoded, or long after
+            ahead = self._difference(pts, keys)
+            damaged = (pts != NO_STAMP) & ((ahead < -self._usual) | (ahead > self._farthest))
+            if damaged.all():
+                damaged[:] = False
         good = np.flatnonzero(~damaged)
         keys = keys[good]
         for jump in self._jumps(rows[good], self._difference(keys[1:], keys[:-1])):
@@ -178,8 +180,7 @@ class Unfolding:
         damaged[rows] = False
         damaged &= (difference < since - self._usual) | (difference > since + 2 * MAX_REORDERING * self._usual)
         if self._broadcast:
-            farthest = max(_MAX_DISPLAY_DELAY / float(self._time_base), 2 * MAX_REORDERING * self._usual)
-            damaged |= np.abs(difference - since) > farthest
+            damaged |= np.abs(difference - since) > self._farthest
         if decoding_order:  # the number of frames counts, so none is left out
             return unwrapped[nearest] + np.where(damaged, since, difference), dated
         dated = dated & ~damaged if (dated & ~damaged & table.displayed).any() else dated

@@ -248,6 +248,22 @@ def test_a_short_gap_in_a_broadcast_is_kept(videos: dict[str, Path], tmp_path: P
     assert probe(path).clock_restarts == 0
 
 
+@pytest.mark.parametrize("bf", ["0", "2"])
+@pytest.mark.parametrize(("suffix", "seconds"), [(".ts", 50), (".mkv", 1800), (".mp4", 1800), (".flv", 500)])
+def test_a_frame_that_stays_for_long_is_no_jump(suffix: str, seconds: int, bf: str, tmp_path: Path) -> None:
+    stamps = [*range(20), *range(25 * seconds, 25 * seconds + 20)]
+    path = write_video(tmp_path / f"a{suffix}", stamps, options={"bf": bf, "g": "50"})
+    assert frames(path) == [(pytest.approx(stamp / 25, abs=6e-4), number) for number, stamp in enumerate(stamps)]
+    assert probe(path).clock_restarts == 0
+    trim(path, 0.5, seconds + 0.5, tmp_path / "excerpt.mp4")
+    assert [number for _, number in frames(tmp_path / "excerpt.mp4")] == list(range(12, 33))
+
+
+def test_slides_whose_decoding_times_are_unknown(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", [0, 30, 60, 90], time_base=Fraction(1), options={"bf": "2"})
+    assert frames(path) == [(30.0 * number, number) for number in range(4)]
+
+
 def test_a_jump_that_the_header_does_not_announce_is_closed(tmp_path: Path) -> None:
     """A live recording in Matroska has no duration in its header."""
     stamps = [*range(20), *(200_000 + number for number in range(20))]  # 8,000 s later
