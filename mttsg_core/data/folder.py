@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileMatch, VideoIndex
-from mttsg_core.data.name_index import name_forms
+from mttsg_core.data.name_index import name_forms, video_stem
 from mttsg_core.data.pairs import Pair
 from mttsg_core.data.splits import Split, find_splits, is_annotation_file, read_pairs, unread_files
 from mttsg_core.errors import DataError
@@ -204,12 +204,12 @@ class DataFolder:
             paths = next((paths for paths in map(self._video_index.find, names) if paths), [])
             if len(paths) > 1:
                 shown = ", ".join(path.relative_to(self.path).as_posix() for path in paths[:3])
-                return FileMatch(None, names[-1], f"{len(paths)} videos match {shorten(name)}: {shown}")
+                return FileMatch(None, video_stem(name), f"{len(paths)} videos match {shorten(name)}: {shown}")
             path = paths[0] if paths else None
         if path is None:
-            return FileMatch(None, names[-1], f"unknown video {shorten(name)}: no video file and no features")
+            return FileMatch(None, video_stem(name), f"unknown video {shorten(name)}: no video file and no features")
         if not self._is_inside(path):
-            return FileMatch(None, names[-1], f"the video {shorten(name)} is a link that leaves the data folder")
+            return FileMatch(None, video_stem(name), f"the video {shorten(name)} is a link that leaves the data folder")
         return FileMatch(path, self._video_index.key(path) or path.relative_to(self.path).as_posix())
 
     def _find_key(self, name: str) -> str:
@@ -230,7 +230,7 @@ class DataFolder:
             names = [form for form in [*name_forms(name), video.name] if self._video_index.find(form) == [video]]
         else:
             names = name_forms(name)
-            base = names[-1].rpartition("/")[2]
+            base = video_stem(name).rpartition("/")[2]
             if len(self._video_index.find(base)) <= 1:  # else features named by the base alone could be of either video
                 names.append(base)
         match = self._feature_index(folder).find(names)

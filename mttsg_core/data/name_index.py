@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from typing import Generic, TypeVar
 
@@ -12,7 +11,7 @@ from mttsg_core.video.discovery import VIDEO_SUFFIXES
 
 Item = TypeVar("Item")
 _VIDEOS = "videos/"  # the folder of videos, which names may leave out
-_YOUTUBE_NAME = re.compile(r"v_([\w-]{11})", re.ASCII)  # ActivityNet's; its videos are often saved without the v_
+_PREFIX = "v_"  # of ActivityNet's names of videos, which are often saved without it
 
 
 class NameIndex(Generic[Item]):
@@ -55,11 +54,18 @@ def name_forms(name: str) -> list[str]:
     """
     plain = PurePosixPath(name).as_posix()
     slashed = PurePosixPath(name.replace("\\", "/")).as_posix()
-    forms = [form for path in (plain, slashed) for form in (path, _below_videos(path))]
-    forms.append(without_suffix(forms[-1], VIDEO_SUFFIXES))
-    if (youtube := _YOUTUBE_NAME.fullmatch(forms[-1])) is not None:
-        forms.append(youtube[1])
+    stem = video_stem(name)
+    forms = [plain, _below_videos(plain), slashed, _below_videos(slashed), stem, stem.removeprefix(_PREFIX)]
     return list(dict.fromkeys(forms))
+
+
+def video_stem(name: str) -> str:
+    """Return the path of a video below `videos`, without suffix.
+
+    >>> video_stem("./videos/kitchen/a.mp4")
+    'kitchen/a'
+    """
+    return without_suffix(_below_videos(PurePosixPath(name.replace("\\", "/")).as_posix()), VIDEO_SUFFIXES)
 
 
 def _below_videos(path: str) -> str:

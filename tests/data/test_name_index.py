@@ -46,7 +46,8 @@ def test_separators_are_one() -> None:
         ("vid0_0.0_150.0", ["vid0_0.0_150.0"]),
         ("-abc123", ["-abc123"]),
         ("v_N7ppHQNikv8.mp4", ["v_N7ppHQNikv8.mp4", "v_N7ppHQNikv8", "N7ppHQNikv8"]),
-        ("v_0004", ["v_0004"]),
+        ("v_0004", ["v_0004", "0004"]),
+        ("k/v_0004", ["k/v_0004"]),
     ],
 )
 def test_forms_of_a_name(name: str, forms: list[str]) -> None:
