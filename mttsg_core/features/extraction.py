@@ -24,6 +24,7 @@ from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.builder import FeatureBuilder
 from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
 from mttsg_core.features.identity import CHANGED, read_unchanged
+from mttsg_core.features.jobs import Extracted, ExtractionEvent, ExtractionFailed, ExtractionJob, ExtractionPassedOver
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
@@ -32,7 +33,19 @@ from mttsg_core.video.discovery import PassedOver
 from mttsg_core.video.identify import AN_IMAGE, NO_VIDEO_STREAM
 from mttsg_core.video.probe import probe
 
-_BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
+__all__ = [
+    "Extracted",
+    "ExtractionEvent",
+    "ExtractionFailed",
+    "ExtractionJob",
+    "ExtractionPassedOver",
+    "ExtractionSettings",
+    "cached_features",
+    "default_workers",
+    "encode_video",
+    "extract",
+]
+
 _LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract than a worker takes to start
 _FILE_ERRORS = (VideoError, OSError, MemoryError)  # errors that cost one file, not the batch
 
@@ -104,82 +117,6 @@ class ExtractionSettings:
             raise FeatureError(f"this version cannot extract features with encoder {fingerprint.get('encoder')!r}")
         encoder, fps, reader = str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"])
         return cls(encoder, fps, reader, device, offline)
-
-
-@dataclass(frozen=True)
-class ExtractionJob:
-    """One video to extract.
-
-    Attributes:
-        video: the file.
-        target: the file that its features are written to.
-        from_folder: whether the video was found in a folder; then it is no failure if it has no moving pictures.
-        identity: of the video when the target was chosen by it, as the cache does; None for other targets. A video
-            that has changed since then fails.
-    """
-
-    video: Path
-    target: Path
-    from_folder: bool = False
-    identity: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Size of the video file in bytes; 0 if it cannot be read."""
-        try:
-            return self.video.stat().st_size
-        except OSError:
-            return 0
-
-    @property
-    def time_limit(self) -> float:
-        """Seconds that the job may take."""
-        return _BASE_LIMIT + _LIMIT_PER_MEGABYTE * self.size / 1e6
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """The event that a video's features are at `job.target`.
-
-    Attributes:
-        job: the job.
-        clips: number of clips.
-        video_seconds: duration of the video.
-        cached: whether the features existed already.
-        lost_clips: number of clips with a frame that could not be decoded.
-    """
-
-    job: ExtractionJob
-    clips: int
-    video_seconds: float
-    cached: bool = False
-    lost_clips: int = 0
-
-
-@dataclass(frozen=True)
-class ExtractionFailed:
-    """The event that the features of a video could not be extracted or written.
-
-    Attributes:
-        job: the job.
-        reason: why, in one short line.
-        unwritten: whether the video was read, and only the target could not be written.
-    """
-
-    job: ExtractionJob
-    reason: str
-    unwritten: bool = False
-
-
-@dataclass(frozen=True)
-class ExtractionPassedOver:
-    """The event that a file found in a folder has no moving pictures, only sound for example; `reason` says so."""
-
-    job: ExtractionJob
-    reason: str
-
-
-ExtractionEvent = Extracted | ExtractionFailed | ExtractionPassedOver
 
 
 def encode_video(

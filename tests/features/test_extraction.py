@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import shutil
@@ -22,7 +21,6 @@ from mttsg_core.features.extraction import (
     ExtractionEvent,
     ExtractionFailed,
     ExtractionJob,
-    ExtractionPassedOver,
     ExtractionSettings,
     cached_features,
     encode_video,
@@ -447,41 +445,3 @@ class TestAFileThatChanges:
         with pytest.raises(VideoError, match="changed while it was read"):
             cached_features(video, cache, SETTINGS)
         assert not list(cache.folder.rglob("*.safetensors"))
-
-    def test_features_that_cannot_be_written_are_the_same(
-        self, video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fill_disk(*arguments: object) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        expected = cached_features(video, FeatureCache(tmp_path / "a"), SETTINGS)
-        monkeypatch.setattr(extraction, "write_features", fill_disk)
-        cache = FeatureCache(tmp_path / "b")
-        for _ in range(2):
-            features = cached_features(video, cache, SETTINGS)
-            assert features.regions is not None
-            assert expected.regions is not None
-            assert np.array_equal(features.clips, expected.clips)
-            assert np.array_equal(features.regions, expected.regions)
-            assert (features.regions.dtype, features.fingerprint) == (expected.regions.dtype, expected.fingerprint)
-        assert caplog.messages == [
-            f"{tmp_path / 'b'}: cannot be written (no space left on device), so features are not kept"
-        ]
-
-
-class TestFilesOfFolders:
-    """A file without moving pictures is a failure only if the user named it."""
-
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_sound_is_passed_over(self, workers: int, video: Path, tmp_path: Path) -> None:
-        sound, text = write_audio(tmp_path / "sound.mp4"), tmp_path / "text.mp4"
-        text.write_text("once upon a time")
-        jobs = [ExtractionJob(path, tmp_path / f"{path.stem}.safetensors", True) for path in (video, sound, text)]
-        events = {event.job.video.name: event for event in extract(jobs, SETTINGS, workers=workers)}
-        assert events["sound.mp4"] == ExtractionPassedOver(jobs[1], "no video stream")
-        assert isinstance(events[video.name], Extracted)
-        assert isinstance(events["text.mp4"], ExtractionFailed)
-
-    def test_sound_that_was_named_is_a_failure(self, tmp_path: Path) -> None:
-        job = ExtractionJob(write_audio(tmp_path / "sound.mp4"), tmp_path / "sound.safetensors")
-        assert list(extract([job], SETTINGS)) == [ExtractionFailed(job, "no video stream")]
