@@ -6,6 +6,7 @@ are used; `choose_fingerprint` selects the one for training.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from mttsg_core.utils.files import is_file
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.video.probe import probe
 
+_log = logging.getLogger("mttsg")
+
 
 @dataclass
 class ResolvedSplits:
@@ -32,7 +35,6 @@ class ResolvedSplits:
     Attributes:
         splits: the pairs of each split. `Pair.video` is the video's key, the same for each of its names.
         problems: the bad rows of all splits.
-        notes: what else to know about their files; a line each.
         files: feature file of each video; those of `jobs` do not exist yet.
         jobs: the videos to extract.
         durations: seconds of videos, for features that do not record them.
@@ -41,7 +43,6 @@ class ResolvedSplits:
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     jobs: list[ExtractionJob] = field(default_factory=list)
     durations: dict[str, float] = field(default_factory=dict)
@@ -76,7 +77,8 @@ def resolve_splits(
     """Read splits of a data folder and find the features of their videos.
 
     Features in the folder (or where `DataFolder.open` was told to look) are used if they have the fingerprint. Other
-    videos are to be extracted into the cache, unless the fingerprint is that of external features.
+    videos are to be extracted into the cache, unless the fingerprint is that of external features. Notes on the
+    annotation files are logged as warnings.
 
     Args:
         folder: the data folder.
@@ -98,7 +100,8 @@ def resolve_splits(
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         resolved.problems += split.problems
-        resolved.notes += split.notes
+        for note in split.notes:
+            _log.warning("%s", note)
         pairs = split.pairs
         if keep_without_video:
             pairs = sorted(pairs + split.without_video, key=lambda pair: pair.line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from mttsg_core.utils.text import normalise, sentence_fault, shorten
 from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
 from mttsg_core.video.identify import PICTURE_SUFFIXES
 
+_log = logging.getLogger("mttsg")
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -62,7 +64,9 @@ def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem
     for entry in _entries(path, content):
         if isinstance(entry, Problem):
             problems.append(entry)
-        elif isinstance(entry, formats.Row):
+        elif isinstance(entry, formats.Note):
+            _log.warning("%s", entry.text)
+        else:
             query = _query_of(entry)
             if isinstance(query, Query):
                 queries.append(query)
@@ -118,6 +122,7 @@ def _entries(path: Path, content: bytes) -> Iterator[formats.Row | formats.Note 
     elif _is_table(path, content):
         table = columns.open_table(path, content, required=("query",))
         if table is not None:
+            yield from table.notes
             yield from table.rows()
     else:
         yield from _sentences(path, content)

@@ -94,6 +94,21 @@ def test_external_features_take_durations_from_rows_or_videos(videos: Path, tmp_
     assert store.load("c").duration == pytest.approx(9.0)
 
 
+def test_notes_on_annotation_files_are_logged(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rows(videos / "train.jsonl", [row("a", note="x")])
+    resolve_splits(DataFolder.open(videos), ["train"], FeatureCache(tmp_path / "c"), ANY)
+    assert caplog.messages == [f"{videos / 'train.jsonl'}: not read: note"]
+
+
+def test_moments_past_the_stated_end_are_kept_for_evaluation(videos: Path, tmp_path: Path) -> None:
+    write_rows(videos / "train.jsonl", [row("a", duration=2), row("a", start=8, end=9, duration=2)])
+    cache = FeatureCache(tmp_path / "c")
+    for keep, pairs in ((False, 1), (True, 2)):
+        resolved = resolve_splits(DataFolder.open(videos), ["train"], cache, ANY, keep_without_video=keep)
+        assert len(resolved.splits["train"]) == pairs
+        assert len(resolved.problems) == 2 - pairs
+
+
 def test_rows_of_missing_videos_are_kept_on_request(videos: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c")
     without, with_missing = (
