@@ -155,6 +155,7 @@ def read(path: Path) -> Outcome:
         low, high = start - 1.5 / RATE, end + 1 / RATE
         allowed = {number for moment, number in frames if low <= moment <= high}
         allowed |= {number for number in range(COUNT) if low <= number / RATE <= high}
+        shown = {number for number in shown if 0 <= number < COUNT}
         if sampling.lost == 0 and len(frames) == COUNT and not shown <= allowed:
             return Outcome("wrong excerpt", f"{sorted(shown - allowed)}")
         return Outcome("read" if len(frames) == COUNT else "read in part")

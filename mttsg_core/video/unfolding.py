@@ -67,14 +67,13 @@ class Part:
 def lacks_stamps(table: PacketTable) -> bool:
     """Return whether only some packets have timestamps, such as the first one in each block of a program stream."""
     missing = table.displayed & (table.pts == NO_STAMP) & (table.dts == NO_STAMP)
-    return bool(missing.sum() > _MAX_MISSING * table.displayed.sum())
+    decoding_times_known = bool((table.dts[table.pts != NO_STAMP] != NO_STAMP).all() and (table.dts != NO_STAMP).any())
+    return decoding_times_known and bool(missing.sum() > _MAX_MISSING * table.displayed.sum())
 
 
 def with_decoding_times(table: PacketTable) -> PacketTable:
     """Return the table with a decoding time in every row, counted from the nearest row before that has one."""
     known = np.flatnonzero(table.dts != NO_STAMP)
-    if not len(known):
-        return table
     rows, steps = np.arange(len(table.dts)), np.diff(table.dts[known])
     gaps = np.diff(known)
     usual = max(1, int(np.median(np.append((steps // gaps)[steps > 0], table.durations[known]))))

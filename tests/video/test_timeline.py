@@ -18,6 +18,7 @@ from mttsg_core.moments import Timeline
 from mttsg_core.video.probe import probe
 from mttsg_core.video.sampling import sample
 from mttsg_core.video.trim import trim
+from mttsg_core.video.unfolding import NO_STAMP, PacketTable, Unfolding, lacks_stamps
 from tests.helpers.video_files import damage, read_number, remux, write_video
 from tests.video.test_trim import pitch, read_audio, write_with_audio
 
@@ -262,6 +263,24 @@ def test_a_frame_that_stays_for_long_is_no_jump(suffix: str, seconds: int, bf: s
 def test_slides_whose_decoding_times_are_unknown(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", [0, 30, 60, 90], time_base=Fraction(1), options={"bf": "2"})
     assert frames(path) == [(30.0 * number, number) for number in range(4)]
+
+
+def test_a_matroska_file_without_decoding_times_whose_packets_lack_stamps_is_read() -> None:
+    """Packets are tables here, because no muxer writes them."""
+    stamps = np.array([0, 120, 40, 80, 240, NO_STAMP, 200], dtype=np.int64)
+    count = len(stamps)
+    table = PacketTable(
+        pts=stamps,
+        dts=np.full(count, NO_STAMP),
+        durations=np.full(count, 40),
+        displayed=np.ones(count, dtype=bool),
+        keyframes=np.arange(count) == 0,
+        first_decoded=0,
+        sound_times=np.zeros(0),
+    )
+    assert not lacks_stamps(table)
+    unfolding = Unfolding(table, Fraction(1, 1000), {"matroska"}, decoding_order=False, announced_end=0.28)
+    assert unfolding.stamps[unfolding.displayed].tolist() == [0, 120, 40, 80, 240, 200]
 
 
 def test_a_jump_that_the_header_does_not_announce_is_closed(tmp_path: Path) -> None:
