@@ -100,6 +100,7 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
         clips = clips[0]
         regions = regions[0] if regions is not None and regions.ndim == 4 and len(regions) == 1 else regions
     if clips is None and regions is not None and regions.ndim == 3:
+        _check_array(path, "regions", regions, axes=3)
         clips = regions.astype(np.float32).mean(axis=1)
     if clips is None:
         raise FeatureError(f"{path}: contains neither 'clips' nor 'regions'")
@@ -198,22 +199,24 @@ def _warn_of_batch_axis(folder: Path) -> None:
 
 
 def _check_arrays(path: Path, clips: FloatFeatures, regions: FloatFeatures | None) -> None:
-    for name, array, axes in (("clips", clips, 2), ("regions", regions, 3)):
-        if array is None:
-            continue
-        if array.ndim != axes or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
-            raise FeatureError(
-                f"{path}: {name!r} is {array.dtype} of shape {array.shape}, not floating-point numbers with {axes} axes"
-            )
-        largest = largest_value(array)
-        if not largest < np.inf:
-            raise FeatureError(f"{path}: {name!r} contains NaN or infinite values")
-        if largest > _MAX_VALUE:
-            raise FeatureError(
-                f"{path}: {name!r} contains a value of {largest:.3g}, at most {_MAX_VALUE:g} is possible"
-            )
+    _check_array(path, "clips", clips, axes=2)
+    if regions is not None:
+        _check_array(path, "regions", regions, axes=3)
     if regions is not None and len(regions) != len(clips):
         raise FeatureError(f"{path}: {len(clips)} clips, but regions for {len(regions)}")
+
+
+def _check_array(path: Path, name: str, array: FloatFeatures, axes: int) -> None:
+    """Raise FeatureError unless an array has so many axes, and finite numbers of usual size."""
+    if array.ndim != axes or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
+        raise FeatureError(
+            f"{path}: {name!r} is {array.dtype} of shape {array.shape}, not floating-point numbers with {axes} axes"
+        )
+    largest = largest_value(array)
+    if not largest < np.inf:
+        raise FeatureError(f"{path}: {name!r} contains NaN or infinite values")
+    if largest > _MAX_VALUE:
+        raise FeatureError(f"{path}: {name!r} contains a value of {largest:.3g}, more than {_MAX_VALUE:g}")
 
 
 def _read_safetensors(path: Path, file: Any) -> dict[str, FloatFeatures]:
