@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mttsg_core.errors import BusyError
 
 
@@ -24,6 +22,8 @@ def hold_lock(path: Path, owner: str) -> Iterator[None]:
         BusyError: if another process, or this one, holds it.
         OSError: if the file cannot be created.
     """
+    from filelock import FileLock, Timeout  # here, since every command imports this module and only training locks
+
     created = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0, thread_local=False)
