@@ -288,7 +288,14 @@ class TestFeaturesMadeElsewhere:
         assert "'classic'" in ran.errors[0]
 
 
-NAMES: list[str | bytes] = ["with space.mp4", "-dash.mp4", "new\nline.mp4", 'tab\t"quote".mp4', "ünï 开.mp4", b"\xff\xfe.mp4"]
+NAMES: list[str | bytes] = [
+    "with space.mp4",
+    "-dash.mp4",
+    "new\nline.mp4",
+    'tab\t"quote".mp4',
+    "ünï 开.mp4",
+    b"\xff\xfe.mp4",
+]
 
 
 def test_names_and_sentences_that_are_hard_to_handle(  # one process for all: it loads torch
