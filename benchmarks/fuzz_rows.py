@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import signal
 import sys
@@ -372,9 +373,9 @@ def print_summary(summary: Summary, seconds: float) -> None:
         print(f"{form:26}" + "".join(f"{summary.outcomes[form, outcome]:22,}" for outcome in outcomes))
     files = sum(summary.outcomes.values())
     print(f"{files:,} files in {seconds:.0f} s, the slowest in {1000 * summary.slowest:.0f} ms")
-    print(f"{summary.rows:,} untouched rows compared, {len(summary.failures)} failures")
-    for failure in summary.failures[:20]:
-        print(failure)
+    print(
+        f"{summary.rows:,} untouched rows compared, {len(summary.failures)} failures", *summary.failures[:20], sep="\n"
+    )
 
 
 def main() -> int:
@@ -386,6 +387,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=5.0, help="seconds for one file")
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, raise_hang)
+    logging.getLogger("mttsg").setLevel(logging.ERROR)
     summary = Summary()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

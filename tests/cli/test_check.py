@@ -120,7 +120,7 @@ def test_lost_moments_unread_columns_and_bad_features(tmp_path: Path, mttsg: Mtt
     assert ran.code == 1
     assert ran.errors[0] == f"error: {tmp_path / 'train.jsonl'}:1: moment 2: start 3 is not before end 3"
     assert ran.errors[1].startswith(f"error: {tmp_path / 'features' / 'a.npy'}: ")
-    assert f"warning: {tmp_path / 'train.jsonl'}: not read: note" in ran.err.splitlines()
+    assert f"warning: {tmp_path / 'train.jsonl'}: not read: 'note'" in ran.err.splitlines()
     train = json.loads(ran.out)["splits"]["train"]
     assert (train["rows"], train["pairs"], train["bad_rows"], train["bad_moments"]) == (1, 1, 0, 1)
 

@@ -97,7 +97,7 @@ def test_external_features_take_durations_from_rows_or_videos(videos: Path, tmp_
 def test_notes_on_annotation_files_are_logged(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_rows(videos / "train.jsonl", [row("a", note="x")])
     resolve_splits(DataFolder.open(videos), ["train"], FeatureCache(tmp_path / "c"), ANY)
-    assert caplog.messages == [f"{videos / 'train.jsonl'}: not read: note"]
+    assert caplog.messages == [f"{videos / 'train.jsonl'}: not read: 'note'"]
 
 
 def test_moments_past_the_stated_end_are_kept_for_evaluation(videos: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_features_and_files_that_cannot_be_used(tmp_path: Path) -> None:
     seen: list[object] = []
     statistics = check(tmp_path, on_event=seen.append)
     unread = f"{tmp_path}: val.parquet is not read: it is in none of the known annotation formats"
-    assert statistics.notes == [f"{tmp_path / 'train.jsonl'}: not read: note", unread]
+    assert statistics.notes == [f"{tmp_path / 'train.jsonl'}: not read: 'note'", unread]
     [unusable] = statistics.unusable_features
     assert unusable.startswith(f"{tmp_path / 'features' / 'b.npy'}: ")
     assert seen == [*map(events.Warned, statistics.notes), events.InputFailed(unusable)]

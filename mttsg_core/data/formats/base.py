@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,10 @@ from typing import NamedTuple
 from mttsg_core.data.formats.fields import Fields, find_fields
 from mttsg_core.data.times import parse_milliseconds
 from mttsg_core.utils.json_lines import Problem
+from mttsg_core.utils.text import shorten
 
 HEAD_LINES = 50  # lines of a head that `recognise` looks at
+_SHOWN_NAMES = 8  # of columns that are not read
 
 
 class Row(NamedTuple):
@@ -97,11 +99,9 @@ def row_from_values(line: int, fields: Fields, values: Mapping[str, object]) -> 
     return Row(line, names=fields.name_of, **converted)  # type: ignore[arg-type]
 
 
-def unread_note(path: Path, unread: Mapping[str, None]) -> Iterator[Note]:
+def unread_note(path: Path, unread: Iterable[str]) -> Iterator[Note]:
     """Yield a note that names the columns or keys of a file that are not read, if there are any."""
-    if unread:
-        shown = ", ".join([*list(unread)[:_SHOWN_NAMES], *(["..."] if len(unread) > _SHOWN_NAMES else [])])
-        yield Note(f"{path}: not read: {' '.join(shown.split())}")
-
-
-_SHOWN_NAMES = 8
+    names = [shorten(name) for name in dict.fromkeys(unread) if name]
+    if names:
+        more = ["..."] if len(names) > _SHOWN_NAMES else []
+        yield Note(f"{path}: not read: {', '.join([*names[:_SHOWN_NAMES], *more])}")

@@ -115,8 +115,7 @@ def open_table(path: Path, content: bytes, *, required: Iterable[str] = REQUIRED
     missing = [field for field in required if field not in header.fields.name_of]
     if missing:
         raise DataError(f"{path}:{header.line}: the header has no column {' and no column '.join(missing)}")
-    unread = [column for column in header.fields.unread if column and column.casefold() not in _IN_OUTPUTS]
-    notes += unread_note(path, dict.fromkeys(unread))
+    notes += unread_note(path, (name for name in header.fields.unread if name.casefold() not in _IN_OUTPUTS))
     return Table(header, _read_records(path, content, header), notes)
 
 

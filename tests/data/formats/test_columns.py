@@ -79,7 +79,7 @@ def test_usual_names_of_columns(tmp_path: Path, header: str) -> None:
 
 def test_columns_that_are_not_read_are_named_once(tmp_path: Path) -> None:
     split = read_text(tmp_path, "train.csv", "video,query,start,end,start_frame,note\na,b,1,2,30,x\na,c,1,2,30,y\n")
-    assert split.notes == [f"{split.file}: not read: start_frame, note"]
+    assert split.notes == [f"{split.file}: not read: 'start_frame', 'note'"]
     assert len(split.pairs) == 2
 
 

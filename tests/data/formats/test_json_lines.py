@@ -74,9 +74,9 @@ def test_keys_of_several_formats_may_be_mixed(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_not_read_are_named_once(tmp_path: Path) -> None:
-    row = {"vid": "a", "query": "b", "start": 1, "end": 2, "relevant_clip_ids": [1], "note": "x", "colour": 3}
+    row = {"vid": "a", "query": "b", "start": 1, "end": 2, "relevant_clip_ids": [1], "note": "x", "colour": 3, "": 1}
     split = read_text(tmp_path, "x.jsonl", json.dumps(row) + "\n" + json.dumps(row | {"more": 1}))
-    assert split.notes == [f"{split.file}: not read: note, colour, more"]
+    assert split.notes == [f"{split.file}: not read: 'note', 'colour', 'more'"]
 
 
 def test_names_with_other_uses_count_only_beside_a_moment(tmp_path: Path) -> None:
@@ -84,3 +84,12 @@ def test_names_with_other_uses_count_only_beside_a_moment(tmp_path: Path) -> Non
     info = {"id": "x", "title": "y", "description": "z", "filename": "a.mp4", "duration": 9, "start_time": None}
     assert json_lines.ROWS.recognise(json.dumps(info)) is False
     assert json_lines.ROWS.recognise(json.dumps(info | {"start_time": 1, "end_time": 2})) is True
+
+
+def test_a_note_stays_one_short_line(tmp_path: Path) -> None:
+    unread = dict.fromkeys(["\ud800\n", "x" * 5000, *"cdefghijklm"], 1)
+    row = {"vid": "a", "query": "b", "start": 1, "end": 2, **unread}
+    [note] = read_text(tmp_path, "x.jsonl", json.dumps(row)).notes
+    assert len(note) < 300
+    assert note.isprintable()
+    assert note.endswith("'h', ...")
