@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz_rows.py --count 20000
 
-Every file must be read or refused with a `DataError`, within a time limit, and a row that the damage did not touch must
-keep its times: a broken file may lose rows, which are then reported, but never change another one silently.
+Every file must be read or refused with a `DataError`, within a time limit, and rows that the damage did not touch must
+keep their times.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class HangError(BaseException):
 
 def make_rows(rng: np.random.Generator) -> SourceRows:
     """Return rows of a few videos; every sentence is unique."""
-    rows = []
+    rows: SourceRows = []
     for video in range(int(rng.integers(2, 5))):
         duration = round(float(rng.uniform(20, 200)), 2)
         for number in range(int(rng.integers(1, 4))):
@@ -140,8 +140,7 @@ def charades(rows: SourceRows) -> Sample:
 def by_video(rows: SourceRows, *, frames: bool) -> Sample:
     """Return ActivityNet Captions' document, or that of TACoS with times in frames."""
     fps = 29.4
-    videos: dict[str, dict[str, object]] = {}
-    times: dict[tuple[str, str], Times] = {}
+    videos, times = dict[str, dict[str, object]](), dict[tuple[str, str], Times]()
     for name in dict.fromkeys(video for video, *_ in rows):
         own = [row for row in rows if row[0] == name]
         unit = fps if frames else 1.0
@@ -394,7 +393,7 @@ def main() -> int:
         for number in range(options.first, options.first + options.count):
             fuzz_file(number, options.seed, Path(folder), options.limit, summary)
     print_summary(summary, time.perf_counter() - began)
-    return 1 if summary.failures else 0
+    return int(bool(summary.failures))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ The chain, each link made of the one before:
     Dataset         the pairs of one split with the features that exist                           dataset
     Batch           tensors of several videos and their queries                                   batch
 
-A `Row` (formats) is a sentence as its file gives it; once checked, it is a `Pair` (pairs). A `FileMatch` (file_index)
-is the file that a video's name stands for. `DurationFiles` and `durations` find the durations that rows leave out.
-`queries` reads sentences to ground, `predictions` moments to evaluate, and `statistics` describes splits.
+A `Row` (formats) is a sentence as its file gives it; once checked, it is a `Pair` (pairs), with times in seconds
+(times) and an id of its own (row_ids). A `FileMatch` (file_index) is the file that a video's name stands for, in
+whichever way the name is written (name_index). `DurationFiles` and `durations` find the durations that rows leave out
+or state wrongly. `queries` reads sentences to ground, `predictions` moments to evaluate, `statistics` describes splits,
+and `feature_checks` names features that cannot be used.
 """
