@@ -62,7 +62,7 @@ MATRIX = [
 _OWN_TIMELINE = ("mp4", "mov", "3gp")  # on which a first frame may be late
 
 
-@pytest.mark.parametrize(("container", "codec", "start"), MATRIX, ids=" ".join)
+@pytest.mark.parametrize(("container", "codec", "start"), MATRIX)
 def test_every_frame_has_its_time(container: str, codec: str, start: str, tmp_path: Path) -> None:
     encoder, options, pix_fmt = CODECS[codec]
     first = STARTS[start]
