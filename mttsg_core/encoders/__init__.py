@@ -101,7 +101,9 @@ def build_text_encoder(
             raise ConfigError(
                 f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
             )
-        return PretrainedTextEncoder(text_id, _build_pretrained(encoder_id, device, offline).text_tower)
+        encoder = _build_pretrained(encoder_id, device, offline)
+        own_id = encoder.files.id  # a model records its text encoder by its content
+        return PretrainedTextEncoder(text_id if own_id == encoder_id else own_id, encoder.text_tower)
     from mttsg_core.encoders.hf_files import find_files
     from mttsg_core.utils.devices import choose_device
 

@@ -255,6 +255,12 @@ def test_only_an_id_that_fixes_the_content_is_pinned(clip: Path, hub: Path) -> N
         assert not is_pinned(loose), loose
 
 
+def test_the_text_tower_of_an_encoder_is_recorded_by_its_content(clip: Path) -> None:
+    pinned = find_files(str(clip)).id
+    assert build_text_encoder("clip", encoder_id=pinned).id == "clip"
+    assert build_text_encoder("clip", encoder_id=str(clip)).id == pinned
+
+
 def test_models_without_a_tower(tmp_path: Path) -> None:
     for save in (save_vit, save_bert):
         with pytest.raises(ConfigError, match="does not have an image and a text tower"):
