@@ -58,7 +58,7 @@ def test_a_model_folder(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -
     assert "R@1,IoU=0.5" in report
     names = {path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     written = {"config.json", "model.safetensors", "report.json", "log.jsonl", "state/training.safetensors"}
-    assert names == {*written, "README.md", "report.html"}
+    assert names == {*written, "state/previous.safetensors", "README.md", "report.html"}
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["network"]["width"] == 16
     assert config["training"]["epochs"] == 2
