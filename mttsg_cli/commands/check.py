@@ -8,7 +8,7 @@ import typer
 
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
-from mttsg_cli.display import show_large_files
+from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.tables import MISSING, print_columns
 from mttsg_cli.writers import print_json
 
@@ -26,9 +26,10 @@ def check(
 ) -> None:
     """Read a whole data set, name every bad row, and show what is in it. Nothing is written.
 
-    Each bad row is a line 'error: FILE:LINE: reason' on standard error; if there is one, the exit code is 1.
+    Each bad row is a line 'error: FILE:LINE: reason' on standard error, and each file of features that cannot be used
+    is a line too; if there is one, the exit code is 1. The durations of the videos at hand count, not those of rows.
 
-    A warning names videos that are in the training split and in another one.
+    Warnings name columns that are not read, and videos that are in the training split and in another one.
 
     Examples:
 
@@ -41,7 +42,8 @@ def check(
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         show_large_files(reporter, data)
-        statistics = workflow.check(data, features=features)
+        with EventDisplay(reporter):  # shows what the library logs
+            statistics = workflow.check(data, features=features)
         for problem in [*map(str, statistics.problems), *statistics.unusable_features]:
             reporter.error(problem)
         for warning in [*statistics.notes, *workflow.leakage_warnings(statistics)]:

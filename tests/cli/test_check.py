@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mttsg_core.video.probe import probe
@@ -123,6 +124,19 @@ def test_lost_moments_unread_columns_and_bad_features(tmp_path: Path, mttsg: Mtt
     assert f"warning: {tmp_path / 'train.jsonl'}: not read: 'note'" in ran.err.splitlines()
     train = json.loads(ran.out)["splits"]["train"]
     assert (train["rows"], train["pairs"], train["bad_rows"], train["bad_moments"]) == (1, 1, 0, 1)
+
+
+def test_a_batch_axis_left_in_features_is_a_warning(tmp_path: Path, mttsg: Mttsg) -> None:
+    rows = [{**GOOD[0], "video": name} for name in ("vid0_0.0_150.0", "vid1_0.0_150.0")]
+    write_rows(tmp_path / "train.jsonl", rows)
+    (tmp_path / "features").mkdir()
+    for row in rows:
+        np.save(tmp_path / "features" / f"{row['video']}.npy", np.ones((1, 75, 16), np.float32))
+    ran = mttsg("check", tmp_path)
+    assert ran.code == 0
+    [warning] = ran.err.splitlines()
+    assert warning.startswith(f"warning: {tmp_path / 'features'}: ")
+    assert "batch axis" in warning
 
 
 def test_unusable_data(tmp_path: Path, mttsg: Mttsg) -> None:
