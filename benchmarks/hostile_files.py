@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def run(folder: Path, count: int, seed: int, keep: Path | None) -> int:
-    """Make and use the files; print a table and every fault. Returns the exit code."""
+    """Make and use the files; print every fault and a table. Returns the exit code."""
     keep = None if keep is None else keep.resolve()
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
@@ -87,13 +87,13 @@ def run(folder: Path, count: int, seed: int, keep: Path | None) -> int:
         outcomes[kind].append(outcome)
         if outcome.kind not in (REFUSED, ANSWERED):
             faults.append(f"{number} {kind}: {case.what}: {outcome.kind}: {outcome.message}")
+            print(faults[-1], file=sys.stderr, flush=True)
             if keep is not None and (case.path.is_dir() or case.path.is_file()):
                 keep.mkdir(parents=True, exist_ok=True)
                 copy = shutil.copytree if case.path.is_dir() else shutil.copy
                 copy(case.path, keep / f"{number}-{case.path.name}")
         shutil.rmtree(place)
     report(outcomes)
-    print(*faults, sep="\n")
     return 1 if faults else 0
 
 

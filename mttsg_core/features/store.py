@@ -38,6 +38,7 @@ from mttsg_core.utils.writable import check_writable
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
 _MIN_SECONDS, _MAX_SECONDS = 1e-3, 1e7  # of a video; 116 days
 _FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
+_SHOWN_SETTINGS, _SHOWN_CHARACTERS = 12, 60  # of a fingerprint in a message, and of a value in it
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
 _log = logging.getLogger("mttsg")
@@ -335,8 +336,15 @@ def describe_fingerprint(fingerprint: Settings) -> str:
     >>> describe_fingerprint({"encoder": "classic", "version": 2, "fps": 1.5})
     "encoder 'classic' (fps 1.5, version 2)"
     """
-    rest = ", ".join(f"{key} {value}" for key, value in sorted(fingerprint.items()) if key != "encoder")
-    return f"encoder {fingerprint.get('encoder', EXTERNAL)!r} ({rest})"
+    rest = [f"{_short(key)} {_short(value)}" for key, value in sorted(fingerprint.items()) if key != "encoder"]
+    more = ["..."] if len(rest) > _SHOWN_SETTINGS else []
+    return f"encoder {shorten(fingerprint.get('encoder', EXTERNAL))} ({', '.join(rest[:_SHOWN_SETTINGS] + more)})"
+
+
+def _short(value: object) -> str:
+    """Return a key or value of a fingerprint, which may be anything in a file of others, as a few words."""
+    text = "" if isinstance(value, list | dict) else str(value)
+    return text if text.isprintable() and 0 < len(text) <= _SHOWN_CHARACTERS else shorten(value)
 
 
 def _external_fingerprint(clips: FloatFeatures, regions: FloatFeatures | None) -> dict[str, str | int | float]:

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mttsg_core.features.store import (
     FeatureStore,
     VideoFeatures,
     check_fingerprint,
+    describe_fingerprint,
     video_of,
     write_features,
 )
@@ -98,6 +100,14 @@ def test_a_store_reads_a_file_once_while_memory_suffices(tmp_path: Path) -> None
     assert small.load("0") is held
     minimal = build_store(tmp_path, max_bytes=1)
     assert minimal.load("0").clips.shape == minimal.load("1").clips.shape
+
+
+def test_a_fingerprint_of_a_stranger_is_shown_in_one_short_line() -> None:
+    wild: dict[str, Any] = {"encoder": "e\n" * 1000, "a\nb": "x" * 10_000, "c": [1] * 1000, "d": {"e": 1}, "f": ""}
+    shown = describe_fingerprint(wild | {f"setting{number}": number for number in range(1000)})
+    assert shown.isprintable()
+    assert len(shown) < 500
+    assert shown.endswith(", ...)")
 
 
 def test_an_error_names_both_fingerprints() -> None:
