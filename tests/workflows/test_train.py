@@ -28,7 +28,8 @@ from mttsg_core.config import from_mapping
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.errors import BusyError, ConfigError, DataError, ModelError, MttsgError
 from mttsg_core.features.store import read_features
-from mttsg_core.workflows.train import RunStarted, iter_train
+from mttsg_core.workflows.train import iter_train
+from mttsg_core.workflows.train_events import RunStarted
 from tests.helpers.tiny import dataset
 
 NETWORK = {"width": 16, "region_width": 8, "region_heads": 1, "local_layers": 1, "head_width": 8, "max_clips": 32}
