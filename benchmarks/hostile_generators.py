@@ -149,13 +149,11 @@ def wrong_array(random: np.random.Generator, base: Path, folder: Path) -> Case:
 def bomb(random: np.random.Generator, base: Path, folder: Path) -> Case:
     """Make a small file that announces gigabytes."""
     shape = pick(random, [(10**6, 1024), (2**40, 2**20), (10**9, 6), (10**8, 4, 3)])
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     kind = pick(random, ["npy", "npz", "zeros", "h5", "safetensors"])
     path = folder / f"a.{'npz' if kind == 'zeros' else kind}"
     size = min(4 * int(np.prod(shape, dtype=object)), 2**42)
     if kind == "npy":
-        path.write_bytes(header.getvalue())
+        path.write_bytes(npy_header(shape))
         os.truncate(path, size + 128)
     elif kind == "h5":
         with h5py.File(path, "w") as file:
@@ -166,13 +164,16 @@ def bomb(random: np.random.Generator, base: Path, folder: Path) -> Case:
         os.truncate(path, 8 + len(content) + size)
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            if kind == "zeros":
-                header = io.BytesIO()
-                np.lib.format.write_array_header_1_0(
-                    header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 19, 64)}
-                )
-            archive.writestr("clips.npy", header.getvalue() + bytes(1 << 27 if kind == "zeros" else 1 << 20))
+            whole = npy_header((1 << 19, 64)) + bytes(1 << 27)
+            archive.writestr("clips.npy", whole if kind == "zeros" else npy_header(shape) + bytes(1 << 20))
     return Case(path, f"{kind} of shape {shape}", REFUSED)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return the start of a file in NumPy's format."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def other_file(random: np.random.Generator, base: Path, folder: Path) -> Case:
