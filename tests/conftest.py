@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,21 @@ def _a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_in_a_foreground_shell() -> Iterator[None]:
+    """Let started programs have Ctrl-C and hang-ups: background jobs inherit the one as ignored, `nohup` the other."""
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        usual[signal.SIGHUP] = signal.SIG_DFL
+    inherited = {number: signal.getsignal(number) for number in usual}
+    for number, handler in usual.items():
+        if inherited[number] == signal.SIG_IGN:
+            signal.signal(number, handler)
+    yield
+    for number, before in inherited.items():
+        signal.signal(number, before)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command printed and how it ended."""
@@ -81,18 +97,11 @@ def mttsg() -> Mttsg:
 
 
 def start_mttsg(*arguments: str | Path | bytes, **options: object) -> subprocess.Popen[bytes]:
-    """Start the program in a process, and a process group, of its own, in which Ctrl-C works.
-
-    A shell starts background jobs with SIGINT ignored, and processes inherit that.
-    """
+    """Start the program in a process, and a process group, of its own."""
     command = [sys.executable, "-m", "mttsg_cli", *arguments]
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(  # type: ignore[call-overload]
-            command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
-        )
-    finally:
-        signal.signal(signal.SIGINT, inherited)
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
+    )
 
 
 def read_terminal(ours: int) -> bytes:
