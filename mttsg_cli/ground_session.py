@@ -156,8 +156,12 @@ def run_session(
     assigned, unmatched = assign_queries(queries, videos)
     with EventDisplay(reporter) as display:
         session = Session(assigned, display)
-        for name in unmatched:
-            session.fail(f"{name}: no such video below {request.video}")
+        if unmatched and assigned and not request.video.is_dir():
+            others = count(len(unmatched), "other video")
+            reporter.say(f"{request.video}: sentences about {others} are left out")
+            unmatched = {}
+        for name, reason in unmatched.items():
+            session.fail(f"{name}: {reason} in {request.video}")
         if not assigned:
             raise ConfigError("no sentence is about any of the videos")
         grounder = load_grounder(model, features, runtime, reporter)

@@ -143,6 +143,7 @@ def _score_file(folder: DataFolder, split: str, file: Path, options: EvaluateOpt
     """Score predictions of a file."""
     rows = folder.split(split, require_moment=True, check_videos=False, strict=options.strict)
     predictions = read_predictions(file)
+    yield from map(Warned, rows.notes)
     problems = [*rows.problems, *predictions.problems]
     if problems:
         yield RowsSkipped(problems)

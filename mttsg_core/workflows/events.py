@@ -131,7 +131,11 @@ def describe_event(event: object) -> list[Message]:
 @describe_event.register
 def _(event: RowsSkipped) -> list[Message]:
     shown = [Message(logging.WARNING, str(problem)) for problem in event.problems[:_SHOWN_ROWS]]
-    return [*shown, Message(logging.WARNING, f"{count(len(event.problems), 'bad row')} skipped")]
+    skipped = sum(not problem.row_used for problem in event.problems)
+    used = len(event.problems) - skipped
+    counts = [f"{count(skipped, 'bad row')} skipped"] if skipped else []
+    counts += [f"{count(used, 'row')} used in part"] if used else []
+    return [*shown, Message(logging.WARNING, ", ".join(counts))]
 
 
 @describe_event.register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from pathlib import Path
 
@@ -252,3 +253,21 @@ class TestFoldersThatCannotBeWritten:
 
 def fill_disk(path: Path, features: VideoFeatures, video: str | None = None) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_a_published_file_asked_of_one_video_is_about_that_one(ground: Mttsg, clip: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "charades_sta_test.txt"
+    queries.write_text(f"{clip.stem} 1.0 2.0##person opens door\nQ8ABC 0.5 4.5##person sits down\n")
+    ran = ground(clip, "--queries", queries, "--format", "jsonl")
+    assert ran.code == 0, ran.err
+    assert {json.loads(line)["query"] for line in ran.out.splitlines()} == {"person opens door"}
+    assert "sentences about 1 other video are left out" in ran.err
+
+
+def test_a_published_file_names_the_videos_that_a_folder_lacks(ground: Mttsg, clip: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "charades_sta_test.txt"
+    queries.write_text(f"{clip.stem} 1.0 2.0##person opens door\nQ8ABC 0.5 4.5##person sits down\n")
+    ran = ground(clip.parent, "--queries", queries, "--format", "jsonl")
+    assert ran.code == 1
+    assert ran.errors == [f"error: Q8ABC: no such video in {clip.parent}"]
+    assert {json.loads(line)["query"] for line in ran.out.splitlines()} == {"person opens door"}
