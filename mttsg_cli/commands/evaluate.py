@@ -50,9 +50,8 @@ def evaluate(
 
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
-    reporter = Reporter(quiet=quiet, verbose=verbose)
-    with exit_codes(), EventDisplay(reporter) as display:
-        show_large_files(reporter, data)
+    with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 

@@ -53,9 +53,8 @@ def train(
 
         mttsg train data/ --out model --resume
     """
-    reporter = Reporter(quiet=quiet, verbose=verbose)
-    with exit_codes(), EventDisplay(reporter) as display:
-        show_large_files(reporter, data)
+    with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        show_large_files(display.reporter, data)
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
 
@@ -66,7 +65,7 @@ def train(
         report = workflow.train(
             data,
             out,
-            **_configs(context, training, without or [], reporter),
+            **_configs(context, training, without or [], display.reporter),
             features=FeatureOptions(encoder, text_encoder, fps, reader, features),
             options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push),
             on_event=display.show,
