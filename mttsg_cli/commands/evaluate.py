@@ -44,8 +44,6 @@ def evaluate(
 
     Examples:
 
-        mttsg evaluate data/
-
         mttsg evaluate data/ --split val --model model --baselines --html report.html
 
         mttsg evaluate data/ --predictions theirs.jsonl --json
