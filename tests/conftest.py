@@ -49,6 +49,13 @@ def _a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the real data beside the repository by the fixtures that find it."""
+    for item in items:
+        if {"charades_clip", "real_videos"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.data)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _signals_as_in_a_foreground_shell() -> Iterator[None]:
     """Let started programs have Ctrl-C and hang-ups: background jobs inherit the one as ignored, `nohup` the other."""

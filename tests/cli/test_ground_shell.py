@@ -18,6 +18,8 @@ import pytest
 from mttsg_core.video.probe import probe
 from tests.conftest import read_terminal, start_mttsg
 
+pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
+
 QUERY = "the red circle moves left"
 SUMMARY = r"(\d+) videos?, (\d+) sentences?, (\d+) moments?, (?:(\d+) excerpts?, )?(\d+) failed, \d+\.\d s"
 

@@ -16,7 +16,7 @@ from mttsg_core.report import pick_cases, render_evaluation_page
 from tests.helpers import report_pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 PHONE = 375  # CSS pixels
 
 

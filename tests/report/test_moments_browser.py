@@ -18,7 +18,7 @@ from tests.helpers import video_files
 from tests.helpers.report_pages import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 MOMENTS = (Moment(6.0, 7.0, 0.9), Moment(2.0, 2.4, 0.5))
