@@ -179,7 +179,7 @@ class TrainingRun:
         def write(part: Path) -> None:
             save_file(copies, part, {"mttsg": json.dumps(notes)})
             if _is_readable(folder / STATE):
-                (folder / STATE).replace(folder / PREVIOUS)
+                _keep_as(folder / PREVIOUS, folder / STATE)
 
         write_atomically(folder / STATE, write, durable=True)
 
@@ -230,6 +230,15 @@ def find_state(folder: Path) -> Path:
     if not states:
         raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
     return next(filter(_is_readable, states), states[0])
+
+
+def _keep_as(previous: Path, state: Path) -> None:
+    """Keep a state under a second name, so that a stop before the new one is in place leaves it under both."""
+    previous.unlink(missing_ok=True)
+    try:
+        previous.hardlink_to(state)
+    except OSError:  # this disk has no hard links
+        state.replace(previous)
 
 
 def _is_readable(path: Path) -> bool:

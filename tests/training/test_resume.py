@@ -21,6 +21,7 @@ from mttsg_core.training import run as training_run
 from mttsg_core.training.events import TrainingFinished, TrainingStarted
 from mttsg_core.training.run import TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.utils import atomic
 from tests.helpers.tiny import SIZES, dataset, network
 from tests.training.runs import (
     CONFIG,
@@ -152,6 +153,38 @@ def test_a_missing_or_damaged_state_is_one_line(data: Dataset, tmp_path: Path) -
         with pytest.raises(ModelError, match="damaged") as caught:
             fit(data, tmp_path / "m", resume=True)
         assert "\n" not in str(caught.value)
+
+
+def test_a_stop_while_a_state_is_written_leaves_the_one_before_in_its_place(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_until(data, tmp_path / "m", 3)
+    state = tmp_path / "m" / STATE
+    whole = state.read_bytes()
+
+    def stop(path: Path, flags: int) -> None:
+        if path.parent == state.parent:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "_synchronise", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            fit(data, tmp_path / "m", resume=True)
+        assert state.read_bytes() == whole
+        assert (tmp_path / "m" / PREVIOUS).read_bytes() == whole
+        assert not list(tmp_path.rglob("*.part"))
+
+
+def test_states_are_kept_on_a_disk_without_hard_links(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    fit_until(data, tmp_path / "m", 3)
+    states = [load_file(tmp_path / "m" / name) for name in (STATE, PREVIOUS)]
+    assert not equal(*states)
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-9], None])
