@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from mttsg_cli.signals import Stopped
 from mttsg_cli.terminal import printable
 from mttsg_core.errors import MttsgError, is_out_of_memory
+from mttsg_core.utils.text import describe_os_error
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 
@@ -124,8 +125,7 @@ def _reason(error: Exception) -> str | None:
     if isinstance(error, MttsgError):
         return str(error)
     if isinstance(error, OSError):
-        file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return file + (error.strerror or str(error))
+        return describe_os_error(error)
     if is_out_of_memory(error):
         return "not enough memory: a smaller --batch-videos, fewer --workers or --device cpu may help"
     return None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mttsg_core.data.name_index import NameIndex, loose_name
 from mttsg_core.features.hdf5 import data_set_names
 from mttsg_core.utils.files import is_file, without_suffix
-from mttsg_core.utils.text import shorten
+from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
 from mttsg_core.video.identify import PICTURE_SUFFIXES, WEAK_SUFFIXES, is_video_by_content
 
@@ -107,7 +107,7 @@ class FileIndex:
 
     def _add_unreadable(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            self.unreadable.append(f"{error.filename} cannot be read: {(error.strerror or str(error)).lower()}")
+            self.unreadable.append(f"{error.filename} cannot be read: {os_reason(error).lower()}")
 
 
 class VideoIndex(FileIndex):

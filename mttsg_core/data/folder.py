@@ -15,7 +15,7 @@ from mttsg_core.data.splits import Split, find_splits, is_annotation_file, read_
 from mttsg_core.errors import DataError
 from mttsg_core.utils.files import is_file, real_path, unsafe_path_reason
 from mttsg_core.utils.json_lines import Problem
-from mttsg_core.utils.text import shorten
+from mttsg_core.utils.text import os_reason, shorten
 
 
 class DataFolder:
@@ -62,7 +62,7 @@ class DataFolder:
         try:
             files = [file for file in sorted(path.iterdir()) if is_file(file) and not file.name.startswith(".")]
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from error
+            raise DataError(f"{path}: {os_reason(error)}") from error
         splits, subset_of = find_splits([file for file in files if is_annotation_file(file)])
         if not splits:
             unread = "".join(f"; {reason}" for reason in unread_files(path, ()))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
-from mttsg_core.utils.text import find_words, normalise
+from mttsg_core.utils.text import find_words, normalise, os_reason
 
 _MAX_WORDS = 100_000  # of a larger file the first ones are read: such files list words by frequency
 
@@ -117,7 +117,7 @@ class WordVectors:
         except ValueError as error:
             raise DataError(f"{path}:{number}: expected a word and numbers") from error
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from error
+            raise DataError(f"{path}: {os_reason(error)}") from error
         if not words:
             raise DataError(f"{path}: contains no word vectors")
         return cls(words, np.stack(rows), path.name)

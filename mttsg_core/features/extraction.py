@@ -29,6 +29,7 @@ from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fing
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.utils.text import os_reason
 from mttsg_core.video.discovery import PassedOver
 from mttsg_core.video.identify import AN_IMAGE, NO_VIDEO_STREAM
 from mttsg_core.video.probe import probe
@@ -311,7 +312,7 @@ def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
     try:
         write_features(job.target, features, job.video.name)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error).lower()
         return ExtractionFailed(
             job, f"its features cannot be written to {job.target.parent} ({reason})", unwritten=True
         )
@@ -332,7 +333,7 @@ def _failure_reason(error: VideoError | OSError | MemoryError) -> str:
     """Return why a file failed, in a few words."""
     if isinstance(error, VideoError):
         return error.reason
-    return "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return "not enough memory" if isinstance(error, MemoryError) else os_reason(error)
 
 
 def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:

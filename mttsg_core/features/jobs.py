@@ -15,7 +15,7 @@ class ExtractionJob:
     Attributes:
         video: the file.
         target: the file that its features are written to.
-        from_folder: whether the video was found in a folder; then it is no failure if it has no moving pictures.
+        from_folder: whether the video was found in a folder; then having no moving pictures is not a failure.
         identity: of the video when the target was chosen by it, as the cache does; None for other targets. A video
             that has changed since then fails.
     """

@@ -32,7 +32,7 @@ from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
-from mttsg_core.utils.text import shorten
+from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
@@ -211,7 +211,7 @@ class FeatureCache:
         try:
             identity, version = file_identity(video), clock_version(video)
         except OSError as error:
-            raise VideoError(video, (error.strerror or str(error)).lower()) from error
+            raise VideoError(video, os_reason(error).lower()) from error
         return self.folder / f"{encoder}-{_digest(_canonical(fingerprint))}{version}" / f"{identity}.safetensors"
 
     def path(self, video: Path, fingerprint: Settings) -> Path:
@@ -226,7 +226,7 @@ class FeatureCache:
     def warn(self, error: OSError) -> None:
         """Say once that features cannot be kept, and why."""
         if not self._warned:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_reason(error).lower()
             _log.warning("%s: cannot be written (%s), so features are not kept", self.folder, reason)
         self._warned = True
 

@@ -22,6 +22,7 @@ from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
 from mttsg_core.utils.atomic import collect_parts, write_atomically
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.utils.text import os_reason
 from mttsg_core.video.container import open_video
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.video.trim import trim
@@ -220,7 +221,7 @@ def _cut(excerpt: Excerpt, threads: int) -> ExcerptEvent:
     except VideoError as error:
         return ExcerptFailed(excerpt, error.reason)
     except OSError as error:
-        return ExcerptFailed(excerpt, f"{excerpt.target} cannot be written: {error.strerror or error}")
+        return ExcerptFailed(excerpt, f"{excerpt.target} cannot be written: {os_reason(error)}")
     except MemoryError:
         return ExcerptFailed(excerpt, "not enough memory")
     return ExcerptWritten(excerpt)

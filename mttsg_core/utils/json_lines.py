@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mttsg_core.errors import DataError
 from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.utils.text import os_reason
 
 MAX_LINE_BYTES = 1 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -45,7 +46,7 @@ def read_bytes(path: Path, size: int = -1) -> bytes:
         with path.open("rb") as stream:
             content = stream.read(size)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise DataError(f"{path}: {reason}") from error
     if content.startswith(_UTF16_MARKS):
         raise DataError(f"{path}: the text is UTF-16; save it as UTF-8")
@@ -99,7 +100,7 @@ def write_json_lines(path: Path, records: Iterable[object]) -> None:
     try:
         write_atomically(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        raise DataError(f"{path}: {os_reason(error)}") from error
 
 
 def parse_json(text: str) -> tuple[object, str | None]:

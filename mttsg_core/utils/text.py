@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from functools import lru_cache
@@ -38,6 +39,25 @@ def shorten(value: object) -> str:
         return "a list" if not isinstance(value, dict) else "an object"
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"
+
+
+def os_reason(error: OSError) -> str:
+    """Return why a file cannot be used, in the words of the operating system if it has any.
+
+    >>> os_reason(FileNotFoundError(2, "No such file or directory", "a.mp4")), os_reason(OSError("not a zip file"))
+    ('No such file or directory', 'not a zip file')
+    """
+    return error.strerror or str(error)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return which file cannot be used, if the error names one, and why.
+
+    >>> describe_os_error(FileNotFoundError(2, "No such file or directory", "a.mp4"))
+    'a.mp4: No such file or directory'
+    """
+    file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return file + os_reason(error)
 
 
 def sentence_fault(text: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.text import os_reason
 from mttsg_core.utils.writable import check_writable
 
 # How the files begin that this program writes, and how they end unless they are cut off.
@@ -45,7 +46,7 @@ def prepare_file(path: Path) -> None:
         if target.is_file() or not target.exists():  # pipes and terminals are written to directly
             check_writable(target.parent)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+        raise ConfigError(f"{path}: {os_reason(error)}") from error
 
 
 def follow_links(path: Path) -> Path:
@@ -74,7 +75,7 @@ def require_writable(folder: Path) -> None:
     try:
         check_writable(folder)
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({(error.strerror or str(error)).lower()})") from error
+        raise ConfigError(f"{folder}: cannot be written ({os_reason(error).lower()})") from error
 
 
 def require_distinct(rows: Path | None, page: Path | None) -> None:
@@ -143,7 +144,7 @@ def save(path: Path, write: Callable[[Path], object], *, is_complete: Callable[[
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+        raise ConfigError(f"{path}: {os_reason(error)}") from error
 
 
 def _is_damaged(path: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TypeVar
 
 from mttsg_core.errors import MttsgError
+from mttsg_core.utils.text import describe_os_error
 from mttsg_core.workflows.events import describe_event
 
 _Event = TypeVar("_Event")
@@ -57,8 +57,7 @@ def _logged(steps: Generator[_Event, None, _Report]) -> Generator[_Event, None, 
             except BrokenPipeError:
                 raise  # the reader of an output has left: not an error of the workflow
             except OSError as error:
-                file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-                raise MttsgError(file + (error.strerror or str(error))) from error
+                raise MttsgError(describe_os_error(error)) from error
             for message in describe_event(event):
                 _log.log(message.level, "%s", message.text, extra=OF_EVENT)
             yield event

@@ -62,7 +62,7 @@ def nowhere(tmp_path: Path) -> Path:
 
 
 class TestSidecars:
-    """Only videos are read in a folder; what accompanies them is no failure."""
+    """Only videos are read in a folder; what accompanies them is not a failure."""
 
     def test_an_extraction(self, mttsg: Mttsg, folder: Path, tmp_path: Path) -> None:
         ran = mttsg("extract", folder, "--out", tmp_path / "out", "--workers", "1")

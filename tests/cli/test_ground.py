@@ -337,7 +337,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(corpus: Path, trained: Path,
 
 
 def test_a_table_on_a_terminal(clip: Path, trained: Path, cache: Path) -> None:
-    """And no escape sequences where standard error is no terminal."""
+    """And no escape sequences where standard error is not a terminal."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     process = start_mttsg("ground", clip, QUERY, "--model", trained, "--cache", cache, stdout=theirs)
