@@ -99,6 +99,28 @@ def row_from_values(line: int, fields: Fields, values: Mapping[str, object]) -> 
     return Row(line, names=fields.name_of, **converted)  # type: ignore[arg-type]
 
 
+def rows_of_video(
+    path: Path, lines: Iterator[int], video: object, sentences: Iterable[Row | str], subset: object = None
+) -> Iterator[Row | Problem]:
+    """Yield the rows of a video in a file that lists its sentences, and a problem for each bad one.
+
+    Args:
+        path: the file.
+        lines: gives each sentence of the file its number.
+        video: the video's name.
+        sentences: rows that lack line and video, or the reasons why they are bad.
+        subset: the split of the rows that do not name one.
+    """
+    for number, row in enumerate(sentences, start=1):
+        line = next(lines)
+        location = f"video {shorten(video)}, sentence {number}: "
+        if isinstance(row, str):
+            yield Problem(path, line, location + row)
+        else:
+            own_subset = subset if row.subset is None else row.subset
+            yield row._replace(line=line, video=video, location=location, subset=own_subset)
+
+
 def unread_note(path: Path, unread: Iterable[str]) -> Iterator[Note]:
     """Yield a note that names the columns or keys of a file that are not read, if there are any."""
     names = [shorten(name) for name in dict.fromkeys(unread) if name]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
-from mttsg_core.data.formats.base import Format, Rows
+from mttsg_core.data.formats.base import Format, Rows, rows_of_video
 from mttsg_core.data.formats.documents import Members, as_record, keys_by_nesting, parse_document
 from mttsg_core.data.formats.video_records import holds_sentences, rows_of_record
 from mttsg_core.data.times import parse_seconds
@@ -34,23 +35,15 @@ def _read(path: Path, content: bytes) -> Rows:
     document = parse_document(path, content)
     if not isinstance(document, Members):
         raise DataError(f"{path}:1: not a JSON object of videos")
-    line = 0
+    lines = count(1)
     for subset, video, value in _videos(document):
         record = as_record(value)
         if record is None:
-            line += 1
-            yield Problem(path, line, f"video {shorten(video)}: not a JSON object")
+            yield Problem(path, next(lines), f"video {shorten(video)}: not a JSON object")
             continue
         if record.get("duration") is None:
             record["duration"] = _duration_of_frames(record)
-        for number, row in enumerate(rows_of_record(record), start=1):
-            line += 1
-            location = f"video {shorten(video)}, sentence {number}: "
-            if isinstance(row, str):
-                yield Problem(path, line, location + row)
-            else:
-                own_subset = subset if row.subset is None else row.subset
-                yield row._replace(line=line, video=video, location=location, subset=own_subset)
+        yield from rows_of_video(path, lines, video, rows_of_record(record), subset)
 
 
 def _videos(document: Members) -> Iterator[tuple[str | None, str, object]]:

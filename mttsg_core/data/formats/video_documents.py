@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TypeGuard
 
-from mttsg_core.data.formats.base import Format, Row, Rows
+from mttsg_core.data.formats.base import Format, Row, Rows, rows_of_video
 from mttsg_core.data.formats.documents import Members, as_record, keys_by_nesting, parse_document
 from mttsg_core.data.times import parse_seconds
 from mttsg_core.errors import DataError
-from mttsg_core.utils.json_lines import Problem
-from mttsg_core.utils.text import shorten
 
 _OBJECT_OF_OBJECTS = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
 _SENTENCES = ("sentences", "queries")
@@ -31,18 +30,12 @@ def _read(path: Path, content: bytes) -> Rows:
     if not isinstance(document, Members):
         raise DataError(f"{path}:1: not a JSON object of videos")
     in_frames = _in_frames([record for _, value in document if (record := as_record(value)) is not None])
-    line = 0
+    lines = count(1)
     for video, value in document:
-        for number, row in enumerate(_rows_of_video(as_record(value) or {}, in_frames=in_frames), start=1):
-            line += 1
-            location = f"video {shorten(video)}, sentence {number}: "
-            if isinstance(row, str):
-                yield Problem(path, line, location + row)
-            else:
-                yield row._replace(line=line, video=video, location=location)
+        yield from rows_of_video(path, lines, video, _sentences(as_record(value) or {}, in_frames=in_frames))
 
 
-def _rows_of_video(record: Mapping[str, object], *, in_frames: bool) -> Iterator[Row | str]:
+def _sentences(record: Mapping[str, object], *, in_frames: bool) -> Iterator[Row | str]:
     """Yield, for each sentence of a video, a row that lacks line and video, or the reason why the entry is bad."""
     sentences = next((record[key] for key in _SENTENCES if key in record), None)
     spans = next((record[key] for key in _TIMES if key in record), None)

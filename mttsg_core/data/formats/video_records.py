@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
-from mttsg_core.data.formats.base import HEAD_LINES, Format, Row, Rows, row_from_object
+from mttsg_core.data.formats.base import HEAD_LINES, Format, Row, Rows, row_from_object, rows_of_video
 from mttsg_core.data.formats.documents import as_record, keys_by_nesting, parse_document
 from mttsg_core.data.formats.fields import QUERY_NAMES, VIDEO_NAMES, plain_name
 from mttsg_core.utils.json_lines import Problem, read_json_lines
-from mttsg_core.utils.text import shorten
 
 SENTENCE_LISTS = ("annotations", "annos", "events", "moments")
 # `id` is the video's: its features have that name, and a path may be that of another machine
@@ -83,20 +83,12 @@ def _is_record(text: str, nesting: str) -> bool:
 
 
 def _read(path: Path, content: bytes) -> Rows:
-    line = 0
+    lines = count(1)
     for position, record in _records(path, content):
         if isinstance(record, str):
-            line += 1
-            yield Problem(path, line, position + record)
-            continue
-        video = video_of(record)
-        for number, row in enumerate(rows_of_record(record), start=1):
-            line += 1
-            location = f"video {shorten(video)}, sentence {number}: "
-            if isinstance(row, str):
-                yield Problem(path, line, location + row)
-            else:
-                yield row._replace(line=line, video=video, location=location)
+            yield Problem(path, next(lines), position + record)
+        else:
+            yield from rows_of_video(path, lines, video_of(record), rows_of_record(record))
 
 
 def _records(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, object] | str]]:
