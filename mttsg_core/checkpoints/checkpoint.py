@@ -195,7 +195,8 @@ def load_text_encoder(
             if not (folder / WORDS).is_file():
                 raise damaged_model(folder, f"no {WORDS} in it")
             return WordVectors.from_tensors(load_arrays(folder / WORDS), name)
-        return build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline)
+        joint = described["network"].get("joint") is True
+        return build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline, joint=joint)
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from error
     except (KeyError, ValueError, OSError, SafetensorError) as error:

@@ -36,6 +36,7 @@ class NetworkConfig:
     word_dim: int = required("width of a word vector")
     region_dim: int = setting(0, "width of a region vector; 0 if the features have no regions")
     regions: int = setting(0, "regions of a clip; 0 if the features have none")
+    joint: bool = setting(False, "clips and sentences come from one joint model: the first word is the sentence in it")
 
     # Encoders (section 1)
     width: int = setting(256, "D, the width of clips, words and sentences", _EVEN)
@@ -82,6 +83,8 @@ class NetworkConfig:
     length_prior_power: float = setting(0.5, "power of the length that the distribution is multiplied by", SIGNED)
     nms_iou: float = setting(0.5, "largest overlap of two answers to one query", PROBABILITY)
     min_moment_clips: float = setting(0.05, "shortest answer, in clips", POSITIVE)
+
+    prior_trust: float = setting(10.0, "initial weight of the answer without training in a shared space")
 
     # Switches (`--without`)
     offsets: bool = setting(True, "refine boundaries to real numbers (the paper's float boundary)")

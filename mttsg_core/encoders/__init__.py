@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mttsg_core.encoders.base import ClipFeatures, Encoder, JointEncoder, TextEncoder
+from mttsg_core.encoders.base import ClipFeatures, Encoder, JointEncoder, SentenceEncoder, TextEncoder
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError
@@ -21,6 +21,7 @@ __all__ = [
     "ClipFeatures",
     "Encoder",
     "JointEncoder",
+    "SentenceEncoder",
     "TextEncoder",
     "build_encoder",
     "build_joint_encoder",
@@ -71,6 +72,7 @@ def build_text_encoder(
     encoder_id: str = DEFAULT_ENCODER,
     device: str = "cpu",
     offline: bool = False,
+    joint: bool = False,
 ) -> TextEncoder:
     """Build the text encoder with the given id.
 
@@ -84,11 +86,23 @@ def build_text_encoder(
         encoder_id: the video encoder.
         device: where a pretrained model runs.
         offline: never use the network.
+        joint: precede the words of a sentence by its embedding as a whole, see `joint_text`.
 
     Raises:
-        ConfigError: if the encoder or the device does not exist.
+        ConfigError: if the encoder or the device does not exist, or it does not embed sentences, which `joint` needs.
         DataError: if the file of word vectors cannot be read.
     """
+    encoder = _build_text(text_id, encoder_id, device, offline)
+    if not joint:
+        return encoder
+    from mttsg_core.encoders.joint_text import JointTextEncoder
+
+    if not isinstance(encoder, SentenceEncoder):
+        raise ConfigError(f"text encoder {text_id!r} embeds words, but not whole sentences")
+    return JointTextEncoder(encoder)
+
+
+def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> TextEncoder:
     kind, _, argument = text_id.partition(":")
     if text_id == HashedWords.id:
         return HashedWords()

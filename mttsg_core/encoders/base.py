@@ -90,3 +90,17 @@ class TextEncoder(Protocol):
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return what a model folder must store so that the encoder works without its source file; may be empty."""
         ...
+
+
+@runtime_checkable
+class SentenceEncoder(TextEncoder, Protocol):
+    """A text encoder that may also embed whole sentences, such as the text tower of CLIP or a sentence encoder."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embedding of a sentence; 0 if it only has word vectors."""
+        ...
+
+    def embed(self, queries: Sequence[str]) -> Array:
+        """Embed N sentences, independently, as (N, embedding_dim)."""
+        ...

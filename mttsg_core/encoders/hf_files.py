@@ -26,7 +26,7 @@ from mttsg_core.utils.text import shorten
 
 # Only what is loaded is downloaded: no pickled weights, no weights for other frameworks, no subfolders.
 _INCLUDE = ("*.json", "*.txt", "*.model", "model*.safetensors")
-_EXCLUDE = ("*/*",)
+_EXCLUDE = ("[!1]*/*", "1[!_]*/*")  # all subfolders but `1_Pooling` of a sentence encoder
 _COMMIT_MARK, _CONTENT_MARK = "@", "#"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _PINNED = re.compile(r"(?:[\w.-]+/)?[\w.-]+@[0-9a-f]{40}|[\w.-]+#[0-9a-f]{16}", re.ASCII)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mttsg_core.encoders.base import Array
 from mttsg_core.encoders.hf_files import PretrainedFiles
 from mttsg_core.encoders.hf_loading import load_tokenizer, load_weights
+from mttsg_core.encoders.sentence_pooling import pool_tokens, read_pooling
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.devices import all_threads
 
@@ -44,6 +45,7 @@ class TextTower:
         self._tokenizer = load_tokenizer(files)
         self._model = load_weights(files, device)
         self._joint = hasattr(self._model, "get_text_features")
+        self._pooling = None if self._joint else read_pooling(files.folder)
         if not self._joint and self._model.main_input_name != "input_ids":
             raise ConfigError(f"{files.folder}: {type(self._model).__name__} takes no text")
         config = self._model.config
@@ -63,8 +65,13 @@ class TextTower:
         """
         return [encoded.words for encoded in self._encode(queries)]
 
+    @property
+    def embeds_sentences(self) -> bool:
+        """Whether the model has a vector for a whole sentence."""
+        return self._joint or self._pooling is not None
+
     def embed_sentences(self, queries: Sequence[str]) -> Array:
-        """Return (N, D) in the model's common space, not normalised. The model must have such a space."""
+        """Return (N, D) in the model's common space. The model must have one, see `embeds_sentences`."""
         return np.stack([encoded.sentence for encoded in self._encode(queries) if encoded.sentence is not None])
 
     def _encode(self, queries: Sequence[str]) -> list[_Encoded]:
@@ -95,6 +102,9 @@ class TextTower:
             inputs["attention_mask"] = mask.to(self._device)
         with all_threads():
             output = self._model.get_text_features(**inputs) if self._joint else self._model(**inputs)
+        if self._pooling is not None:
+            states = output.last_hidden_state
+            return states, pool_tokens(states, mask.to(self._device).bool(), self._pooling)
         return output.last_hidden_state, output.pooler_output if self._joint else None
 
     def _token_slice(self, tokens: int, length: int) -> slice:
@@ -130,9 +140,18 @@ class PretrainedTextEncoder:
         [words] = self._tower.embed_words(["a"])
         return int(words.shape[1])
 
+    @cached_property
+    def embedding_dim(self) -> int:
+        """Length of the embedding of a sentence; 0 if the model has none."""
+        return int(self._tower.embed_sentences(["a"]).shape[1]) if self._tower.embeds_sentences else 0
+
     def encode(self, queries: Sequence[str]) -> list[Array]:
         """Encode each sentence as (L, dim), cut off at the model's longest input. See `TextEncoder.encode`."""
         return self._tower.embed_words(queries)
+
+    def embed(self, queries: Sequence[str]) -> Array:
+        """Embed each sentence as a whole, (N, embedding_dim). See `SentenceEncoder.embed`."""
+        return self._tower.embed_sentences(queries)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return an empty mapping: a model folder records the model's id instead."""

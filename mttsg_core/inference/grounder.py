@@ -14,7 +14,7 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.checkpoints.hub import find_model
 from mttsg_core.checkpoints.runs import newest_run
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder
+from mttsg_core.encoders import DEFAULT_PRETRAINED, SentenceEncoder, build_joint_encoder, build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
@@ -22,7 +22,7 @@ from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, che
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, Predictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
-from mttsg_core.inference.zero_shot import ZeroShotPredictor
+from mttsg_core.inference.zero_shot import PLAIN_PROMPTS, ZeroShotPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
@@ -129,7 +129,36 @@ class Grounder:
         chosen = choose_device(device)
         settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
         encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline)
-        predictor = ZeroShotPredictor(encoder, settings.fingerprint(encoder), chosen)
+        predictor = ZeroShotPredictor(encoder.embed_queries, settings.fingerprint(encoder), device=chosen)
+        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+
+    @classmethod
+    def zero_shot_features(
+        cls,
+        text_encoder: str,
+        fingerprint: Settings,
+        *,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        offline: bool = False,
+    ) -> Grounder:
+        """Return a grounder that needs no training, for features made elsewhere in the space of a text encoder.
+
+        Args:
+            text_encoder: embeds sentences in the space of the clips, see `encoders.build_text_encoder`.
+            fingerprint: of the features.
+            device: as in `load`.
+            cache: as in `load`.
+            offline: as in `load`.
+
+        Raises:
+            ConfigError: if the text encoder or the device is not available, or it does not embed whole sentences.
+        """
+        chosen = choose_device(device)
+        encoder = build_text_encoder(text_encoder, device=str(chosen), offline=offline)
+        if not isinstance(encoder, SentenceEncoder) or not encoder.embedding_dim:
+            raise ConfigError(f"text encoder {text_encoder!r} embeds words, but not whole sentences")
+        predictor = ZeroShotPredictor(encoder.embed, fingerprint, PLAIN_PROMPTS, chosen)
         return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     @overload

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, masked_mean
@@ -26,12 +26,14 @@ class EncodedVideos(NamedTuple):
         regions: O (V, T, R, D_o), or None.
         mask: (V, T).
         durations: (V,) seconds.
+        shared: (V, T, D_c) clips in the space of a joint model, of length 1, or None.
     """
 
     clips: Tensor
     regions: Tensor | None
     mask: Tensor
     durations: Tensor
+    shared: Tensor | None = None
 
 
 class EncodedQueries(NamedTuple):
@@ -43,17 +45,20 @@ class EncodedQueries(NamedTuple):
         mask: (N, L).
         excluded_sources: (N, K) training videos whose memory entries a query must not retrieve, its own source first;
             None outside training.
+        shared: (N, D_c) sentences in the space of a joint model, of length 1, or None.
     """
 
     words: Tensor
     sentence: Tensor
     mask: Tensor
     excluded_sources: Tensor | None = None
+    shared: Tensor | None = None
 
     def part(self, rows: Tensor | Sequence[int]) -> EncodedQueries:
         """Return some of the queries."""
         excluded = None if self.excluded_sources is None else self.excluded_sources[rows]
-        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], excluded)
+        shared = None if self.shared is None else self.shared[rows]
+        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], excluded, shared)
 
     def concat(self, other: EncodedQueries) -> EncodedQueries:
         """Return these queries followed by `other`, padded to the same number of words."""
@@ -63,7 +68,11 @@ class EncodedQueries(NamedTuple):
         excluded = None
         if self.excluded_sources is not None and other.excluded_sources is not None:
             excluded = torch.cat([self.excluded_sources, other.excluded_sources])
-        return EncodedQueries(torch.cat(words), torch.cat([self.sentence, other.sentence]), torch.cat(masks), excluded)
+        shared = None
+        if self.shared is not None and other.shared is not None:
+            shared = torch.cat([self.shared, other.shared])
+        sentence = torch.cat([self.sentence, other.sentence])
+        return EncodedQueries(torch.cat(words), sentence, torch.cat(masks), excluded, shared)
 
 
 class Standardise(nn.Module):
@@ -93,6 +102,7 @@ class VideoEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
+        self.joint = config.joint
         self.deviation_scale = config.deviation_scale
         self.standardise = Standardise(config.clip_dim)
         self.input_dropout = ChannelDropout(config.input_dropout)
@@ -116,7 +126,8 @@ class VideoEncoder(nn.Module):
             x = block(x, mask)
         x = x + self.dropout(self.gru(x, mask))
         encoded = None if self.regions is None or regions is None else self.regions(regions, mask)
-        return EncodedVideos(self.out_norm(x) * valid, encoded, mask, durations)
+        shared = normalize(clips, dim=-1) if self.joint else None
+        return EncodedVideos(self.out_norm(x) * valid, encoded, mask, durations, shared)
 
 
 class RegionEncoder(nn.Module):
@@ -160,6 +171,7 @@ class QueryEncoder(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        self.shared_width = config.clip_dim if config.joint else 0
         self.word_dropout = config.word_dropout
         self.input_dropout = nn.Dropout(config.word_input_dropout)
         self.project = nn.Linear(config.word_dim, config.width)
@@ -170,12 +182,13 @@ class QueryEncoder(nn.Module):
 
     def forward(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Encode words (N, L, D_w) with mask (N, L)."""
+        shared = normalize(words[:, 0, : self.shared_width], dim=-1) if self.shared_width else None
         if self.training:
             words = words * mask.new_empty(mask.shape, dtype=words.dtype).bernoulli_(1 - self.word_dropout)[..., None]
         x = self.project(self.input_dropout(words))
         x = x + self.gru(x, mask)
         sentence = self.norm(self.pool(x, mask))
-        return EncodedQueries(self.dropout(x) * mask[..., None], self.dropout(sentence), mask)
+        return EncodedQueries(self.dropout(x) * mask[..., None], self.dropout(sentence), mask, shared=shared)
 
     @torch.no_grad()
     def without_dropout(self, words: Tensor, mask: Tensor) -> Tensor:

@@ -57,8 +57,11 @@ class GroundingHead(nn.Module):
         self.proposal_score = nn.Linear(config.proposal_width, 1)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor) -> HeadOutput:
-        """Score fused clips (N, T, D_h) with mask (N, T), of videos that last (N,) seconds."""
+    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> HeadOutput:
+        """Score fused clips (N, T, D_h) with mask (N, T), of videos that last (N,) seconds.
+
+        Proposals start from their logits `prior` (N, P), if there are any.
+        """
         hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
         first, last = proposal_edges(mask.shape[1], mask.device)
@@ -67,6 +70,8 @@ class GroundingHead(nn.Module):
         geometry = self.geometry(_geometry(first, last, clips, durations))
         whole = self.proposal_score(nn.functional.gelu(parts + geometry))  # (N, P, 1)
         proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
+        if prior is not None:
+            proposals = proposals + prior
         lowest = torch.finfo(proposals.dtype).min / 8
         return HeadOutput(
             proposals=proposals.masked_fill(last > clips[:, None], lowest),

@@ -27,6 +27,7 @@ from mttsg_core.modeling.fusion import Fusion, RegionCrossAttention
 from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput
 from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
+from mttsg_core.modeling.shared_space import SharedSpace
 
 
 class PreparedVideos(NamedTuple):
@@ -57,6 +58,7 @@ class PreparedVideos(NamedTuple):
                 cut(encoded.regions),
                 encoded.mask[rows, :clips],
                 encoded.durations[rows],
+                cut(encoded.shared),
             ),
             contrast=cut(self.contrast),
             objects=cut(self.objects),
@@ -82,6 +84,7 @@ class FusedQueries(NamedTuple):
     phrases: Tensor | None
     activity_text: Tensor | None
     gate: Tensor | None
+    prior: Tensor | None
 
 
 class TrainingOutput(NamedTuple):
@@ -135,6 +138,7 @@ class MKTN(nn.Module):
         self.region_attention = RegionCrossAttention(config) if config.regions else None
         self.fusion = Fusion(config)
         self.head = GroundingHead(config)
+        self.shared_space = SharedSpace(config) if config.joint else None
         self.contrast = CrossModalContrast(config) if config.contrast else None
         self.memory = CrossSentenceMemory(config) if config.mining else None
         self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
@@ -172,7 +176,8 @@ class MKTN(nn.Module):
         """
         fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
-        head: HeadOutput = self.head(fused.fused, encoded.mask[video_index], encoded.durations[video_index])
+        mask, durations = encoded.mask[video_index], encoded.durations[video_index]
+        head: HeadOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
 
     def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
@@ -201,10 +206,13 @@ class MKTN(nn.Module):
             retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
-        attended = own_clips = phrases = activity_text = None
+        attended = own_clips = phrases = activity_text = prior = None
         if self.region_attention is not None and encoded.regions is not None:
             attended, region_evidence = self.region_attention(encoded.regions, sentence, groups)
             evidence.append(region_evidence)
+        if self.shared_space is not None and encoded.shared is not None and queries.shared is not None:
+            shared, prior = self.shared_space(encoded.shared, encoded.mask, queries.shared, groups)
+            evidence.append(shared)
         if self.contrast is not None and videos.contrast is not None:
             mask = groups.of_video(encoded.mask)
             own_clips = self.contrast.condition_on_query(groups.of_video(videos.contrast), attended, mask)
@@ -217,7 +225,7 @@ class MKTN(nn.Module):
             features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
             evidence.append(features)
         fused = self.fusion(encoded, enriched, groups, evidence)
-        return FusedQueries(fused, own_clips, phrases, activity_text, gate)
+        return FusedQueries(fused, own_clips, phrases, activity_text, gate, prior)
 
     def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
         """Compute what the losses need from the weights beside the answer, and draw what is random in them."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import Batch, Targets, VideoItem, collate, collate_targets, draw_batches
@@ -75,13 +76,20 @@ class TrainingSampler:
         return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
 
     def fit_statistics(self, network: MKTN, videos: int) -> None:
-        """Give the network the mean and deviation of the features, from at most `videos` videos."""
+        """Give the network the mean and deviation of the features, from at most `videos` videos.
+
+        In a shared space, also the mean of the sentences.
+        """
         sample = self.videos[:: -(-len(self.videos) // videos)]
         encoder = network.video_encoder
         encoder.standardise.fit(*_mean_and_deviation(self.store.load(video).clips for video in sample))
         if encoder.regions is not None:
             regions = (self.store.load(video).regions for video in sample)
             encoder.regions.standardise.fit(*_mean_and_deviation(array for array in regions if array is not None))
+        if network.shared_space is not None:
+            width = network.config.clip_dim
+            sentences = np.stack([words[0, :width] for of_video in self.words for words in of_video])  # (N, D)
+            network.shared_space.fit(normalize(torch.from_numpy(sentences), dim=-1).mean(0))
 
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[tuple[Batch, Targets]]:
         """Yield the batches of an epoch; the same for the same seed and epoch, whatever came before."""

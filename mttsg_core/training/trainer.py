@@ -25,6 +25,7 @@ from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
+from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.evaluation.reliability import measure_reliability
 from mttsg_core.features.store import check_fingerprint
@@ -84,7 +85,8 @@ def train(
     if validation is not None:
         check_fingerprint(validation.fingerprint, training.fingerprint, validation.name)
     sampler = TrainingSampler(training, text_encoder)
-    sizes = {**sampler.feature_sizes(), "word_dim": text_encoder.dim}
+    joint = isinstance(text_encoder, JointTextEncoder)
+    sizes = {**sampler.feature_sizes(), "word_dim": text_encoder.dim, "joint": joint}
     torch.manual_seed(config.seed)
     net = build_network(NetworkConfig(**{**settings.network, **sizes})).to(device)
     sampler.fit_statistics(net, config.statistics_videos)

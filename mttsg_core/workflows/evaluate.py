@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.durations import find_durations
-from mttsg_core.data.feature_lookup import require_fingerprint, resolve_splits
+from mttsg_core.data.feature_lookup import find_fingerprint, require_fingerprint, resolve_splits
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
 from mttsg_core.data.predictions import read_predictions, write_predictions
@@ -27,7 +27,7 @@ from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnail
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.extract import extract_jobs
-from mttsg_core.workflows.loading import load_trained
+from mttsg_core.workflows.loading import load_trained, load_zero_shot
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
 from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
 from mttsg_core.workflows.steps import OnEvent, iterate, run
@@ -113,7 +113,7 @@ def _evaluate(
     if predictions is not None:
         report = yield from _score_file(folder, split, Path(predictions), options)
     else:
-        grounder = load_trained(model, features, options)
+        grounder = _load(model, folder, split, features, options)
         if features.features is not None:
             named = require_fingerprint(folder, [split])
             check_fingerprint(named, grounder.fingerprint, str(features.features))
@@ -124,6 +124,17 @@ def _evaluate(
     if html is not None:
         yield from _write_page(html, report, folder)
     return report
+
+
+def _load(
+    model: AnyPath | None, folder: DataFolder, split: str, features: FeatureOptions, options: EvaluateOptions
+) -> Grounder:
+    """Return what answers: a trained model, or a pretrained encoder without training."""
+    if not options.zero_shot:
+        return load_trained(model, features, options)
+    if model is not None:
+        raise ConfigError("a model and an answer without training exclude each other")
+    return load_zero_shot(features, options, find_fingerprint(folder, [split]))
 
 
 def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:

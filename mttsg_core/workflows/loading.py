@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from mttsg_core.checkpoints.hub import find_model
 from mttsg_core.checkpoints.runs import newest_run
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
+from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ConfigError
 from mttsg_core.features.extraction import ExtractionSettings
+from mttsg_core.features.store import EXTERNAL
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, RuntimeOptions
@@ -58,12 +61,32 @@ def zero_shot_encoder(features: FeatureOptions) -> str:
     return features.encoder or DEFAULT_PRETRAINED
 
 
-def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions) -> Grounder:
+def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions, fingerprint: Settings | None = None) -> Grounder:
     """Load a pretrained encoder that answers without training.
+
+    Args:
+        features: the encoder, or the text encoder whose space features made elsewhere share.
+        runtime: device, cache and network access.
+        fingerprint: of features at hand; None if videos are to be read.
 
     Raises:
         ConfigError: if there is no such encoder or device, or the given text encoder is not the encoder's own.
     """
+    if fingerprint is not None and fingerprint["encoder"] == EXTERNAL:
+        if features.text_encoder is None:
+            raise ConfigError(
+                "an answer without training from features made elsewhere needs the text encoder whose space they share:"
+                " give it with --text-encoder"
+            )
+        return Grounder.zero_shot_features(
+            features.text_encoder,
+            fingerprint,
+            device=runtime.device,
+            cache=runtime.cache,
+            offline=runtime.offline,
+        )
+    if fingerprint is not None and features.encoder is None:
+        features = replace(features, encoder=str(fingerprint["encoder"]))
     grounder = Grounder.zero_shot(
         zero_shot_encoder(features),
         fps=ExtractionSettings.fps if features.fps is None else features.fps,

@@ -28,6 +28,8 @@ class FeatureOptions:
         fps: clips per second.
         reader: video reader: `auto`, `pyav` or `decord`.
         features: folder (or HDF5 file) of external features.
+        joint: whether clips and the text encoder's sentence embeddings share one space; None finds out from the
+            training pairs.
 
     Raises:
         ConfigError: if `fps` is not a positive number.
@@ -38,6 +40,7 @@ class FeatureOptions:
     fps: float | None = None
     reader: str | None = None
     features: AnyPath | None = None
+    joint: bool | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
@@ -124,6 +127,7 @@ class EvaluateOptions(RuntimeOptions):
         out: file to write the predictions to.
         html: file to write a report page to.
         overwrite: replace `out` and `html`.
+        zero_shot: answer without training, in the space that clips and sentences share.
     """
 
     mode: str = "independent"
@@ -134,3 +138,4 @@ class EvaluateOptions(RuntimeOptions):
     out: AnyPath | None = None
     html: AnyPath | None = None
     overwrite: bool = False
+    zero_shot: bool = False

@@ -15,7 +15,7 @@ from mttsg_core.training.trainer import RunSettings, find_state
 
 Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
 
-_OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions")  # network settings that the features decide
+_OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions", "joint")  # network settings that the features decide
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable, save
 from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
+from mttsg_core.workflows.shared_space import with_shared_space
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.train_events import RunStarted
@@ -302,6 +303,7 @@ def _prepare(
         if settings is not None:
             failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
     training = sources.dataset("train", max_clips)
+    text_encoder = with_shared_space(text_encoder, training, features.joint)
     validation = sources.dataset("val") if "val" in splits else None
     yield from map(InputFailed, sources.unusable)
     for dataset, consequence in ((training, "left out"), (validation, "counted as missed")):

@@ -1,0 +1,170 @@
+"""Where a moment is, from the space that a pretrained joint model shares between clips and sentences.
+
+Where clips and sentences come from one joint model (CLIP, SigLIP, or captions and sentences of one sentence encoder),
+the product of a clip x_t and the sentence e, less the mean m of sentences, answers without any training. Clips that
+look like the best ones count too, as in relevance feedback; there a clip counts by its deviation d_t from the video:
+
+    r_t = x_t . (e - m), from 0 to 1 over the video     f_t = cos(d_t, sum_t softmax(k r_t) d_t), likewise
+    relevance_t = (1 - w) r_t + w f_t
+
+This curve is smoothed over a few clips, scaled from 0 to 1, and cut around its peak at four levels. Each cut votes for
+a span; a curve that is flat but for noise votes for the whole video. The vote of largest mean utility is the answer
+without training. In the network each proposal starts with a logit in proportion to its mean overlap with the votes, and
+the curves are one more evidence for the head: training can only add to that answer.
+
+The constants below were chosen on the captions of QVHighlights (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d, normalize
+
+from mttsg_core.config import NetworkConfig
+from mttsg_core.modeling.layers import QueryGroups, masked_mean, masked_softmax
+from mttsg_core.modeling.proposals import proposal_edges, span_iou
+
+_WIDTHS, _CLEAN_WIDTHS = (3, 5, 7), (1, 1, 3)  # clips that a noisy and a clean curve are smoothed over, odd numbers
+_CLEAN = 0.05  # of the range of a curve: it is clean if its noise is below
+_SMALLEST_RANGE = 1e-3  # of a curve that is not flat
+_LEVELS = (0.4, 0.5, 0.6, 0.7)  # of the range of a curve, at which it is cut
+_FEEDBACK_SHARPNESS, _FEEDBACK_WEIGHT = 10.0, 0.5  # k and w
+_FLAT = 8.0  # standard errors of the noise: a curve of a smaller range is flat
+_MEDIAN_STEP = 0.954  # median step between neighbouring clips of unit noise
+_EVIDENCE_LEVEL, _EVIDENCE_SLOPE = 0.6, 8.0
+_CHANNELS = 1 + 2 * (2 + 2 * len(_WIDTHS))
+
+
+class Relevance(NamedTuple):
+    """How relevant the T clips of a video are to each of N sentences.
+
+    Attributes:
+        match: (N, T) product of clip and sentence.
+        feedback: (N, T) cosine of the clip's and the best clips' deviation from the video.
+        weight: (N, T) of each clip among the best ones; a row sums to 1.
+        curve: (N, T) both cosines together, 0..1 over each video.
+    """
+
+    match: Tensor
+    feedback: Tensor
+    weight: Tensor
+    curve: Tensor
+
+
+class SharedSpace(nn.Module):
+    """Evidence and prior for the head, from the space of a pretrained joint model."""
+
+    centre: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(config.clip_dim))
+        self.out = nn.Linear(_CHANNELS, config.head_width, bias=False)
+        self.trust = nn.Parameter(torch.tensor(config.prior_trust))
+        nn.init.zeros_(self.out.weight)  # the network starts with the answer without training
+
+    def fit(self, centre: Tensor) -> None:
+        """Set the mean (D,) of the embeddings of sentences, each of length 1."""
+        self.centre.copy_(centre)
+
+    def forward(self, clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
+        """Describe each sentence's own video.
+
+        Args:
+            clips: (V, T, D) of length 1.
+            mask: (V, T).
+            sentence: (N, D) of length 1.
+            groups: the sentences by video.
+
+        Returns:
+            Evidence (N, T, D_h) of each clip for the head, and logits (N, P) that the proposals start from.
+        """
+        relevance = relevance_of(clips, mask, sentence - self.centre, groups)
+        mask = groups.of_video(mask)  # (N, T)
+        channels = [(relevance.weight * mask.sum(1, keepdim=True)).log1p()]
+        for curve in (relevance.match, relevance.feedback):
+            mean = (curve * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+            channels += [4 * curve, 4 * (curve - mean) * mask]
+            for width in _WIDTHS:
+                relative = unit_range(smooth(curve, mask, width), mask)
+                channels += [relative, (_EVIDENCE_SLOPE * (relative - _EVIDENCE_LEVEL)).sigmoid()]
+        evidence: Tensor = self.out(torch.stack(channels, dim=-1))
+        first, last = proposal_edges(mask.shape[1], mask.device)
+        proposals = torch.stack([first, last], dim=-1).to(evidence.dtype)  # (P, 2)
+        overlap = span_iou(vote(relevance.curve, mask)[:, :, None], proposals)  # (N, S, P)
+        return evidence, self.trust * overlap.mean(1)
+
+
+def relevance_of(clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> Relevance:
+    """Compare clips (V, T, D) with mask (V, T) with the sentences (N, D) of each video, and with their best clips."""
+    match = groups.product(sentence, clips.transpose(1, 2))  # (N, T)
+    own_mask = groups.of_video(mask)
+    relative = unit_range(match, own_mask)
+    weight = masked_softmax(_FEEDBACK_SHARPNESS * relative, own_mask)
+    valid = mask[..., None]
+    deviation = normalize(clips - masked_mean(clips, valid, dim=1)[:, None], dim=-1) * valid  # (V, T, D)
+    best = normalize(groups.product(weight, deviation), dim=-1)  # (N, D)
+    feedback = groups.product(best, deviation.transpose(1, 2))  # (N, T)
+    curve = (1 - _FEEDBACK_WEIGHT) * relative + _FEEDBACK_WEIGHT * unit_range(feedback, own_mask)
+    return Relevance(match, feedback, weight, curve)
+
+
+def vote(curve: Tensor, mask: Tensor) -> Tensor:
+    """Cut curves (N, T) with mask (N, T) around their peaks, or not at all where they are flat.
+
+    Returns:
+        (N, S, 2) the spans that the S cuts vote for, in clip units.
+    """
+    clip = torch.arange(curve.shape[1], device=curve.device)
+    noise = step_noise(curve, mask)  # (N,)
+    end = (mask * (clip + 1)).amax(1)  # (N,)
+    clean = noise <= _CLEAN * value_range(curve, mask)  # (N,)
+    spans = []
+    for width, clean_width in zip(_WIDTHS, _CLEAN_WIDTHS, strict=True):
+        smoothed = torch.where(clean[:, None], smooth(curve, mask, clean_width), smooth(curve, mask, width))
+        flat = value_range(smoothed, mask) <= (_FLAT * noise / width**0.5).clamp_min(_SMALLEST_RANGE)  # (N,)
+        relative = unit_range(smoothed, mask).masked_fill(~mask, -1)
+        peak = relative.argmax(1, keepdim=True)  # (N, 1)
+        for level in _LEVELS:
+            below = relative <= level
+            first = torch.where(below & (clip < peak), clip, -1).amax(1) + 1
+            last = torch.where(below & (clip > peak), clip, end[:, None]).amin(1)
+            spans.append(torch.stack([first.masked_fill(flat, 0), torch.where(flat, end, last)], dim=-1))
+    return torch.stack(spans, dim=1).to(curve.dtype)
+
+
+def best_vote(votes: Tensor) -> Tensor:
+    """Return the vote of each sentence that has the largest mean utility for all of them: (N, S, 2) to (N, 2)."""
+    overlap = span_iou(votes[:, :, None], votes[:, None])  # (N, S, S)
+    utility = overlap / 2 + (overlap >= 0.5) / 4 + (overlap >= 0.7) / 4
+    best = utility.sum(2).argmax(1)
+    return votes[torch.arange(len(votes), device=votes.device), best]
+
+
+def smooth(curve: Tensor, mask: Tensor, width: int) -> Tensor:
+    """Average curves (N, T) with mask (N, T) over `width` neighbouring clips, an odd number; fewer at the ends."""
+    both = torch.stack([curve * mask, mask.to(curve.dtype)], dim=1)  # (N, 2, T)
+    total, count = avg_pool1d(both, width, stride=1, padding=width // 2).unbind(1)
+    return total / count.clamp_min(0.5 / width)
+
+
+def unit_range(curve: Tensor, mask: Tensor) -> Tensor:
+    """Scale curves (N, T) with mask (N, T) from 0 to 1 over each video; near zero where they are all but constant."""
+    lowest = curve.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+    return ((curve - lowest) / value_range(curve, mask)[:, None].clamp_min(_SMALLEST_RANGE)).clamp(0, 1)
+
+
+def value_range(curve: Tensor, mask: Tensor) -> Tensor:
+    """Return the difference of the largest and the smallest value of curves (N, T) with mask (N, T): (N,)."""
+    return curve.masked_fill(~mask, -torch.inf).amax(1) - curve.masked_fill(~mask, torch.inf).amin(1)
+
+
+def step_noise(curve: Tensor, mask: Tensor) -> Tensor:
+    """Estimate the deviation of the noise of curves (N, T) with mask (N, T) by their median step: (N,)."""
+    if curve.shape[1] < 2:
+        return curve.new_zeros(len(curve))
+    steps = curve.diff(dim=1).abs().masked_fill(~mask[:, 1:], torch.nan)
+    return steps.nanmedian(dim=1).values.nan_to_num(0.0) / _MEDIAN_STEP
