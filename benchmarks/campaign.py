@@ -30,7 +30,7 @@ from typing import IO
 
 import numpy as np
 
-from make_corpus import make_corpus
+from make_corpus import TINY_NETWORK, make_corpus
 from mttsg_core.checkpoints.runs import has_state
 from mttsg_core.errors import VideoError
 from mttsg_core.video.probe import probe
@@ -39,19 +39,7 @@ TIME_LIMIT = 180.0  # seconds that a command may take
 END_LIMIT = 15.0  # seconds that a command may take to end after a signal
 QUERIES = ("the red circle moves left", "the blue star grows")
 EPOCHS = 6
-TINY = f"""
-fps = 1.0
-epochs = {EPOCHS}
-batch_videos = 2
-[network]
-width = 16
-region_width = 8
-region_heads = 1
-local_layers = 1
-head_width = 8
-proposal_width = 8
-max_clips = 32
-"""
+TINY = f"fps = 1.0\nepochs = {EPOCHS}\nbatch_videos = 2\n{TINY_NETWORK}"
 SIGNALS = ("KILL", "KILL", "TERM", "HUP", "INT", "INT INT")
 
 

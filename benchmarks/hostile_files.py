@@ -32,7 +32,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from hostile_generators import ANSWERED, GENERATORS, QUERIES, REFUSED, Case, make_base, make_good  # noqa: E402
+from hostile_cases import ANSWERED, QUERIES, REFUSED, Case, make_base, make_good  # noqa: E402
+from hostile_generators import GENERATORS  # noqa: E402
 
 from mttsg_core import Grounder  # noqa: E402
 from mttsg_core.data.queries import parse_queries  # noqa: E402

@@ -16,23 +16,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from make_corpus import make_corpus
+from make_corpus import TINY_NETWORK, make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-TINY_TOML = """
-fps = 1.0
-epochs = 2
-batch_videos = 6
-[network]
-width = 16
-region_width = 8
-region_heads = 1
-local_layers = 1
-head_width = 8
-proposal_width = 8
-max_clips = 32
-"""
+TINY_TOML = f"fps = 1.0\nepochs = 2\nbatch_videos = 6\n{TINY_NETWORK}"
 
 torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the Hugging Face Hub; read when its library is first imported

@@ -41,6 +41,17 @@ from corpus_plan import (
     traces,
 )
 
+# Part of a `--config` file: a network that is trained on a few videos of the corpus in a second, and learns little.
+TINY_NETWORK = """[network]
+width = 16
+region_width = 8
+region_heads = 1
+local_layers = 1
+head_width = 8
+proposal_width = 8
+max_clips = 32
+"""
+
 
 def _polygon(shape: str) -> Array:
     corners, inner = {"square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.42)}[shape]

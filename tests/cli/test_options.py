@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import mttsg_cli.commands
 import mttsg_core
+from make_corpus import TINY_NETWORK
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.data.splits import write_pairs
@@ -24,7 +25,6 @@ from tests.conftest import TINY_TOML, Mttsg, start_mttsg
 from tests.helpers.tiny import dataset, write_rows
 
 COMMANDS = Path(mttsg_cli.commands.__file__).parent
-NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
 OPTIONS = {
     "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
@@ -192,7 +192,7 @@ class TestConfig:
 
     def test_names_of_an_earlier_version_are_read_with_one_line(self, mttsg: Mttsg, tmp_path: Path) -> None:
         write_pairs(dataset(tmp_path / "features").pairs, tmp_path / "train.jsonl")
-        tables = NETWORK.replace("span_width", "proposal_width") + "[training]\ncut = 0.5\njoin = 0.2\n"
+        tables = TINY_NETWORK.replace("span_width", "proposal_width") + "[training]\ncut = 0.5\njoin = 0.2\n"
         path = self.write(tmp_path, f"epochs = 1\n{tables}")
         ran = mttsg("train", tmp_path, "--out", tmp_path / "m", "--config", path)
         assert ran.code == 0, ran.err

@@ -14,12 +14,11 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from make_corpus import TINY_NETWORK
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.features.store import read_features, write_features
-from tests.conftest import TINY_TOML, Mttsg, start_mttsg
+from tests.conftest import Mttsg, start_mttsg
 from tests.helpers.tiny import dataset, write_rows
-
-NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def open_rows(folder: Path, split: str) -> list[str]:
 def quick(tmp_path: Path) -> Path:
     """Settings of a network that trains at once."""
     path = tmp_path / "quick.toml"
-    path.write_text("epochs = 2\nbatch_videos = 3\n" + NETWORK)
+    path.write_text("epochs = 2\nbatch_videos = 3\n" + TINY_NETWORK)
     return path
 
 
