@@ -61,6 +61,17 @@ class NotAVideoError(VideoError):
     """The file is empty, is not a media file, or has no video stream."""
 
 
+class NoMovingPicturesError(NotAVideoError):
+    """The file is a still image, or has sound only."""
+
+
+class ChangedVideoError(VideoError):
+    """The file changed while it was read."""
+
+    def __init__(self, path: str | Path, reason: str = "changed while it was read") -> None:
+        super().__init__(path, reason)
+
+
 class CorruptVideoError(VideoError):
     """The file is a video, but truncated or so damaged that no frame can be read."""
 

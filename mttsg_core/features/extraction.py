@@ -10,28 +10,32 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-from pebble import ProcessExpired
 
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import FeatureError, VideoError
+from mttsg_core.errors import ChangedVideoError, FeatureError, VideoError
 from mttsg_core.features.builder import FeatureBuilder
 from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
-from mttsg_core.features.identity import CHANGED, read_unchanged
-from mttsg_core.features.jobs import Extracted, ExtractionEvent, ExtractionFailed, ExtractionJob, ExtractionPassedOver
+from mttsg_core.features.identity import read_unchanged
+from mttsg_core.features.jobs import (
+    Cause,
+    Extracted,
+    ExtractionEvent,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    Failure,
+)
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
-from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.utils.text import os_reason
 from mttsg_core.video.discovery import PassedOver
-from mttsg_core.video.identify import AN_IMAGE, NO_VIDEO_STREAM
 from mttsg_core.video.probe import probe
 
 __all__ = [
@@ -220,22 +224,11 @@ def _extract_parallel(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, workers: int, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
     """Decode and encode in the workers."""
-    with worker_pool(workers) as pool:
-        pending = {}
-        with interrupts_blocked():
-            for job in jobs:
-                limit = time_limit or job.time_limit
-                pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
-        while pending:
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                job, limit = pending.pop(future)  # type: ignore[call-overload]
-                try:
-                    yield future.result()
-                except FutureTimeoutError:
-                    yield ExtractionFailed(job, f"not done after {limit:.0f} s, given up")
-                except (ProcessExpired, CancelledError):
-                    yield ExtractionFailed(job, "the decoder crashed")
+    limited = [(job, time_limit or job.time_limit) for job in jobs]
+    extract_one = partial(_extract_one, settings=settings, threads=1)
+    with closing(run_in_workers(extract_one, limited, workers)) as finished:
+        for job, event in finished:
+            yield ExtractionFailed(job, event.reason) if isinstance(event, WorkerLost) else event
 
 
 def _extract_centrally(
@@ -248,7 +241,7 @@ def _extract_centrally(
     """Decode in the workers, and encode in this process what they send. Videos that change meanwhile are read again."""
     changed: list[ExtractionJob] = []
     for event in _extract_streams(jobs, settings, encoder, workers, time_limit):
-        if isinstance(event, ExtractionFailed) and event.reason == CHANGED:
+        if isinstance(event, ExtractionFailed) and event.cause is Cause.CHANGED:
             changed.append(event.job)
         else:
             yield event
@@ -283,18 +276,18 @@ def _extract_streams(
                     builders[index] = FeatureBuilder(item)
                 elif isinstance(item, ClipFrames):
                     builders[index].add(item, encoder)
-                elif item.reason is None:
+                elif item.failure is None:
                     features = builders.pop(index).build(job.video, fingerprint)
                     if job.identity not in (None, item.identity):
-                        raise VideoError(job.video, CHANGED)
+                        raise ChangedVideoError(job.video)
                     yield _store(job, features)
                 else:
                     builders.pop(index, None)
-                    yield ExtractionFailed(job, item.reason)
+                    yield ExtractionFailed.because(job, item.failure)
             except _FILE_ERRORS as error:
                 failed.add(index)
                 builders.pop(index, None)
-                yield ExtractionFailed(job, _failure_reason(error))
+                yield ExtractionFailed.because(job, Failure.of(error))
 
 
 def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
@@ -305,7 +298,7 @@ def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int 
         )
         return _store(job, features)
     except _FILE_ERRORS as error:
-        return ExtractionFailed(job, _failure_reason(error))
+        return ExtractionFailed.because(job, Failure.of(error))
 
 
 def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
@@ -314,26 +307,17 @@ def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
     except OSError as error:
         reason = os_reason(error).lower()
         return ExtractionFailed(
-            job, f"its features cannot be written to {job.target.parent} ({reason})", unwritten=True
+            job, f"its features cannot be written to {job.target.parent} ({reason})", Cause.UNWRITTEN
         )
     return _extracted(job, features, cached=False)
 
 
 def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
     """Return the event that replaces a failure of a file without moving pictures; None if there is none."""
-    if not (job.from_folder and isinstance(event, ExtractionFailed)):
-        return None
-    if event.reason != AN_IMAGE and not event.reason.startswith(NO_VIDEO_STREAM):
+    if not (job.from_folder and isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES):
         return None
     _log.info("%s", PassedOver(job.video, event.reason))
     return ExtractionPassedOver(job, event.reason)
-
-
-def _failure_reason(error: VideoError | OSError | MemoryError) -> str:
-    """Return why a file failed, in a few words."""
-    if isinstance(error, VideoError):
-        return error.reason
-    return "not enough memory" if isinstance(error, MemoryError) else os_reason(error)
 
 
 def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:

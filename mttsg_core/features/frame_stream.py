@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.errors import MttsgError, VideoError
-from mttsg_core.features.identity import CHANGED, FileState
+from mttsg_core.errors import ChangedVideoError, MttsgError, VideoError
+from mttsg_core.features.identity import FileState
+from mttsg_core.features.jobs import Failure
 from mttsg_core.moments import FloatArray, Timeline
-from mttsg_core.utils.processes import interrupts_blocked, start_worker
+from mttsg_core.utils.processes import CRASHED, given_up, interrupts_blocked, start_worker
 from mttsg_core.video.probe import probe
 from mttsg_core.video.resize import FrameTransform
 from mttsg_core.video.sampling import FrameChunk, sample
@@ -72,11 +73,11 @@ class EndOfVideo:
     """The end of a video's stream.
 
     Attributes:
-        reason: why it failed; None if it did not.
+        failure: why it failed; None if it did not.
         identity: of the file that was read, see `identity.file_identity`.
     """
 
-    reason: str | None = None
+    failure: Failure | None = None
     identity: str | None = None
 
 
@@ -248,7 +249,7 @@ class _Worker:
         try:
             item: StreamItem | MttsgError = self.connection.recv()
         except (EOFError, OSError):
-            return self._replace("the decoder crashed")
+            return self._replace(CRASHED)
         self._last_item = time.monotonic()
         self.has_sent_frames = self.has_sent_frames or isinstance(item, ClipFrames)
         if isinstance(item, EndOfVideo):
@@ -261,7 +262,7 @@ class _Worker:
         """Give up a video, and replace the process that reads it, if its next item is overdue."""
         if time.monotonic() - self._last_item < self._time_limit:
             return None
-        return self._replace(f"not done after {self._time_limit:.0f} s, given up")
+        return self._replace(given_up(self._time_limit))
 
     def stop(self) -> None:
         """Kill the process, whatever it is doing; it has no state worth saving."""
@@ -273,7 +274,7 @@ class _Worker:
         self.stop()
         self.video = None
         self._start()
-        return EndOfVideo(reason)
+        return EndOfVideo(Failure(reason))
 
 
 def _serve(connection: Connection, spec: FrameSpec) -> None:
@@ -293,12 +294,9 @@ def _send_video(connection: Connection, video: Path, spec: FrameSpec) -> None:
         for piece in prefetch(pieces):
             connection.send(piece)
         if state is None or state != FileState.of(video):
-            connection.send(EndOfVideo(CHANGED))
-        else:
-            connection.send(EndOfVideo(identity=state.identity))
-    except VideoError as error:
-        connection.send(EndOfVideo(error.reason))
+            raise ChangedVideoError(video)
+        connection.send(EndOfVideo(identity=state.identity))
+    except (VideoError, MemoryError) as error:
+        connection.send(EndOfVideo(Failure.of(error)))
     except MttsgError as error:
         connection.send(error)
-    except MemoryError:
-        connection.send(EndOfVideo("not enough memory"))

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mttsg_core.errors import VideoError
+from mttsg_core.errors import ChangedVideoError
 
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
-CHANGED = "changed while it was read"
 
 _Result = TypeVar("_Result")
 
@@ -83,7 +82,7 @@ def read_unchanged(path: Path, identity: str | None, read: Callable[[], _Result]
         read: reads it.
 
     Raises:
-        VideoError: if the file changed both times, or has another identity.
+        ChangedVideoError: if the file changed both times, or has another identity.
         Exception: whatever `read` raises.
     """
     for _ in range(2):
@@ -93,4 +92,4 @@ def read_unchanged(path: Path, identity: str | None, read: Callable[[], _Result]
         result = read()  # of a file without a state, it says why that cannot be read
         if before is not None and FileState.of(path) == before:
             return result
-    raise VideoError(path, CHANGED)
+    raise ChangedVideoError(path)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+
+from mttsg_core.errors import ChangedVideoError, NoMovingPicturesError, VideoError
+from mttsg_core.utils.text import os_reason
 
 _BASE_LIMIT, _LIMIT_PER_MEGABYTE = 120.0, 10.0  # seconds that one file may take
 
@@ -58,6 +62,36 @@ class Extracted:
     lost_clips: int = 0
 
 
+class Cause(Enum):
+    """The kinds of failures that are not treated alike."""
+
+    UNUSABLE = "the video cannot be read, or its target holds other features"
+    NO_MOVING_PICTURES = "the file is a still image, or has sound only"
+    CHANGED = "the video changed while it was read"
+    UNWRITTEN = "the video was read, and only the target could not be written"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a video could not be used: a short line for people, and the kind of failure."""
+
+    reason: str
+    cause: Cause = Cause.UNUSABLE
+
+    @classmethod
+    def of(cls, error: VideoError | OSError | MemoryError) -> Failure:
+        """Return the failure that an error stands for."""
+        if isinstance(error, MemoryError):
+            return cls("not enough memory")
+        if not isinstance(error, VideoError):
+            return cls(os_reason(error))
+        if isinstance(error, ChangedVideoError):
+            return cls(error.reason, Cause.CHANGED)
+        if isinstance(error, NoMovingPicturesError):
+            return cls(error.reason, Cause.NO_MOVING_PICTURES)
+        return cls(error.reason)
+
+
 @dataclass(frozen=True)
 class ExtractionFailed:
     """The event that the features of a video could not be extracted or written.
@@ -65,12 +99,17 @@ class ExtractionFailed:
     Attributes:
         job: the job.
         reason: why, in one short line.
-        unwritten: whether the video was read, and only the target could not be written.
+        cause: the kind of failure.
     """
 
     job: ExtractionJob
     reason: str
-    unwritten: bool = False
+    cause: Cause = Cause.UNUSABLE
+
+    @classmethod
+    def because(cls, job: ExtractionJob, failure: Failure) -> ExtractionFailed:
+        """Return the event of a job that failed."""
+        return cls(job, failure.reason, failure.cause)
 
 
 @dataclass(frozen=True)

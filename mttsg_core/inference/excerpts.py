@@ -10,18 +10,16 @@ import re
 import string
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import CancelledError, as_completed
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from pebble import ProcessExpired
 
 from mttsg_core.errors import ConfigError, UnsupportedVideoError, VideoError
 from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment
 from mttsg_core.utils.atomic import collect_parts, write_atomically
-from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.utils.text import os_reason
 from mttsg_core.video.container import open_video
 from mttsg_core.video.discovery import VideoFile
@@ -167,21 +165,11 @@ def cut_excerpts(
         return
     processes = min(workers, len(missing))
     threads = max(1, workers // processes)
+    jobs = [(excerpt, _BASE_LIMIT + _LIMIT_PER_SECOND * excerpt.moment.duration) for excerpt in missing]
     try:
-        with worker_pool(processes) as pool:
-            pending = {}
-            with interrupts_blocked():
-                for excerpt in missing:
-                    limit = _BASE_LIMIT + _LIMIT_PER_SECOND * excerpt.moment.duration
-                    pending[pool.schedule(_cut, args=(excerpt, threads), timeout=limit)] = (excerpt, limit)
-            for future in as_completed(pending):
-                excerpt, limit = pending[future]  # type: ignore[index]
-                try:
-                    yield future.result()
-                except FutureTimeoutError:
-                    yield ExcerptFailed(excerpt, f"not finished after {limit:.0f} s, given up")
-                except (ProcessExpired, CancelledError):
-                    yield ExcerptFailed(excerpt, "the decoder crashed")
+        with closing(run_in_workers(partial(_cut, threads=threads), jobs, processes)) as cutting:
+            for excerpt, event in cutting:
+                yield ExcerptFailed(excerpt, event.reason) if isinstance(event, WorkerLost) else event
     finally:
         for folder in {excerpt.target.parent for excerpt in missing}:
             collect_parts(folder)  # of workers that crashed or were stopped

@@ -8,15 +8,66 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
+from typing import TypeVar
 
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessPool
+
+CRASHED = "the decoder crashed"
 
 _OF_PARENT = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
 _WARNING = "ignore:resource_tracker"  # of leaked semaphores, as an option of the interpreter
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """What a job gives whose worker crashed or was given up; `reason` says which."""
+
+    reason: str
+
+
+def given_up(limit: float) -> str:
+    """Return why a job that took longer than `limit` seconds failed."""
+    return f"not done after {limit:.0f} s, given up"
+
+
+def run_in_workers(
+    work: Callable[[_Job], _Result], jobs: Sequence[tuple[_Job, float]], workers: int
+) -> Generator[tuple[_Job, _Result | WorkerLost], None, None]:
+    """Do jobs in worker processes and yield each with its result, in the order in which they finish.
+
+    A worker that crashes or takes too long costs its own job. Closing the generator stops all workers.
+
+    Args:
+        work: a function that can be pickled; it runs in a worker.
+        jobs: each with the seconds that it may take.
+        workers: number of processes.
+
+    Raises:
+        Exception: whatever `work` raises.
+    """
+    with worker_pool(workers) as pool:
+        with interrupts_blocked():
+            pending = {pool.schedule(work, args=(job,), timeout=limit): (job, limit) for job, limit in jobs}
+        for future in as_completed(pending):
+            job, limit = pending.pop(future)  # type: ignore[call-overload]  # and with it the result
+            result: _Result | WorkerLost
+            try:
+                result = future.result()
+            except FutureTimeoutError:
+                result = WorkerLost(given_up(limit))
+            except (ProcessExpired, CancelledError):
+                result = WorkerLost(CRASHED)
+            yield job, result
 
 
 @contextmanager

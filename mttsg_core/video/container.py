@@ -16,8 +16,8 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from mttsg_core.errors import CorruptVideoError, NotAVideoError, UnsupportedVideoError, VideoError
-from mttsg_core.video.identify import explain_failure, index_damage, read_head, reject_by_content
+from mttsg_core.errors import CorruptVideoError, NoMovingPicturesError, UnsupportedVideoError, VideoError
+from mttsg_core.video.identify import NO_VIDEO_STREAM, explain_failure, index_damage, read_head, reject_by_content
 
 # The demuxers that FFmpeg may try. Left out are those that open further files or addresses (hls, concat, dash, sdp,
 # ...), accept any text as a video (tty) or read still images (image2, *_pipe), and devices.
@@ -122,7 +122,7 @@ def _select_video_stream(path: Path, head: bytes, container: InputContainer) -> 
     if not decodable and (damage := index_damage(path, head)):  # FFmpeg may open such a file with few or no streams
         raise CorruptVideoError(path, f"truncated or damaged: {damage}")
     if not moving:
-        raise NotAVideoError(path, "no video stream, only a still image" if streams else "no video stream")
+        raise NoMovingPicturesError(path, f"{NO_VIDEO_STREAM}, only a still image" if streams else NO_VIDEO_STREAM)
     if not decodable:
         raise UnsupportedVideoError(path, "unsupported or unknown video codec")
     # A sequence of pictures in AVIF has its title picture as a stream before it.

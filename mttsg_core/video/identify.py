@@ -12,7 +12,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mttsg_core.errors import CorruptVideoError, NotAVideoError, UnsupportedVideoError, VideoError, VideoNotFoundError
+from mttsg_core.errors import (
+    CorruptVideoError,
+    NoMovingPicturesError,
+    NotAVideoError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoNotFoundError,
+)
 from mttsg_core.video import signatures
 from mttsg_core.video.foreign import foreign_content, is_text, unfinished_download
 
@@ -109,9 +116,12 @@ def reject_by_content(path: Path, head: bytes) -> None:
         head: its first bytes, from `read_head`.
 
     Raises:
-        NotAVideoError: for playlists, which name other files; images; and what `foreign_content` recognises.
+        NotAVideoError: for playlists, which name other files, and what `foreign_content` recognises.
+        NoMovingPicturesError: for images.
         UnsupportedVideoError: if the video is encrypted.
     """
+    if _is_still_image(head):
+        raise NoMovingPicturesError(path, AN_IMAGE)
     reason = _known_reason(head)
     if reason is not None:
         raise NotAVideoError(path, reason)
@@ -134,7 +144,7 @@ def explain_failure(path: Path, head: bytes, error: av.error.FFmpegError) -> Vid
         damage = index_damage(path, head) or "it cannot be opened" + _download_hint(path)
         return CorruptVideoError(path, f"truncated or damaged: {damage}")
     if head.startswith(signatures.IMAGES):
-        return NotAVideoError(path, AN_IMAGE)
+        return NoMovingPicturesError(path, AN_IMAGE)
     kind = "a text file, not a video" if is_text(head) else "not a video"
     return NotAVideoError(path, kind + _download_hint(path))
 
@@ -165,10 +175,15 @@ def _known_reason(head: bytes) -> str | None:
         return "a playlist, not a video: give the video files that it names"
     if signatures.is_animated_webp(head):
         return "an animated WebP picture, which FFmpeg does not read: convert it to mp4"
-    if signatures.is_webp(head) or signatures.is_still_iso_image(head):
+    if _is_still_image(head):
         return AN_IMAGE
     foreign = foreign_content(head)
     return None if foreign is None else foreign.describe("a video")
+
+
+def _is_still_image(head: bytes) -> bool:
+    """Return whether the first bytes are those of a picture of a container format that films use too."""
+    return signatures.is_still_iso_image(head) or (signatures.is_webp(head) and not signatures.is_animated_webp(head))
 
 
 def _download_hint(path: Path) -> str:

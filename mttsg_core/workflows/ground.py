@@ -14,6 +14,7 @@ from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob, ExtractionPassedOver
+from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
@@ -167,11 +168,9 @@ class _Extraction:
                     if isinstance(event, ProgressStarted):
                         yield event
                         continue
-                    unwritten = (
-                        isinstance(event, ExtractionFailed) and event.unwritten
-                    )  # then read for this answer alone
+                    unwritten = isinstance(event, ExtractionFailed) and event.cause is Cause.UNWRITTEN
                     self._extracted[by_path[event.job.video]] = unwritten or isinstance(event, Extracted)
-                    yield ProgressAdvanced("extraction") if unwritten else event
+                    yield ProgressAdvanced("extraction") if unwritten else event  # then read for this answer alone
                 if not self._extracted[video]:
                     continue
                 try:

@@ -18,6 +18,7 @@ from mttsg_core.features.extraction import (
     cached_features,
     extract,
 )
+from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureCache
 from tests.helpers.video_files import write_audio, write_video
 
@@ -44,7 +45,7 @@ class TestFilesOfFolders:
 
     def test_sound_that_was_named_is_a_failure(self, tmp_path: Path) -> None:
         job = ExtractionJob(write_audio(tmp_path / "sound.mp4"), tmp_path / "sound.safetensors")
-        assert list(extract([job], SETTINGS)) == [ExtractionFailed(job, "no video stream")]
+        assert list(extract([job], SETTINGS)) == [ExtractionFailed(job, "no video stream", Cause.NO_MOVING_PICTURES)]
 
 
 def test_features_that_cannot_be_written_are_the_same(

@@ -27,6 +27,7 @@ from mttsg_core.features.frame_stream import (
     read_many,
 )
 from mttsg_core.features.identity import file_identity
+from mttsg_core.features.jobs import Failure
 from mttsg_core.moments import Timeline
 from mttsg_core.video.resize import FrameTransform
 from mttsg_core.video.sampling import FrameChunk
@@ -101,7 +102,8 @@ class TestReadMany:
         assert items.keys() == set(range(5))
         [failure] = items.pop(4)
         assert isinstance(failure, EndOfVideo)
-        assert failure.reason
+        assert failure.failure is not None
+        assert failure.failure.reason
         for index, video_items in items.items():
             timeline, expected_pieces = read_clips(videos[index], SPEC)
             assert video_items[0] == timeline
@@ -127,7 +129,10 @@ class TestReadMany:
         limits = [NO_LIMIT, 3.0, NO_LIMIT, NO_LIMIT]  # the second video hangs
         items = by_video(read_many(videos[:4], limits, SPEC, max_workers))
         ends = [video_items[-1] for _, video_items in sorted(items.items())]
-        assert ends[:2] == [EndOfVideo("the decoder crashed"), EndOfVideo("not done after 3 s, given up")]
+        assert ends[:2] == [
+            EndOfVideo(Failure("the decoder crashed")),
+            EndOfVideo(Failure("not done after 3 s, given up")),
+        ]
         assert ends[2:] == [EndOfVideo(), EndOfVideo()]
 
     def test_the_time_of_a_slow_consumer_does_not_count(
