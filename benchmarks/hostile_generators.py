@@ -56,13 +56,14 @@ def other_weights(random: np.random.Generator, path: Path) -> Case:
     """Write weights of another network."""
     weights = load_weights(path / WEIGHTS)
     name = pick(random, [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.dim()])
-    kind = pick(random, ["missing", "more", "integers", "shape", "huge", "empty"])
+    kind = pick(random, ["missing", "more", "integers", "shape", "huge", "zero", "empty"])
     if kind == "missing":
         del weights[name]
     elif kind == "more":
         weights["x" * 1000 + "\n"] = torch.zeros(3)
-    elif kind == "huge":
-        weights = {name: torch.full_like(w, 1e30) if w.is_floating_point() else w for name, w in weights.items()}
+    elif kind in ("huge", "zero"):
+        value = 1e30 if kind == "huge" else 0.0
+        weights = {name: torch.full_like(w, value) if w.is_floating_point() else w for name, w in weights.items()}
     else:
         changes = {"integers": weights[name].int(), "shape": weights[name][None], "empty": weights[name][:0]}
         weights[name] = changes[kind]

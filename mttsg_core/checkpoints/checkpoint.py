@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from mttsg_core import __version__
 from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description
+from mttsg_core.checkpoints.trial_run import useless_reason
 from mttsg_core.checkpoints.weights import load_network
 from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
@@ -110,16 +111,19 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     try:
         calibration = from_mapping(Calibration, described.get("calibration", {}))
         config = from_mapping(NetworkConfig, described["network"])
-        network = load_network(folder / WEIGHTS, config, upgrade=is_old)
+        network = load_network(folder / WEIGHTS, config, upgrade=is_old).eval()
+        useless = useless_reason(network)
     except _DAMAGE as error:
         raise damaged_model(folder, error_summary(error)) from error
+    if useless is not None:
+        raise damaged_model(folder, f"{WEIGHTS}: {useless}")
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
     if text_encoder.dim != config.word_dim:
         raise damaged_model(
             folder,
             f"its text encoder has vectors of {text_encoder.dim} numbers, but its network reads {config.word_dim}",
         )
-    return Model(network.eval(), text_encoder, described["features"], window, calibration)
+    return Model(network, text_encoder, described["features"], window, calibration)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mttsg_core.checkpoints import trial_run
 from mttsg_core.checkpoints.checkpoint import CONFIG, WEIGHTS, WORDS, load_model, read_description
+from mttsg_core.checkpoints.trial_run import useless_reason
 from mttsg_core.config import NetworkConfig, from_mapping
 from mttsg_core.encoders import hf_files
 from mttsg_core.errors import ConfigError, ModelError
@@ -317,3 +319,47 @@ def test_word_vectors_that_do_not_fit(folder: Path, arrays: dict[str, np.ndarray
     save_arrays(arrays, folder / WORDS)
     change_config(folder, text_encoder="glove:words.txt")
     assert refusal(folder).startswith("damaged model folder (")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensor: torch.full_like(tensor, 1e30), "the numbers in the network overflow"),
+        (lambda tensor: tensor * 1e30, "the numbers in the network overflow"),
+        (torch.zeros_like, "the answers of the network do not depend on the video"),
+        (torch.ones_like, "the answers of the network do not depend on the video"),
+        (lambda tensor: tensor * 1e-30, "the answers of the network do not depend on the video"),
+    ],
+)
+@pytest.mark.parametrize("regions", [True, False])
+def test_finite_weights_that_cannot_answer(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], reason: str, *, regions: bool
+) -> None:
+    folder = model_folder(tmp_path / "model", regions=regions)
+    change_weights(folder, lambda w: w.update({name: change(t) for name, t in w.items() if t.is_floating_point()}))
+    assert refusal(folder) == f"damaged model folder ({WEIGHTS}: {reason})"
+
+
+def test_weights_that_ignore_one_of_the_inputs(folder: Path) -> None:
+    change_weights(folder, lambda w: w["query_encoder.project.weight"].zero_())
+    assert (
+        refusal(folder) == f"damaged model folder ({WEIGHTS}: the answers of the network do not depend on the sentence)"
+    )
+
+
+@pytest.mark.parametrize("off", [(), *((name,) for name in NetworkConfig.SWITCHES), NetworkConfig.SWITCHES])
+def test_no_fresh_network_is_taken_for_a_useless_one(off: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    inputs = {"clip_dim": 6, "word_dim": 5, "regions": 4, "region_dim": 3}
+    network = build_network(NetworkConfig(**{**SIZES, **inputs, **NetworkConfig.switched_off(off)})).eval()
+    assert useless_reason(network) is None
+    before = torch.get_rng_state()
+    useless_reason(network)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_of_mad_sizes_is_given_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_run, "_MAX_REGION_NUMBERS", 11)
+    monkeypatch.setattr(trial_run, "_noise", None)
+    network = build_network(NetworkConfig(**{**SIZES, "clip_dim": 6, "word_dim": 5, "regions": 4, "region_dim": 3}))
+    assert useless_reason(network.eval()) is None
