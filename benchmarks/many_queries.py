@@ -1,39 +1,54 @@
 """Measure how long many sentences take: 1 to 160 for one video of 30 s, and 50 for each of 200 videos.
 
     taskset -c 0,1 python benchmarks/many_queries.py
+    python benchmarks/many_queries.py --stream 1000000 --form jsonl    # the command, with a file of a million lines
 
 Features are in files, and the model is loaded before the measurement. The network has its default size, and features
 are as large as those of the `classic` encoder; random weights take as long as trained ones. The goals, on two cores:
 100 sentences for a video in 0.3 s, 50 for each of 200 videos in 5 s.
+
+With `--stream` the whole command answers a file of different sentences, and is measured from outside: its peak memory,
+which must not grow with the file, and the seconds until it says something and until it writes the first row.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 
-from mttsg_core.checkpoints.checkpoint import Model
+from mttsg_core.checkpoints.checkpoint import Model, save_description, save_weights
 from mttsg_core.config import NetworkConfig
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.features.store import VideoFeatures, read_features, write_features
+from mttsg_core.features.store import EXTERNAL, VideoFeatures, read_features, write_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.mktn import build_network
 
-FINGERPRINT: Settings = {"encoder": "benchmark", "version": 1}
 CLIPS, CLIP_DIM, REGIONS, REGION_DIM = 60, 102, 49, 34  # 30 s at two clips per second
+FINGERPRINT: Settings = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": REGIONS, "region_dim": REGION_DIM}
 COLOURS, SHAPES = ("red", "blue", "green", "white"), ("circle", "star", "square")
 ACTIVITIES = ("moves left", "moves right", "grows", "shrinks", "turns around", "meets another one", "blinks")
 TIMES = ("first", "at the end")
+LINES: dict[str, Callable[[str], str]] = {
+    "txt": lambda sentence: f"{sentence}\n",
+    "jsonl": lambda sentence: json.dumps({"query": sentence, "video": "0"}) + "\n",
+    "csv": lambda sentence: f'0,"{sentence}"\n',
+}
 SENTENCES = [f"the {' '.join(words)}" for words in product(COLOURS, SHAPES, ACTIVITIES, TIMES)]
 
 
@@ -43,13 +58,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--videos", type=int, default=200, help="number of videos")
     parser.add_argument("--repeats", type=int, default=9, help="number of timed runs, of which the median counts")
+    parser.add_argument("--stream", type=int, metavar="N", help="measure the command with a file of N sentences")
+    parser.add_argument("--form", choices=LINES, default="txt", help="of that file")
+    parser.add_argument("--top", type=int, default=1, help="moments for each sentence of that file")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     text = build_text_encoder()
     config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM)
-    grounder = Grounder(MKTNPredictor(Model(build_network(config), text, FINGERPRINT)))
+    model = Model(build_network(config), text, FINGERPRINT)
+    grounder = Grounder(MKTNPredictor(model))
     with tempfile.TemporaryDirectory() as folder:
+        if given.stream:
+            print(json.dumps(measure_command(Path(folder), model, given.stream, given.form, given.top), indent=2))
+            return
         videos = [write_video(Path(folder) / f"{number}.safetensors", number) for number in range(given.videos)]
         figures = {
             f"{count} sentences for a video, s": median_seconds(grounder, videos[:1], count, given.repeats)
@@ -57,6 +79,57 @@ def main() -> None:
         }
         figures[f"50 sentences for {given.videos} videos, s"] = median_seconds(grounder, videos, 50, 3)
     print(json.dumps({name: round(seconds, 4) for name, seconds in figures.items()}, indent=2))
+
+
+def measure_command(folder: Path, model: Model, lines: int, form: str, top: int) -> dict[str, float]:
+    """Run the command on a file of sentences, and return its figures."""
+    save_description(folder / "model", model, {})
+    save_weights(folder / "model", model.network)
+    (folder / "features").mkdir()
+    write_video(folder / "features" / "0.safetensors", 0)
+    queries = folder / f"queries.{form}"
+    with queries.open("w") as file:
+        file.write("video,query\n" if form == "csv" else "")
+        file.writelines(LINES[form](f"{SENTENCES[n % len(SENTENCES)]} and then {n} more") for n in range(lines))
+    command = ["ground", folder / "0.mp4", "--features", folder / "features", "--model", folder / "model"]
+    options = ["--queries", queries, "--format", "jsonl", "--top", top]
+    began = time.monotonic()
+    program = subprocess.Popen(
+        [sys.executable, "-m", "mttsg_cli", *map(str, [*command, *options])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    counted: dict[str, tuple[float, int]] = {}
+    readers = [
+        threading.Thread(target=lambda name, pipe: counted.update({name: count_lines(pipe, began)}), args=arguments)
+        for arguments in (("rows", program.stdout), ("notes", program.stderr))
+    ]
+    for reader in readers:
+        reader.start()
+    _, status, usage = os.wait4(program.pid, 0)
+    for reader in readers:
+        reader.join()
+    return {
+        "exit code": os.waitstatus_to_exitcode(status),
+        "sentences": lines,
+        "rows": counted["rows"][1],
+        "first note, s": round(counted["notes"][0], 1),
+        "first row, s": round(counted["rows"][0], 1),
+        "all, s": round(time.monotonic() - began, 1),
+        "peak memory, MB": round(usage.ru_maxrss / 1000),
+    }
+
+
+def count_lines(pipe: IO[bytes], began: float) -> tuple[float, int]:
+    """Return the seconds until the first line of a pipe, and the number of lines."""
+    first, number = 0.0, 0
+    with pipe:
+        for _ in pipe:
+            first = first or time.monotonic() - began
+            number += 1
+    return first, number
 
 
 def write_video(path: Path, seed: int) -> Path:

@@ -75,6 +75,11 @@ class Outputs:
         """Whether there is anything to write."""
         return self.rows_due or self.page_due or self.excerpts is not None
 
+    @property
+    def need_all_moments(self) -> bool:
+        """Whether there is an output that is made of all moments at once."""
+        return self.page_due or self.excerpts is not None
+
     def write(self, session: Session, lines: Iterable[Row | NoAnswer], workers: int | None) -> None:
         """Write the rows as they arrive, then the other outputs."""
         if self.rows_due:
@@ -163,7 +168,7 @@ def _write_excerpts(
     from mttsg_core.workflows.events import ProgressAdvanced, ProgressStarted
 
     display = session.display
-    excerpts = plan_excerpts(session.moments, list(session.queries), folder, names)
+    excerpts = plan_excerpts(session.moments, list(session.assigner.asked), folder, names)
     session.excerpts = existing = 0
     display.show(ProgressStarted("excerpts", len(excerpts)))
     with closing(cut_excerpts(excerpts, workers=workers or default_workers(), overwrite=overwrite)) as events:

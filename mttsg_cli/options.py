@@ -74,12 +74,31 @@ def given(**options: Any) -> dict[str, Any]:
 
 def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
     """Warn about skipped rows: the first few and their number, or with --verbose each of them."""
-    for problem in problems if reporter.verbose else problems[:_SHOWN_ROWS]:
-        reporter.warn(str(problem))
-    if problems:
-        all_shown = reporter.verbose or len(problems) <= _SHOWN_ROWS
-        hint = "" if all_shown else " (--verbose shows each)"
-        reporter.warn(f"{count(len(problems), 'bad row')} skipped{hint}")
+    bad_rows = BadRows(reporter)
+    for problem in problems:
+        bad_rows.add(problem)
+    bad_rows.report_number()
+
+
+class BadRows:
+    """Warns about skipped rows as they are met, as `report_problems` does."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._number = 0
+
+    def add(self, problem: Problem) -> None:
+        """Warn about a row, if it is one of the first or --verbose is given."""
+        self._number += 1
+        if self._reporter.verbose or self._number <= _SHOWN_ROWS:
+            self._reporter.warn(str(problem))
+
+    def report_number(self) -> None:
+        """Warn about the number of rows, if there were any."""
+        if self._number:
+            all_shown = self._reporter.verbose or self._number <= _SHOWN_ROWS
+            hint = "" if all_shown else " (--verbose shows each)"
+            self._reporter.warn(f"{count(self._number, 'bad row')} skipped{hint}")
 
 
 def metric_config(at: str, iou: str, *, strict: bool) -> MetricConfig:

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from mttsg_cli.terminal import for_terminal, printable
 from mttsg_core.utils.json_lines import to_json
 from mttsg_core.workflows.outputs import save
 
+_TABLE_ROWS = 2000  # a table of more rows is written in parts
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
 
@@ -91,7 +93,12 @@ def _rows(lines: Iterable[Row | NoAnswer]) -> Iterator[Row]:
 
 
 def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
-    rows = list(lines)
+    remaining = iter(lines)
+    while rows := list(islice(remaining, _TABLE_ROWS)):
+        _write_part_of_table(rows, stream)
+
+
+def _write_part_of_table(rows: Sequence[Row | NoAnswer], stream: IO[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     several = any(row.label for row in _rows(rows))
     for name in COLUMNS if several else COLUMNS[1:]:
@@ -108,7 +115,13 @@ def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
 
 
 def _write_json(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
-    stream.write(to_json([row.rounded() for row in _rows(lines)], indent=2) + "\n")
+    """Write a list, one row at a time."""
+    separator = "[\n"
+    for row in _rows(lines):
+        stream.write(separator + to_json([row.rounded()], indent=2).removeprefix("[\n").removesuffix("\n]"))
+        stream.flush()
+        separator = ",\n"
+    stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _write_jsonl(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:

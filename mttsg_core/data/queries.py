@@ -1,26 +1,36 @@
-"""Queries to ground: sentences, and the videos that each is about."""
+"""Queries to ground: sentences, each about one video or about every video, read from files of any size."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mttsg_core.data import formats
 from mttsg_core.data.formats import columns
 from mttsg_core.data.formats.base import row_from_object
-from mttsg_core.data.name_index import NameIndex, name_forms, trailing_parts
 from mttsg_core.errors import DataError
-from mttsg_core.utils.files import without_suffix
-from mttsg_core.utils.json_lines import Problem, is_unicode, read_json_lines, read_lines
+from mttsg_core.utils.json_lines import (
+    Content,
+    LineStream,
+    Problem,
+    head_of,
+    is_unicode,
+    read_json_lines,
+    read_lines,
+    refuse_utf16,
+)
 from mttsg_core.utils.text import normalise, sentence_fault, shorten
-from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
-from mttsg_core.video.identify import PICTURE_SUFFIXES
 
 _log = logging.getLogger("mttsg")
 _UTF8_MARK = b"\xef\xbb\xbf"
+_WHOLE_BYTES = 4 << 20  # a file that is smaller is read at once
+_MAX_DOCUMENT_BYTES = 64 << 20  # of JSON that is not one object per line
+_JSON_LIST = re.compile(rb'\s*\[\s*["{\[]')
 
 
 @dataclass(frozen=True)
@@ -58,68 +68,71 @@ def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem
     >>> parse_queries(Path("charades_sta_test.txt"), b"3MSZA 24.3 30.4##person turn a light on.\\n")
     ([Query(text='person turn a light on.', video='3MSZA')], [])
     """
-    content = content.removeprefix(_UTF8_MARK)
-    queries: list[Query] = []
-    problems: list[Problem] = []
-    for entry in _entries(path, content):
-        if isinstance(entry, Problem):
-            problems.append(entry)
-        elif isinstance(entry, formats.Note):
-            _log.warning("%s", entry.text)
-        else:
-            query = _query_of(entry)
-            if isinstance(query, Query):
-                queries.append(query)
-            else:
-                problems.append(Problem(path, entry.line, entry.location + query))
-    if not queries:
-        raise DataError(f"{path}: contains no sentence" + "".join(f" ({problem})" for problem in problems[:1]))
-    return queries, problems
+    entries = list(_queries(path, content.removeprefix(_UTF8_MARK)))
+    queries = [entry for entry in entries if isinstance(entry, Query)]
+    return queries, [entry for entry in entries if isinstance(entry, Problem)]
 
 
-def assign_queries(
-    queries: Sequence[Query], videos: Iterable[VideoFile]
-) -> tuple[dict[VideoFile, list[str]], dict[str, str]]:
-    """Assign queries to the videos that they are about.
+def stream_queries(path: Path, file: BinaryIO) -> Iterator[Query | Problem]:
+    """Yield the queries of a file of any size, and the lines that are not queries, as `parse_queries` returns them.
 
-    A query names its video by its path or the last parts of it, with or without suffix: `videos/a.mp4`, `a`. Capitals
-    and separators count only where several videos differ in nothing else.
+    Of a file with a query per line or record, a few are in memory at a time. The encoding of a larger table is told by
+    its first 4 MB. Other JSON is read as a whole.
 
-    Returns:
-        The sentences of each video, in order and each once; and the names that do not tell one of the videos, each with
-        the reason.
+    Args:
+        path: of the file, for messages, and for its suffix.
+        file: its content, or standard input.
+
+    Raises:
+        DataError: as `parse_queries`, or if the file is JSON of more than 64 MB.
     """
-    videos = list(videos)
-    by_path, by_parts = _index(videos, _paths_of), _index(videos, _parts_of)
-    video_of: dict[str, VideoFile] = {}
-    unmatched: dict[str, str] = {}
-    for name in dict.fromkeys(query.video for query in queries if query.video is not None):
-        lookups = (index.find(form) for index in (by_path, by_parts) for form in name_forms(name))
-        matches = _meant(next(filter(None, lookups), []))
-        if len(matches) == 1:
-            video_of[name] = matches[0]
-        elif matches:
-            shown = ", ".join(str(video.path) for video in matches[:3])
-            unmatched[name] = f"{len(matches)} videos match: {shown}"
-        else:
-            unmatched[name] = "no such video"
-    assigned: dict[VideoFile, dict[str, None]] = {video: {} for video in videos}
-    for query in queries:
-        for video in videos if query.video is None else filter(None, [video_of.get(query.video)]):
-            assigned[video][query.text] = None
-    return {video: list(sentences) for video, sentences in assigned.items() if sentences}, unmatched
+    head = file.read(_WHOLE_BYTES)
+    refuse_utf16(path, head)
+    is_large = len(head) == _WHOLE_BYTES
+    head = head.removeprefix(_UTF8_MARK)
+    content: Content = head
+    if is_large and not _is_document(head):
+        content = LineStream(path, head, file)
+    elif is_large:
+        content = head + file.read(_MAX_DOCUMENT_BYTES - len(head) + 1)
+        if len(content) > _MAX_DOCUMENT_BYTES:
+            megabytes = _MAX_DOCUMENT_BYTES >> 20
+            raise DataError(f"{path}: JSON of more than {megabytes} MB; write one query per line instead")
+    yield from _queries(path, content)
 
 
-def _entries(path: Path, content: bytes) -> Iterator[formats.Row | formats.Note | Problem]:
+def _queries(path: Path, content: Content) -> Iterator[Query | Problem]:
+    """Yield queries and problems, and log notes. Raises DataError as `parse_queries`."""
+    found, reason = False, ""
+    for entry in _entries(path, content):
+        if isinstance(entry, formats.Note):
+            _log.warning("%s", entry.text)
+            continue
+        query = entry if isinstance(entry, Problem) else _query_of(path, entry)
+        found = found or isinstance(query, Query)
+        reason = reason or f" ({query})"
+        yield query
+    if not found:
+        raise DataError(f"{path}: contains no sentence{reason}")
+
+
+def _is_document(head: bytes) -> bool:
+    """Tell whether a file, by its first bytes, is JSON that is not one object per line."""
+    detected = formats.recognise_content(head)
+    return _JSON_LIST.match(head) is not None if detected is None else detected.read_stream is None
+
+
+def _entries(path: Path, content: Content) -> Iterator[formats.Row | formats.Note | Problem]:
     """Yield the rows of a file in whichever form it is; rows without a video are about every video."""
-    if formats.recognise_content(content) is not None:
+    head = head_of(content)
+    if formats.recognise_content(head) is not None:
         yield from formats.rows_of(path, content)
-    elif content.lstrip().startswith(b"{"):
+    elif head.lstrip().startswith(b"{"):
         for entry in read_json_lines(path, content):
             yield entry if isinstance(entry, Problem) else row_from_object(*entry)
-    elif (values := _json_list(content)) is not None:
+    elif isinstance(content, bytes) and (values := _json_list(content)) is not None:
         yield from _rows_of_list(path, values)
-    elif _is_table(path, content):
+    elif _is_table(path, head):
         table = columns.open_table(path, content, required=("query",))
         if table is not None:
             yield from table.notes
@@ -128,8 +141,20 @@ def _entries(path: Path, content: bytes) -> Iterator[formats.Row | formats.Note 
         yield from _sentences(path, content)
 
 
-def _query_of(row: formats.Row) -> Query | str:
-    """Return the query of a row, or the reason why there is none."""
+def _query_of(path: Path, row: formats.Row) -> Query | Problem:
+    """Return the query of a row, or the problem that there is none."""
+    fault = _fault_of(row)
+    if fault is not None:
+        return Problem(path, row.line, row.location + fault)
+    return Query(_text_of(row), None if row.video is None else str(row.video).strip())
+
+
+def _text_of(row: formats.Row) -> str:
+    return normalise(str(row.query).strip())
+
+
+def _fault_of(row: formats.Row) -> str | None:
+    """Return why a row is not a query, or None if it is one."""
     if not isinstance(row.query, str) or not row.query.strip():
         return "no query"
     if not is_unicode(row.query):
@@ -138,12 +163,10 @@ def _query_of(row: formats.Row) -> Query | str:
         return f"the video is not a string: {shorten(row.video)}"
     if row.video is not None and not row.video.strip():
         return "empty video"
-    text = normalise(row.query.strip())
-    fault = sentence_fault(text)
-    return Query(text, None if row.video is None else row.video.strip()) if fault is None else fault
+    return sentence_fault(_text_of(row))
 
 
-def _sentences(path: Path, content: bytes) -> Iterator[formats.Row | Problem]:
+def _sentences(path: Path, content: Content) -> Iterator[formats.Row | Problem]:
     for entry in read_lines(path, content):
         yield entry if isinstance(entry, Problem) else formats.Row(entry[0], query=entry[1])
 
@@ -168,32 +191,9 @@ def _json_list(content: bytes) -> list[object] | None:
     return values if isinstance(values, list) else None
 
 
-def _is_table(path: Path, content: bytes) -> bool:
+def _is_table(path: Path, head: bytes) -> bool:
     """Tell whether a file is a table rather than sentences: by its suffix, unless its first line is a single cell."""
     if path.suffix.lower() not in columns.CSV_OR_TSV.suffixes:
         return False
-    header = columns.read_header(content[: formats.HEAD_BYTES].decode("utf-8", errors="replace"))
+    header = columns.read_header(head[: formats.HEAD_BYTES].decode("utf-8", errors="replace"))
     return header is not None and (len(header.columns) > 1 or "query" in header.fields.name_of)
-
-
-def _index(videos: Iterable[VideoFile], names_of: Callable[[VideoFile], Iterable[str]]) -> NameIndex[VideoFile]:
-    """Return an index of videos by some of their names, with and without suffix."""
-    index: NameIndex[VideoFile] = NameIndex()
-    for video in videos:
-        for name in names_of(video):
-            index.add(name, video)
-            index.add(without_suffix(name, VIDEO_SUFFIXES), video)
-    return index
-
-
-def _paths_of(video: VideoFile) -> Iterable[str]:
-    return (video.path.as_posix(), video.path.absolute().as_posix(), video.name.as_posix())
-
-
-def _parts_of(video: VideoFile) -> Iterable[str]:
-    return trailing_parts(video.path.absolute().as_posix())
-
-
-def _meant(videos: list[VideoFile]) -> list[VideoFile]:
-    """Return the videos that a name stands for: pictures that move only if there is nothing else."""
-    return [video for video in videos if video.path.suffix.lower() not in PICTURE_SUFFIXES] or videos

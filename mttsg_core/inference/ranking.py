@@ -9,6 +9,8 @@ from heapq import nlargest
 from mttsg_core.moments import Moment
 from mttsg_core.video.discovery import VideoFile
 
+_SPARE = 16  # moments of a sentence beyond those that are returned, so that few are sorted often
+
 
 @dataclass(frozen=True)
 class RankedMoment:
@@ -46,13 +48,21 @@ def ranked_moments(
 def best_over_videos(moments: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
     """Return the best `top` moments for each sentence over all videos, with new ranks.
 
-    Sentences keep their order of appearance, and so do moments with equal scores.
+    Sentences keep their order of appearance, and so do moments with equal scores. However many moments are given, about
+    twice as many as are returned are in memory.
     """
     by_query: dict[str, list[RankedMoment]] = {}
     for ranked in moments:
-        by_query.setdefault(ranked.query, []).append(ranked)
+        candidates = by_query.setdefault(ranked.query, [])
+        candidates.append(ranked)
+        if len(candidates) >= 2 * top + _SPARE:
+            candidates[:] = _best(candidates, top)
     return [
         replace(ranked, rank=rank)
         for candidates in by_query.values()
-        for rank, ranked in enumerate(nlargest(top, candidates, key=lambda ranked: ranked.moment.score), start=1)
+        for rank, ranked in enumerate(_best(candidates, top), start=1)
     ]
+
+
+def _best(moments: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
+    return nlargest(top, moments, key=lambda ranked: ranked.moment.score)

@@ -27,6 +27,7 @@ from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 
+_KEPT_BYTES = 256 << 20  # of features that stay in memory for further parts of the sentences
 _BATCH_VIDEOS = 16  # videos with cached features that are grounded together; a larger batch is not faster
 
 _ReadVideo: TypeAlias = tuple[VideoFile, VideoFeatures]
@@ -83,36 +84,83 @@ def iter_ground(
         FeatureError: if the model expects external features and there are none.
         MttsgError: if a file cannot be written.
     """
-    batches = (
-        _Extraction(grounder, queries, workers).batches()
-        if features is None
-        else _find_features(Path(features), list(queries))
-    )
-    for event in iterate(_ground(grounder, queries, top, batches, with_saliency=with_saliency)):
-        if event is not None:
-            yield event
+    run = GroundRun(grounder, top, features=features, workers=workers, with_saliency=with_saliency)
+    yield from run.iter_part(queries)
 
 
-def _ground(
-    grounder: Grounder,
-    queries: Mapping[VideoFile, Sequence[str]],
-    top: int,
-    batches: _Batches,
-    *,
-    with_saliency: bool,
-) -> Generator[GroundEvent, None, None]:
-    with limited_threads(grounder.device):
-        for batch in batches:
-            if not isinstance(batch, list):
-                yield batch
-                continue
-            for (video, features), moments in zip(batch, _ground_batch(grounder, queries, batch, top), strict=True):
-                if isinstance(moments, InputFailed):
-                    yield moments
+class GroundRun:
+    """Grounds many sentences, one part of them after the other; arguments and errors are those of `iter_ground`.
+
+    A video that failed is left out of the parts that follow. Features of the others stay in memory for them, if those
+    of all videos are small enough.
+    """
+
+    def __init__(
+        self,
+        grounder: Grounder,
+        top: int = 1,
+        *,
+        features: AnyPath | None = None,
+        workers: int | None = None,
+        with_saliency: bool = False,
+    ) -> None:
+        self._grounder = grounder
+        self._top = top
+        self._features = None if features is None else Path(features)
+        self._workers = workers
+        self._with_saliency = with_saliency
+        self._failed: set[VideoFile] = set()
+        self._kept: dict[VideoFile, VideoFeatures] = {}
+        self._room = _KEPT_BYTES
+
+    def iter_part(
+        self, queries: Mapping[VideoFile, Sequence[str]], *, is_last: bool = True
+    ) -> Generator[GroundEvent, None, None]:
+        """Yield what `iter_ground` does for some of the sentences. `is_last` tells that no part follows."""
+        asked = {video: sentences for video, sentences in queries.items() if video not in self._failed}
+        grounded: set[VideoFile] = set()
+        for event in iterate(self._ground(asked, keep=not is_last)):
+            if isinstance(event, VideoGrounded):
+                grounded.add(event.video)
+            if event is not None:
+                yield event
+        self._failed |= asked.keys() - grounded
+
+    def _ground(self, queries: Mapping[VideoFile, Sequence[str]], *, keep: bool) -> Generator[GroundEvent, None, None]:
+        grounder = self._grounder
+        with limited_threads(grounder.device):
+            for batch in self._batches(queries):
+                if not isinstance(batch, list):
+                    yield batch
                     continue
-                sentences = queries[video]
-                saliency = grounder.saliency(features, sentences) if with_saliency else None
-                yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+                answers = _ground_batch(grounder, queries, batch, self._top)
+                for (video, features), moments in zip(batch, answers, strict=True):
+                    if isinstance(moments, InputFailed):
+                        yield moments
+                        continue
+                    sentences = queries[video]
+                    saliency = grounder.saliency(features, sentences) if self._with_saliency else None
+                    yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+                if keep:
+                    self._keep(batch)
+
+    def _batches(self, videos: Mapping[VideoFile, object]) -> _Batches:
+        """Yield videos with their features, and what happens while those are read."""
+        if self._kept.keys() >= videos.keys():
+            read = [(video, self._kept[video]) for video in videos]
+            return (read[first : first + _BATCH_VIDEOS] for first in range(0, len(read), _BATCH_VIDEOS))
+        if self._features is None:
+            return _Extraction(self._grounder, videos, self._workers).batches()
+        return _find_features(self._features, list(videos))
+
+    def _keep(self, batch: list[_ReadVideo]) -> None:
+        """Keep features for the next part; none at all if they are too many."""
+        for video, features in batch:
+            if video not in self._kept:
+                self._kept[video] = features
+                self._room -= features.clips.nbytes + (0 if features.regions is None else features.regions.nbytes)
+        if self._room < 0:
+            self._kept.clear()
 
 
 def _ground_batch(

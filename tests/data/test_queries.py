@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from mttsg_core.data import queries as queries_module
 from mttsg_core.data.name_index import NameIndex
-from mttsg_core.data.queries import Query, assign_queries, parse_queries
+from mttsg_core.data.queries import Query, parse_queries, stream_queries
+from mttsg_core.data.query_parts import assign_queries
 from mttsg_core.errors import DataError
 from mttsg_core.video.discovery import VideoFile, find_videos
 
@@ -142,6 +145,56 @@ def test_a_blank_video_is_not_every_video() -> None:
     queries, problems = parse_queries(Path("q.csv"), b"video,query\n,sits\na,runs\n")
     assert queries == [Query("runs", "a")]
     assert [str(problem) for problem in problems] == ["q.csv:2: empty video"]
+
+
+LONG = {
+    "q.txt": "\ufeffsits {}\n[door] opens {}\n\n",
+    "q.jsonl": '{{"query": "sits {}"}}\n{{"query": "runs {}", "video": "a"}}\nbroken\n',
+    "-": '{{"query": "sits {}"}}\n{{"video": "a"}}\n{{"query": "runs {}", "video": "a"}}\n',
+    "charades.txt": "0004 29.2 34.4##sits {}\n0019 1 2##runs {}\nbroken\n",
+    "q.csv": 'a{},"sits\n{}"\na,"never closed\n,runs\n',
+    "lines.txt": "sits {}\r\nruns {}\r",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_large_file_is_read_as_a_small_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = "video,query\n" if name == "q.csv" else ""
+    content = (header + "".join(LONG[name].format(n, n) for n in range(300))).encode()
+    expected = parse_queries(Path(name), content)
+    monkeypatch.setattr(queries_module, "_WHOLE_BYTES", 3000)
+    read = list(stream_queries(Path(name), BytesIO(content)))
+    assert ([e for e in read if isinstance(e, Query)], [e for e in read if not isinstance(e, Query)]) == expected
+
+
+def test_a_large_table_in_windows_1252_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries_module, "_WHOLE_BYTES", 1000)
+    content = ("video,query\n" + "a,die Tür\n" * 300).encode("cp1252")
+    assert set(stream_queries(Path("q.csv"), BytesIO(content))) == {Query("die Tür", "a")}
+
+
+@pytest.mark.parametrize("cut", range(1000, 1004))
+def test_a_large_table_whose_head_ends_within_a_letter_is_utf_8(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries_module, "_WHOLE_BYTES", cut)
+    content = ("video,query\n" + "a,die Tur\n" * 90 + "a,die " + "ü" * 200).encode()
+    assert Query("die " + "ü" * 200, "a") in set(stream_queries(Path("q.csv"), BytesIO(content)))
+
+
+def test_a_large_document_is_read_whole_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries_module, "_WHOLE_BYTES", 1000)
+    content = json.dumps([f"the circle {number}" for number in range(300)]).encode()
+    assert list(stream_queries(FILE, BytesIO(content))) == [Query(f"the circle {number}") for number in range(300)]
+    monkeypatch.setattr(queries_module, "_MAX_DOCUMENT_BYTES", len(content) - 1)
+    with pytest.raises(DataError, match=r"q\.txt: JSON of more than 0 MB; write one query per line instead"):
+        list(stream_queries(FILE, BytesIO(content)))
+
+
+def test_a_large_file_without_a_sentence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries_module, "_WHOLE_BYTES", 10)
+    with pytest.raises(DataError, match=r"no sentence \(q.txt:1: "):
+        list(stream_queries(FILE, BytesIO(b'{"query": 3}\n' * 5)))
+    with pytest.raises(DataError, match="UTF-16"):
+        list(stream_queries(FILE, BytesIO("sits\n".encode("utf-16") * 5)))
 
 
 def test_a_video_is_named_by_path_file_name_or_stem() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from mttsg_core.data.durations import with_file_durations
 from mttsg_core.data.folder import DataFolder
-from mttsg_core.data.queries import Query, assign_queries, parse_queries
+from mttsg_core.data.queries import Query, parse_queries
+from mttsg_core.data.query_parts import assign_queries
 from mttsg_core.data.splits import read_pairs
 from mttsg_core.encoders.word_vectors import split_words
 from mttsg_core.evaluation.breakdown import words_of

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mttsg_core.inference.ranking import RankedMoment, best_over_videos, ranked_moments
 from mttsg_core.moments import Moment
 from mttsg_core.video.discovery import VideoFile
@@ -40,3 +43,16 @@ def test_the_best_moments_over_all_videos() -> None:
     ]
     assert [moment.rank for moment in best_over_videos(moments, 1)] == [1, 1]
     assert best_over_videos([], 5) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 5)), max_size=200), st.integers(1, 4))
+def test_the_best_of_many_are_those_of_a_sorted_list(scores: list[tuple[str, int]], top: int) -> None:
+    moments = [RankedMoment(A, query, 1, Moment(n, n + 1, score)) for n, (query, score) in enumerate(scores)]
+    by_score = sorted(moments, key=lambda moment: -moment.moment.score)  # stable: the first of equal scores first
+    best = best_over_videos(iter(moments), top)
+    assert [moment.query for moment in best] == sorted(
+        (moment.query for moment in best), key=[query for query, _ in scores].index
+    )
+    for query in "xy":
+        expected = [moment.moment for moment in by_score if moment.query == query][:top]
+        assert [moment.moment for moment in best if moment.query == query] == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.errors import DataError
+from mttsg_core.utils import json_lines
 from mttsg_core.utils.json_lines import (
     MAX_LINE_BYTES,
+    LineStream,
     Problem,
     read_bytes,
     read_json_lines,
@@ -68,3 +71,28 @@ def test_nothing_is_written_if_a_value_is_not_json(tmp_path: Path) -> None:
 def test_any_text_becomes_json_that_utf8_can_encode(text: str) -> None:
     encoded = to_json({"video": text}).encode("utf-8")
     assert json.loads(encoded) == {"video": text}
+
+
+@given(st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\xc3\xbc"])).map(b"".join), st.integers(0, 9))
+def test_a_stream_has_the_lines_of_the_whole(content: bytes, head: int) -> None:
+    whole = list(read_lines(FILE, content))
+    with pytest.MonkeyPatch.context() as patch:
+        for size in (1, 2, 5):
+            patch.setattr(json_lines, "_BLOCK_BYTES", size)
+            stream = LineStream(FILE, content[:head], BytesIO(content[head:]))
+            assert list(read_lines(FILE, stream)) == (whole if head else [])
+
+
+def test_a_long_line_of_a_stream_is_a_problem_and_takes_no_memory() -> None:
+    content = b"a\n" + b"x" * (3 * MAX_LINE_BYTES) + b"\nb"
+    stream = LineStream(FILE, content[:1000], BytesIO(content[1000:]))
+    assert MAX_LINE_BYTES < max(map(len, stream)) < 1.5 * MAX_LINE_BYTES
+    first, problem, last = read_lines(FILE, LineStream(FILE, content[:1000], BytesIO(content[1000:])))
+    assert (first, last) == ((1, "a"), (3, "b"))
+    assert str(problem) == "a.jsonl:2: the line is too long (more than 1,048,576 bytes)"
+
+
+def test_a_stream_without_line_ends_is_not_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "_MAX_BYTES_WITHOUT_END", 4 << 20)
+    with pytest.raises(DataError, match=r"a\.jsonl: 4 MB without a line end, so this is not a text file"):
+        list(LineStream(FILE, b"a\n", BytesIO(bytes(8 << 20))))

@@ -12,12 +12,13 @@ import pytest
 from mttsg_core import events
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
-from mttsg_core.features import extraction
+from mttsg_core.features import extraction, store
 from mttsg_core.features.store import EXTERNAL, FeatureCache
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.video.discovery import VideoFile, find_videos
-from mttsg_core.workflows.ground import GroundEvent, VideoGrounded, iter_ground
+from mttsg_core.workflows import ground
+from mttsg_core.workflows.ground import GroundEvent, GroundRun, VideoGrounded, iter_ground
 from tests.helpers.tiny import CLIP_DIM, model
 from tests.helpers.video_files import write_video
 
@@ -90,3 +91,38 @@ def test_videos_keep_their_order_and_stopping_ends_the_extraction(
             break
     del event
     assert closed == [True, True]
+
+
+@pytest.mark.parametrize("room", [1 << 20, 0])
+def test_parts_read_a_video_once_and_fail_once(
+    trained: Path, clip: Path, tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ground, "_KEPT_BYTES", room)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(clip, folder / "a.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    videos = find_videos([folder])
+    grounder = Grounder.load(trained, device="cpu", cache=tmp_path / "cache")
+    read: list[Path] = []
+    read_features = store.read_features
+
+    def note(path: Path) -> store.VideoFeatures:
+        read.append(path)
+        return read_features(path)
+
+    monkeypatch.setattr(store, "read_features", note)
+    run = GroundRun(grounder, 2, workers=1)
+    parts = [
+        list(run.iter_part({video: [query] for video in videos}, is_last=query == "it")) for query in [*QUERIES, "it"]
+    ]
+    assert [grounded(part) for part in parts] == [["a.mp4"]] * 3
+    assert len(read) == (1 if room else 3)
+    failed = [event for part in parts for event in part if isinstance(event, extraction.ExtractionFailed)]
+    assert [event.job.video.name for event in failed] == ["broken.mp4"]
+    [whole] = [
+        event for event in iter_ground(grounder, {videos[0]: [*QUERIES, "it"]}, 2) if isinstance(event, VideoGrounded)
+    ]
+    in_parts = [event.moments[0] for part in parts for event in part if isinstance(event, VideoGrounded)]
+    for moments, expected in zip(in_parts, whole.moments, strict=True):
+        np.testing.assert_allclose(moments, expected, rtol=1e-5)

@@ -41,7 +41,7 @@ from mttsg_core.data.formats import (
 )
 from mttsg_core.data.formats.base import Format, Note, Row, Rows
 from mttsg_core.errors import DataError
-from mttsg_core.utils.json_lines import read_bytes
+from mttsg_core.utils.json_lines import Content, head_of, read_bytes
 
 __all__ = [
     "FORMATS",
@@ -107,7 +107,7 @@ def read_rows(path: Path) -> Rows:
     return rows_of(path, read_bytes(path))
 
 
-def rows_of(path: Path, content: bytes) -> Rows:
+def rows_of(path: Path, content: Content) -> Rows:
     """Read all rows of the content of an annotation file.
 
     Args:
@@ -115,13 +115,17 @@ def rows_of(path: Path, content: bytes) -> Rows:
         content: of the file, without a byte order mark.
 
     Raises:
-        DataError: if its format is not known.
+        DataError: if its format is not known, or is not one that can be read as a stream.
     """
-    detected = recognise_content(content) or format_of_suffix(path)
+    detected = recognise_content(head_of(content)) or format_of_suffix(path)
     if detected is None:
         names = ", ".join(candidate.name for candidate in FORMATS)
         raise DataError(f"{path}: not an annotation file of a known format ({names})")
-    return detected.read(path, content)
+    if isinstance(content, bytes):
+        return detected.read(path, content)
+    if detected.read_stream is None:
+        raise DataError(f"{path}: {detected.name} cannot be read as a stream")
+    return detected.read_stream(path, content)
 
 
 def has_subsets(path: Path) -> bool:

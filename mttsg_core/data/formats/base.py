@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mttsg_core.data.formats.fields import Fields, find_fields
 from mttsg_core.data.times import parse_milliseconds
-from mttsg_core.utils.json_lines import Problem
+from mttsg_core.utils.json_lines import LineStream, Problem
 from mttsg_core.utils.text import shorten
 
 HEAD_LINES = 50  # lines of a head that `recognise` looks at
@@ -64,6 +64,7 @@ class Format:
         recognise: tell from the first characters of a file whether `read` understands the file.
         read: turn (path, content) into rows, with a problem for each entry that is not a row, and notes. The path is
             for messages only. Raises DataError if the file as a whole is broken.
+        read_stream: as `read`, of a file of which a few lines are in memory at a time; None for documents.
         suffixes: files with these suffixes are read in this format if no format recognises their content, so that
             each of their bad lines is reported.
         has_subsets: whether its files may hold several splits, so that it is worth reading one to see which.
@@ -73,6 +74,7 @@ class Format:
     recognise: Callable[[str], bool]
     read: Callable[[Path, bytes], Rows]
     suffixes: tuple[str, ...] = ()
+    read_stream: Callable[[Path, LineStream], Rows] | None = None
     has_subsets: Callable[[str], bool] = lambda head: False
 
 

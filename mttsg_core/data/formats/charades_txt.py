@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from mttsg_core.data.formats.base import HEAD_LINES, Format, Row, Rows
-from mttsg_core.utils.json_lines import Problem, read_lines
+from mttsg_core.utils.json_lines import Content, Problem, read_lines
 
 _TIME_START = re.compile(r"[-+.\d]", re.ASCII)
 
@@ -31,7 +31,7 @@ def _fields(line: str) -> tuple[str, str, str, str] | None:
     return (fields[0], fields[1], fields[2], sentence) if separator and len(fields) == 3 else None
 
 
-def _read(path: Path, content: bytes) -> Rows:
+def _read(path: Path, content: Content) -> Rows:
     for entry in read_lines(path, content):
         if isinstance(entry, Problem):
             yield entry
@@ -45,4 +45,4 @@ def _read(path: Path, content: bytes) -> Rows:
             yield Row(line, video, sentence, start, end)
 
 
-CHARADES_STA = Format("Charades-STA txt", _recognise, _read)
+CHARADES_STA = Format("Charades-STA txt", _recognise, _read, read_stream=_read)

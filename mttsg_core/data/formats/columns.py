@@ -14,7 +14,7 @@ from mttsg_core.data.formats.base import Format, Note, Row, Rows, row_from_value
 from mttsg_core.data.formats.fields import Fields, find_fields
 from mttsg_core.data.times import with_decimal_point
 from mttsg_core.errors import DataError
-from mttsg_core.utils.json_lines import Problem, parse_json, read_lines
+from mttsg_core.utils.json_lines import Content, LineStream, Problem, head_of, parse_json, read_lines
 
 REQUIRED = ("video", "query")
 _TIMES = ("start", "end", "duration")
@@ -92,24 +92,25 @@ def read_header(head: str) -> Header | None:
     return Header(number, delimiter, columns, find_fields(tuple(columns)))
 
 
-def open_table(path: Path, content: bytes, *, required: Iterable[str] = REQUIRED) -> Table | None:
+def open_table(path: Path, content: Content, *, required: Iterable[str] = REQUIRED) -> Table | None:
     """Return the table that a file holds, or None if the file is empty. A bad record is a problem in its place.
 
     Args:
         path: of the file, for messages.
-        content: of the file, without a byte order mark.
+        content: of the file, without a byte order mark. The encoding of a `LineStream` is told by its head.
         required: fields that the header must name.
 
     Raises:
         DataError: if the header cannot be read, or does not name them.
     """
     notes: list[Note] = []
-    if _is_windows_1252(content):
-        content = content.decode("cp1252").encode("utf-8")
+    if _is_windows_1252(head_of(content)):
+        content = _from_windows_1252(content)
         notes.append(Note(f"{path}: not UTF-8; read as Windows-1252, the encoding of Western European spreadsheets"))
-    if not content.strip():
+    head = head_of(content)
+    if not head.strip():
         return None
-    header = read_header(content[: 4 * _MAX_HEADER].decode("utf-8", errors="replace"))
+    header = read_header(head[: 4 * _MAX_HEADER].decode("utf-8", errors="replace"))
     if header is None:
         raise DataError(f"{path}:1: the header cannot be read")
     missing = [field for field in required if field not in header.fields.name_of]
@@ -127,7 +128,7 @@ def _recognise(head: str) -> bool:
     return header.fields.hold_rows and not is_output
 
 
-def _read(path: Path, content: bytes) -> Rows:
+def _read(path: Path, content: Content) -> Rows:
     table = open_table(path, content)
     if table is None:
         return
@@ -135,7 +136,7 @@ def _read(path: Path, content: bytes) -> Rows:
     yield from table.rows()
 
 
-def _read_records(path: Path, content: bytes, header: Header) -> Iterator[tuple[int, list[str]] | Problem]:
+def _read_records(path: Path, content: Content, header: Header) -> Iterator[tuple[int, list[str]] | Problem]:
     """Yield the records below the header, each with as many cells as the header."""
     lines = read_lines(path, content)
     below = (line for line in lines if (line.line if isinstance(line, Problem) else line[0]) > header.line)
@@ -155,20 +156,23 @@ def _split_records(
     path: Path, lines: Iterable[tuple[int, str] | Problem], delimiter: str
 ) -> Iterator[tuple[int, list[str]] | Problem]:
     """Yield the cells of each record. A quoted cell may contain line breaks; a stray quote costs its own line only."""
-    pending = deque(lines)
-    while pending:
-        entry = pending.popleft()
+    unread, returned = iter(lines), deque[tuple[int, str] | Problem]()
+
+    def read_next() -> tuple[int, str] | Problem | None:
+        return returned.popleft() if returned else next(unread, None)
+
+    while (entry := read_next()) is not None:
         if isinstance(entry, Problem):
             yield entry
             continue
         number, text = entry
         continuation: list[tuple[int, str] | Problem] = []
         while _quote_is_open(text, delimiter):
-            following = pending.popleft() if pending and len(continuation) < _MAX_QUOTED_LINES else None
+            following = read_next() if len(continuation) < _MAX_QUOTED_LINES else None
             if following is not None:
                 continuation.append(following)
             if following is None or isinstance(following, Problem):
-                pending.extendleft(reversed(continuation))
+                returned.extendleft(reversed(continuation))
                 yield Problem(path, number, "a quote is never closed")
                 break
             text = f"{text}\n{following[1]}"
@@ -188,6 +192,13 @@ def _quote_is_open(text: str, delimiter: str) -> bool:
     except csv.Error as error:
         return "unexpected end of data" in str(error)
     return False
+
+
+def _from_windows_1252(content: Content) -> Content:
+    """Return a file in UTF-8."""
+    if isinstance(content, bytes):
+        return content.decode("cp1252").encode()
+    return LineStream(content.path, content.head, content.rest, "cp1252")
 
 
 def _is_windows_1252(content: bytes) -> bool:
@@ -218,5 +229,6 @@ CSV_OR_TSV = Format(
     _recognise,
     _read,
     suffixes=(".csv", ".tsv"),
+    read_stream=_read,
     has_subsets=lambda head: (header := read_header(head)) is not None and "subset" in header.fields.name_of,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from mttsg_core.data.formats.base import HEAD_LINES, Format, Rows, fields_of, row_from_object, unread_note
 from mttsg_core.data.formats.documents import as_record, keys_by_nesting, parse_document
 from mttsg_core.data.formats.fields import find_fields
-from mttsg_core.utils.json_lines import Problem, parse_json, read_json_lines
+from mttsg_core.utils.json_lines import Content, Problem, parse_json, read_json_lines
 
 # Keys that are not fields of a row, but belong to it: in QVHighlights, and in predictions that are read as queries.
 _KNOWN_KEYS = frozenset({"relevant_clip_ids", "saliency_scores", "pred_relevant_windows", "rank", "score"})
@@ -54,7 +54,7 @@ def _recognise_list(head: str) -> bool:
     return find_fields(tuple(sorted(keys))).hold_rows and not is_predicted
 
 
-def _read_lines(path: Path, content: bytes) -> Rows:
+def _read_lines(path: Path, content: Content) -> Rows:
     return _read(path, read_json_lines(path, content))
 
 
@@ -85,5 +85,12 @@ def _has_subsets(head: str) -> bool:
     return _SUBSET_KEY.search(head) is not None
 
 
-ROWS = Format("jsonl", _recognise_lines, _read_lines, suffixes=(".jsonl", ".ndjson"), has_subsets=_has_subsets)
+ROWS = Format(
+    "jsonl",
+    _recognise_lines,
+    _read_lines,
+    suffixes=(".jsonl", ".ndjson"),
+    read_stream=_read_lines,
+    has_subsets=_has_subsets,
+)
 LIST = Format("json list", _recognise_list, _read_list, has_subsets=_has_subsets)
