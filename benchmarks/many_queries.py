@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -61,16 +61,20 @@ def main() -> None:
     parser.add_argument("--stream", type=int, metavar="N", help="measure the command with a file of N sentences")
     parser.add_argument("--form", choices=LINES, default="txt", help="of that file")
     parser.add_argument("--top", type=int, default=1, help="moments for each sentence of that file")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="clips of the video of that file; few take less time")
+    parser.add_argument("--small", action="store_true", help="use a network of little width, which takes less time")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     text = build_text_encoder()
-    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM)
+    widths = ("width", "region_width", "head_width", "proposal_width")
+    sizes: dict[str, Any] = {**dict.fromkeys(widths, 16), "region_heads": 1} if given.small else {}
+    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM, **sizes)
     model = Model(build_network(config), text, FINGERPRINT)
     grounder = Grounder(MKTNPredictor(model))
     with tempfile.TemporaryDirectory() as folder:
         if given.stream:
-            print(json.dumps(measure_command(Path(folder), model, given.stream, given.form, given.top), indent=2))
+            print(json.dumps(measure_command(Path(folder), model, given), indent=2))
             return
         videos = [write_video(Path(folder) / f"{number}.safetensors", number) for number in range(given.videos)]
         figures = {
@@ -81,18 +85,19 @@ def main() -> None:
     print(json.dumps({name: round(seconds, 4) for name, seconds in figures.items()}, indent=2))
 
 
-def measure_command(folder: Path, model: Model, lines: int, form: str, top: int) -> dict[str, float]:
+def measure_command(folder: Path, model: Model, given: argparse.Namespace) -> dict[str, float]:
     """Run the command on a file of sentences, and return its figures."""
+    lines, form = given.stream, given.form
     save_description(folder / "model", model, {})
     save_weights(folder / "model", model.network)
     (folder / "features").mkdir()
-    write_video(folder / "features" / "0.safetensors", 0)
+    write_video(folder / "features" / "0.safetensors", 0, given.clips)
     queries = folder / f"queries.{form}"
     with queries.open("w") as file:
         file.write("video,query\n" if form == "csv" else "")
         file.writelines(LINES[form](f"{SENTENCES[n % len(SENTENCES)]} and then {n} more") for n in range(lines))
     command = ["ground", folder / "0.mp4", "--features", folder / "features", "--model", folder / "model"]
-    options = ["--queries", queries, "--format", "jsonl", "--top", top]
+    options = ["--queries", queries, "--format", "jsonl", "--top", given.top]
     began = time.monotonic()
     program = subprocess.Popen(
         [sys.executable, "-m", "mttsg_cli", *map(str, [*command, *options])],
@@ -132,12 +137,12 @@ def count_lines(pipe: IO[bytes], began: float) -> tuple[float, int]:
     return first, number
 
 
-def write_video(path: Path, seed: int) -> Path:
-    """Write a feature file of random values."""
+def write_video(path: Path, seed: int, length: int = CLIPS) -> Path:
+    """Write a feature file of random values, of `length` clips of half a second."""
     random = np.random.default_rng(seed)
-    clips = random.normal(size=(CLIPS, CLIP_DIM)).astype(np.float32)
-    regions = random.normal(size=(CLIPS, REGIONS, REGION_DIM)).astype(np.float32)
-    write_features(path, VideoFeatures(clips, regions, CLIPS / 2, FINGERPRINT))
+    clips = random.normal(size=(length, CLIP_DIM)).astype(np.float32)
+    regions = random.normal(size=(length, REGIONS, REGION_DIM)).astype(np.float32)
+    write_features(path, VideoFeatures(clips, regions, length / 2, FINGERPRINT))
     return path
 
 
