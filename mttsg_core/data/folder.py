@@ -134,12 +134,7 @@ class DataFolder:
     def find_features(self, name: str, folder: Path | None = None) -> Path | None:
         """Return the feature file of a video, or the HDF5 file with a data set of that video, or None.
 
-        Args:
-            name: the video's name as annotated.
-            folder: a folder, or an HDF5 file, to look in; default: `features`.
-
-        Raises:
-            FeatureError: if only an HDF5 file can contain the video, and it cannot be read.
+        Arguments and errors are those of `match_features`.
         """
         match = self.match_features(name, folder)
         return None if match is None else match.path

@@ -71,34 +71,13 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
     Raises:
         FeatureError: if the file is missing or damaged, lacks these arrays, or contains NaN or infinite values.
     """
-    metadata: Mapping[str, object] = {}
-    suffix = path.suffix.lower()
     if path.exists() and not is_file(path):
         raise FeatureError(f"{path}: not a feature file: {'a folder' if path.is_dir() else 'not a regular file'}")
     try:
-        if suffix == ".safetensors":
-            with safe_open(path, framework="numpy") as file:
-                metadata = _metadata_of(file)
-                arrays = _read_safetensors(path, file)
-        elif suffix == ".npz":
-            arrays = _read_npz(path)
-        elif suffix == ".npy":
-            arrays = _name_array(_read_npy(path))
-        elif suffix in (".h5", ".hdf5"):
-            arrays = _name_array(read_data_set(path, video or "", check_size))
-        elif suffix in _PICKLE_SUFFIXES:
-            raise FeatureError(f"{path}: not a feature file: {_NO_PICKLES}")
-        else:
-            raise FeatureError(f"{path}: not a feature file; features are .npy, .npz, .safetensors, .h5 or .hdf5 files")
-    except FeatureError:
-        raise
+        arrays, metadata = _read_file(path, video)
     except _READ_ERRORS as error:
         raise FeatureError(f"{path}: {unreadable_reason(path, error)}") from error
-    clips, regions = arrays.get("clips"), arrays.get("regions")
-    if clips is not None and clips.ndim == 3 and len(clips) == 1:
-        _warn_of_batch_axis(path.parent)
-        clips = clips[0]
-        regions = regions[0] if regions is not None and regions.ndim == 4 and len(regions) == 1 else regions
+    clips, regions = _without_batch_axis(path, arrays.get("clips"), arrays.get("regions"))
     if clips is None and regions is not None and regions.ndim == 3:
         _check_array(path, "regions", regions, axes=3)
         clips = regions.astype(np.float32).mean(axis=1)
@@ -106,6 +85,34 @@ def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
         raise FeatureError(f"{path}: contains neither 'clips' nor 'regions'")
     _check_arrays(path, clips, regions)
     return FeatureArrays(clips, regions, metadata)
+
+
+def _read_file(path: Path, video: str | None) -> tuple[dict[str, FloatFeatures], Mapping[str, object]]:
+    """Return the arrays of a file by their names, and what its writer recorded. Raises as reading the format does."""
+    match path.suffix.lower():
+        case ".safetensors":
+            with safe_open(path, framework="numpy") as file:
+                return _read_safetensors(path, file), _metadata_of(file)
+        case ".npz":
+            return _read_npz(path), {}
+        case ".npy":
+            return _name_array(_read_npy(path)), {}
+        case ".h5" | ".hdf5":
+            return _name_array(read_data_set(path, video or "", check_size)), {}
+        case suffix if suffix in _PICKLE_SUFFIXES:
+            raise FeatureError(f"{path}: not a feature file: {_NO_PICKLES}")
+    raise FeatureError(f"{path}: not a feature file; features are .npy, .npz, .safetensors, .h5 or .hdf5 files")
+
+
+def _without_batch_axis(
+    path: Path, clips: FloatFeatures | None, regions: FloatFeatures | None
+) -> tuple[FloatFeatures | None, FloatFeatures | None]:
+    """Return arrays (T, ...) of arrays that are perhaps (1, T, ...)."""
+    if clips is None or clips.ndim != 3 or len(clips) != 1:
+        return clips, regions
+    _warn_of_batch_axis(path.parent)
+    has_batch_axis = regions is not None and regions.ndim == 4 and len(regions) == 1
+    return clips[0], regions[0] if regions is not None and has_batch_axis else regions
 
 
 def read_metadata(path: Path) -> Mapping[str, object]:

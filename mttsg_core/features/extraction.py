@@ -19,7 +19,15 @@ from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ChangedVideoError, FeatureError, VideoError
 from mttsg_core.features.builder import FeatureBuilder
-from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
+from mttsg_core.features.frame_stream import (
+    ClipFrames,
+    EndOfVideo,
+    FrameSpec,
+    StreamItem,
+    prefetch,
+    read_clips,
+    read_many,
+)
 from mttsg_core.features.identity import read_unchanged
 from mttsg_core.features.jobs import (
     Cause,
@@ -239,55 +247,64 @@ def _extract_centrally(
     time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send. Videos that change meanwhile are read again."""
+    spec = settings.frame_spec(encoder, threads=1 if workers > 1 else None)
+    fingerprint = settings.fingerprint(encoder)
+
+    def extract_all(jobs: Sequence[ExtractionJob]) -> Iterator[ExtractionEvent]:
+        videos = [_StreamedVideo(job, encoder, fingerprint) for job in jobs]
+        limits = [time_limit or job.time_limit for job in jobs]
+        with closing(read_many([job.video for job in jobs], limits, spec, workers)) as stream:
+            for index, item in stream:
+                event = videos[index].take(item)
+                if event is not None:
+                    yield event
+
     changed: list[ExtractionJob] = []
-    for event in _extract_streams(jobs, settings, encoder, workers, time_limit):
+    for event in extract_all(jobs):
         if isinstance(event, ExtractionFailed) and event.cause is Cause.CHANGED:
             changed.append(event.job)
         else:
             yield event
     if changed:
-        yield from _extract_streams(changed, settings, encoder, workers, time_limit)
+        yield from extract_all(changed)
 
 
-def _extract_streams(
-    jobs: Sequence[ExtractionJob],
-    settings: ExtractionSettings,
-    encoder: Encoder,
-    workers: int,
-    time_limit: float | None,
-) -> Iterator[ExtractionEvent]:
-    """Decode in the workers, and encode in this process what they send."""
-    fingerprint = settings.fingerprint(encoder)
-    builders: dict[int, FeatureBuilder] = {}  # by index of the job
-    failed: set[int] = set()
-    stream = read_many(
-        [job.video for job in jobs],
-        [time_limit or job.time_limit for job in jobs],
-        settings.frame_spec(encoder, threads=1 if workers > 1 else None),
-        workers,
-    )
-    with closing(stream):
-        for index, item in stream:
-            job = jobs[index]
-            if index in failed:
-                continue
-            try:
-                if isinstance(item, Timeline):
-                    builders[index] = FeatureBuilder(item)
-                elif isinstance(item, ClipFrames):
-                    builders[index].add(item, encoder)
-                elif item.failure is None:
-                    features = builders.pop(index).build(job.video, fingerprint)
-                    if job.identity not in (None, item.identity):
-                        raise ChangedVideoError(job.video)
-                    yield _store(job, features)
-                else:
-                    builders.pop(index, None)
-                    yield ExtractionFailed.because(job, item.failure)
-            except _FILE_ERRORS as error:
-                failed.add(index)
-                builders.pop(index, None)
-                yield ExtractionFailed.because(job, Failure.of(error))
+class _StreamedVideo:
+    """A video that a worker reads, while its features are built in this process."""
+
+    def __init__(self, job: ExtractionJob, encoder: Encoder, fingerprint: Settings) -> None:
+        self._job = job
+        self._encoder = encoder
+        self._fingerprint = fingerprint
+        self._builder: FeatureBuilder | None = None
+        self._failed = False
+
+    def take(self, item: StreamItem) -> ExtractionEvent | None:
+        """Use the next item of the video; return an event if the video is done. What follows an error is ignored."""
+        if self._failed:
+            return None
+        try:
+            return self._use(item)
+        except _FILE_ERRORS as error:
+            self._failed, self._builder = True, None
+            return ExtractionFailed.because(self._job, Failure.of(error))
+
+    def _use(self, item: StreamItem) -> ExtractionEvent | None:
+        if isinstance(item, Timeline):
+            self._builder = FeatureBuilder(item)
+            return None
+        if isinstance(item, EndOfVideo) and item.failure is not None:
+            self._builder = None
+            return ExtractionFailed.because(self._job, item.failure)
+        if self._builder is None:
+            raise RuntimeError("a stream that does not begin with a timeline")
+        if isinstance(item, ClipFrames):
+            self._builder.add(item, self._encoder)
+            return None
+        features, self._builder = self._builder.build(self._job.video, self._fingerprint), None
+        if self._job.identity not in (None, item.identity):
+            raise ChangedVideoError(self._job.video)
+        return _store(self._job, features)
 
 
 def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:

@@ -72,30 +72,31 @@ def hub_errors(repo: str, label: str, error_type: type[MttsgError], *, offline: 
     """
     try:
         yield
-    except LocalTokenNotFoundError as error:
-        raise error_type(
-            f"{label}: you are not logged in to the Hugging Face Hub; run 'hf auth login' or set HF_TOKEN"
-        ) from error
-    except GatedRepoError as error:
-        raise error_type(f"{label}: accept its terms on huggingface.co/{repo}, then run 'hf auth login'") from error
-    except RepositoryNotFoundError as error:
-        raise error_type(
-            f"{label}: no such folder, and no such model on the Hugging Face Hub (if it is private, run "
-            "'hf auth login')"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise error_type(f"{label}: no such revision on the Hugging Face Hub") from error
-    except LocalEntryNotFoundError as error:
-        raise error_type(
-            f"{label}: no such folder, never downloaded, and the Hugging Face Hub "
-            + ("is not used when offline" if offline else "cannot be reached")
-            + ": run once with the network, or name a folder that contains the model's files"
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        reason = "your token is invalid or lacks permission" if status in (401, 403) else error_summary(error)
-        raise error_type(f"{label}: refused by the Hugging Face Hub with status {status} ({reason})") from error
-    except HTTPError as error:
-        raise error_type(f"{label}: the Hugging Face Hub cannot be reached ({error_summary(error)})") from error
-    except (OSError, ValueError) as error:
-        raise error_type(f"{label}: {error_summary(error)}") from error
+    except (HTTPError, OSError, ValueError) as error:  # all errors of the hub are of one of these kinds
+        raise error_type(f"{label}: {_reason(error, repo, offline=offline)}") from error
+
+
+def _reason(error: Exception, repo: str, *, offline: bool) -> str:
+    """Return what went wrong, and what to do about it. Special kinds come before those that they are kinds of."""
+    match error:
+        case LocalTokenNotFoundError():
+            return "you are not logged in to the Hugging Face Hub; run 'hf auth login' or set HF_TOKEN"
+        case GatedRepoError():
+            return f"accept its terms on huggingface.co/{repo}, then run 'hf auth login'"
+        case RepositoryNotFoundError():
+            return "no such folder, and no such model on the Hugging Face Hub (if it is private, run 'hf auth login')"
+        case RevisionNotFoundError():
+            return "no such revision on the Hugging Face Hub"
+        case LocalEntryNotFoundError():
+            hub = "is not used when offline" if offline else "cannot be reached"
+            return (
+                f"no such folder, never downloaded, and the Hugging Face Hub {hub}: run once with the network, or name "
+                "a folder that contains the model's files"
+            )
+        case HfHubHTTPError():
+            status = error.response.status_code
+            reason = "your token is invalid or lacks permission" if status in (401, 403) else error_summary(error)
+            return f"refused by the Hugging Face Hub with status {status} ({reason})"
+        case HTTPError():
+            return f"the Hugging Face Hub cannot be reached ({error_summary(error)})"
+    return error_summary(error)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, VideoError
 from mttsg_core.features import extraction
 from mttsg_core.features.extraction import (
@@ -19,7 +20,7 @@ from mttsg_core.features.extraction import (
     ExtractionPassedOver,
     ExtractionSettings,
 )
-from mttsg_core.features.store import video_of
+from mttsg_core.features.store import FeatureCache, video_of
 from mttsg_core.utils.atomic import collect_parts
 from mttsg_core.utils.files import is_file
 from mttsg_core.video.discovery import VideoFile, find_videos
@@ -108,25 +109,11 @@ def _extract(
     named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     videos = find_videos(named)
     folder = cache.folder if out is None else Path(out)
-    targets = {} if out is None else _targets_in(folder, videos)
-    failures: list[str] = []
-    jobs: list[ExtractionJob] = []
-    for video in videos:
-        try:
-            target = cache.entry(video.path, fingerprint) if out is None else targets.get(video)
-        except VideoError as error:
-            failures.append(str(error))
-            yield InputFailed(failures[-1])
-            continue
-        if target is None:
-            owner = next(
-                other.path for other in targets if os.path.normcase(other.name) == os.path.normcase(video.name)
-            )
-            failures.append(f"{video.path}: its features would replace those of {owner}; extract it to another folder")
-            yield InputFailed(failures[-1])
-            continue
-        identity = target.stem if out is None else None
-        jobs.append(ExtractionJob(video.path, target, video.from_folder, identity))
+    if out is None:
+        jobs, failures = _jobs_for_cache(cache, fingerprint, videos)
+    else:
+        jobs, failures = _jobs_for_folder(folder, videos)
+    yield from map(InputFailed, failures)
     if options.overwrite or not all(is_file(job.target) for job in jobs):
         require_writable(folder)
     passed_over = 0
@@ -142,6 +129,35 @@ def _extract(
     if passed_over == len(videos):
         raise DataError(f"no video files in {', '.join(str(path) for path in named)}")
     return ExtractReport(len(videos) - passed_over, folder, tuple(failures))
+
+
+def _jobs_for_cache(
+    cache: FeatureCache, fingerprint: Settings, videos: Sequence[VideoFile]
+) -> tuple[list[ExtractionJob], list[str]]:
+    """Return the jobs of videos whose features go to the cache, and why others cannot be read."""
+    jobs, failures = [], []
+    for video in videos:
+        try:
+            target = cache.entry(video.path, fingerprint)
+        except VideoError as error:
+            failures.append(str(error))
+        else:
+            jobs.append(ExtractionJob(video.path, target, video.from_folder, target.stem))
+    return jobs, failures
+
+
+def _jobs_for_folder(folder: Path, videos: Sequence[VideoFile]) -> tuple[list[ExtractionJob], list[str]]:
+    """Return the jobs of videos whose features go to a folder, and why others cannot be in the same one."""
+    targets = _targets_in(folder, videos)
+    jobs = [ExtractionJob(video.path, targets[video], video.from_folder) for video in videos if video in targets]
+    owners = {os.path.normcase(video.name): video.path for video in targets}
+    failures = [
+        f"{video.path}: its features would replace those of {owners[os.path.normcase(video.name)]}; extract it to "
+        "another folder"
+        for video in videos
+        if video not in targets
+    ]
+    return jobs, failures
 
 
 def _targets_in(folder: Path, videos: Sequence[VideoFile]) -> dict[VideoFile, Path]:

@@ -193,17 +193,12 @@ class _Extraction:
     def batches(self) -> _Batches:
         """Yield batches of videos in order, each as soon as it can be read, and what happens meanwhile."""
         settings = self._grounder.extraction_settings()
-        targets: dict[VideoFile, Path] = {}
-        for video in self._videos:
-            try:
-                targets[video] = self._grounder.cache.path(video.path, self._grounder.fingerprint)
-            except VideoError as error:
-                yield InputFailed(str(error))
-        by_path = {video.path: video for video, target in targets.items() if not target.is_file()}
-        self._extracted = {video: True for video in targets if video.path not in by_path}
+        targets = yield from self._find_targets()
+        missing = {video.path: video for video, target in targets.items() if not target.is_file()}
+        self._extracted = {video: True for video in targets if video.path not in missing}
         jobs = [
             ExtractionJob(path, targets[video], video.from_folder, targets[video].stem)
-            for path, video in by_path.items()
+            for path, video in missing.items()
         ]
         batch: list[_ReadVideo] = []
         with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
@@ -211,14 +206,7 @@ class _Extraction:
                 if len(batch) == _BATCH_VIDEOS or video not in self._extracted:
                     yield batch
                     batch = []
-                while video not in self._extracted:
-                    event = next(extraction)
-                    if isinstance(event, ProgressStarted):
-                        yield event
-                        continue
-                    unwritten = isinstance(event, ExtractionFailed) and event.cause is Cause.UNWRITTEN
-                    self._extracted[by_path[event.job.video]] = unwritten or isinstance(event, Extracted)
-                    yield ProgressAdvanced("extraction") if unwritten else event  # then read for this answer alone
+                yield from self._wait_for(video, extraction, missing)
                 if not self._extracted[video]:
                     continue
                 try:
@@ -226,6 +214,29 @@ class _Extraction:
                 except VideoError as error:
                     yield InputFailed(str(error))
             yield batch
+
+    def _find_targets(self) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
+        """Return the place of each video in the cache; videos that cannot be read are events."""
+        targets: dict[VideoFile, Path] = {}
+        for video in self._videos:
+            try:
+                targets[video] = self._grounder.cache.path(video.path, self._grounder.fingerprint)
+            except VideoError as error:
+                yield InputFailed(str(error))
+        return targets
+
+    def _wait_for(
+        self, video: VideoFile, extraction: Iterator[_ExtractionEvent], missing: Mapping[Path, VideoFile]
+    ) -> Iterator[_ExtractionEvent]:
+        """Yield the events of the extraction until the video is done. `missing` has the videos that are extracted."""
+        while video not in self._extracted:
+            event = next(extraction)
+            if isinstance(event, Extracted | ExtractionFailed | ExtractionPassedOver):
+                unwritten = isinstance(event, ExtractionFailed) and event.cause is Cause.UNWRITTEN
+                self._extracted[missing[event.job.video]] = unwritten or isinstance(event, Extracted)
+                if unwritten:  # then read for this answer alone
+                    event = ProgressAdvanced("extraction")
+            yield event
 
     def _read(self, target: Path, video: VideoFile) -> VideoFeatures:
         """Read features from the cache; missing or damaged ones are extracted now. Raises VideoError if that fails."""
