@@ -14,6 +14,7 @@ from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
 from mttsg_core.utils.text import find_words, normalise, os_reason
 
+_MAX_CACHED_WORDS = 1 << 16  # whose vectors stay in memory: more than most texts have, numbers aside
 _MAX_WORDS = 100_000  # of a larger file the first ones are read: such files list words by frequency
 
 
@@ -55,6 +56,8 @@ class HashedWords:
 
     def _vector(self, word: str) -> Array:
         if word not in self._cache:
+            if len(self._cache) == _MAX_CACHED_WORDS:
+                self._cache.clear()
             padded = f"<{word}>"
             trigrams = [padded[start : start + 3] for start in range(len(padded) - 2)]
             subwords = np.mean([_random_signs(trigram, self.dim) for trigram in trigrams], axis=0)

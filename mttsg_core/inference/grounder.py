@@ -31,7 +31,8 @@ from mttsg_core.utils.text import sentence_fault
 _BATCH_SIZE = 16  # videos, or windows of long ones
 _MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
 _MAX_QUERIES = 1024  # sentences of a video in one step, unless they inform each other: more only take more memory
-_MAX_CACHED_QUERIES = 4096  # sentences whose vectors stay in memory for the next video
+_MAX_PADDED_WORDS = 1 << 15  # of different sentences in one step, each counted as long as the longest
+_MAX_CACHED_QUERIES, _MAX_CACHED_WORDS = 4096, 1 << 16  # whose vectors stay in memory for the next video
 
 
 class Grounder:
@@ -262,10 +263,9 @@ class Grounder:
 
         def split_queries() -> Iterator[tuple[VideoFeatures, Sequence[str]]]:
             for features, queries in videos:
-                size = max(1, len(queries)) if mode == "joint" or isinstance(queries, str) else _MAX_QUERIES
-                firsts = range(0, max(1, len(queries)), size)
-                parts.append(len(firsts))
-                yield from ((features, queries[first : first + size]) for first in firsts)
+                runs = [queries] if mode == "joint" or isinstance(queries, str) else _runs(queries)
+                parts.append(len(runs))
+                yield from ((features, run) for run in runs)
 
         grounded = self._ground_each(split_queries(), top, batch_size, mode)
         for moments in grounded:
@@ -336,14 +336,49 @@ class Grounder:
         fault = next(filter(None, map(sentence_fault, queries)), None)
         if fault is not None:
             raise DataError(fault)
-        new = list(dict.fromkeys(query for query in queries if query not in self._encoded_queries))
-        if len(self._encoded_queries) + len(new) > _MAX_CACHED_QUERIES:
-            self._encoded_queries, new = {}, list(dict.fromkeys(queries))
-        self._encoded_queries.update(zip(new, self.predictor.encode(new), strict=True))
-        return [self._encoded_queries[query] for query in queries]
+        cached = self._encoded_queries
+        new = list(dict.fromkeys(query for query in queries if query not in cached))
+        words = sum(len(vectors) for vectors in cached.values()) if new else 0
+        if len(cached) + len(new) > _MAX_CACHED_QUERIES or words > _MAX_CACHED_WORDS:
+            self._encoded_queries = cached = {}
+            new = list(dict.fromkeys(queries))
+        cached.update(zip(new, self.predictor.encode(new), strict=True))
+        return [cached[query] for query in queries]
+
+
+def _runs(queries: Sequence[str]) -> list[Sequence[str]]:
+    """Divide sentences into runs that take bounded memory: no more than so many words in all, with their padding.
+
+    >>> [len(run) for run in _runs(["opens door"] * 1500)], _runs([])
+    ([1024, 476], [[]])
+    """
+    runs: list[list[str]] = [[]]
+    longest = 0
+    for query in queries:
+        words = len(query.split())
+        longest = max(longest, words)
+        size = len(runs[-1]) + 1
+        if runs[-1] and (size > _MAX_QUERIES or size * longest > _MAX_PADDED_WORDS):
+            runs.append([])
+            longest = words
+        runs[-1].append(query)
+    return [*runs]
 
 
 def _batches(items: Iterable[VideoItem], size: int) -> Iterator[list[VideoItem]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, size)):
+    """Yield up to `size` neighbours at a time, of which the different sentences take bounded memory; at least one."""
+    batch: list[VideoItem] = []
+    words: dict[int, int] = {}  # of each sentence, by the identity of its array
+    for item in items:
+        more = {id(array): len(array) for array in item.words}
+        together = {**words, **more}
+        if batch and len(together) * max(together.values(), default=0) > _MAX_PADDED_WORDS:
+            yield batch
+            batch, together = [], more
+        batch.append(item)
+        words = together
+        if len(batch) == size:  # before the next video is read
+            yield batch
+            batch, words = [], {}
+    if batch:
         yield batch

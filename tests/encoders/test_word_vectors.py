@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.encoders import build_text_encoder
+from mttsg_core.encoders import build_text_encoder, word_vectors
 from mttsg_core.encoders.word_vectors import HashedWords, WordVectors, split_words
 from mttsg_core.errors import ConfigError, DataError
 
@@ -173,3 +173,12 @@ def test_the_real_glove_file(charades_clip: Path) -> None:
     assert encoder.dim == 300
     [[opens, closes, door]] = encoder.encode(["opens closes door"])
     assert opens @ closes > opens @ door
+
+
+def test_vectors_of_few_words_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_vectors, "_MAX_CACHED_WORDS", 3)
+    text = HashedWords()
+    queries = [f"opens door {number % 4}" for number in range(9)]
+    for query, expected in zip(queries, HashedWords().encode(queries), strict=True):
+        assert np.array_equal(text.encode([query])[0], expected)
+        assert len(text._cache) <= 3

@@ -1,0 +1,64 @@
+"""Many sentences, or long ones, take bounded memory, and give the same moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mttsg_core import Grounder
+from mttsg_core.data.batch import VideoItem
+from mttsg_core.inference import grounder as module
+from mttsg_core.inference.modes import Mode
+from mttsg_core.inference.predictor import MKTNPredictor
+from mttsg_core.moments import Moment
+from tests.helpers.tiny import features, model
+
+SENTENCES = [f"person opens {'the big ' * (number % 7 == 3) * 6}door {number}" for number in range(30)]
+
+
+class NotedPredictor(MKTNPredictor):
+    """Notes the different sentences of each step by their numbers of words."""
+
+    steps: list[list[int]]
+
+    def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
+        self.steps.append([*{id(words): len(words) for item in items for words in item.words}.values()])
+        return super().ground(items, top, mode)
+
+
+@pytest.fixture
+def predictor() -> NotedPredictor:
+    made = NotedPredictor(model())
+    made.steps = []
+    return made
+
+
+def test_a_step_has_a_bounded_number_of_padded_words(
+    predictor: NotedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [(features(12, seed=seed), SENTENCES[: 10 * seed]) for seed in range(4)]
+    expected = list(Grounder(predictor).ground_many(videos, 2))
+    predictor.steps.clear()
+    monkeypatch.setattr(module, "_MAX_PADDED_WORDS", 60)
+    in_steps = list(Grounder(predictor).ground_many(videos, 2))
+    assert len(predictor.steps) > 4
+    assert all(len(step) == 1 or len(step) * max(step, default=0) <= 60 for step in predictor.steps)
+    assert [len(moments) for moments in in_steps] == [0, 10, 20, 30]
+    for moments, whole in zip(in_steps, expected, strict=True):
+        for actual, wanted in zip(moments, whole, strict=True):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-4)
+
+
+def test_videos_with_the_same_sentences_share_a_step(predictor: NotedPredictor) -> None:
+    list(Grounder(predictor).ground_many([(features(12, seed=seed), SENTENCES) for seed in range(8)]))
+    assert [len(step) for step in predictor.steps] == [30]
+
+
+def test_few_words_stay_in_memory(predictor: NotedPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_CACHED_WORDS", 50)
+    grounder = Grounder(predictor)
+    for sentence in SENTENCES:
+        grounder.ground_features(features(12), sentence, 1)
+        assert sum(map(len, grounder._encoded_queries.values())) <= 50 + 20
