@@ -30,7 +30,7 @@ from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.utils.text import os_reason
-from mttsg_core.video.discovery import PassedOver
+from mttsg_core.video.discovery import TOO_SHORT, PassedOver, is_too_short
 from mttsg_core.video.identify import AN_IMAGE, NO_VIDEO_STREAM
 from mttsg_core.video.probe import probe
 
@@ -200,8 +200,8 @@ def extract(
         if existing is None:
             waiting.setdefault(job.target, []).append(job)
         else:
-            yield existing
-    unique_jobs = [same_target[0] for same_target in waiting.values()]
+            yield _passed_over(job, existing) or existing
+    unique_jobs = [min(same_target, key=lambda job: job.from_folder) for same_target in waiting.values()]
     single_long_video = len(unique_jobs) == 1 < workers and unique_jobs[0].size > _LONG_VIDEO
     workers = min(workers, len(unique_jobs))
     events: Iterable[ExtractionEvent]
@@ -309,6 +309,8 @@ def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int 
 
 
 def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
+    if job.from_folder and is_too_short(features.duration):
+        return ExtractionPassedOver(job, TOO_SHORT)
     try:
         write_features(job.target, features, job.video.name)
     except OSError as error:
@@ -320,13 +322,19 @@ def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
 
 
 def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
-    """Return the event that replaces a failure of a file without moving pictures; None if there is none."""
-    if not (job.from_folder and isinstance(event, ExtractionFailed)):
+    """Return the event that replaces another one of a file in a folder that is no video; None if it is one."""
+    if not job.from_folder:
         return None
-    if event.reason != AN_IMAGE and not event.reason.startswith(NO_VIDEO_STREAM):
+    if isinstance(event, Extracted):
+        reason = TOO_SHORT if is_too_short(event.video_seconds) else None
+    elif event.reason in (AN_IMAGE, TOO_SHORT) or event.reason.startswith(NO_VIDEO_STREAM):
+        reason = event.reason
+    else:
+        reason = None
+    if reason is None:
         return None
-    _log.info("%s", PassedOver(job.video, event.reason))
-    return ExtractionPassedOver(job, event.reason)
+    _log.info("%s", PassedOver(job.video, reason))
+    return ExtractionPassedOver(job, reason)
 
 
 def _failure_reason(error: VideoError | OSError | MemoryError) -> str:

@@ -18,7 +18,7 @@ from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
-from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
+from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
 from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
 from mttsg_core.workflows.extract import extract_jobs
@@ -50,8 +50,22 @@ class VideoGrounded:
     saliency: Sequence[Array] | None = None
 
 
+@dataclass(frozen=True)
+class VideoPassedOver:
+    """A file found in a folder is not searched, although its features exist: it is too short, for example."""
+
+    video: VideoFile
+    reason: str
+
+
 _ExtractionEvent: TypeAlias = (
-    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | VideoPassedOver
+    | InputFailed
 )
 GroundEvent: TypeAlias = _ExtractionEvent | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
@@ -175,9 +189,14 @@ class _Extraction:
                 if not self._extracted[video]:
                     continue
                 try:
-                    batch.append((video, self._read(target, video)))
+                    features = self._read(target, video)
                 except VideoError as error:
                     yield InputFailed(str(error))
+                    continue
+                if video.from_folder and is_too_short(features.duration):
+                    yield VideoPassedOver(video, TOO_SHORT)
+                else:
+                    batch.append((video, features))
             yield batch
 
     def _read(self, target: Path, video: VideoFile) -> VideoFeatures:
