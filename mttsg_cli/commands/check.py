@@ -9,6 +9,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
+from mttsg_cli.inputs import require_data
 from mttsg_cli.tables import MISSING, print_columns
 from mttsg_cli.writers import print_json
 
@@ -38,6 +39,7 @@ def check(
         mttsg check charades_sta_test.txt --json
     """
     with exit_codes():
+        require_data(data, or_file=True, features=features)
         from mttsg_core.workflows import check as workflow
 
         reporter = Reporter(quiet=quiet, verbose=verbose)

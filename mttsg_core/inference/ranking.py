@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from heapq import nlargest
+from typing import ClassVar
 
 from mttsg_core.moments import Moment
 from mttsg_core.video.discovery import VideoFile
+
+BEST_OF_SEVERAL = 5  # moments of a sentence that are shown where several videos are searched
+WEAK_SCORE = 0.3  # below it, an answer is more likely wrong than right by far
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,82 @@ def ranked_moments(
         yield from (RankedMoment(video, query, rank, moment) for rank, moment in enumerate(passing, start=1))
 
 
-def best_over_videos(moments: Iterable[RankedMoment], top: int) -> list[RankedMoment]:
-    """Return the best `top` moments for each sentence over all videos, with new ranks.
+@dataclass(frozen=True)
+class Selection:
+    """Which moments answer a sentence that is asked of several videos.
+
+    Attributes:
+        top: number of moments of a sentence over all videos; None for all of them.
+        weak_below: moments with a lower score are left out, except the best one of a sentence; None for none.
+    """
+
+    top: int | None = BEST_OF_SEVERAL
+    weak_below: float | None = WEAK_SCORE
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Moments of a sentence that a `Selection` leaves out.
+
+    Attributes:
+        query: the sentence.
+        number: how many.
+        weak: how many of them have a score below `weak_below`.
+        best_is_weak: whether the best moment, which is never left out, has one too.
+        weak_below: of the selection.
+    """
+
+    query: str
+    number: int
+    weak: int
+    best_is_weak: bool
+    weak_below: float | None
+    of_several: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        more = f"{self.number} more"
+        if self.weak == self.number and self.weak and not self.best_is_weak:
+            more += f" below {self.weak_below:g}"
+        elif self.weak and not self.best_is_weak:
+            more += f", {self.weak} of them below {self.weak_below:g}"
+        best = f"all below {self.weak_below:g}; " if self.best_is_weak else ""
+        return best + more
+
+
+def best_over_videos(moments: Iterable[RankedMoment], top: int | None) -> list[RankedMoment]:
+    """Return the best `top` moments for each sentence over all videos, or all of them for None, with new ranks.
 
     Sentences keep their order of appearance, and so do moments with equal scores.
     """
+    selected = select_moments(moments, Selection(top, weak_below=None))
+    return [ranked for ranked in selected if isinstance(ranked, RankedMoment)]
+
+
+def select_moments(
+    moments: Iterable[RankedMoment], selection: Selection, *, own_video: Container[str] = ()
+) -> Iterator[RankedMoment | LeftOut]:
+    """Yield the best moments for each sentence over all videos, with new ranks, and what is left out.
+
+    Sentences keep their order of appearance, and so do moments with equal scores.
+
+    Args:
+        moments: of all videos.
+        selection: which of them.
+        own_video: sentences that are each asked of a video of their own: their moments pass through as they come.
+    """
     by_query: dict[str, list[RankedMoment]] = {}
     for ranked in moments:
-        by_query.setdefault(ranked.query, []).append(ranked)
-    return [
-        replace(ranked, rank=rank)
-        for candidates in by_query.values()
-        for rank, ranked in enumerate(nlargest(top, candidates, key=lambda ranked: ranked.moment.score), start=1)
-    ]
+        if ranked.query in own_video:
+            yield ranked
+        else:
+            by_query.setdefault(ranked.query, []).append(ranked)
+    for query, candidates in by_query.items():
+        candidates.sort(key=lambda ranked: -ranked.moment.score)
+        limit = selection.weak_below
+        strong = [ranked for ranked in candidates if limit is None or ranked.moment.score >= limit]
+        chosen = (strong or candidates[:1])[: selection.top]
+        yield from (replace(ranked, rank=rank) for rank, ranked in enumerate(chosen, start=1))
+        if len(chosen) < len(candidates):
+            best_is_weak = not strong
+            weak = len(candidates) - max(len(strong), 1)
+            yield LeftOut(query, len(candidates) - len(chosen), weak, best_is_weak, limit)

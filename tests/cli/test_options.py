@@ -26,13 +26,13 @@ from tests.helpers.tiny import dataset, write_rows
 COMMANDS = Path(mttsg_cli.commands.__file__).parent
 NETWORK = TINY_TOML[TINY_TOML.index("[network]") :]
 OPTIONS = {
-    "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",
+    "extract": "--out --workers --overwrite --encoder --fps --device --cache --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
     "--features --device --cache --seed --config --quiet --verbose --json",
     "evaluate": "--model --split --mode --predictions --out --baselines --encoder --text-encoder --fps --features "
     "--device --cache --seed --config --quiet --verbose --json",
     "ground": "--model --queries --top --format --out --threshold --clips --html --encoder --text-encoder --fps "
-    "--features --device --cache --seed --config --quiet --verbose --json",
+    "--features --device --cache --config --quiet --verbose --json",
 }
 
 
@@ -127,9 +127,9 @@ class TestConfig:
         [
             ("train", "epoch = 3", "epoch", "epochs"),
             ("train", "batch-video = 3", "batch_video", "batch_videos"),
-            ("train", "[training]\nlearning_rate = 1", "learning_rate", "?"),
+            ("train", "[training]\nlearning_rate = 1", "learning_rate", "'lr'"),
             ("train", "[network]\nwidht = 8", "widht", "width"),
-            ("train", "[loss]\nspans = 1.0", "spans", "span"),
+            ("train", "[loss]\nspans = 1.0", "spans", "'proposal'"),
             ("extract", "wokers = 2", "wokers", "workers"),
             ("ground", "topp = 2", "topp", "top"),
         ],

@@ -1,0 +1,80 @@
+"""Moments as a table for people. Numbers are never shortened; sentences and names take the room that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mttsg_cli.rows import Line, NoAnswer, Row
+from mttsg_cli.terminal import printable, table_console
+
+_NUMBERS = ("rank", "start", "end", "score")
+
+
+def write_table(lines: Iterable[Line], stream: IO[str]) -> None:
+    """Write the moments of one video as a table, or those of several best first under each sentence."""
+    lines = list(lines)
+    console = table_console(stream)
+    if any(line.label if isinstance(line, Row) else line.of_several for line in lines):
+        _write_by_sentence(lines, console)
+    else:
+        _write_flat(lines, console)
+
+
+def _write_flat(lines: Sequence[Line], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("query", overflow="fold")
+    _add_numbers(table, [])
+    for line in lines:
+        if isinstance(line, Row):
+            table.add_row(Text(printable(line.query)), *_numbers(line))
+        elif isinstance(line, NoAnswer):
+            table.add_row(Text(printable(f"{line.query}: not in {line.where}")), *[""] * len(_NUMBERS), style="dim")
+    console.print(table)
+
+
+def _write_by_sentence(lines: Sequence[Line], console: Console) -> None:
+    by_sentence: dict[str, list[Line]] = {}
+    for line in lines:
+        by_sentence.setdefault(line.query, []).append(line)
+    rows = [line for line in lines if isinstance(line, Row)]
+    for index, (query, answers) in enumerate(by_sentence.items()):
+        if index:
+            console.print()
+        console.print(Text(printable(query), style="bold"))
+        found = [line for line in answers if isinstance(line, Row)]
+        if found:
+            table = Table(box=None, pad_edge=False, header_style="dim", show_header=index == 0, padding=(0, 1))
+            table.add_column("", width=0)
+            _add_numbers(table, rows)
+            table.add_column("video", overflow="fold")
+            for row in found:
+                table.add_row("", *_numbers(row), Text(printable(row.label or row.video)))
+            console.print(table)
+        for line in answers:
+            if not isinstance(line, Row):
+                text = f"not in {line.where}" if isinstance(line, NoAnswer) else f"{line}: --all"
+                console.print(Text(f"  {printable(text)}", style="dim"))
+
+
+def _add_numbers(table: Table, rows: Sequence[Row]) -> None:
+    """Add the columns of numbers, as wide as those of all rows, so that several tables are aligned."""
+    cells = [_numbers(row) for row in rows]
+    for index, name in enumerate(_NUMBERS):
+        width = max([len(name), *(len(row[index]) for row in cells)])
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+
+
+def _numbers(row: Row) -> list[str]:
+    return [str(row.rank), _clock(row.start), _clock(row.end), f"{row.score:.2f}"]
+
+
+def _clock(seconds: float) -> str:
+    """Return a time as 1:02:03.456, or as 2:03.456 below an hour."""
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 1000:06.3f}"

@@ -1,0 +1,54 @@
+"""What `mttsg ground` found, line by line, for the writers of all formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from mttsg_core.inference.ranking import LeftOut
+
+COLUMNS = ("video", "query", "rank", "start", "end", "score")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One moment. Times are in seconds, and rounded to milliseconds only when they are written.
+
+    Attributes:
+        label: short name of the video for readers, where there are several videos; not a column.
+    """
+
+    video: str
+    query: str
+    rank: int
+    start: float
+    end: float
+    score: float
+    label: str = ""
+
+    def rounded(self) -> dict[str, str | int | float]:
+        """Return the columns as they are written."""
+        values = {name: getattr(self, name) for name in COLUMNS}
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A sentence without any moment. Only the table shows it; other formats have no row for it.
+
+    Attributes:
+        query: the sentence.
+        where: the video, or `any video`.
+        of_several: whether several videos were searched.
+    """
+
+    query: str
+    where: str
+    of_several: bool = False
+
+    def __str__(self) -> str:
+        return f"not in {self.where}: {self.query}"
+
+
+Line: TypeAlias = "Row | NoAnswer | LeftOut"
