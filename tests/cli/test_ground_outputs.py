@@ -90,6 +90,81 @@ def test_subtitles_and_tables_name_the_video_where_several_are_asked(ground: Mtt
     assert cue.content == QUERY
 
 
+class TestDefault:
+    """Without `--top`, several videos are answered best first, and what is weak or beyond the best is counted."""
+
+    def grounded(self, ground: Mttsg, folder: Path, *more: str) -> tuple[list[float], Ran]:
+        ran = ground(folder, QUERY, *more)
+        return [float(row["score"]) for row in rows(ran)], ran
+
+    def test_the_best_five_videos(self, ground: Mttsg, corpus: Path) -> None:
+        everything, _ = self.grounded(ground, corpus / "videos", "--all")
+        assert len(everything) == 24
+        limit = everything[8]  # eight are better
+        shown, ran = self.grounded(ground, corpus / "videos", "--threshold", str(limit - 0.0006))
+        assert shown == everything[:5]
+        assert re.search(r"^\d+ more: --all$", ran.err, re.MULTILINE)
+        assert "more" not in self.grounded(ground, corpus / "videos", "--top", "2")[1].err
+        assert "more" not in self.grounded(ground, corpus / "videos", "--all")[1].err
+
+    def test_what_is_weak_is_counted_and_the_best_is_always_shown(self, ground: Mttsg, folder: Path) -> None:
+        everything, _ = self.grounded(ground, folder, "--all")
+        shown, ran = self.grounded(ground, folder)
+        strong = [score for score in everything if score >= 0.3]
+        assert shown == (strong or everything[:1])
+        left = len(everything) - len(shown)
+        assert f"{left} more" in ran.err or not left
+        assert "below 0.3" in ran.err or not left
+
+    def test_the_table_says_it_and_standard_error_need_not(self, ground: Mttsg, folder: Path) -> None:
+        ran = ground(folder, QUERY, OTHER, "--format", "table", "--threshold", "0")
+        assert ran.out.splitlines()[0] == QUERY and OTHER in ran.out.splitlines()
+        assert "more" not in ran.err
+        both = ground(folder, "x y", "z", "--format", "tsv")
+        assert "more" not in both.out
+
+    def test_all_formats_have_the_same_rows(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
+        expected = rows(ground(folder, QUERY, OTHER, "--top", "2"))
+        ran = ground(folder, QUERY, OTHER, "--top", "2", "--out", tmp_path / "o.jsonl", "--quiet")
+        assert ran.err == ""
+        written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+        assert [[str(row["video"]), row["rank"]] for row in written] == [[r["video"], int(r["rank"])] for r in expected]
+
+
+class TestSubtitles:
+    """`--format srt` and `vtt` of several videos: a file for each."""
+
+    def test_beside_each_video(self, ground: Mttsg, folder: Path) -> None:
+        taken = sorted(folder.glob("*.mp4"))[0].with_suffix(".srt")
+        taken.write_text("mine")
+        ran = ground(folder, QUERY, OTHER, "--all", "--format", "srt", "--out", folder)
+        assert (ran.code, ran.out) == (0, "")
+        assert "subtitles of 2 videos written, 1 existing file kept" in ran.err
+        assert taken.read_text() == "mine"
+        found = sorted(folder.rglob("*.srt"))
+        assert [path.with_suffix(".mp4") for path in found] == sorted(folder.rglob("*.mp4"))
+        cues = list(srt.parse(found[-1].read_text()))
+        assert sorted(cue.content for cue in cues) == sorted([QUERY, OTHER])
+        assert ground(folder, QUERY, "--all", "--format", "srt", "--out", folder, "--overwrite").code == 0
+        assert taken.read_text() != "mine"
+
+    def test_in_a_new_folder(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
+        first = sorted(folder.glob("*.mp4"))[0]
+        shutil.copy2(first, first.with_suffix(".mkv"))
+        ran = ground(folder, QUERY, "--all", "--format", "vtt", "--out", tmp_path / "subs")
+        assert ran.code == 0
+        names = {path.relative_to(tmp_path / "subs").as_posix() for path in (tmp_path / "subs").rglob("*.vtt")}
+        assert {f"{first.name}.vtt", f"{first.stem}.mkv.vtt"} <= names and len(names) == 4
+
+    def test_one_stream_says_why_not(self, ground: Mttsg, folder: Path, clip: Path, tmp_path: Path) -> None:
+        ran = ground(folder, QUERY, "--all", "--format", "srt")
+        assert len(list(srt.parse(ran.out))) == 3
+        assert ran.err.count("no player takes; --out FOLDER writes a file for each video") == 1
+        assert "no player" not in ground(clip, QUERY, "--format", "srt").err
+        assert ground(clip, QUERY, "--format", "srt", "--out", tmp_path / "m").code == 0
+        assert (tmp_path / "m").is_file()
+
+
 class TestThreshold:
     """`--threshold S`, and sentences that nothing answers."""
 
