@@ -48,6 +48,7 @@ class Request:
         top: number of moments per sentence, of a video or over all videos; None for the best one of each video.
         show_all: whether every video answers, rather than the best of several.
         threshold: moments with a lower score are left out; None for a choice that suits one video or several.
+        duration: seconds of videos of which only external features are at hand; None if their data folder states them.
     """
 
     inputs: Inputs
@@ -55,6 +56,7 @@ class Request:
     top: int | None
     show_all: bool
     threshold: float | None
+    duration: float | None = None
 
     @property
     def selection(self) -> Selection | None:
@@ -216,6 +218,7 @@ def run_session(
             assigned,
             request.top or 1,
             features=features.features,
+            duration=request.duration,
             workers=runtime.workers,
             with_saliency=outputs.page_due,
         )

@@ -162,6 +162,12 @@ Reader = Annotated[
 Features = Annotated[
     Path | None, _folder("--features", "External features: a folder with one file per video, or an HDF5 file.")
 ]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        "--duration", min=0.001, metavar="S", help="Seconds of the video, if only its external features are at hand."
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="D", help="Where networks run: auto, cpu, cuda, cuda:N or mps.")
 ]

@@ -21,6 +21,7 @@ def ground(
     clip_name: options.ExcerptName = None,
     html: options.MomentsPage = None,
     features: options.Features = None,
+    duration: options.Duration = None,
     encoder: options.GroundEncoder = None,
     text_encoder: options.ModelTextEncoder = None,
     fps: options.GroundFps = None,
@@ -60,7 +61,7 @@ def ground(
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
         run_session(
-            Request(inputs, queries_file, top, show_all, threshold),
+            Request(inputs, queries_file, top, show_all, threshold, duration),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
             model,
             FeatureOptions(encoder, text_encoder, fps, features=features),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mttsg_core.data.file_index import FeatureIndex
+from mttsg_core.data.nearby_durations import NearbyDurations
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
@@ -77,6 +78,7 @@ def iter_ground(
     top: int = 1,
     *,
     features: AnyPath | None = None,
+    duration: float | None = None,
     workers: int | None = None,
     with_saliency: bool = False,
 ) -> Generator[GroundEvent, None, None]:
@@ -89,6 +91,8 @@ def iter_ground(
         queries: the sentences of each video.
         top: number of moments per sentence, at most.
         features: folder (or HDF5 file) of external features; None reads the videos, through the cache.
+        duration: seconds of the videos with external features, where their files are not at hand; None takes what the
+            data folder around the features states.
         workers: number of videos to read at a time; None for one per core.
         with_saliency: compute the saliency of every clip as well.
 
@@ -99,7 +103,7 @@ def iter_ground(
     batches = (
         _Extraction(grounder, queries, workers).batches()
         if features is None
-        else _find_features(Path(features), list(queries))
+        else _find_features(Path(features), list(queries), duration)
     )
     for event in iterate(_ground(grounder, queries, top, batches, with_saliency=with_saliency)):
         if event is not None:
@@ -207,9 +211,10 @@ class _Extraction:
             return self._grounder.features_of(video.path)
 
 
-def _find_features(folder: Path, videos: Sequence[VideoFile]) -> _Batches:
+def _find_features(folder: Path, videos: Sequence[VideoFile], duration: float | None) -> _Batches:
     """Yield videos with their external features, one at a time; the video files themselves need not exist."""
     index = FeatureIndex(folder)
+    nearby = NearbyDurations(folder)
     stems = Counter(video.name.stem for video in videos)
     for video in videos:
         name = video.name.as_posix()
@@ -219,7 +224,8 @@ def _find_features(folder: Path, videos: Sequence[VideoFile]) -> _Batches:
             yield InputFailed(f"{video.path}: {f'no features in {folder}' if match is None else match.reason}")
             continue
         try:
-            durations = {match.key: probe(video.path).duration} if video.path.is_file() else {}
+            seconds = probe(video.path).duration if video.path.is_file() else duration or nearby.get(names)
+            durations = {} if seconds is None else {match.key: seconds}
             yield [(video, FeatureStore({match.key: match.path}, durations).load(match.key))]
         except (FeatureError, VideoError) as error:
             yield InputFailed(str(error))

@@ -247,6 +247,29 @@ class TestFeaturesMadeElsewhere:
         assert ran.code == 0, ran.err
         check(json.loads(ran.out), clip)
 
+    def test_without_the_video_its_duration_is_given_or_found(self, mttsg: Mttsg, model: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "data" / "features"
+        folder.mkdir(parents=True)
+        values = np.random.default_rng(0).normal(size=(20, CLIP_DIM)).astype(np.float32)
+        for name in ("x", "y", "z"):
+            np.save(folder / f"{name}.npy", values)
+        command = ("ground", "--features", folder, "--model", model, "--all", "--top", "9", "x", "y", "z", "--", QUERY)
+        ran = mttsg(*command)
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 3)
+        assert "--duration" in ran.errors[0]
+        ran = mttsg(*command[:1], "--duration", "600", *command[1:])
+        assert ran.code == 0, ran.err
+        given = tsv(ran.out)
+        assert {row["video"] for row in given} == {"x", "y", "z"}
+        assert max(float(row["end"]) for row in given) > 60
+        row = {"video": "videos/x.mp4", "query": "q", "start": 1, "end": 2, "duration": 600}
+        (tmp_path / "data" / "train.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / "data" / "durations.json").write_text('{"y": 600.0}')
+        (folder / "lengths.csv").write_text("id,length\nz,600\n")
+        ran = mttsg(*command)
+        assert ran.code == 0, ran.err
+        assert tsv(ran.out) == given
+
     def test_what_is_missing_is_said(self, mttsg: Mttsg, model: Path, clip: Path, tmp_path: Path) -> None:
         for arguments, reason in (
             ([clip, "--features", tmp_path], "features"),
