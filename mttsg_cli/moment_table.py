@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mttsg_cli.rows import Line, NoAnswer, Row
+from mttsg_cli.rows import MISSING, Line, NoAnswer, Row
 from mttsg_cli.terminal import printable, table_console
 
 _NUMBERS = ("rank", "start", "end", "score")
@@ -70,7 +70,8 @@ def _add_numbers(table: Table, rows: Sequence[Row]) -> None:
 
 
 def _numbers(row: Row) -> list[str]:
-    return [str(row.rank), _clock(row.start), _clock(row.end), f"{row.score:.2f}"]
+    score = MISSING if row.score is None else f"{row.score:.2f}"
+    return [str(row.rank), _clock(row.start), _clock(row.end), score]
 
 
 def _clock(seconds: float) -> str:

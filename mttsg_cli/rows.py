@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from mttsg_core.inference.ranking import LeftOut
 
+MISSING = "–"  # in tables, for a number that does not exist
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
 
@@ -16,6 +17,7 @@ class Row:
     """One moment. Times are in seconds, and rounded to milliseconds only when they are written.
 
     Attributes:
+        score: None where scores say nothing, as those of a model that is not calibrated.
         label: short name of the video for readers, where there are several videos; not a column.
     """
 
@@ -24,10 +26,10 @@ class Row:
     rank: int
     start: float
     end: float
-    score: float
+    score: float | None
     label: str = ""
 
-    def rounded(self) -> dict[str, str | int | float]:
+    def rounded(self) -> dict[str, str | int | float | None]:
         """Return the columns as they are written."""
         values = {name: getattr(self, name) for name in COLUMNS}
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}

@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mttsg_cli.rows import MISSING
 from mttsg_cli.terminal import printable, table_console
 from mttsg_core.utils.text import count
 
@@ -24,7 +25,6 @@ _LABEL_WIDTH, _MIN_LABEL_WIDTH = 32, 8  # characters of a label on a terminal, w
 _NUMBERS_WIDTH = 30  # characters of a terminal that are kept free for numbers
 _HEADING_WIDTH = 12
 _WIDE = 200  # characters from which on labels are not folded
-MISSING = "–"
 
 Intervals = Mapping[str, tuple[float, float]]
 

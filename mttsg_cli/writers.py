@@ -69,8 +69,8 @@ def _write_separated(delimiter: str) -> _Writer:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in _rows(lines):
-            times = [f"{value:.3f}" for value in (row.start, row.end, row.score)]
-            writer.writerow([row.video, row.query, row.rank, *times])
+            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
+            writer.writerow([row.video, row.query, row.rank, *numbers])
             stream.flush()
 
     return write
