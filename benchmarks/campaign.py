@@ -156,7 +156,8 @@ class Bench:
             resume = ["--resume"] if has_state(out) else []
             return ["train", self.data, "--out", out, "--config", self.config, *options, *resume]
         files: list[str | Path] = ["--clips", out / "clips", "--out", out / "rows.csv", "--top", "4", "--workers", "2"]
-        return ["ground", self.videos, *QUERIES, "--model", self.model, "--cache", self.cache, *files]
+        names = ["--clip-name", "{video}_{rank}_{start}-{end}"]
+        return ["ground", self.videos, *QUERIES, "--model", self.model, "--cache", self.cache, *files, *names]
 
     def damage(self, content: bytes) -> bytes:
         """Cut off, overwrite or change some bytes."""

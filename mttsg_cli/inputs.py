@@ -164,7 +164,7 @@ def _find(word: str) -> list[Path]:
 
 def _looks_like_path(word: str) -> bool:
     """Return whether a word that does not exist is rather a misspelled path than a sentence."""
-    if is_address(word) or Path(word).suffix.lower() in VIDEO_SUFFIXES:
+    if is_address(word) or (Path(word).suffix.lower() in VIDEO_SUFFIXES and word.isprintable()):  # as people type it
         return True
     if any(character.isspace() for character in word):
         return False
