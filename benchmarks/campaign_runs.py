@@ -121,7 +121,8 @@ class Bench:
             rows: list[str | Path] = ["--out", out / "predictions.jsonl", "--overwrite"]
             return ["evaluate", self.data, "--split", "val", "--model", self.model, *cache, *rows, *page]
         files: list[str | Path] = ["--clips", out / "clips", "--out", out / "rows.csv", "--top", "4", "--workers", "2"]
-        return ["ground", self.videos, *QUERIES, "--model", self.model, *cache, *files, *page]
+        names = ["--clip-name", "{video}_{rank}_{start}-{end}"]
+        return ["ground", self.videos, *QUERIES, "--model", self.model, *cache, *files, *names, *page]
 
 
 COMMANDS = ("extract", "train", "ground", "evaluate")

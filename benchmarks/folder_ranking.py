@@ -76,7 +76,7 @@ def ground(data: Path, videos: list[str], queries: list[str], model: Path, cache
             (folder / Path(video).name).symlink_to((data / video).resolve())
         sentences.write_text("\n".join(queries), encoding="utf-8")
         command = [sys.executable, "-m", "mttsg_cli", "ground", folder, "--queries", sentences, "--model", model]
-        command += ["--format", "jsonl", *(["--cache", cache] if cache else [])]
+        command += ["--all", "--format", "jsonl", *(["--cache", cache] if cache else [])]
         done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

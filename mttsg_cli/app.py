@@ -12,9 +12,11 @@ from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
 from mttsg_cli.commands.train import train
+from mttsg_cli.program import GroupedCommand, Program, WordsCommand
 from mttsg_core import __version__
 
 app = typer.Typer(
+    cls=Program,
     name="mttsg",
     help="Find the moments of videos that sentences describe.",
     no_args_is_help=True,
@@ -22,8 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode="rich",
 )
-for command in (ground, train, evaluate, extract, check):
-    app.command(no_args_is_help=True)(command)
+app.command(no_args_is_help=True, cls=WordsCommand)(ground)
+for command in (train, evaluate, extract, check):
+    app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 
 
 def _print_version(show: bool) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mttsg_cli.console import Reporter
-from mttsg_cli.writers import FORMATS, NoAnswer, Row, default_format, save_rows
+from mttsg_cli.file_per_moment import write_excerpts, write_subtitles
+from mttsg_cli.inputs import Inputs
+from mttsg_cli.rows import Line
+from mttsg_cli.writers import FORMATS, SUBTITLES, default_format, save_rows
 from mttsg_core.config import refuse_unknown
 from mttsg_core.errors import ConfigError
-from mttsg_core.utils.text import count
 from mttsg_core.workflows.outputs import (
     OutputState,
     output_state,
@@ -48,16 +49,18 @@ class Outputs:
     Attributes:
         form: format of the rows, a key of `FORMATS`.
         out: file of the rows; None for standard output.
+        subtitles: folder of a file of subtitles for each video, in place of one file of rows; None for no such folder.
         html: file of the page; None for no page.
         rows_due: whether to write the rows; they may exist already.
         page_due: whether to write the page.
         excerpts: folder of the excerpts; None for no excerpts.
-        names: names of the excerpts.
+        names: names of the excerpts; None for those that suit the number of sentences.
         overwrite: replace existing excerpts.
     """
 
     form: str
     out: Path | None
+    subtitles: Path | None
     html: Path | None
     rows_due: bool
     page_due: bool
@@ -80,19 +83,26 @@ class Outputs:
         """Whether there is an output that is made of all moments at once."""
         return self.page_due or self.excerpts is not None
 
-    def write(self, session: Session, lines: Iterable[Row | NoAnswer], workers: int | None) -> None:
+    @property
+    def only_rows(self) -> bool:
+        """Whether the output does not show what has no row; the table does."""
+        return self.form != "table" or self.out is not None
+
+    def write(self, session: Session, lines: Iterable[Line], workers: int | None) -> None:
         """Write the rows as they arrive, then the other outputs."""
-        if self.rows_due:
+        if self.subtitles is not None:
+            write_subtitles(session, list(lines), self.subtitles, self.form, overwrite=self.overwrite)
+        elif self.rows_due:
             save_rows(lines, self.form, self.out, is_complete=lambda: session.is_complete)
         else:
             deque(lines, maxlen=0)  # the other outputs need what the session collects
         if self.html is not None and self.page_due:
             _write_page(session, self.html)
-        if self.excerpts is not None and self.names is not None:
-            _write_excerpts(session, self.excerpts, self.names, workers, overwrite=self.overwrite)
+        if self.excerpts is not None:
+            write_excerpts(session, self.excerpts, self.names, workers, overwrite=self.overwrite)
 
 
-def plan_outputs(options: OutputOptions, video: Path, reporter: Reporter) -> Outputs:
+def plan_outputs(options: OutputOptions, inputs: Inputs, reporter: Reporter) -> Outputs:
     """Decide what to write, and say which outputs exist already.
 
     Raises:
@@ -100,12 +110,29 @@ def plan_outputs(options: OutputOptions, video: Path, reporter: Reporter) -> Out
     """
     out = None if options.out == Path("-") else options.out
     form = _chosen_format(options.form, out, as_json=options.as_json)
+    subtitles = _subtitle_folder(form, out, inputs, reporter)
+    out = None if subtitles is not None else out
     require_folders(options.clips)
     require_distinct(out, options.html)
-    names = _excerpt_names(options.clips, options.clip_name, video)
+    names = _excerpt_names(options.clips, options.clip_name, inputs)
     rows_due = out is None or _is_due(out, reporter, overwrite=options.overwrite)
     page_due = options.html is not None and _is_due(options.html, reporter, overwrite=options.overwrite)
-    return Outputs(form, out, options.html, rows_due, page_due, options.clips, names, options.overwrite)
+    return Outputs(form, out, subtitles, options.html, rows_due, page_due, options.clips, names, options.overwrite)
+
+
+def _subtitle_folder(form: str, out: Path | None, inputs: Inputs, reporter: Reporter) -> Path | None:
+    """Return the folder for a file of subtitles for each video, if --out is one."""
+    if form not in SUBTITLES:
+        return None
+    if out is not None and (out.is_dir() or (inputs.are_searched and not out.suffix and not out.exists())):
+        require_writable(out)
+        return out
+    if inputs.are_searched:
+        reporter.say(
+            f"subtitles of several videos in one {'stream' if out is None else 'file'}, which no player takes; "
+            "--out FOLDER writes a file for each video"
+        )
+    return None
 
 
 def _chosen_format(form: str | None, out: Path | None, *, as_json: bool) -> str:
@@ -117,19 +144,19 @@ def _chosen_format(form: str | None, out: Path | None, *, as_json: bool) -> str:
     return chosen
 
 
-def _excerpt_names(folder: Path | None, template: str | None, video: Path) -> ExcerptNames | None:
-    """Return the names of the excerpts, after making their folder. Raises ConfigError if it cannot take them."""
+def _excerpt_names(folder: Path | None, template: str | None, inputs: Inputs) -> ExcerptNames | None:
+    """Return the names that the user wants, after making the folder. Raises ConfigError if it cannot take them."""
     if folder is None:
         if template is not None:
             raise ConfigError("--clip-name: name a folder with --clips DIR")
         return None
     from mttsg_core.inference.excerpts import ExcerptNames
 
-    if video.is_dir() and is_inside(video, folder):
+    if any(path.is_dir() and is_inside(path, folder) for path in inputs.videos):
         raise ConfigError(f"{folder}: the excerpts would be among the videos; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     require_writable(folder)  # now, not after all the work
-    return ExcerptNames() if template is None else ExcerptNames(template)
+    return None if template is None else ExcerptNames(template)
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -157,31 +184,3 @@ def _write_page(session: Session, path: Path) -> None:
 
     content = render_moments_page(session.videos, session.moments, path).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)
-
-
-def _write_excerpts(
-    session: Session, folder: Path, names: ExcerptNames, workers: int | None, *, overwrite: bool
-) -> None:
-    """Cut the moments out of their videos; each failure is an error line."""
-    from mttsg_core.features.extraction import default_workers
-    from mttsg_core.inference.excerpts import ExcerptFailed, cut_excerpts, plan_excerpts
-    from mttsg_core.workflows.events import ProgressAdvanced, ProgressStarted
-
-    display = session.display
-    excerpts = plan_excerpts(session.moments, list(session.assigner.asked), folder, names)
-    session.excerpts = existing = 0
-    display.show(ProgressStarted("excerpts", len(excerpts)))
-    with closing(cut_excerpts(excerpts, workers=workers or default_workers(), overwrite=overwrite)) as events:
-        for event in events:
-            excerpt = event.excerpt
-            if isinstance(event, ExcerptFailed):
-                start, end, _ = excerpt.moment
-                session.fail(f"{excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
-            else:
-                session.excerpts += 1
-                existing += event.existed
-                display.reporter.detail(f"{excerpt.target}: {'already exists' if event.existed else 'written'}")
-            display.show(ProgressAdvanced("excerpts"))
-    if existing:
-        skipped = count(existing, "existing excerpt")
-        display.reporter.say(f"{folder}: {skipped} skipped; --overwrite replaces them")

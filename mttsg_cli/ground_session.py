@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +17,12 @@ import typer
 
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
 from mttsg_cli.display import EventDisplay
-from mttsg_cli.ground_outputs import OutputOptions, is_inside, plan_outputs
+from mttsg_cli.ground_outputs import OutputOptions, Outputs, is_inside, plan_outputs
+from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.options import BadRows
-from mttsg_cli.writers import NoAnswer, Row
-from mttsg_core.errors import ConfigError, VideoNotFoundError
+from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
+from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
 from mttsg_core.video.discovery import VideoFile, find_videos
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
@@ -28,7 +31,7 @@ from mttsg_core.workflows.outputs import protect_videos, require_folders
 if TYPE_CHECKING:
     from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
-    from mttsg_core.inference.ranking import RankedMoment
+    from mttsg_core.inference.ranking import LeftOut, RankedMoment, Selection
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent, GroundRun
 
@@ -43,18 +46,33 @@ class Request:
     """What to ground, and in which videos.
 
     Attributes:
-        video: a video, or a folder to search for videos.
-        sentences: from the command line.
-        queries_file: more of them; - is standard input.
-        top: number of moments per sentence, of the video or the whole folder; None for the best one of each video.
-        threshold: moments with a lower score are left out.
+        inputs: the videos, and sentences of the command line.
+        queries_file: more sentences; - is standard input.
+        top: number of moments per sentence, of a video or over all videos; None for the best one of each video.
+        show_all: whether every video answers, rather than the best of several.
+        threshold: moments with a lower score are left out; None for a choice that suits one video or several.
+        duration: seconds of videos of which only external features are at hand; None if their data folder states them.
     """
 
-    video: Path
-    sentences: Sequence[str]
+    inputs: Inputs
     queries_file: Path | None
     top: int | None
-    threshold: float
+    show_all: bool
+    threshold: float | None
+    duration: float | None = None
+
+    @property
+    def selection(self) -> Selection | None:
+        """Which moments of several videos are answers; None for all of them, as for a single video."""
+        from mttsg_core.inference.ranking import Selection
+
+        if not self.inputs.are_searched:
+            return None
+        if self.show_all:
+            return Selection(top=None, weak_below=None)
+        if self.top is not None:
+            return Selection(self.top, weak_below=None)
+        return Selection() if self.threshold is None else Selection(weak_below=None)
 
 
 @dataclass
@@ -66,25 +84,32 @@ class Session:
         assigner: of the queries to the videos.
         display: shows events, and counts failures.
         keep_moments: whether an output needs all moments at once.
+        tell: whether to say what has no row on standard error, because the output does not show it.
         found: number of moments that were passed on to the outputs.
-        moments: all of those, with `keep_moments`.
+        left_out: number of moments that were not.
+        moments: all that were passed on, with `keep_moments`.
         videos: the videos that were grounded, for the page; empty if there is none.
         excerpts: number of excerpts in their folder; None if none are written.
+        passed_over: number of files in folders that turned out not to be videos.
     """
 
     request: Request
     assigner: QueryAssigner
     display: EventDisplay
     keep_moments: bool
+    tell: bool
     found: int = 0
+    left_out: LeftOutTotal = field(default_factory=LeftOutTotal)
     moments: list[RankedMoment] = field(default_factory=list)
     videos: list[GroundedVideo] = field(default_factory=list)
     excerpts: int | None = None
+    passed_over: int = 0
 
     @property
     def summary(self) -> str:
         """The counts at the end of a run."""
-        counts = {"video": len(self.assigner.asked), "sentence": self.assigner.sentences, "moment": self.found}
+        videos = len(self.assigner.asked) - self.passed_over
+        counts = {"video": videos, "sentence": self.assigner.sentences, "moment": self.found}
         if self.excerpts is not None:
             counts["excerpt"] = self.excerpts
         return ", ".join([*(count(number, noun) for noun, number in counts.items()), f"{self.display.failed} failed"])
@@ -101,36 +126,32 @@ class Session:
         self.display.show(InputFailed(reason))
 
     def report_unmatched(self) -> None:
-        """Report queries that name no video of the folder, or that are about others than the one video."""
-        unmatched = self.assigner.unmatched
-        if unmatched and self.assigner.asked and not self.request.video.is_dir():
+        """Report sentences about videos that are not among those given; of single videos, others are not expected."""
+        unmatched, inputs = self.assigner.unmatched, self.request.inputs
+        if unmatched and self.assigner.asked and not inputs.have_folder:
             others = count(len(unmatched), "other video")
-            self.display.reporter.say(f"{self.request.video}: sentences about {others} are left out")
+            self.display.reporter.say(f"{inputs}: sentences about {others} are left out")
         else:
             for name, reason in unmatched.items():
-                self.fail(f"{name}: {reason} in {self.request.video}")
+                self.fail(f"{name}: {reason} in {inputs}")
         unmatched.clear()
 
-    def answer(
-        self, run: GroundRun, parts: Iterable[QueryPart], *, several: bool
-    ) -> Generator[Row | NoAnswer, None, None]:
-        """Yield the rows of one part of the queries after the other. `several` tells whether rows name their video."""
-        from mttsg_core.inference.ranking import best_over_videos
-
-        request, said = self.request, time.monotonic()
+    def answer(self, run: GroundRun, parts: Iterable[QueryPart]) -> Generator[Line, None, None]:
+        """Yield the lines of one part of the queries after the other."""
+        said = time.monotonic()
         for part in parts:
-            if request.video.is_dir():
+            if self.request.inputs.have_folder:
                 self.report_unmatched()
             grounded: dict[str, None] = {}
             with closing(run.iter_part(part.queries, is_last=part.is_last)) as events:
-                moments = self.ranked_moments(events, grounded)
-                if request.top is not None and request.video.is_dir():
-                    moments = iter(best_over_videos(moments, request.top))
-                yield from self.lines(moments, grounded, several=several)
+                moments = self.select(self.ranked_moments(events, grounded), part.own_video)
+                yield from self.lines(moments, grounded)
             if not part.is_last and time.monotonic() - said > _SECONDS_BETWEEN_NOTES:
                 said = time.monotonic()
                 self.display.reporter.say(f"{self.assigner.sentences:,} sentences answered")
         self.report_unmatched()
+        if self.tell and self.left_out.number:
+            self.display.reporter.say(str(self.left_out))
 
     def ranked_moments(self, events: Iterable[GroundEvent], grounded: dict[str, None]) -> Iterator[RankedMoment]:
         """Yield the moments of each video as it is grounded, and show all other events.
@@ -139,11 +160,13 @@ class Session:
             events: of the grounding.
             grounded: the sentences that were grounded in at least one video are added to it.
         """
+        from mttsg_core.features.extraction import ExtractionPassedOver
         from mttsg_core.inference.ranking import ranked_moments
-        from mttsg_core.workflows.ground import VideoGrounded
+        from mttsg_core.workflows.ground import VideoGrounded, VideoPassedOver
 
         for event in events:
             if not isinstance(event, VideoGrounded):
+                self.passed_over += isinstance(event, ExtractionPassedOver | VideoPassedOver)
                 self.display.show(event)
                 continue
             grounded.update(dict.fromkeys(event.queries))
@@ -152,26 +175,56 @@ class Session:
 
                 saliency = dict(zip(event.queries, event.saliency, strict=True))
                 self.videos.append(GroundedVideo(event.video, event.timeline, saliency))
-            yield from ranked_moments(event.video, event.queries, event.moments, self.request.threshold)
+            yield from ranked_moments(event.video, event.queries, event.moments, self.request.threshold or 0.0)
 
-    def lines(
-        self, moments: Iterable[RankedMoment], grounded: Iterable[str], *, several: bool
-    ) -> Iterator[Row | NoAnswer]:
-        """Yield moments as rows, then the grounded sentences that have none."""
+    def select(self, moments: Iterable[RankedMoment], own_video: Collection[str]) -> Iterable[RankedMoment | LeftOut]:
+        """Return the answers: as they come for a single video, best first over several.
+
+        Args:
+            moments: of all videos.
+            own_video: sentences that are each asked of a video of their own.
+        """
+        from mttsg_core.inference.ranking import LeftOut, select_moments
+
+        selection = self.request.selection
+        if selection is None:
+            return moments
+        selected = select_moments(moments, selection, own_video=own_video)
+        if self.request.top is None:
+            return selected
+        return (ranked for ranked in selected if not isinstance(ranked, LeftOut))
+
+    def lines(self, moments: Iterable[RankedMoment | LeftOut], grounded: Iterable[str]) -> Iterator[Line]:
+        """Yield moments as rows, how many of a sentence are left out, and the grounded sentences that have none."""
+        from mttsg_core.inference.ranking import LeftOut
+
+        several = self.request.inputs.are_searched
         answered: set[str] = set()
         for ranked in moments:
+            if isinstance(ranked, LeftOut):
+                self.left_out.add(ranked)
+                yield ranked
+                continue
             answered.add(ranked.query)
             self.found += 1
             if self.keep_moments:
                 self.moments.append(ranked)
-            label = ranked.video.name.as_posix() if several else ""
+            label = self._labels[ranked.video] if several else ""
             yield Row(str(ranked.video.path), ranked.query, ranked.rank, *ranked.moment, label)
-        searched = "any video" if self.request.video.is_dir() else str(self.request.video)
+        searched = "any video" if several else str(self.request.inputs)
         for query in grounded:
             if query not in answered:
-                missing = NoAnswer(query, searched)
-                self.display.reporter.say(str(missing))
+                missing = NoAnswer(query, searched, several)
+                if self.tell:
+                    self.display.reporter.say(str(missing))
                 yield missing
+
+    @cached_property
+    def _labels(self) -> dict[VideoFile, str]:
+        """The name of each video for readers: below the folder that was searched, if that tells it from the others."""
+        videos = self.assigner.videos
+        names = Counter(video.name for video in videos)
+        return {video: video.name.as_posix() if names[video.name] == 1 else video.path.as_posix() for video in videos}
 
 
 def run_session(
@@ -189,23 +242,25 @@ def run_session(
         typer.Exit: if inputs failed.
     """
     began = time.monotonic()
+    for hint in request.inputs.hints:
+        reporter.say(f"hint: {hint}")
     require_folders(runtime.cache)
-    outputs = plan_outputs(output_options, request.video, reporter)
+    outputs = plan_outputs(output_options, request.inputs, reporter)
     if not outputs.any_due:
         return
     from mttsg_core.data.query_parts import QueryAssigner, query_parts
 
-    queries = _read_queries(request.sentences, request.queries_file, reporter)
+    queries = _read_queries(request.inputs, request.queries_file, reporter)
     if outputs.need_all_moments:
         queries = _at_most(queries, _MAX_QUERIES)
-    videos = _find_videos(request.video, reporter, must_exist=features.features is None)
+    videos = _find_videos(request.inputs, reporter, must_exist=features.features is None)
     protect_videos(outputs.files, (video.path for video in videos))
-    if request.video.is_dir() and outputs.excerpts is not None:
+    if outputs.excerpts is not None:
         videos = _without_excerpts(videos, outputs.excerpts, reporter)
     assigner = QueryAssigner(videos)
     parts = query_parts(queries, assigner, _MAX_QUERIES if outputs.need_all_moments else _PART_QUERIES)
     with EventDisplay(reporter) as display:
-        session = Session(request, assigner, display, outputs.need_all_moments)
+        session = Session(request, assigner, display, outputs.need_all_moments, outputs.only_rows)
         part = next(parts, None)
         if part is None:
             session.report_unmatched()
@@ -218,21 +273,28 @@ def run_session(
             grounder,
             request.top or 1,
             features=features.features,
+            duration=request.duration,
             workers=runtime.workers,
             with_saliency=outputs.page_due,
         )
-        several = len(part.queries) > 1 or (not part.is_last and len(videos) > 1)
-        lines = session.answer(run, chain([part], parts), several=several)
-        with closing(lines):  # worker processes end here, whatever happens
-            first = list(islice(lines, 1))  # where nothing could be read, not even a header is written
-            if first:
-                outputs.write(session, chain(first, lines), runtime.workers)
+        any_found = _write(session, session.answer(run, chain([part], parts)), outputs, runtime.workers)
+        if not any_found and session.passed_over and not display.failed:
+            raise DataError(f"no video files in {request.inputs}; --verbose says what was passed over")
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
     if display.failed:
-        raise typer.Exit(SOME_FAILED if first else UNUSABLE)
+        raise typer.Exit(SOME_FAILED if any_found else UNUSABLE)
 
 
-def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporter) -> Iterator[Query]:
+def _write(session: Session, lines: Generator[Line, None, None], outputs: Outputs, workers: int | None) -> bool:
+    """Write the outputs, unless nothing could be read: then not even a header is written. Return whether it could."""
+    with closing(lines):  # worker processes end here, whatever happens
+        first = list(islice(lines, 1))
+        if first:
+            outputs.write(session, chain(first, lines), workers)
+    return bool(first)
+
+
+def _read_queries(inputs: Inputs, file: Path | None, reporter: Reporter) -> Iterator[Query]:
     """Return an iterator over the queries of the command line and of a file.
 
     Raises:
@@ -241,11 +303,12 @@ def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporte
     """
     from mttsg_core.data.queries import Query
 
-    if any(not sentence.strip() for sentence in sentences):
+    if any(not sentence.strip() for sentence in inputs.sentences):
         raise ConfigError("a sentence must have at least one word")
-    if not sentences and file is None:
-        raise ConfigError("no sentence: give one after the video, or a file of them with --queries")
-    named = (Query(sentence.strip()) for sentence in sentences)
+    if not inputs.sentences and file is None:
+        hint = "; what exists is taken for a video: put -- before the sentences" if len(inputs.videos) > 1 else ""
+        raise ConfigError(f"no sentence: give one after the video, or a file of them with --queries{hint}")
+    named = (Query(sentence.strip()) for sentence in inputs.sentences)
     return named if file is None else chain(named, _read_file(file, reporter))
 
 
@@ -280,18 +343,16 @@ def _announce(sentences: int, part: QueryPart, reporter: Reporter) -> None:
         reporter.say(f"grounding {sentences:,} sentences")
 
 
-def _find_videos(path: Path, reporter: Reporter, *, must_exist: bool) -> list[VideoFile]:
-    """Return the videos at a path; with external features, a video file itself need not exist."""
-    if must_exist and not path.exists():
-        raise VideoNotFoundError(path, "no such file")  # before a model is loaded, or even downloaded
-    if not must_exist and not path.is_dir():
-        return [VideoFile(path, Path(path.name))]
-    return find_videos([path], lambda file: reporter.detail(str(file)))
+def _find_videos(inputs: Inputs, reporter: Reporter, *, must_exist: bool) -> list[VideoFile]:
+    """Return the videos that are named or in folders; with external features, a video file itself need not exist."""
+    if not must_exist and not inputs.are_searched:
+        return [VideoFile(path, Path(path.name)) for path in inputs.videos]
+    return find_videos(inputs.videos, lambda file: reporter.detail(str(file)))
 
 
 def _without_excerpts(videos: list[VideoFile], folder: Path, reporter: Reporter) -> list[VideoFile]:
-    """Return the videos outside the folder of excerpts, where those of an earlier run may be."""
-    searched = [video for video in videos if not is_inside(video.path.parent, folder)]
+    """Return the videos outside the folder of excerpts, except those named: excerpts of earlier versions are there."""
+    searched = [video for video in videos if not video.from_folder or not is_inside(video.path.parent, folder)]
     if len(searched) < len(videos):
         skipped = count(len(videos) - len(searched), "video")
         reporter.say(f"{folder}: {skipped} not searched, this is the folder of --clips")

@@ -1,8 +1,7 @@
-"""The options of all commands, and files of settings (`--config`)."""
+"""The options of all commands."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,61 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mttsg_cli.console import Reporter
+from mttsg_cli.settings_file import load_config
 from mttsg_cli.writers import FORMATS
-from mttsg_core.config import NetworkConfig, TrainingConfig, refuse_unknown
+from mttsg_core.config import NetworkConfig, TrainingConfig
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.utils.text import count
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from mttsg_core.evaluation.metrics import MetricConfig
 
 _Number = TypeVar("_Number", int, float)
 
-TABLES = ("network", "loss", "training")  # of a --config file of `train`
 _TRAINING = TrainingConfig()
 _SHOWN_ROWS = 3  # bad rows that are shown without --verbose
-
-
-def load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the settings of a TOML file the defaults of the other options; its tables go to `context.obj`.
-
-    Raises:
-        typer.BadParameter: if the file cannot be read, or has a name that is not an option of the command.
-    """
-    if path is None or context.resilient_parsing:
-        return path
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-    takes_tables = context.info_name == "train"
-    tables = {name: settings.pop(name) for name in TABLES if takes_tables and isinstance(settings.get(name), dict)}
-    parameters: dict[str, str] = {}  # by option, without dashes
-    for parameter in context.command.params:
-        for option in parameter.opts:
-            if option.startswith("--") and parameter.name not in (None, "config", "help"):
-                parameters[option[2:].replace("-", "_")] = str(parameter.name)
-    try:
-        refuse_unknown((key.replace("-", "_") for key in settings), parameters, f"setting in {path}")
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
-    context.default_map = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
-    context.obj = tables
-    return path
-
-
-def config_tables(context: typer.Context) -> dict[str, dict[str, Any]]:
-    """Return the tables of the `--config` file; those that it does not have are empty."""
-    tables = context.obj or {}
-    return {name: dict(tables.get(name, {})) for name in TABLES}
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -120,6 +78,13 @@ def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[
         raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None
 
 
+def _check_seed(seed: int) -> int:
+    """Return the seed. Raises typer.BadParameter if it is out of range; a range of typer's would fill the help."""
+    if not 0 <= seed < 2**63:
+        raise typer.BadParameter(f"{seed} is not between 0 and 2^63 - 1")
+    return seed
+
+
 def _fps(meaning: str) -> Any:
     return typer.Option("--fps", min=0.01, max=120, metavar="F", help=meaning)
 
@@ -139,9 +104,16 @@ TrainingData = Annotated[
     Path, typer.Argument(metavar="DATA", help="Data folder: train.jsonl, and videos/ or features/.")
 ]
 DataOrFile = Annotated[Path, typer.Argument(metavar="DATA", help="Data folder, or a single annotation file.")]
-Videos = Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files, and folders to search for videos.")]
-Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file, or a folder to search for videos.")]
-Queries = Annotated[list[str] | None, typer.Argument(metavar="QUERY", help="Sentences.")]
+Videos = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help='Video files, folders to search for videos, patterns as "*.mp4".')
+]
+VideosAndQueries = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO... [QUERY...]",
+        help='Video files, folders to search for videos, patterns such as "*.mp4"; then sentences, each in quotes.',
+    ),
+]
 
 # --- options of several commands ----------------------------------------------------------------------------------
 
@@ -199,18 +171,24 @@ ModelTextEncoder = Annotated[
         help="Make sure that this is the model's text encoder; a model with another one is refused.",
     ),
 ]
-Fps = Annotated[float | None, _fps("Clips per second. Default: 2.")]
+Fps = Annotated[float | None, _fps("Features per second of video. Default: 2.")]
 ModelFps = Annotated[
-    float | None, _fps("Make sure that these are the model's clips per second; a model with others is refused.")
+    float | None, _fps("Make sure that the model has so many features per second; another one is refused.")
 ]
 Reader = Annotated[
-    str | None, typer.Option("--reader", metavar="auto|pyav|decord", help="Video decoder. Default: auto.")
+    str | None, typer.Option("--reader", metavar="R", help="Video decoder: auto, pyav or decord. Default: auto.")
 ]
 Features = Annotated[
     Path | None, _folder("--features", "External features: a folder with one file per video, or an HDF5 file.")
 ]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        "--duration", min=0.001, metavar="S", help="Seconds of the video, if only its external features are at hand."
+    ),
+]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Device that networks run on.")
+    str, typer.Option("--device", metavar="D", help="Where networks run: auto, cpu, cuda, cuda:N or mps.")
 ]
 Offline = Annotated[
     bool,
@@ -227,10 +205,16 @@ Workers = Annotated[
     typer.Option("--workers", min=1, metavar="N", help="Number of videos to read at a time. Default: one per core."),
 ]
 UnusedSeed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Accepted by every command; nothing in this one is random.")
+    int | None,
+    typer.Option("--seed", metavar="N", hidden=True, help="Has no effect: nothing in this command is random."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace existing outputs. Without it they are kept, and the same command does the rest."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every file and every bad row.")]
@@ -263,7 +247,11 @@ LearningRate = Annotated[
 ]
 Without = Annotated[
     list[str] | None,
-    typer.Option("--without", metavar="|".join(NetworkConfig.SWITCHES), help="Leave out a part (repeatable)."),
+    typer.Option(
+        "--without",
+        metavar="PART",
+        help=f"Leave out a part of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the stopped run in --out.")]
 Push = Annotated[
@@ -275,7 +263,7 @@ Push = Annotated[
     ),
 ]
 TrainingSeed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help=f"Seed of everything random. Default: {_TRAINING.seed}.")
+    int | None, typer.Option("--seed", metavar="N", help=f"Seed of all random choices. Default: {_TRAINING.seed}.")
 ]
 TensorBoard = Annotated[
     bool,
@@ -284,13 +272,16 @@ TensorBoard = Annotated[
 
 # --- options of `evaluate` ----------------------------------------------------------------------------------------
 
-SplitName = Annotated[str, typer.Option("--split", metavar="NAME", help="Split to evaluate.")]
+SplitName = Annotated[
+    str,
+    typer.Option("--split", metavar="NAME", help="Which annotations to evaluate: test, val, or another file's name."),
+]
 GroundingMode = Annotated[
     str,
     typer.Option(
         "--mode",
-        metavar="independent|joint",
-        help="Ground each sentence by itself, or let the sentences of a video help each other.",
+        metavar="MODE",
+        help="independent grounds each sentence by itself; joint lets the sentences of a video help each other.",
     ),
 ]
 PredictionsIn = Annotated[Path | None, _file("--predictions", "Score the moments in this file; no model is needed.")]
@@ -308,15 +299,19 @@ Baselines = Annotated[
 Breakdown = Annotated[
     bool, typer.Option("--breakdown", help="Add the figures by length, position and words to the table.")
 ]
-RecallAt = Annotated[
-    str, typer.Option("--at", metavar="N,...", help="The n of R@n: numbers of answers that are considered.")
+RecallAt = Annotated[str, typer.Option("--at", metavar="N,...", help="In how many best answers to look: the n of R@n.")]
+RecallIou = Annotated[
+    str,
+    typer.Option("--iou", metavar="M,...", help="Overlaps from which on an answer counts as right: the m of IoU=m."),
 ]
-RecallIou = Annotated[str, typer.Option("--iou", metavar="M,...", help="The m of IoU=m: overlaps that count as a hit.")]
 StrictIou = Annotated[
     bool, typer.Option("--strict-iou", help="Count IoU > m as a hit, as some papers do, instead of IoU >= m.")
 ]
 BaselineSeed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of the shuffles of --baselines.")
+    int,
+    typer.Option(
+        "--seed", callback=_check_seed, metavar="N", help="Seed of the random order of the shuffled baselines."
+    ),
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------
@@ -332,27 +327,38 @@ Top = Annotated[
         "-k",
         min=1,
         metavar="N",
-        help="The N best moments for each sentence, of the video or of the whole folder. Default: the best one of each "
-        "video.",
+        help="The N best moments for each sentence, of the video or of all videos together. Default: the best moment "
+        "of one video; the best 5 videos of several, without those below 0.3.",
     ),
+]
+ShowAll = Annotated[
+    bool,
+    typer.Option("--all", help="Of several videos show every one's answer, however weak; with --top N its N best."),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        metavar="|".join(FORMATS),
-        help="Output format. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
+        metavar="F",
+        help=f"{', '.join(FORMATS)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
         autocompletion=lambda: list(FORMATS),
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
-MomentsOut = Annotated[Path | None, _file("--out", "Write the moments to this file; - for standard output.", "-o")]
+MomentsOut = Annotated[
+    Path | None,
+    _file(
+        "--out",
+        "Write the moments to this file; - for standard output; for srt and vtt of several videos a folder.",
+        "-o",
+    ),
+]
 Threshold = Annotated[
-    float, typer.Option("--threshold", min=0, max=1, metavar="S", help="Leave out moments with a lower score.")
+    float | None, typer.Option("--threshold", min=0, max=1, metavar="S", help="Leave out moments with a lower score.")
 ]
 ExcerptFolder = Annotated[
     Path | None,
-    _folder("--clips", "Write each moment as an mp4 file to this folder, which is not searched for videos."),
+    _folder("--clips", "Cut each moment out as an mp4 file, into this folder. Later searches pass over it."),
 ]
 ExcerptName = Annotated[
     str | None,
@@ -360,7 +366,7 @@ ExcerptName = Annotated[
         "--clip-name",
         metavar="TEMPLATE",
         help="Names of the files in --clips, with the fields {video} {rank} {start} {end} {query} {score}. "
-        "Default: {video}_{rank}_{start}-{end}.",
+        "Default: {video}_{rank}_{start}-{end}; of several sentences {query}/{rank:02}_{video}_{start}.",
     ),
 ]
 MomentsPage = Annotated[Path | None, _file("--html", "Write a page with players and clickable moments to this file.")]
@@ -376,7 +382,7 @@ GroundEncoder = Annotated[
 GroundFps = Annotated[
     float | None,
     _fps(
-        "Clips per second of an answer without training. Default: 2. A trained model has its own; another value is "
+        "Features per second of video, without a trained model. Default: 2. A model has its own; another value is "
         "refused."
     ),
 ]

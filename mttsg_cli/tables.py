@@ -1,25 +1,30 @@
-"""Reports as tables for a terminal of 80 columns."""
+"""Reports as tables for a terminal of 80 columns: columns that do not fit come below, and no number is shortened."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from mttsg_cli.terminal import printable
+from mttsg_cli.rows import MISSING
+from mttsg_cli.terminal import printable, table_console
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.evaluation.evaluation_report import EvaluationReport
 
-_FIGURE_WIDTH = 7  # of a column with its padding
-MISSING = "–"
+_LABEL_WIDTH, _MIN_LABEL_WIDTH = 32, 8  # characters of a label on a terminal, which is folded beyond them
+_NUMBERS_WIDTH = 30  # characters of a terminal that are kept free for numbers
+_HEADING_WIDTH = 12
+_WIDE = 200  # characters from which on labels are not folded
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -31,21 +36,25 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
     names = list(main.metrics)
     sign = ">" if main.metric_config.strict else "≥"
     rows = [
-        (f"{other.name} ({other.mode})" if other is main and other.mode != other.name else other.name, other)
+        (f"{other.name}, {other.mode}" if other is main and other.mode == "joint" else other.name, other)
         for other in report.evaluations
     ]
     queries, videos = count(len(main.predictions), "query", "queries"), count(main.videos, "video")
     console.print(Text(f"{printable(main.split)}: {queries} of {videos}, {main.missed} without answer"))
-    for part in _parts(names, console.width - 2 - max(len(label) for label, _ in rows)):
-        table = _table("", part, sign)
-        for label, other in rows:
-            table.add_row(Text(printable(label)), *_cells(part, other.metrics, other.intervals))
-        console.print(table)
+    for kind in _kinds(names):
+
+        def table_of(part: Sequence[str]) -> Table:
+            table = _table(part, sign, console)
+            for label, other in rows:
+                table.add_row(Text(printable(label)), *_cells(part, other.metrics, other.intervals))
+            return table
+
+        _print_parts(kind, table_of, console)
     if breakdown:
         _print_breakdown(report, console)
     conventions = report.conventions
     notes = [
-        f"percent; ± half a 95 % interval, bootstrapped by video; {conventions['hit']}, in seconds; "
+        f"percent; ± half a 95 % interval (bootstrap over videos); {conventions['hit']}, in seconds; "
         f"NMS: {conventions['nms']}.",
         f"A query without an answer {conventions['no_prediction']}.",
     ]
@@ -55,47 +64,74 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
 def _print_breakdown(report: EvaluationReport, console: Console) -> None:
     """Print the figures of the main evaluation for groups of queries."""
     groups = report.breakdown
-    width = max(len(group.name) for group in groups) + 4
     names = [name for name in report.main.metrics if not name.startswith("mAP")]
     sign = ">" if report.main.metric_config.strict else "≥"
-    for part in _parts(names, console.width - 2 - width - _FIGURE_WIDTH):
-        table = _table("", ["queries", *part], sign)
+
+    def table_of(part: Sequence[str]) -> Table:
+        table = _table(["queries", *part], sign, console)
         kind = ""
         for group in groups:
             if group.kind != kind:
                 kind = group.kind
                 table.add_row(Text(f"by {kind}", style="bold"))
-            table.add_row(
-                Text(f"  {printable(group.name)}"),
-                str(group.queries),
-                *_cells(part, group.metrics, group.intervals, below=False),
-            )
-        console.print(table)
+            cells = _cells(part, group.metrics, group.intervals, below=False)
+            table.add_row(Text(f"  {printable(group.name)}"), str(group.queries), *cells)
+        return table
+
+    _print_parts(names, table_of, console)
 
 
 def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Print a table of text with a label for each row."""
     console = _console()
     console.print(Text(printable(title)), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in columns:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
-    for label, cells in rows:
-        table.add_row(Text(label), *map(Text, cells))
-    console.print(table)
+    rows = list(rows)
+
+    def table_of(part: Sequence[str]) -> Table:
+        table = _empty_table(console)
+        for index in map(int, part):
+            heading = "\n".join(wrap(printable(columns[index]), _HEADING_WIDTH))
+            table.add_column(heading, justify="right", no_wrap=True)
+        for label, cells in rows:
+            table.add_row(Text(label), *(Text(cells[int(index)]) for index in part))
+        return table
+
+    _print_parts([str(index) for index in range(len(columns))], table_of, console)
 
 
 def _console() -> Console:
     """Return the console of standard output; characters that its encoding lacks become question marks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    return Console()
+    return table_console()
 
 
-def _table(title: str, names: Sequence[str], sign: str) -> Table:
+def _print_parts(names: Sequence[str], table_of: Callable[[Sequence[str]], Table], console: Console) -> None:
+    """Print as few tables as hold all columns without shortening any, each with the same labels."""
+    rest = list(names)
+    while rest:
+        size = len(rest)
+        while size > 1 and _width(table_of(rest[:size]), console) > console.width:
+            size -= 1
+        console.print(table_of(rest[:size]))
+        rest = rest[size:]
+
+
+def _width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(width=100 * console.width)
+    return Measurement.get(console, unlimited, table).maximum
+
+
+def _empty_table(console: Console) -> Table:
+    """Return a table with a column of labels, which are folded if they would take room from the numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(title, no_wrap=True)
+    room = max(_MIN_LABEL_WIDTH, min(_LABEL_WIDTH, console.width - _NUMBERS_WIDTH))
+    table.add_column("", overflow="fold", max_width=room if console.width <= _WIDE else None)
+    return table
+
+
+def _table(names: Sequence[str], sign: str, console: Console) -> Table:
+    table = _empty_table(console)
     for name in names:
         table.add_column(_heading(name, sign), justify="right", no_wrap=True)
     return table
@@ -110,11 +146,10 @@ def _heading(name: str, sign: str) -> Text:
     return Text(f"{name}\n{'@' if mark == '@' else ''}{rest}")
 
 
-def _parts(names: Sequence[str], width: int) -> list[list[str]]:
-    """Divide figures into parts that fit the width, each of one kind."""
-    room = max(1, width // _FIGURE_WIDTH)
+def _kinds(names: Sequence[str]) -> list[list[str]]:
+    """Divide figures into those of recall and those of average precision, each with a table of its own."""
     kinds = [[name for name in names if not name.startswith("mAP")], [name for name in names if name.startswith("mAP")]]
-    return [kind[first : first + room] for kind in kinds for first in range(0, len(kind), room)]
+    return [kind for kind in kinds if kind]
 
 
 def _cells(

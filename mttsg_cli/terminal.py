@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import IO, cast
 
+from rich.console import Console
+
+_UNLIMITED = 1_000_000  # characters of a line of a table in a pipe or a file
 _LAYOUT = "\n\t"  # what the formats themselves write
 
 
@@ -22,6 +26,14 @@ def printable(text: str, keep: str = "") -> str:
 def for_terminal(stream: IO[str]) -> IO[str]:
     """Return a stream that writes to the given one: if that is a terminal, printable text only."""
     return cast("IO[str]", _PrintableStream(stream)) if stream.isatty() else stream
+
+
+def table_console(stream: IO[str] | None = None) -> Console:
+    """Return a console for tables on a stream, or on standard output: as wide as a terminal is, else without limit."""
+    console = Console(file=stream)
+    if not (stream or sys.stdout).isatty():
+        console.width = _UNLIMITED
+    return console
 
 
 class _PrintableStream(io.TextIOBase):

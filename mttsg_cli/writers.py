@@ -6,55 +6,15 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from mttsg_cli.terminal import for_terminal, printable
+from mttsg_cli.moment_table import write_table
+from mttsg_cli.rows import COLUMNS, Line, Row
+from mttsg_cli.terminal import for_terminal
 from mttsg_core.utils.json_lines import to_json
 from mttsg_core.workflows.outputs import save
-
-_TABLE_ROWS = 2000  # a table of more rows is written in parts
-COLUMNS = ("video", "query", "rank", "start", "end", "score")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One moment. Times are in seconds, and rounded to milliseconds only when they are written.
-
-    Attributes:
-        label: short name of the video for readers, where there are several videos; not a column.
-    """
-
-    video: str
-    query: str
-    rank: int
-    start: float
-    end: float
-    score: float
-    label: str = ""
-
-    def rounded(self) -> dict[str, str | int | float]:
-        """Return the columns as they are written."""
-        values = {name: getattr(self, name) for name in COLUMNS}
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
-
-
-@dataclass(frozen=True)
-class NoAnswer:
-    """A sentence without any moment. Only the table shows it; other formats have no row for it."""
-
-    query: str
-    where: str
-
-    def __str__(self) -> str:
-        return f"not in {self.where}: {self.query}"
 
 
 def print_json(report: Mapping[str, Any]) -> None:
@@ -64,7 +24,7 @@ def print_json(report: Mapping[str, Any]) -> None:
 
 
 def save_rows(
-    lines: Iterable[Row | NoAnswer], form: str, path: Path | None, *, is_complete: Callable[[], bool] = lambda: True
+    lines: Iterable[Line], form: str, path: Path | None, *, is_complete: Callable[[], bool] = lambda: True
 ) -> None:
     """Write rows to a file as `outputs.save` does, or to standard output. File names may be in any encoding."""
     if path is None:
@@ -80,41 +40,21 @@ def save_rows(
     save(path, write, is_complete=is_complete)
 
 
-def write_rows(lines: Iterable[Row | NoAnswer], form: str, stream: IO[str]) -> None:
+def write_rows(lines: Iterable[Line], form: str, stream: IO[str]) -> None:
     """Write rows as they arrive, to a terminal without control characters. `form` is a key of `FORMATS`."""
     FORMATS[form](lines, stream if form == "table" else for_terminal(stream))
 
 
-_Writer = Callable[[Iterable["Row | NoAnswer"], IO[str]], None]
+SUBTITLES = ("srt", "vtt")
+
+_Writer = Callable[[Iterable[Line], IO[str]], None]
 
 
-def _rows(lines: Iterable[Row | NoAnswer]) -> Iterator[Row]:
+def _rows(lines: Iterable[Line]) -> Iterator[Row]:
     return (line for line in lines if isinstance(line, Row))
 
 
-def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
-    remaining = iter(lines)
-    while rows := list(islice(remaining, _TABLE_ROWS)):
-        _write_part_of_table(rows, stream)
-
-
-def _write_part_of_table(rows: Sequence[Row | NoAnswer], stream: IO[str]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    several = any(row.label for row in _rows(rows))
-    for name in COLUMNS if several else COLUMNS[1:]:
-        table.add_column(name, justify="left" if name in ("video", "query") else "right", overflow="fold")
-    for row in rows:
-        if isinstance(row, NoAnswer):
-            names = [Text("")] if several else []
-            table.add_row(*names, Text(printable(row.query)), "", Text(printable(f"not in {row.where}")), "", "")
-            continue
-        cells = [_clock(row.start), _clock(row.end), f"{row.score:.2f}"]
-        names = [Text(printable(row.video))] if several else []
-        table.add_row(*names, Text(printable(row.query)), str(row.rank), *cells)
-    Console(file=stream).print(table)
-
-
-def _write_json(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
+def _write_json(lines: Iterable[Line], stream: IO[str]) -> None:
     """Write a list, one row at a time."""
     separator = "[\n"
     for row in _rows(lines):
@@ -124,26 +64,26 @@ def _write_json(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _write_jsonl(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
+def _write_jsonl(lines: Iterable[Line], stream: IO[str]) -> None:
     for row in _rows(lines):
         stream.write(to_json(row.rounded()) + "\n")
         stream.flush()
 
 
 def _write_separated(delimiter: str) -> _Writer:
-    def write(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
+    def write(lines: Iterable[Line], stream: IO[str]) -> None:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in _rows(lines):
-            times = [f"{value:.3f}" for value in (row.start, row.end, row.score)]
-            writer.writerow([row.video, row.query, row.rank, *times])
+            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
+            writer.writerow([row.video, row.query, row.rank, *numbers])
             stream.flush()
 
     return write
 
 
 def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:
-    def write(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
+    def write(lines: Iterable[Line], stream: IO[str]) -> None:
         rows = sorted(_rows(lines), key=lambda row: (row.start, row.video, row.rank))  # players expect them by time
         stream.write(header)
         for number, row in enumerate(rows, start=1):
@@ -157,7 +97,7 @@ def _write_subtitles(header: str, comma: str, *, numbered: bool) -> _Writer:
 
 
 FORMATS: dict[str, _Writer] = {
-    "table": _write_table,
+    "table": write_table,
     "json": _write_json,
     "jsonl": _write_jsonl,
     "csv": _write_separated(","),
@@ -173,13 +113,6 @@ def default_format(path: Path | None) -> str:
         return "table" if sys.stdout.isatty() else "tsv"
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else "tsv"
-
-
-def _clock(seconds: float) -> str:
-    """Return a time as 1:02:03.456, or as 2:03.456 below an hour."""
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest / 1000:06.3f}"
 
 
 def _time_code(seconds: float, comma: str) -> str:

@@ -9,7 +9,9 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
-from mttsg_cli.tables import MISSING, print_columns
+from mttsg_cli.inputs import require_data
+from mttsg_cli.rows import MISSING
+from mttsg_cli.tables import print_columns
 from mttsg_cli.writers import print_json
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def check(
         mttsg check charades_sta_test.txt --json
     """
     with exit_codes():
+        require_data(data, or_file=True, features=features)
         from mttsg_core.workflows import check as workflow
 
         reporter = Reporter(quiet=quiet, verbose=verbose)

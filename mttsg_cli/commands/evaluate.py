@@ -7,6 +7,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
+from mttsg_cli.inputs import require_data
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
 
@@ -49,6 +50,7 @@ def evaluate(
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        require_data(data, features=features, predictions=predictions)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions

@@ -7,6 +7,7 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import ALL_DONE, SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
+from mttsg_cli.inputs import find_named
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
 
@@ -39,13 +40,14 @@ def extract(
         mttsg extract videos/ --encoder google/siglip2-base-patch16-224
     """
     with exit_codes():
+        named = find_named(paths)
         from mttsg_core.workflows import extract as workflow
         from mttsg_core.workflows.options import ExtractOptions, FeatureOptions
 
         reporter = Reporter(quiet=quiet, verbose=verbose)
         with EventDisplay(reporter) as display:
             report = workflow.extract(
-                paths,
+                named,
                 out,
                 features=FeatureOptions(encoder=encoder, fps=fps, reader=reader),
                 options=ExtractOptions(device, cache, offline, workers, overwrite=overwrite),

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from mttsg_cli import options
 from mttsg_cli.console import Reporter, exit_codes
+from mttsg_cli.inputs import read_inputs, require_given
 
 
 def ground(
-    video: options.Video,
-    queries: options.Queries = None,
+    words: options.VideosAndQueries,
     queries_file: options.QueriesFile = None,
     model: options.Model = None,
     top: options.Top = None,
+    show_all: options.ShowAll = False,
     form: options.Format = None,
     as_json: options.JsonFormat = False,
     out: options.MomentsOut = None,
-    threshold: options.Threshold = 0.0,
+    threshold: options.Threshold = None,
     clips: options.ExcerptFolder = None,
     clip_name: options.ExcerptName = None,
     html: options.MomentsPage = None,
     features: options.Features = None,
+    duration: options.Duration = None,
     encoder: options.GroundEncoder = None,
     text_encoder: options.ModelTextEncoder = None,
     fps: options.GroundFps = None,
@@ -33,31 +35,33 @@ def ground(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Find the moments of a video, or of every video in a folder, that sentences describe.
+    """Find the moments of videos that sentences describe.
 
-    Existing files are kept, unless inputs failed when they were written: the same command again does the rest.
-
-    Before a model is trained, a pretrained one such as CLIP, SigLIP or X-CLIP compares the frames with the sentence.
+    Videos come first: files, folders, patterns. Sentences follow, in quotes.
+    A word that exists is a video; where both could be meant, -- divides them.
+    Several videos are answered best first.
 
     Examples:
 
         mttsg ground video.mp4 "person opens door"
 
-        mttsg ground videos/ "person opens door" "person sits down" --top 3 --format csv
+        mttsg ground *.mp4 videos/ "person opens door" "person sits down"
 
-        mttsg ground videos/ --queries sentences.txt --format jsonl --out moments.jsonl
+        mttsg ground videos/ --queries sentences.txt --all --out moments.jsonl
 
-        mttsg ground video.mp4 "person opens door" --encoder laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+        mttsg ground videos/ "person opens door" --top 10 --clips excerpts/
 
-        mttsg ground videos/ "person opens door" --top 10 --clips clips/ --html moments.html
+        mttsg ground video.mp4 -- "-1 on the display"
     """
     with exit_codes():
+        inputs = read_inputs(words, must_exist=features is None)
+        require_given(queries=queries_file, features=features)
         from mttsg_cli.ground_outputs import OutputOptions
         from mttsg_cli.ground_session import Request, run_session
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
         run_session(
-            Request(video, queries or [], queries_file, top, threshold),
+            Request(inputs, queries_file, top, show_all, threshold, duration),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
             model,
             FeatureOptions(encoder, text_encoder, fps, features=features),

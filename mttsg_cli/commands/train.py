@@ -10,6 +10,8 @@ import typer
 from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
+from mttsg_cli.inputs import require_data
+from mttsg_cli.settings_file import config_tables
 from mttsg_cli.writers import print_json
 from mttsg_core.config import NetworkConfig, upgrade_settings
 
@@ -47,13 +49,12 @@ def train(
 
     Examples:
 
-        mttsg train data/
-
         mttsg train data/ --out model --epochs 60 --push ada/kitchen-moments
 
         mttsg train data/ --out model --resume
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        require_data(data, features=features)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
@@ -80,7 +81,7 @@ def _configs(
     context: typer.Context, training: Mapping[str, Any], without: Sequence[str], reporter: Reporter
 ) -> dict[str, dict[str, Any]]:
     """Return the settings of the --config file, with those of the options. Raises ConfigError for an unknown part."""
-    tables = options.config_tables(context)
+    tables = config_tables(context)
     switches, notes = upgrade_settings("network", dict.fromkeys(without, False))
     if notes:
         reporter.say(f"renamed parts: {'; '.join(notes)}")

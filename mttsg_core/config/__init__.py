@@ -1,10 +1,11 @@
 """Every choice that shapes a network, its losses and its training, with its default and range, written once.
 
-The classes are frozen and strict: an unknown name is refused, with the nearest known one.
+The classes are frozen and strict: an unknown name is refused, with the one that was probably meant.
 """
 
 from mttsg_core.config.compat import upgrade_settings
-from mttsg_core.config.fields import Range, from_mapping, refuse_unknown, to_mapping
+from mttsg_core.config.fields import Range, from_mapping, to_mapping
+from mttsg_core.config.names import nearest, refuse_unknown
 from mttsg_core.config.network import NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
 
@@ -14,6 +15,7 @@ __all__ = [
     "Range",
     "TrainingConfig",
     "from_mapping",
+    "nearest",
     "refuse_unknown",
     "to_mapping",
     "upgrade_settings",

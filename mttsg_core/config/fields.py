@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from mttsg_core.config.names import refuse_unknown, shown
 from mttsg_core.errors import ConfigError
 
 _Config = TypeVar("_Config")
 _Value = TypeVar("_Value", bool, int, float, str)
-_MAX_NAME = 100  # characters of an unknown name that are compared with the known ones
-_MAX_SHOWN = 60  # characters of a value in a message
 _TYPES: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 
 
 @dataclass(frozen=True)
@@ -97,38 +96,29 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
             or out of range.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"the settings of {kind.__name__} are not an object")
+        raise ConfigError(f"the settings{_table(kind)} are not an object")
     known = {declared.name: declared for declared in fields(kind)}  # type: ignore[arg-type]
-    refuse_unknown(values, known, f"setting of {kind.__name__}")
+    refuse_unknown(values, known, f"setting{_table(kind)}")
     checked: dict[str, Any] = {}
     value: Any
     for name, value in values.items():
         wanted = str(known[name].type)
         is_wanted = isinstance(value, _TYPES[wanted])
         if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
-            raise ConfigError(f"{name} = {_shown(value)}: must be {wanted}")
+            raise ConfigError(f"{name} = {shown(value)}: must be {_KINDS[wanted]}")
         limits = known[name].metadata.get("limits", SIGNED)
         if not isinstance(value, bool | str) and (violation := limits.violation(value)):
-            raise ConfigError(f"{name} = {_shown(value)}: must be {violation}")
+            raise ConfigError(f"{name} = {shown(value)}: must be {violation}")
         checked[name] = float(value) if wanted == "float" else value
     try:
         return kind(**checked)
     except TypeError as error:
-        raise ConfigError(f"{kind.__name__}: {error}") from error
+        raise ConfigError(f"settings{_table(kind)}: {error}") from error
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return the settings of a config by name, the inverse of `from_mapping`."""
     return asdict(config)
-
-
-def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise ConfigError for the first given name that is not known, with the nearest one that is."""
-    known = list(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name[:_MAX_NAME].lower(), known, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown {what}: {_shown(name)}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _is_finite(value: float) -> bool:
@@ -139,7 +129,6 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _shown(value: object) -> str:
-    """Return a value as messages show it, cut off after 60 characters."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+def _table(kind: type) -> str:
+    """Return where users write the settings of a config class: in the table [training], for `TrainingConfig`."""
+    return f" in [{kind.__name__.removesuffix('Config').lower()}]"

@@ -13,10 +13,10 @@ from mttsg_core.config.fields import (
     SHARE,
     SIGNED,
     Range,
-    refuse_unknown,
     required,
     setting,
 )
+from mttsg_core.config.names import refuse_unknown
 
 _EVEN = Range(at_least=2, parity="even")
 _ODD = Range(at_least=1, parity="odd")

@@ -13,6 +13,7 @@ from mttsg_core.features.hdf5 import data_set_names
 from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
+from mttsg_core.video.excerpt_marks import ExcerptFilter
 from mttsg_core.video.identify import PICTURE_SUFFIXES, WEAK_SUFFIXES, is_video_by_content
 
 FEATURE_SUFFIXES = (".safetensors", ".npy", ".npz")  # in order of preference
@@ -87,9 +88,10 @@ class FileIndex:
 
     def _add(self, folder: Path, deep: bool) -> None:
         ranked: list[tuple[int, str]] = []
+        excerpts = ExcerptFilter(folder)
         for parent, folders, names in os.walk(folder, onerror=self._add_unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
-            for name in names:
+            for name in excerpts.enter(parent, folders, names):
                 suffix = PurePosixPath(name).suffix.lower()
                 if suffix in self._suffixes and not name.startswith(".") and is_file(Path(parent, name)):
                     relative = Path(parent, name).relative_to(folder).as_posix()

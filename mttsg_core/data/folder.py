@@ -123,6 +123,15 @@ class DataFolder:
         features = self._feature_index(self.features)
         return bool(self._video_index or features or self._video_index.unreadable or features.unreadable)
 
+    def require_media(self) -> None:
+        """Raise DataError if the folder has neither videos nor features, saying where they are looked for."""
+        if not self.has_media:
+            looked = f"looked in {self.path}, {self.path / 'videos'} and {self.features}"
+            raise DataError(
+                f"{self.path}: no videos and no features; {looked}: put the videos there, name features made elsewhere "
+                f"with --features, or make them with 'mttsg extract VIDEOS --out {self.path / 'features'}'"
+            )
+
     def find_video(self, name: str) -> Path | None:
         """Return the video file of a name, or None.
 

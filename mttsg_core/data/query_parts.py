@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from mttsg_core.data.name_index import NameIndex, name_forms, trailing_parts
@@ -19,11 +19,13 @@ class QueryPart:
 
     Attributes:
         queries: the sentences of each video, in order.
+        own_video: those that are each asked of a video of their own, rather than of every video.
         is_last: whether no further queries follow.
     """
 
     queries: Mapping[VideoFile, Sequence[str]]
-    is_last: bool
+    own_video: frozenset[str]
+    is_last: bool = True
 
 
 class QueryAssigner:
@@ -37,13 +39,14 @@ class QueryAssigner:
         videos: that queries can be about.
 
     Attributes:
+        videos: that queries can be about.
         unmatched: the names that do not tell one of the videos, each with the reason.
         asked: the videos that had a sentence so far, in their order of appearance.
     """
 
     def __init__(self, videos: Iterable[VideoFile]) -> None:
-        self._videos = list(videos)
-        self._by_path, self._by_parts = _index(self._videos, _paths_of), _index(self._videos, _parts_of)
+        self.videos = list(videos)
+        self._by_path, self._by_parts = _index(self.videos, _paths_of), _index(self.videos, _parts_of)
         self._video_of: dict[str, VideoFile | None] = {}
         self._sentences: set[int] = set()  # hashes of all
         self._of_every_video: set[int] = set()
@@ -56,14 +59,14 @@ class QueryAssigner:
         """Number of different sentences that were assigned so far."""
         return len(self._sentences)
 
-    def assign(self, queries: Iterable[Query]) -> dict[VideoFile, Sequence[str]]:
+    def assign(self, queries: Iterable[Query]) -> QueryPart:
         """Return the sentences of each video, in order, without those that it was asked before."""
         shared: dict[str, None] = {}
         own: dict[VideoFile, dict[str, None]] = {video: {} for video in self._of_video}
         for query in queries:
             number = hash(query.text)
             if query.video is None:
-                if self._videos and number not in self._of_every_video:
+                if self.videos and number not in self._of_every_video:
                     self._of_every_video.add(number)
                     self._sentences.add(number)
                     shared[query.text] = None
@@ -80,10 +83,10 @@ class QueryAssigner:
                 own[named] = dict(shared)
             own[named][query.text] = None
         common = list(shared)
-        assigned = {video: list(own[video]) if video in own else common for video in self._videos}
+        assigned = {video: list(own[video]) if video in own else common for video in self.videos}
         assigned = {video: sentences for video, sentences in assigned.items() if sentences}
         self.asked |= dict.fromkeys(assigned)
-        return dict(assigned)
+        return QueryPart(assigned, frozenset(chain.from_iterable(own.values())) - shared.keys())
 
     def _find(self, name: str) -> VideoFile | None:
         """Return the video that a name tells, or None."""
@@ -107,7 +110,7 @@ def assign_queries(
         the reason.
     """
     assigner = QueryAssigner(videos)
-    return assigner.assign(queries), assigner.unmatched
+    return dict(assigner.assign(queries).queries), assigner.unmatched
 
 
 def query_parts(queries: Iterable[Query], assigner: QueryAssigner, size: int) -> Iterator[QueryPart]:
@@ -119,10 +122,10 @@ def query_parts(queries: Iterable[Query], assigner: QueryAssigner, size: int) ->
     remaining = iter(queries)
     first: list[Query] = list(islice(remaining, 1))
     while first:
-        assigned = assigner.assign(chain(first, islice(remaining, size - 1)))
+        part = assigner.assign(chain(first, islice(remaining, size - 1)))
         first = list(islice(remaining, 1))  # of the next part
-        if assigned:
-            yield QueryPart(assigned, is_last=not first)
+        if part.queries:
+            yield replace(part, is_last=not first)
 
 
 def _index(videos: Iterable[VideoFile], names_of: Callable[[VideoFile], Iterable[str]]) -> NameIndex[VideoFile]:

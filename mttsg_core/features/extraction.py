@@ -43,7 +43,7 @@ from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.utils.text import os_reason
-from mttsg_core.video.discovery import PassedOver
+from mttsg_core.video.discovery import TOO_SHORT, PassedOver, is_too_short
 from mttsg_core.video.probe import probe
 
 __all__ = [
@@ -212,8 +212,8 @@ def extract(
         if existing is None:
             waiting.setdefault(job.target, []).append(job)
         else:
-            yield existing
-    unique_jobs = [same_target[0] for same_target in waiting.values()]
+            yield _passed_over(job, existing) or existing
+    unique_jobs = [min(same_target, key=lambda job: job.from_folder) for same_target in waiting.values()]
     single_long_video = len(unique_jobs) == 1 < workers and unique_jobs[0].size > _LONG_VIDEO
     workers = min(workers, len(unique_jobs))
     events: Iterable[ExtractionEvent]
@@ -319,6 +319,8 @@ def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int 
 
 
 def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
+    if job.from_folder and is_too_short(features.duration):
+        return ExtractionPassedOver(job, TOO_SHORT)
     try:
         write_features(job.target, features, job.video.name)
     except OSError as error:
@@ -330,11 +332,18 @@ def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
 
 
 def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
-    """Return the event that replaces a failure of a file without moving pictures; None if there is none."""
-    if not (job.from_folder and isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES):
+    """Return the event that replaces another one of a file in a folder that is no video; None if it is one."""
+    if not job.from_folder:
         return None
-    _log.info("%s", PassedOver(job.video, event.reason))
-    return ExtractionPassedOver(job, event.reason)
+    reason = None
+    if isinstance(event, Extracted):
+        reason = TOO_SHORT if is_too_short(event.video_seconds) else None
+    elif isinstance(event, ExtractionPassedOver) or event.cause is Cause.NO_MOVING_PICTURES:
+        reason = event.reason
+    if reason is None:
+        return None
+    _log.info("%s", PassedOver(job.video, reason))
+    return ExtractionPassedOver(job, reason)
 
 
 def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:

@@ -114,7 +114,7 @@ class ExtractionFailed:
 
 @dataclass(frozen=True)
 class ExtractionPassedOver:
-    """The event that a file found in a folder has no moving pictures, only sound for example; `reason` says so."""
+    """The event that a file found in a folder is no video: it has only sound, or lasts less than a second, say."""
 
     job: ExtractionJob
     reason: str

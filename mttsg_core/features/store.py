@@ -39,7 +39,9 @@ EXTERNAL = "external"  # the encoder in the fingerprint of external features
 _MIN_SECONDS, _MAX_SECONDS = 1e-3, 1e7  # of a video; 116 days
 _FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
 _SHOWN_SETTINGS, _SHOWN_CHARACTERS = 12, 60  # of a fingerprint in a message, and of a value in it
-_NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
+_NO_DURATION = (
+    "the duration of the video is unknown: add it to the annotation rows, provide the video, or use --duration"
+)
 
 _log = logging.getLogger("mttsg")
 

@@ -27,6 +27,7 @@ from mttsg_core.video.trim import trim
 
 FIELDS = ("video", "rank", "start", "end", "query", "score")
 DEFAULT_TEMPLATE = "{video}_{rank}_{start}-{end}"
+SEVERAL_SENTENCES_TEMPLATE = "{query}/{rank:02}_{video}_{start}"
 _MAX_NAME_BYTES = 200  # most systems allow 255
 _MAX_QUERY_BYTES = 80  # of a sentence in a name
 _TOO_WIDE = re.compile(r"\d{3}")  # in a format: padding to that width takes memory before the name is shortened
@@ -95,6 +96,11 @@ class ExcerptNames:
             self.name(RankedMoment(VideoFile(Path("v"), Path("v")), "q", 1, Moment(0, 1)), "v")
         except ValueError as error:
             raise ConfigError(f"{template!r} is not a valid file name template: {error}") from error
+
+    @classmethod
+    def for_sentences(cls, number: int) -> ExcerptNames:
+        """Return the default names: with several sentences, those of each are in a folder of its name, by rank."""
+        return cls(DEFAULT_TEMPLATE if number == 1 else SEVERAL_SENTENCES_TEMPLATE)
 
     def name(self, ranked: RankedMoment, video: str) -> Path:
         """Return the path of a moment's excerpt below the output folder, without suffix; `video` fills `{video}`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mttsg_core.errors import DataError
+from mttsg_core.video.excerpt_marks import ExcerptFilter
 from mttsg_core.video.identify import PICTURE_SUFFIXES, WEAK_SUFFIXES, video_obstacle
 
 # fmt: off
@@ -19,6 +20,9 @@ VIDEO_SUFFIXES = (
     ".ivf", ".nut", ".mjpeg", ".mjpg", ".mj2", ".qt", ".wtv",
 )
 # fmt: on
+
+MIN_SECONDS = 1.0  # of a video in a folder; stickers and icons are shorter
+TOO_SHORT = "shorter than a second; to use it, name the file itself"
 
 _log = logging.getLogger("mttsg")
 
@@ -68,7 +72,8 @@ def find_videos(paths: Sequence[Path], on_passed_over: Callable[[PassedOver], ob
     twice is listed once.
 
     In a folder a file counts as a video by its suffix. Only if other files have that suffix as well (`WEAK_SUFFIXES`)
-    are its first bytes read. A picture that moves is passed over beside a video with the same stem: it is its preview.
+    are its first bytes read. Pictures that move, such as stickers and previews, are passed over; so are excerpts that
+    `--clips` wrote (see `excerpt_marks`), unless their own folder is given.
 
     A folder that cannot be read takes the place of the videos in it, so that it fails where they would be used.
 
@@ -100,18 +105,23 @@ def find_videos(paths: Sequence[Path], on_passed_over: Callable[[PassedOver], ob
     return list(unique.values())
 
 
+def is_too_short(seconds: float | None) -> bool:
+    """Return whether a video in a folder is passed over for its length in seconds; named by itself it never is."""
+    return seconds is not None and 0 < seconds < MIN_SECONDS
+
+
 def _videos_of(path: Path, pass_over: Callable[[PassedOver], object]) -> Iterator[VideoFile]:
     if not path.is_dir():
         yield VideoFile(path, Path(path.name))
         return
     unreadable: list[OSError] = []
+    excerpts = ExcerptFilter(path)
     for parent, folders, names in os.walk(path, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        candidates = [Path(name) for name in sorted(names) if _has_video_suffix(name)]
-        stems = {name.stem: name for name in candidates if name.suffix.lower() not in WEAK_SUFFIXES}
-        for name in candidates:
+        found = excerpts.enter(parent, folders, names)
+        for name in (Path(name) for name in sorted(found) if _has_video_suffix(name)):
             file = Path(parent, name)
-            reason = _reason_to_pass_over(file, stems)
+            reason = _reason_to_pass_over(file)
             if reason is None:
                 yield VideoFile(file, file.relative_to(path), from_folder=True)
             else:
@@ -124,11 +134,12 @@ def _has_video_suffix(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _reason_to_pass_over(file: Path, video_of_stem: Mapping[str, Path]) -> str | None:
+def _reason_to_pass_over(file: Path) -> str | None:
     """Return why a file in a folder is not one of its videos, or None if it is."""
     suffix = file.suffix.lower()
     if suffix not in WEAK_SUFFIXES:
         return None
-    if suffix in PICTURE_SUFFIXES and file.stem in video_of_stem:
-        return f"a picture beside {video_of_stem[file.stem]}"
-    return video_obstacle(file)
+    obstacle = video_obstacle(file)
+    if obstacle is None and suffix in PICTURE_SUFFIXES:
+        return "a picture that moves; to use it, name the file itself"
+    return obstacle

@@ -174,6 +174,7 @@ def _find_features(
     folder: DataFolder, split: str, grounder: Grounder, options: EvaluateOptions
 ) -> Generator[EvaluateEvent, None, Dataset]:
     """Return the pairs with the features that the model expects, after extracting those that are missing."""
+    folder.require_media()
     sources = resolve_splits(
         folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
     )

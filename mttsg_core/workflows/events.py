@@ -172,9 +172,9 @@ def _(event: ExtractionFailed) -> list[Message]:
 def _(event: Extracted) -> list[Message]:
     if event.cached:
         return []
-    clips = count(event.clips, "clip")
-    messages = [Message(logging.DEBUG, f"{event.job.video}: {clips} of {event.video_seconds:.1f} s")]
+    features = count(event.clips, "feature")
+    messages = [Message(logging.DEBUG, f"{event.job.video}: {features} of {event.video_seconds:.1f} s of video")]
     if event.lost_clips:
-        lost = f"{event.job.video}: {event.lost_clips} of {clips} could not be decoded"
+        lost = f"{event.job.video}: {event.lost_clips} of {features} are empty: their frames could not be decoded"
         messages.append(Message(logging.WARNING, lost))
     return messages

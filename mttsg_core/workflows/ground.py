@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mttsg_core.data.file_index import FeatureIndex
+from mttsg_core.data.nearby_durations import NearbyDurations
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
@@ -19,7 +20,7 @@ from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
-from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
+from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
 from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
 from mttsg_core.workflows.extract import extract_jobs
@@ -52,8 +53,22 @@ class VideoGrounded:
     saliency: Sequence[Array] | None = None
 
 
+@dataclass(frozen=True)
+class VideoPassedOver:
+    """A file found in a folder is not searched, although its features exist: it is too short, for example."""
+
+    video: VideoFile
+    reason: str
+
+
 _ExtractionEvent: TypeAlias = (
-    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | VideoPassedOver
+    | InputFailed
 )
 GroundEvent: TypeAlias = _ExtractionEvent | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
@@ -65,6 +80,7 @@ def iter_ground(
     top: int = 1,
     *,
     features: AnyPath | None = None,
+    duration: float | None = None,
     workers: int | None = None,
     with_saliency: bool = False,
 ) -> Generator[GroundEvent, None, None]:
@@ -77,6 +93,8 @@ def iter_ground(
         queries: the sentences of each video.
         top: number of moments per sentence, at most.
         features: folder (or HDF5 file) of external features; None reads the videos, through the cache.
+        duration: seconds of the videos with external features, where their files are not at hand; None takes what the
+            data folder around the features states.
         workers: number of videos to read at a time; None for one per core.
         with_saliency: compute the saliency of every clip as well.
 
@@ -84,7 +102,7 @@ def iter_ground(
         FeatureError: if the model expects external features and there are none.
         MttsgError: if a file cannot be written.
     """
-    run = GroundRun(grounder, top, features=features, workers=workers, with_saliency=with_saliency)
+    run = GroundRun(grounder, top, features=features, duration=duration, workers=workers, with_saliency=with_saliency)
     yield from run.iter_part(queries)
 
 
@@ -101,12 +119,14 @@ class GroundRun:
         top: int = 1,
         *,
         features: AnyPath | None = None,
+        duration: float | None = None,
         workers: int | None = None,
         with_saliency: bool = False,
     ) -> None:
         self._grounder = grounder
         self._top = top
         self._features = None if features is None else Path(features)
+        self._duration = duration
         self._workers = workers
         self._with_saliency = with_saliency
         self._failed: set[VideoFile] = set()
@@ -151,7 +171,7 @@ class GroundRun:
             return (read[first : first + _BATCH_VIDEOS] for first in range(0, len(read), _BATCH_VIDEOS))
         if self._features is None:
             return _Extraction(self._grounder, videos, self._workers).batches()
-        return _find_features(self._features, list(videos))
+        return _find_features(self._features, list(videos), self._duration)
 
     def _keep(self, batch: list[_ReadVideo]) -> None:
         """Keep features for the next part; none at all if they are too many."""
@@ -210,9 +230,14 @@ class _Extraction:
                 if not self._extracted[video]:
                     continue
                 try:
-                    batch.append((video, self._read(target, video)))
+                    features = self._read(target, video)
                 except VideoError as error:
                     yield InputFailed(str(error))
+                    continue
+                if video.from_folder and is_too_short(features.duration):
+                    yield VideoPassedOver(video, TOO_SHORT)
+                else:
+                    batch.append((video, features))
             yield batch
 
     def _find_targets(self) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
@@ -246,9 +271,10 @@ class _Extraction:
             return self._grounder.features_of(video.path)
 
 
-def _find_features(folder: Path, videos: Sequence[VideoFile]) -> _Batches:
+def _find_features(folder: Path, videos: Sequence[VideoFile], duration: float | None) -> _Batches:
     """Yield videos with their external features, one at a time; the video files themselves need not exist."""
     index = FeatureIndex(folder)
+    nearby = NearbyDurations(folder)
     stems = Counter(video.name.stem for video in videos)
     for video in videos:
         name = video.name.as_posix()
@@ -258,7 +284,8 @@ def _find_features(folder: Path, videos: Sequence[VideoFile]) -> _Batches:
             yield InputFailed(f"{video.path}: {f'no features in {folder}' if match is None else match.reason}")
             continue
         try:
-            durations = {match.key: probe(video.path).duration} if video.path.is_file() else {}
+            seconds = probe(video.path).duration if video.path.is_file() else duration or nearby.get(names)
+            durations = {} if seconds is None else {match.key: seconds}
             yield [(video, FeatureStore({match.key: match.path}, durations).load(match.key))]
         except (FeatureError, VideoError) as error:
             yield InputFailed(str(error))

@@ -44,7 +44,7 @@ def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: Runti
     if encoder == DEFAULT_ENCODER != own.get("encoder"):
         raise ConfigError(f"--encoder {encoder}: {folder} was trained with {own.get('encoder')!r}")
     if features.fps is not None and features.fps != own.get("fps"):
-        rate = f"{own['fps']} clips per second" if "fps" in own else "external features of unknown clip rate"
+        rate = f"{own['fps']} features per second" if "fps" in own else "external features of unknown rate"
         raise ConfigError(f"--fps {features.fps:g}: {folder} was trained on {rate}")
     _require_text_encoder(features.text_encoder, grounder, str(folder), offline=runtime.offline)
     return grounder

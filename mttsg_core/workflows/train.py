@@ -281,6 +281,7 @@ def _prepare(
     """Choose the features and the text encoder, and extract what is missing."""
     folder = DataFolder.open(data, features.features)
     splits = _training_splits(folder)
+    folder.require_media()
     if stopped is not None and features.features is None and not features.extraction:
         fingerprint = stopped.features
     else:

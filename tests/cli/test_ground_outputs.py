@@ -16,6 +16,7 @@ import srt
 import webvtt
 
 from mttsg_core.features.store import EXTERNAL
+from mttsg_core.video.excerpt_marks import MARK
 from mttsg_core.video.probe import probe
 from tests.conftest import Mttsg, Ran
 from tests.helpers.tiny import CLIP_DIM, model_folder
@@ -55,10 +56,14 @@ class TestTop:
         assert len({row["video"] for row in found}) > 1
         assert asked("--top", "1") == [row for row in found if row["rank"] == 1]
 
-    def test_without_it_every_video_has_its_best(self, ground: Mttsg, folder: Path) -> None:
-        found = rows(ground(folder, QUERY, OTHER))
-        assert [row["rank"] for row in found] == ["1"] * 6
+    def test_with_all_every_video_has_its_best(self, ground: Mttsg, folder: Path) -> None:
+        found = rows(ground(folder, QUERY, OTHER, "--all"))
+        assert [(row["query"], row["rank"]) for row in found] == [(q, n) for q in (QUERY, OTHER) for n in "123"]
         assert len({(row["video"], row["query"]) for row in found}) == 6
+        scores = [float(row["score"]) for row in found[:3]]
+        assert scores == sorted(scores, reverse=True)
+        several = rows(ground(folder, QUERY, "--all", "--top", "2"))
+        assert len(several) > 3 and {row["video"] for row in several} == {row["video"] for row in found}
 
     def test_a_config_file_gives_it_too(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "c.toml").write_text("top = 2\n")
@@ -78,9 +83,86 @@ def test_subtitles_and_tables_name_the_video_where_several_are_asked(ground: Mtt
     assert cue.content == f"{name}: {QUERY}"
     [cue] = webvtt.from_string(ground(*command, "--format", "vtt").out).captions
     assert cue.text == f"{name}: {QUERY}"
-    assert ground(*command, "--format", "table").out.startswith("video ")
+    table = ground(*command, "--format", "table").out.splitlines()
+    assert table[0] == QUERY and table[1].split() == ["rank", "start", "end", "score", "video"]
+    assert table[2].endswith(f"  {name}")
     [cue] = srt.parse(ground(row["video"], QUERY, "--format", "srt").out)
     assert cue.content == QUERY
+
+
+class TestDefault:
+    """Without `--top`, several videos are answered best first, and what is weak or beyond the best is counted."""
+
+    def grounded(self, ground: Mttsg, folder: Path, *more: str) -> tuple[list[float], Ran]:
+        ran = ground(folder, QUERY, *more)
+        return [float(row["score"]) for row in rows(ran)], ran
+
+    def test_the_best_five_videos(self, ground: Mttsg, corpus: Path) -> None:
+        everything, _ = self.grounded(ground, corpus / "videos", "--all")
+        assert len(everything) == 24
+        limit = everything[8]  # eight are better
+        shown, ran = self.grounded(ground, corpus / "videos", "--threshold", str(limit - 0.0006))
+        assert shown == everything[:5]
+        assert re.search(r"^\d+ more: --all$", ran.err, re.MULTILINE)
+        assert "more" not in self.grounded(ground, corpus / "videos", "--top", "2")[1].err
+        assert "more" not in self.grounded(ground, corpus / "videos", "--all")[1].err
+
+    def test_what_is_weak_is_counted_and_the_best_is_always_shown(self, ground: Mttsg, folder: Path) -> None:
+        everything, _ = self.grounded(ground, folder, "--all")
+        shown, ran = self.grounded(ground, folder)
+        strong = [score for score in everything if score >= 0.3]
+        assert shown == (strong or everything[:1])
+        left = len(everything) - len(shown)
+        assert f"{left} more" in ran.err or not left
+        assert "below 0.3" in ran.err or not left
+
+    def test_the_table_says_it_and_standard_error_need_not(self, ground: Mttsg, folder: Path) -> None:
+        ran = ground(folder, QUERY, OTHER, "--format", "table", "--threshold", "0")
+        assert ran.out.splitlines()[0] == QUERY and OTHER in ran.out.splitlines()
+        assert "more" not in ran.err
+        both = ground(folder, "x y", "z", "--format", "tsv")
+        assert "more" not in both.out
+
+    def test_all_formats_have_the_same_rows(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
+        expected = rows(ground(folder, QUERY, OTHER, "--top", "2"))
+        ran = ground(folder, QUERY, OTHER, "--top", "2", "--out", tmp_path / "o.jsonl", "--quiet")
+        assert ran.err == ""
+        written = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+        assert [[str(row["video"]), row["rank"]] for row in written] == [[r["video"], int(r["rank"])] for r in expected]
+
+
+class TestSubtitles:
+    """`--format srt` and `vtt` of several videos: a file for each."""
+
+    def test_beside_each_video(self, ground: Mttsg, folder: Path) -> None:
+        taken = sorted(folder.glob("*.mp4"))[0].with_suffix(".srt")
+        taken.write_text("mine")
+        ran = ground(folder, QUERY, OTHER, "--all", "--format", "srt", "--out", folder)
+        assert (ran.code, ran.out) == (0, "")
+        assert "subtitles of 2 videos written, 1 existing file kept" in ran.err
+        assert taken.read_text() == "mine"
+        found = sorted(folder.rglob("*.srt"))
+        assert [path.with_suffix(".mp4") for path in found] == sorted(folder.rglob("*.mp4"))
+        cues = list(srt.parse(found[-1].read_text()))
+        assert sorted(cue.content for cue in cues) == sorted([QUERY, OTHER])
+        assert ground(folder, QUERY, "--all", "--format", "srt", "--out", folder, "--overwrite").code == 0
+        assert taken.read_text() != "mine"
+
+    def test_in_a_new_folder(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
+        first = sorted(folder.glob("*.mp4"))[0]
+        shutil.copy2(first, first.with_suffix(".mkv"))
+        ran = ground(folder, QUERY, "--all", "--format", "vtt", "--out", tmp_path / "subs")
+        assert ran.code == 0
+        names = {path.relative_to(tmp_path / "subs").as_posix() for path in (tmp_path / "subs").rglob("*.vtt")}
+        assert {f"{first.name}.vtt", f"{first.stem}.mkv.vtt"} <= names and len(names) == 4
+
+    def test_one_stream_says_why_not(self, ground: Mttsg, folder: Path, clip: Path, tmp_path: Path) -> None:
+        ran = ground(folder, QUERY, "--all", "--format", "srt")
+        assert len(list(srt.parse(ran.out))) == 3
+        assert ran.err.count("no player takes; --out FOLDER writes a file for each video") == 1
+        assert "no player" not in ground(clip, QUERY, "--format", "srt").err
+        assert ground(clip, QUERY, "--format", "srt", "--out", tmp_path / "m").code == 0
+        assert (tmp_path / "m").is_file()
 
 
 class TestThreshold:
@@ -99,14 +181,15 @@ class TestThreshold:
 
     def test_a_folder_without_an_answer(self, ground: Mttsg, folder: Path) -> None:
         best = rows(ground(folder, QUERY, "--top", "1"))[0]["score"]
-        some = ground(folder, QUERY, "--threshold", str(float(best) - 0.001))
+        some = ground(folder, QUERY, "--threshold", str(float(best) - 0.001), "--all")
         assert 1 <= len(rows(some)) <= 3
         assert "not in" not in some.err
         for more in ([], ["--top", "3"]):
             none = ground(folder, QUERY, "--threshold", "1", *more)
             assert (none.code, rows(none)) == (0, [])
             assert none.err.count("not in any video") == 1
-            assert "not in any video" in ground(folder, QUERY, "--threshold", "1", "--format", "table", *more).out
+            table = ground(folder, QUERY, "--threshold", "1", "--format", "table", *more)
+            assert (table.out.count("not in any video"), table.err.count("not in any video")) == (1, 0)
 
     def test_what_could_not_be_read_is_not_said_to_be_absent(self, ground: Mttsg, tmp_path: Path) -> None:
         (tmp_path / "broken.mp4").write_text("no video")
@@ -125,13 +208,17 @@ class TestClips:
         found = rows(ran)
         assert len(found) == 4
         for row in found:
-            name = f"{Path(row['video']).stem}_{row['rank']}_{row['start']}-{row['end']}.mp4"
+            name = f"{row['query']}/0{row['rank']}_{Path(row['video']).stem}_{row['start']}.mp4"
             assert probe(clips / name).duration == pytest.approx(float(row["end"]) - float(row["start"]), abs=2e-3)
-        assert len(list(clips.iterdir())) == len({tuple(list(row.values())[i] for i in (0, 2, 3, 4)) for row in found})
-        assert re.search(r"4 moments, \d excerpts, 0 failed", ran.err)
+        assert len(list(clips.rglob("*.mp4"))) == 4
+        assert "4 moments, 4 excerpts, 0 failed" in ran.err
+
+    def test_names_of_one_sentence_need_not_say_it(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
+        [row] = rows(ground(clip, QUERY, "--clips", tmp_path / "c"))
+        assert (tmp_path / "c" / f"{clip.stem}_1_{row['start']}-{row['end']}.mp4").is_file()
 
     def test_only_the_rest_is_cut(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
-        command = (folder, QUERY, "--clips", tmp_path / "c", "--clip-name", "{query}/{rank} {video}")
+        command = (folder, QUERY, "--all", "--clips", tmp_path / "c", "--clip-name", "{query}/{rank} {video}")
         assert ground(*command).code == 0
         first, *others = sorted((tmp_path / "c" / QUERY).iterdir())
         assert len(others) == 2
@@ -151,20 +238,38 @@ class TestClips:
         assert ground(*command, "--overwrite").code == 0
         assert others[0].read_bytes() != mine
 
-    def test_clips_in_the_folder_are_not_taken_for_videos(self, ground: Mttsg, folder: Path) -> None:
-        command = (folder, QUERY, "--clips", folder / "clips")
+    def test_clips_in_the_folder_are_not_taken_for_videos(self, ground: Mttsg, mttsg: Mttsg, folder: Path) -> None:
+        clips = folder / "clips"
+        command = (folder, QUERY, "--all", "--clips", clips)
         first = ground(*command)
+        assert len(list(clips.glob("*.mp4"))) == 3
+        assert rows(ground(*command)) == rows(first)
+        assert rows(ground(folder, QUERY, "--all")) == rows(first)  # nor without the option
+        extracted = mttsg("extract", folder, "--out", folder.parent / "f", "--workers", "1", "--json")
+        assert json.loads(extracted.out)["videos"] == 3
+        [cut, *_] = sorted(clips.glob("*.mp4"))
+        assert ground(cut, QUERY, "--clips", clips).code == 0  # asked for by its name
+        for wrong in (folder, folder.parent):
+            ran = ground(folder, QUERY, "--clips", wrong)
+            assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+
+    def test_excerpts_of_earlier_versions_are_not_searched_where_clips_names_them(
+        self, ground: Mttsg, folder: Path
+    ) -> None:
+        command = (folder, QUERY, "--all", "--clips", folder / "clips")
+        first = ground(*command)
+        (folder / "clips" / MARK).unlink()
         second = ground(*command)
         assert rows(first) == rows(second)
-        assert len(list((folder / "clips").iterdir())) == 3
-        assert "not searched" not in first.err
         assert f"{folder / 'clips'}: 3 videos not searched" in second.err
-        assert "not searched" in ground(*command, "--json").err
-        [cut, *_] = (folder / "clips").iterdir()
-        assert ground(cut, QUERY, "--clips", folder / "clips").code == 0  # asked for by its name
-        for clips in (folder, folder.parent):
-            ran = ground(folder, QUERY, "--clips", clips)
-            assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+
+    def test_other_videos_beside_the_excerpts_stay_videos(self, ground: Mttsg, folder: Path, clip: Path) -> None:
+        (folder / "mine").mkdir()
+        shutil.copy2(clip, folder / "mine" / "own.mp4")
+        assert ground(folder / "deep", QUERY, "--clips", folder / "mine").code == 0
+        assert len(list((folder / "mine").glob("*.mp4"))) == 2
+        found = {row["video"] for row in rows(ground(folder, QUERY, "--all"))}
+        assert len(found) == 4 and str(folder / "mine" / "own.mp4") in found
 
     def test_an_unknown_field_names_the_right_ones(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
         ran = ground(clip, QUERY, "--clips", tmp_path / "c", "--clip-name", "{vid}")
@@ -187,7 +292,7 @@ class TestClips:
         (tmp_path / "c").mkdir()
         (tmp_path / "c" / "swapped").touch()  # in the way of the folder of its clip
         ran = mttsg(
-            *("ground", videos, QUERY, "--features", given, "--model", model),
+            *("ground", videos, QUERY, "--features", given, "--model", model, "--all"),
             *("--clips", tmp_path / "c", "--clip-name", "{video}/{rank}"),
         )
         assert (ran.code, len(ran.errors), len(rows(ran))) == (1, 1, 2)
@@ -242,7 +347,7 @@ class TestTheRest:
 
     def test_an_output_that_lacks_something_is_made_anew(self, ground: Mttsg, folder: Path, tmp_path: Path) -> None:
         out, page = tmp_path / "o.csv", tmp_path / "p.html"
-        command = (folder, QUERY, "--out", out, "--html", page)
+        command = (folder, QUERY, "--all", "--out", out, "--html", page)
         first, *_ = sorted(folder.rglob("*.mp4"))
         whole = first.read_bytes()
         first.write_bytes(b"no video")
@@ -279,14 +384,14 @@ class TestTheRest:
         out, page, clips = tmp_path / "o.csv", tmp_path / "p.html", tmp_path / "c"
         command = (clip, QUERY, "--out", out, "--html", page, "--clips", clips)
         assert ground(*command).code == 0
-        whole = {path: path.read_bytes() for path in (out, page, *clips.iterdir())}
+        whole = {path: path.read_bytes() for path in (out, page, *clips.glob("*.mp4"))}
         assert len(whole) == 3
         for lost in whole:
             lost.unlink()
             ran = ground(*command)
             assert (ran.code, ran.out) == (0, "")
             assert len(re.findall("already exists|existing excerpt", ran.err)) == 2
-            assert {path: path.read_bytes() for path in (out, page, *clips.iterdir())} == whole
+            assert {path: path.read_bytes() for path in (out, page, *clips.glob("*.mp4"))} == whole
 
     @pytest.mark.parametrize("option", ["--out", "--html", "--clips"])
     def test_a_place_that_cannot_be_written_is_said_before_any_work(

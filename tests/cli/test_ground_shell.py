@@ -42,10 +42,11 @@ def test_ten_good_one_broken_and_one_empty(corpus: Path, model: list[str], tmp_p
         shutil.copy2(source, tmp_path)
     (tmp_path / "broken.mp4").write_bytes(b"\0" * 5000)
     (tmp_path / "empty.mp4").touch()
-    ran = run("ground", tmp_path, QUERY, "--format", "jsonl", "--workers", "2", *model)
+    ran = run("ground", tmp_path, QUERY, "--all", "--format", "jsonl", "--workers", "2", *model)
     assert ran.returncode == 1
     found = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [row["video"] for row in found] == sorted(map(str, tmp_path.glob("[0-9]*.mp4")))
+    assert sorted(row["video"] for row in found) == sorted(map(str, tmp_path.glob("[0-9]*.mp4")))
+    assert [row["rank"] for row in found] == list(range(1, 11))
     lines = ran.stderr.decode().splitlines()
     assert sorted(line.split(": ")[1] for line in lines[:-1]) == [
         str(tmp_path / "broken.mp4"),
@@ -90,18 +91,18 @@ def test_strange_names_reach_every_output(clip: Path, model: list[str], tmp_path
         "PYTHONUTF8": "0",
         "PYTHONCOERCECLOCALE": "0",
     }
-    command = ("ground", *model, "--out", "o.csv", "--html", "p.html", "--clips", "c", "--", "v", "ünï / 开")
+    command = ("ground", *model, "--all", "--out", "o.csv", "--html", "p.html", "--clips", "c", "--", "v", "ünï / 开")
     ran = run(*command, cwd=tmp_path, env=environment)
     assert ran.returncode == 0, ran.stderr
     with (tmp_path / "o.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         assert {os.fsencode(row["video"]) for row in csv.DictReader(stream)} == {b"v/" + os.fsencode(n) for n in NAMES}
-    clips = list((tmp_path / "c").iterdir())
+    clips = list((tmp_path / "c").glob("*.mp4"))
     assert len(clips) == len(NAMES)
     assert all(probe(path).duration > 0 and path.name.isprintable() and path.name[0] not in "-." for path in clips)
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert page.count("<video ") == len(NAMES)
     assert "v/%FF%FE.mp4" in page
-    ran = run("ground", *model, "--format", "table", "--", "v", "ünï / 开", cwd=tmp_path, env=environment)
+    ran = run("ground", *model, "--all", "--format", "table", "--", "v", "ünï / 开", cwd=tmp_path, env=environment)
     assert ran.returncode == 0, ran.stderr
     assert "new\\nline.mp4" in ran.stdout.decode("utf-8")
 
@@ -112,7 +113,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_output(corpus: Path, trained: P
         (tmp_path / f"{number}.mp4").touch()  # of another time: not in the cache
     cache, out = tmp_path / "cache", tmp_path / "out.csv"
     process = start_mttsg(
-        *("ground", tmp_path, QUERY, "--model", trained, "--cache", cache, "--out", out, "--workers", "2")
+        *("ground", tmp_path, QUERY, "--all", "--model", trained, "--cache", cache, "--out", out, "--workers", "2")
     )
     until = time.monotonic() + 60
     while not list(cache.rglob("*.safetensors")) and time.monotonic() < until:
@@ -127,7 +128,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_output(corpus: Path, trained: P
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
     kept = len(list(cache.rglob("*.safetensors")))
     assert kept >= 1
-    ran = run("ground", tmp_path, QUERY, "--model", trained, "--cache", cache, "--out", out, "--workers", "2")
+    ran = run("ground", tmp_path, QUERY, "--all", "--model", trained, "--cache", cache, "--out", out, "--workers", "2")
     assert ran.returncode == 0
     assert len(out.read_text().splitlines()) == 31
 

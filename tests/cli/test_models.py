@@ -33,7 +33,7 @@ def test_the_models_own_value_changes_nothing(ground: Mttsg, clip: Path, option:
 @pytest.mark.parametrize(
     ("option", "value", "own"),
     [
-        ("--fps", "2", "1.0 clips per second"),
+        ("--fps", "2", "1.0 features per second"),
         ("--text-encoder", "clip", "'hashed'"),
         ("--text-encoder", "glove:absent.txt", "'hashed'"),
         ("--text-encoder", "somebody/some-text-model", "'hashed'"),

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import mttsg_cli.commands
 import mttsg_core
 from make_corpus import TINY_NETWORK
+from mttsg_cli.app import app
 from mttsg_cli.console import Reporter, exit_codes
+from mttsg_cli.help_panels import PANELS
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.errors import DataError
@@ -26,13 +29,13 @@ from tests.helpers.tiny import dataset, write_rows
 
 COMMANDS = Path(mttsg_cli.commands.__file__).parent
 OPTIONS = {
-    "extract": "--out --workers --overwrite --encoder --fps --device --cache --seed --config --quiet --verbose --json",
+    "extract": "--out --workers --overwrite --encoder --fps --device --cache --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
     "--features --device --cache --seed --config --quiet --verbose --json",
     "evaluate": "--model --split --mode --predictions --out --baselines --encoder --text-encoder --fps --features "
     "--device --cache --seed --config --quiet --verbose --json",
     "ground": "--model --queries --top --format --out --threshold --clips --html --encoder --text-encoder --fps "
-    "--features --device --cache --seed --config --quiet --verbose --json",
+    "--features --device --cache --config --quiet --verbose --json",
 }
 
 
@@ -108,10 +111,60 @@ def test_commands_are_short_and_take_their_options_from_one_place(path: Path) ->
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.FunctionDef):
             continue
-        assert (node.end_lineno or 0) - node.lineno < 60, node.name
+        assert (node.end_lineno or 0) - node.body[0].lineno < 45, node.name  # the signature is a list of options
         if node.name == path.stem:
             kinds = {ast.unparse(argument.annotation) for argument in node.args.args if argument.annotation}
             assert all(kind.startswith("options.") for kind in kinds - {"typer.Context"})
+
+
+class TestHelp:
+    """What `--help` shows, and what wrong usage says."""
+
+    @pytest.mark.parametrize("command", [*OPTIONS, "check"])
+    def test_every_option_is_in_a_group(self, mttsg: Mttsg, command: str) -> None:
+        parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
+        shown = [parameter for parameter in parameters if parameter.param_type_name == "option"]
+        assert all(parameter.rich_help_panel in PANELS for parameter in shown), command
+        text = mttsg(command, "--help").out
+        assert "General" in text and "─ Options ─" not in text
+        assert "922337203685477580" not in text and "<bool>" not in text and "without effect" not in text
+
+    def test_options_without_effect_are_parsed_and_not_shown(self, mttsg: Mttsg, clip: Path, tmp_path: Path) -> None:
+        assert "--seed" not in mttsg("ground", "--help").out + mttsg("extract", "--help").out
+        assert mttsg("extract", clip, "--seed", "3", "--out", tmp_path / "f").code == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ("runs", "error: no command 'runs'; one of: ground, train, evaluate, extract, check; see "),
+            ("evalute x", "error: no command 'evalute'; did you mean 'evaluate'?; see "),
+            ("predict x", "error: no command 'predict'; did you mean 'ground'?; see "),
+            ("train x --learning-rate 1", "error: no option --learning-rate; did you mean --lr?; see "),
+            ("train x --batch-size 1", "error: no option --batch-size; did you mean --batch-videos?; see "),
+            ("ground x --frobnicate", "error: no option --frobnicate; see "),
+            ("ground x y --top 0", "error: --top: "),
+            ("evaluate x --seed -1", "error: --seed: -1 is not between 0 and 2^63 - 1; see "),
+            ("evaluate x --seed 9223372036854775808", "error: --seed: 9223372036854775808 is not between"),
+        ],
+    )
+    def test_wrong_usage_is_one_line(self, mttsg: Mttsg, arguments: str, said: str) -> None:
+        ran = mttsg(*arguments.split())
+        assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
+        assert ran.err.startswith(said)
+        assert ran.err.rstrip().endswith("--help")
+
+    def test_a_format_that_does_not_exist_is_not_taken_for_another(self, mttsg: Mttsg, clip: Path) -> None:
+        [line] = mttsg("ground", clip, "q", "--format", "xml").errors
+        assert "did you mean" not in line and "table, json, jsonl" in line
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["x\x1b[31m"], ["ground", "x", "--\x1b]0;y\x07"], ["ground", "x", "q", "--top", "\x1b[31mred\nerror: z"]],
+    )
+    def test_wrong_usage_brings_no_control_characters_to_the_terminal(self, mttsg: Mttsg, arguments: list[str]) -> None:
+        ran = mttsg(*arguments)
+        assert ran.code == 2
+        assert all(character.isprintable() for character in ran.err.rstrip("\n"))
 
 
 class TestConfig:
@@ -127,9 +180,9 @@ class TestConfig:
         [
             ("train", "epoch = 3", "epoch", "epochs"),
             ("train", "batch-video = 3", "batch_video", "batch_videos"),
-            ("train", "[training]\nlearning_rate = 1", "learning_rate", "?"),
+            ("train", "[training]\nlearning_rate = 1", "learning_rate", "'lr'"),
             ("train", "[network]\nwidht = 8", "widht", "width"),
-            ("train", "[loss]\nspans = 1.0", "spans", "span"),
+            ("train", "[loss]\nspans = 1.0", "spans", "'proposal'"),
             ("extract", "wokers = 2", "wokers", "workers"),
             ("ground", "topp = 2", "topp", "top"),
         ],
@@ -285,8 +338,6 @@ class TestExitCodes:
             raise RuntimeError("shapes do not match")
 
     def test_a_traceback_when_asked_for(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        from mttsg_cli.app import app
-
         monkeypatch.setenv("MTTSG_DEBUG", "1")
         result = CliRunner().invoke(app, ["train", str(tmp_path / "absent")])
         assert isinstance(result.exception, DataError)

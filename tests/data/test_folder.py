@@ -169,3 +169,14 @@ def test_reading_data_needs_no_heavy_imports() -> None:
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[2])  # fmt: skip
     assert completed.stdout.strip() == "[]"
+
+
+def test_a_folder_without_videos_and_features_says_where_it_looked(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"video": "a", "query": "q", "start": 1, "end": 2}\n')
+    with pytest.raises(DataError) as caught:
+        DataFolder.open(tmp_path).require_media()
+    for said in (tmp_path / "videos", tmp_path / "features", "--features", "mttsg extract VIDEOS --out"):
+        assert str(said) in str(caught.value)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "a.npy").touch()
+    DataFolder.open(tmp_path).require_media()

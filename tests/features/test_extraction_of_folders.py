@@ -20,6 +20,7 @@ from mttsg_core.features.extraction import (
 )
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureCache
+from mttsg_core.video.discovery import TOO_SHORT
 from tests.helpers.video_files import write_audio, write_video
 
 SETTINGS = ExtractionSettings(fps=2.0)
@@ -42,6 +43,18 @@ class TestFilesOfFolders:
         assert events["sound.mp4"] == ExtractionPassedOver(jobs[1], "no video stream")
         assert isinstance(events[video.name], Extracted)
         assert isinstance(events["text.mp4"], ExtractionFailed)
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_what_is_shorter_than_a_second_is_passed_over_unless_named(self, workers: int, tmp_path: Path) -> None:
+        short = write_video(tmp_path / "short.mp4", range(20))
+        for target in ("a", "b"):
+            job = ExtractionJob(short, tmp_path / target, from_folder=True)
+            assert list(extract([job], SETTINGS, workers=workers)) == [ExtractionPassedOver(job, TOO_SHORT)]
+            assert not job.target.exists()
+        named, found = (ExtractionJob(short, tmp_path / "c.safetensors", from_folder=found) for found in (False, True))
+        for _ in range(2):  # extracted, then cached
+            kinds = {event.job.from_folder: type(event) for event in extract([found, named], SETTINGS, workers=workers)}
+            assert kinds == {False: Extracted, True: ExtractionPassedOver}
 
     def test_sound_that_was_named_is_a_failure(self, tmp_path: Path) -> None:
         job = ExtractionJob(write_audio(tmp_path / "sound.mp4"), tmp_path / "sound.safetensors")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mttsg_core.inference.ranking import RankedMoment, best_over_videos, ranked_moments
+from mttsg_core.inference.ranking import (
+    LeftOut,
+    RankedMoment,
+    Selection,
+    best_over_videos,
+    ranked_moments,
+    select_moments,
+)
 from mttsg_core.moments import Moment
 from mttsg_core.video.discovery import VideoFile
 
@@ -56,3 +64,37 @@ def test_the_best_of_many_are_those_of_a_sorted_list(scores: list[tuple[str, int
     for query in "xy":
         expected = [moment.moment for moment in by_score if moment.query == query][:top]
         assert [moment.moment for moment in best if moment.query == query] == expected
+
+
+def _moments(*scores: float, query: str = "q") -> list[RankedMoment]:
+    videos = [VideoFile(Path(f"{index}.mp4"), Path(f"{index}.mp4")) for index in range(len(scores))]
+    return [RankedMoment(video, query, 1, Moment(0, 1, score)) for video, score in zip(videos, scores, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "selection", "chosen", "left_out"),
+    [
+        ((0.1, 0.9, 0.5), Selection(), (0.9, 0.5), LeftOut("q", 1, 1, False, 0.3)),
+        ((0.9,) * 8 + (0.1,), Selection(), (0.9,) * 5, LeftOut("q", 4, 1, False, 0.3)),
+        ((0.9,) * 8, Selection(), (0.9,) * 5, LeftOut("q", 3, 0, False, 0.3)),
+        ((0.1, 0.2, 0.0), Selection(), (0.2,), LeftOut("q", 2, 2, True, 0.3)),
+        ((0.1, 0.2, 0.0), Selection(weak_below=None), (0.2, 0.1, 0.0), None),
+        ((0.1, 0.2, 0.0), Selection(None, None), (0.2, 0.1, 0.0), None),
+        ((0.1,), Selection(), (0.1,), None),
+    ],
+)
+def test_the_best_are_selected_and_the_others_counted(
+    scores: tuple[float, ...], selection: Selection, chosen: tuple[float, ...], left_out: LeftOut | None
+) -> None:
+    found = list(select_moments(iter(_moments(*scores)), selection))
+    moments = [item for item in found if isinstance(item, RankedMoment)]
+    assert tuple(item.moment.score for item in moments) == chosen
+    assert [item.rank for item in moments] == list(range(1, len(chosen) + 1))
+    assert [item for item in found if isinstance(item, LeftOut)] == ([] if left_out is None else [left_out])
+
+
+def test_sentences_about_a_video_of_their_own_do_not_compete() -> None:
+    own = _moments(0.1, 0.2, query="own")
+    found = list(select_moments([*_moments(0.1, 0.9), *own], Selection(), own_video={"own"}))
+    assert found[:2] == own
+    assert len(found) == 4

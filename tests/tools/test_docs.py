@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import docs_hooks
 import pytest
@@ -27,10 +28,14 @@ def test_reference_holds_every_public_name() -> None:
     assert sorted(names) == sorted(set(mttsg_core.__all__) - {"__version__"})
 
 
+def _is_shown(parameter: Any) -> bool:
+    return parameter.param_type_name == "option" and not parameter.hidden
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_guide_of_a_command_holds_every_option(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    options = {max(parameter.opts, key=len) for parameter in command.params if parameter.param_type_name == "option"}
+    options = {max(parameter.opts, key=len) for parameter in command.params if _is_shown(parameter)}
     rows = re.findall(r"^\|.*\|$", (DOCS / "guide" / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE)
     documented = {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row.split(" | ")[0])}
     assert options - {"--help"} == documented

@@ -35,12 +35,13 @@ def folder(tmp_path: Path) -> Path:
 def test_videos_win_over_what_accompanies_them(folder: Path) -> None:
     passed: list[PassedOver] = []
     found = find_videos([folder], passed.append)
-    assert [video.name.as_posix() for video in found] == ["dance.gif", "recording.ts", "talk.mp4"]
+    assert [video.name.as_posix() for video in found] == ["recording.ts", "talk.mp4"]
     assert {file.path.relative_to(folder).as_posix(): file.reason for file in passed} == {
+        "dance.gif": "a picture that moves; to use it, name the file itself",
         "icon.gif": "an image, not a video",
-        "talk.gif": "a picture beside talk.mp4",
+        "talk.gif": "a picture that moves; to use it, name the file itself",
         "talk.ogg": "no video stream",
-        "talk.webp": "a picture beside talk.mp4",
+        "talk.webp": "an image, not a video",
         "web/main.ts": "a text file, not a video",
     }
 
@@ -53,7 +54,7 @@ def test_files_that_are_passed_over_are_logged(folder: Path, caplog: pytest.LogC
 
 
 def test_a_file_named_by_itself_is_taken_as_it_is(folder: Path) -> None:
-    names = ["talk.webp", "talk.ogg", "talk.m4a"]
+    names = ["talk.webp", "talk.ogg", "talk.m4a", "dance.gif"]
     found = find_videos([folder / name for name in names])
     assert [video.name.name for video in found] == names
     assert not any(video.from_folder for video in found)
@@ -76,7 +77,9 @@ def test_only_files_whose_suffix_proves_little_are_opened(folder: Path, monkeypa
 
     monkeypatch.setattr(discovery, "video_obstacle", obstacle)
     find_videos([folder])
-    assert sorted(opened) == ["dance.gif", "icon.gif", "main.ts", "recording.ts", "talk.ogg"]
+    assert sorted(opened) == [
+        *("dance.gif", "icon.gif", "main.ts", "recording.ts", "talk.gif", "talk.ogg", "talk.webp")
+    ]
 
 
 def test_a_folder_of_pictures_says_what_was_there(tmp_path: Path) -> None:

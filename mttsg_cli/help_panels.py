@@ -1,0 +1,25 @@
+"""The groups of options in `--help`, in the order in which they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Sentences and answers": ("queries", "top", "all", "threshold"),
+    "Evaluation": (
+        *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
+        *("zero-shot", "per-query"),
+    ),
+    "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
+    "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
+    "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
+    "Computer": ("device", "workers", "cache", "offline", "ray"),
+    "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
+}
+
+_PANEL_OF = {f"--{option}": panel for panel, options in PANELS.items() for option in options}
+
+
+def panel_of(options: list[str]) -> str | None:
+    """Return the panel of an option with these names, or None for the one that typer chooses."""
+    return next((_PANEL_OF[option] for option in options if option in _PANEL_OF), None)
