@@ -98,7 +98,7 @@ class MKTNPredictor:
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
         """Find moments as `Predictor.ground` does."""
         moments: list[list[Moment]] = []
-        for head, videos in self.head_outputs(items, mode):
+        for head, videos in self._head_outputs(items, mode):
             spans, scores = decode(head, top, self.network.config)
             moments += to_moments(spans, self.calibration.apply(scores), [video.timeline for video in videos])
         return _by_video(moments, items)
@@ -107,7 +107,7 @@ class MKTNPredictor:
     def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
         """Score clips as `Predictor.saliency` does."""
         curves: list[Array] = []
-        for head, videos in self.head_outputs(items, "independent"):
+        for head, videos in self._head_outputs(items, "independent"):
             presence = self.calibration.apply(head.presence.sigmoid())[:, None]  # (N, 1)
             covered = coverage_probability(head.proposals, head.mask.shape[1], self.network.config).cpu()  # (N, T)
             values = (presence * covered).float().numpy()
@@ -119,7 +119,7 @@ class MKTNPredictor:
             for item, of_video in zip(items, _by_video(curves, items), strict=True)
         ]
 
-    def head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
+    def _head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
         """Yield the head's output for some queries at a time, and the video of each as the network sees it.
 
         The queries are in the order of `_by_length`.

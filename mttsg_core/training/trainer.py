@@ -36,7 +36,6 @@ from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.training.run import Progress, RunSettings, TrainingRun, find_state
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.training.selection_fit import fit_selection
 from mttsg_core.utils.atomic import write_atomically
 
 __all__ = [
@@ -113,10 +112,7 @@ def train(
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
-    reliability = {}
-    if validation is not None and run.progress.best_epoch:
-        _fit_selection(folder, validation, device, recorded, run.progress)
-        reliability = _calibrate(folder, validation, device, recorded)
+    reliability = _calibrate(folder, validation, device, recorded) if validation and run.progress.best_epoch else {}
     write_json(folder / REPORT, loop.report(reliability))
     yield loop.finished()
 
@@ -221,22 +217,6 @@ class _Loop:
             "intervals": self.progress.best_intervals,
             "confidence": dict(reliability),
         }
-
-
-def _fit_selection(
-    folder: Path, validation: Dataset, device: torch.device, settings: Mapping[str, Any], progress: Progress
-) -> None:
-    """Fit how the kept epoch selects its answers, and evaluate it again if that changes them."""
-    model = load_model(folder)
-    predictor = MKTNPredictor(model, device)
-    fitted = fit_selection(predictor, validation)
-    if fitted == predictor.network.config:
-        return
-    predictor.network.config = fitted
-    save_description(folder, model, settings)
-    evaluation = evaluate(Grounder(predictor), validation)
-    progress.best_metrics = dict(evaluation.metrics)
-    progress.best_intervals = {name: list(ends) for name, ends in evaluation.intervals.items()}
 
 
 def _calibrate(folder: Path, validation: Dataset, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
