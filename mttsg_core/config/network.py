@@ -20,7 +20,6 @@ from mttsg_core.config.names import refuse_unknown
 
 _EVEN = Range(at_least=2, parity="even")
 _ODD = Range(at_least=1, parity="odd")
-_COSINE = Range(at_least=-1, at_most=1)
 # Upper bounds of the settings that cost time or memory without being widths of weights, which a file of weights bounds.
 _LAYERS = Range(at_least=0, at_most=100)
 _GRAMS = Range(at_least=1, at_most=100)
@@ -62,7 +61,6 @@ class NetworkConfig:
     contrast_temperature: float = setting(0.1, "temperature of the contrast", POSITIVE)
     contrast_clips: int = setting(8, "clips of every video that each query with regions attends to in training", COUNT)
     random_spans: int = setting(8, "random spans of its own video that a sentence is contrasted with", COUNT)
-    same_sentence_cosine: float = setting(0.98, "cosine from which two sentences count as the same", _COSINE)
     hard_negative_scale: float = setting(0.15, "similarity that makes a video e times as likely a negative", POSITIVE)
     negative_share: float = setting(0.5, "share of the queries that are also asked of a mismatched video", PROBABILITY)
 

@@ -22,6 +22,7 @@ class LossConfig:
     offset: float = setting(0.1, "weight: smooth L1 of the offsets of clips near the boundaries")
     contrast: float = setting(0.3, "weight: L_CL between sentences and moments, clips and videos")
     intra: float = setting(0.15, "weight: the part of L_CL within sentences and within moments")
+    mining: float = setting(0.3, "weight: the sentences and moments of a batch against those of all training pairs")
     presence: float = setting(0.3, "weight: cross-entropy of a video showing what a sentence describes")
     objects: float = setting(0.1, "weight: L_1, phrases and objects")
     activities: float = setting(0.1, "weight: L_2, sentences and activities")
@@ -36,11 +37,15 @@ class LossConfig:
     object_clips: int = setting(32, "evenly spaced clips of a video that L_1 looks at, at most", COUNT)
     prototype_diversity: float = setting(0.1, "weight of the term that keeps phrase prototypes apart, within L_1")
 
-    # The adaptive threshold phi (section 3)
-    phi_alpha: float = setting(2.0, "phi is where the density of positives is this times that of negatives", POSITIVE)
+    # The memory of moments (section 2)
+    memory_slots: int = setting(16_384, "training pairs in the memory, at most", COUNT)
+    memory_momentum: float = setting(0.5, "share of an entry that stays when its pair is seen again", SHARE)
+
+    # The adaptive thresholds phi (section 3)
+    phi_neutral_odds: float = setting(0.1, "odds of a match above which a pair is no negative", POSITIVE)
+    phi_same_odds: float = setting(1.0, "odds of a match above which a pair is a positive", POSITIVE)
     phi_update: float = setting(0.7, "share of the newly solved phi", PROBABILITY)
     phi_momentum: float = setting(0.9, "decay of the running statistics that phi is solved from", SHARE)
-    phi_rarity: float = setting(1.645, "deviations above the mean of the negatives that a false one must score")
     min_negatives: int = setting(4, "least similar negatives of a row that always stay")
 
 

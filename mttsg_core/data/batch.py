@@ -23,15 +23,17 @@ _Tensors = TypeVar("_Tensors", "Sources", "NegativeQueries", "Batch", "Targets")
 
 @dataclass(frozen=True)
 class Sources:
-    """The training videos that a batch comes from.
+    """The training videos and pairs that a batch comes from.
 
     Attributes:
         queries: (N,) number of the training video that each query was written for.
         videos: (V, S) numbers of the training videos that each video is made of, the last one repeated.
+        pairs: (N,) number of the training pair of each query.
     """
 
     queries: Tensor
     videos: Tensor
+    pairs: Tensor
 
     def excluded(self, queries: Tensor, video_index: Tensor) -> Tensor:
         """Return the training videos whose memory entries each query must not retrieve.
@@ -128,6 +130,7 @@ class VideoItem:
         words: one array (L, D_w) a query.
         spans: (Q, 2) true moments in clip units; None outside training.
         sources: one number a query, of the training video that it was written for; empty outside training.
+        pairs: one number a query, of its training pair; empty outside training.
         video_sources: numbers of the training videos that this one is made of; empty outside training.
         negatives: one array (L, D_w) for each sentence that the video is known not to show.
     """
@@ -136,6 +139,7 @@ class VideoItem:
     words: Sequence[Array]
     spans: Array | None = None
     sources: Sequence[int] = ()
+    pairs: Sequence[int] = ()
     video_sources: Sequence[int] = ()
     negatives: Sequence[Array] = ()
 
@@ -185,11 +189,12 @@ def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.ra
 
 def _sources(items: Sequence[VideoItem]) -> Sources | None:
     queries = [source for item in items for source in item.sources]
+    pairs = [pair for item in items for pair in item.pairs]
     longest = max(len(item.video_sources) for item in items)
     if not (queries and longest):
         return None
     rows = [[*item.video_sources, *[item.video_sources[-1]] * (longest - len(item.video_sources))] for item in items]
-    return Sources(torch.tensor(queries), torch.tensor(rows))
+    return Sources(torch.tensor(queries), torch.tensor(rows), torch.tensor(pairs))
 
 
 def _negatives(items: Sequence[VideoItem]) -> NegativeQueries | None:

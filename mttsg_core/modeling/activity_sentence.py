@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, normalize
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
-from mttsg_core.modeling.proposals import clip_occupancy
+from mttsg_core.modeling.proposals import clip_occupancy, span_iou
 
 
 class VideoActivities(NamedTuple):
@@ -80,6 +80,7 @@ def activity_sentence_loss(
     targets: Targets,
     false_videos: Tensor,
     temperature: float,
+    same_moment_iou: float,
 ) -> Tensor:
     """Compute L_2 of a batch.
 
@@ -91,6 +92,7 @@ def activity_sentence_loss(
         targets: true moments.
         false_videos: (N, V) True for other videos that are not negatives of a sentence.
         temperature: of the match.
+        same_moment_iou: overlap from which two queries of a video have one moment, and thus one activity.
     """
     text, vectors, attention = text.float(), activities.vectors.float(), activities.attention.float()
     match = torch.einsum("nc,vkc->nvk", text, vectors)  # (N, V, K_e)
@@ -102,11 +104,40 @@ def activity_sentence_loss(
     foreground = clip_occupancy(targets.spans, mask.shape[1]) * mask[video_index]  # (N, T)
     own_attention = attention.index_select(0, video_index)  # (N, K_e, T)
     inside = torch.einsum("nkt,nt->nk", own_attention, foreground).clamp_min(1e-6)  # (N, K_e)
-    assigned = assign_by_video(-(own / temperature + inside.log()).detach(), video_index)  # (N,)
+    cost = -(own / temperature + inside.log()).detach()  # (N, K_e)
+    moments = distinct_moments(targets.spans, video_index, same_moment_iou)  # (N,)
+    assigned = assign_by_moment(cost, moments, video_index)  # (N,)
     matched = cross_entropy(own / temperature, assigned)
     uniform = foreground / foreground.sum(1, keepdim=True).clamp_min(1e-6)  # (N, T)
     log_attention = attention[video_index, assigned].clamp_min(1e-6).log()  # (N, T)
     return loss + matched - (uniform * log_attention).sum(1).mean()
+
+
+def distinct_moments(spans: Tensor, video_index: Tensor, same_iou: float) -> Tensor:
+    """Return for each moment (N, 2) the number of the first one of its video that it overlaps by `same_iou`: (N,).
+
+    >>> distinct_moments(torch.tensor([[0.0, 4.0], [6.0, 9.0], [0.0, 5.0]]), torch.tensor([0, 0, 0]), 0.7).tolist()
+    [0, 1, 0]
+    """
+    same = (span_iou(spans[:, None], spans[None]) >= same_iou) & (video_index[:, None] == video_index)
+    same.fill_diagonal_(True)
+    return same.to(torch.uint8).argmax(1)
+
+
+def assign_by_moment(cost: Tensor, moments: Tensor, video_index: Tensor) -> Tensor:
+    """Assign an activity (N,) to each query: one to those of one moment, others to the other moments of the video.
+
+    Args:
+        cost: (N, K) of each activity.
+        moments: (N,) see `distinct_moments`.
+        video_index: (N,).
+    """
+    _, group = moments.unique(return_inverse=True)  # (N,) 0..G-1
+    count = int(group.max()) + 1
+    total = cost.new_zeros(count, cost.shape[1]).index_add(0, group, cost)
+    size = cost.new_zeros(count).index_add(0, group, torch.ones_like(cost[:, 0]))
+    video = video_index.new_zeros(count).index_copy(0, group, video_index)
+    return assign_by_video(total / size[:, None], video)[group]
 
 
 def assign_by_video(cost: Tensor, video_index: Tensor) -> Tensor:

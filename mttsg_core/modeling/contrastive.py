@@ -181,18 +181,11 @@ def contrast_losses(
     )
 
 
-def pair_scores(output: ContrastOutput, clean_text: Tensor, spans: Tensor) -> Tensor:
-    """Score how well each sentence fits each pair, (N, N): the mean of its cosines with the moment and the sentence.
-
-    Args:
-        output: of N queries.
-        clean_text: (N, C) the sentences in the common space, encoded without dropout.
-        spans: (N, 2) true moments in clip units.
-    """
+def moment_directions(output: ContrastOutput, spans: Tensor) -> Tensor:
+    """Pool the clips inside the true moments (N, 2), in clip units, of each query's video: (N, C) of length 1."""
     own = output.own_clips
     foreground = clip_occupancy(spans, own.mask.shape[1]) * own.mask  # (N, T)
-    pairs = pooled_direction(foreground, own.vectors.float()) + clean_text  # (N, C)
-    return 0.5 * output.text @ pairs.T
+    return pooled_direction(foreground, own.vectors.float())
 
 
 def intra_video_loss(

@@ -1,19 +1,17 @@
-"""Adaptive negative selection by a threshold phi (the paper's module 5; docs/method.md, section 3).
+"""Adaptive negative selection by generated thresholds phi (the paper's module 5; docs/method.md, section 3).
 
 Similar sentences occur with several videos, so a sentence may fit a pair that it does not belong to. How well sentence
-p fits pair q is the mean of its cosines with the moment of q and with the sentence of q, which is encoded a second
-time, without dropout: a pair and itself then differ as much as two pairs of the same sentence do. (By the cosine with
-the moment alone, phi missed 40 % of the word-for-word duplicates of Charades-STA and dropped 8 % of the others.)
+p fits pair q is the cosine S_pq of p and the sentence of q, which is encoded another time, without dropout: a pair and
+itself then differ as much as two pairs of the same sentence do.
 
 With running Gaussians of the scores of sentences and their own pairs, N(m+, s+), and of the rest, N(m-, s-), phi is
-where f+(phi) = alpha f-(phi): above it a pair of the rest is more likely a match than not, and it leaves the
-denominators of all contrasts. False negatives are rare: as long as the two Gaussians overlap, phi would remove most of
-the rest, and they would never be told apart; so only the highest 5 % of the rest may leave. The constants (alpha = 2,
-phi <- 0.7 phi* + 0.3 phi) are NAAF's (CVPR 2022).
+where f+(phi) = alpha f-(phi) (NAAF, CVPR 2022). Of the rest, one in `odds` could be as likely as an own pair is, where
+`odds` is the number of the rest for each own pair; so with alpha = odds a pair that scores above phi is more likely a
+match than not. Two thresholds follow, and nothing is set by hand but the odds at which a pair changes sides:
 
-A score above phi is not enough: the two sentences must also be the same to the network, as wordings of one thing soon
-are. Without that, sentences that differ in one word (a star or a circle that moves left) left too, and were never told
-apart: on the easy example corpus 42 % of those that share two of three parts did.
+    above phi_same, alpha = odds                q says the same as p: its moment is a positive of p
+    above phi, alpha = odds / 10                it may say the same: no negative of p
+    else                                        a negative of p
 """
 
 from __future__ import annotations
@@ -70,8 +68,8 @@ def solve_threshold(
     return solved if -1 < solved < 1 else None
 
 
-class AdaptiveThreshold(nn.Module):
-    """phi for one kind of score, estimated from the scores seen in training; its state is part of a training state."""
+class AdaptiveThresholds(nn.Module):
+    """phi and phi_same, estimated from the scores seen in training; their state is part of a training state."""
 
     phi: Tensor
     running_statistics: Tensor
@@ -80,20 +78,21 @@ class AdaptiveThreshold(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("phi", torch.ones(()))  # 1: nothing is dropped
-        self.register_buffer("running_statistics", torch.zeros(2, 2))  # mean, mean square; of positives, of the rest
+        self.register_buffer("phi", torch.ones(2))  # phi and phi_same; 1: nothing is dropped, nothing is the same
+        self.register_buffer("running_statistics", torch.zeros(2, 2))  # mean, mean square; of own pairs, of the rest
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def update(self, scores: Tensor, positives: Tensor, negatives: Tensor) -> None:
-        """Take in scores (N, M) with the masks (N, M) of pairs that belong together and of the rest."""
+    def update(self, scores: Tensor, own: Tensor, others: Tensor) -> None:
+        """Take in scores (N, M) with the masks (N, M) of the sentences' own pairs and of the rest."""
         scores = scores.detach().float()
-        parts = []
-        for mask in (positives & scores.isfinite(), negatives & scores.isfinite()):
+        parts, counts = [], []
+        for mask in (own & scores.isfinite(), others & scores.isfinite()):
             if not mask.any():
                 return
             selected = scores[mask]
             parts.append(torch.stack([selected.mean(), selected.square().mean()]))
+            counts.append(len(selected))
         statistics = torch.stack(parts)  # (2, 2)
         momentum = min(self.config.phi_momentum, float(self.updates) / (float(self.updates) + 1))
         self.running_statistics.lerp_(statistics, 1 - momentum)
@@ -101,28 +100,27 @@ class AdaptiveThreshold(nn.Module):
         mean, square = self.running_statistics.unbind(1)
         deviation = (square - mean**2).clamp_min(0).sqrt()
         [plus, plus_deviation], [minus, minus_deviation] = torch.stack([mean, deviation], 1).tolist()
-        solved = solve_threshold(plus, plus_deviation, minus, minus_deviation, self.config.phi_alpha)
-        if solved is not None:
-            self.phi.copy_(self.config.phi_update * solved + (1 - self.config.phi_update) * self.phi)
+        odds = counts[1] / counts[0]
+        for index, share in enumerate((self.config.phi_neutral_odds, self.config.phi_same_odds)):
+            solved = solve_threshold(plus, plus_deviation, minus, minus_deviation, share * odds)
+            if solved is not None:
+                self.phi[index] = self.config.phi_update * solved + (1 - self.config.phi_update) * self.phi[index]
 
-    @torch.no_grad()
-    def dropped(self, scores: Tensor, negatives: Tensor) -> Tensor:
-        """Return the negatives (N, M) that score above phi and are rare, but never the least similar ones of a row."""
-        scores = scores.detach().float().nan_to_num(nan=-1.0)
-        order = scores.masked_fill(~negatives, math.inf).argsort(dim=1)
-        columns = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        rank = torch.empty_like(order).scatter_(1, order, columns)
-        mean, square = self.running_statistics[1]
-        rare = mean + self.config.phi_rarity * (square - mean**2).clamp_min(0).sqrt()
-        return negatives & (scores > self.phi) & (scores > rare) & (rank >= self.config.min_negatives)
+    def may_match(self, scores: Tensor) -> Tensor:
+        """Return which scores (N, M) are above phi: such a pair is no negative."""
+        return scores > self.phi[0]
+
+    def match(self, scores: Tensor) -> Tensor:
+        """Return which scores (N, M) are above phi_same, and not below phi: such a pair is a positive."""
+        return scores > self.phi.amax()
 
 
 class FalseNegatives(NamedTuple):
     """What takes no part in the contrasts of a batch.
 
     Attributes:
-        pairs: (N, N) True where a sentence likely fits the pair of another video.
-        videos: (N, V) True where a sentence likely fits another video.
+        pairs: (N, N) True where a sentence may fit the pair of another video.
+        videos: (N, V) True where a sentence may fit another video.
     """
 
     pairs: Tensor
@@ -141,58 +139,61 @@ def best_of_videos(values: Tensor, video_index: Tensor, videos: int) -> Tensor:
     return lowest.scatter_reduce(1, video_index.expand_as(values), values, "amax")
 
 
-def hard_negative_weights(similarity: Tensor, video_index: Tensor, videos: int, same: float, scale: float) -> Tensor:
+def hard_negative_weights(
+    similarity: Tensor, own_similarity: Tensor, video_index: Tensor, videos: int, scale: float
+) -> Tensor:
     """Weigh the videos (N, V) that do not show a sentence, more where this is harder to tell.
 
     Args:
         similarity: (N, N) cosines of the sentences.
+        own_similarity: (N,) cosines of two views of each sentence: videos with a sentence as similar weigh nothing.
         video_index: (N,).
         videos: V.
-        same: cosine from which two sentences count as the same; their videos weigh nothing.
         scale: similarity that makes a video e times as likely.
     """
     best = best_of_videos(similarity, video_index, videos)  # (N, V)
-    other = ~own_video_mask(video_index, videos) & (best < same)
+    other = ~own_video_mask(video_index, videos) & (best < own_similarity[:, None])
     return (best / scale).exp() * other
 
 
 class FalseNegativeFilter(nn.Module):
-    """Finds the false negatives of a batch by how well its sentences match its pairs, and counts them.
+    """Finds the false negatives of a batch by how well its sentences match each other, and counts them.
 
     Attributes:
+        thresholds: phi and phi_same.
         dropped_share: share of the negatives that the last batch dropped.
     """
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
-        self.threshold = AdaptiveThreshold(config)
+        self.min_negatives = config.min_negatives
+        self.thresholds = AdaptiveThresholds(config)
         self.dropped_share = torch.zeros(())
 
     @torch.no_grad()
-    def forward(
-        self, scores: Tensor, similarity: Tensor, video_index: Tensor, videos: int, same: float
-    ) -> FalseNegatives:
-        """Find them; in training phi also learns from the scores.
+    def forward(self, scores: Tensor, video_index: Tensor, videos: int) -> FalseNegatives:
+        """Find them.
 
         Args:
-            scores: (N, N) of sentences (rows) with pairs (columns).
-            similarity: (N, N) cosines of the sentences, encoded without dropout.
+            scores: (N, N) of sentences (rows) with the sentences of the pairs (columns).
             video_index: (N,) video of each.
             videos: V.
-            same: cosine from which two sentences count as the same.
         """
-        itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         others = video_index[:, None] != video_index  # (N, N)
-        if self.training:
-            self.threshold.update(scores, itself, others)
-        same_sentence = similarity >= same
-        pairs = self.threshold.dropped(scores, others) & same_sentence
+        pairs = self._dropped(scores, others)
         self.dropped_share = pairs.sum() / others.sum().clamp_min(1)
-        other_videos = ~own_video_mask(video_index, videos)  # (N, V)
-        same_in_video = best_of_videos(same_sentence.to(scores.dtype), video_index, videos) > 0
         best = best_of_videos(scores, video_index, videos)
-        return FalseNegatives(pairs, self.threshold.dropped(best, other_videos) & same_in_video)
+        return FalseNegatives(pairs, self._dropped(best, ~own_video_mask(video_index, videos)))
 
     def statistics(self) -> dict[str, Tensor]:
-        """Return phi, and the share of the negatives that the last batch dropped."""
-        return {"phi": self.threshold.phi.clone(), "dropped": self.dropped_share}
+        """Return both thresholds, and the share of the negatives that the last batch dropped."""
+        phi, phi_same = self.thresholds.phi.clone()
+        return {"phi": phi, "phi_same": phi_same, "dropped": self.dropped_share}
+
+    def _dropped(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return the negatives (N, M) that score above phi, but never the least similar ones of a row."""
+        scores = scores.detach().float().nan_to_num(nan=-1.0)
+        order = scores.masked_fill(~negatives, math.inf).argsort(dim=1)
+        columns = torch.arange(order.shape[1], device=order.device).expand_as(order)
+        rank = torch.empty_like(order).scatter_(1, order, columns)
+        return negatives & self.thresholds.may_match(scores) & (rank >= self.min_negatives)

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.data.batch import Batch
+from mttsg_core.data.batch import Batch, Sources
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
@@ -95,12 +95,14 @@ class TrainingOutput(NamedTuple):
         text: (N, C) sentences at length 1, in the common space if there is one.
         clean_text: (N, C) the same, encoded without dropout.
         negative_presence: (A,) presence logits of mismatched queries, or None where presence is not learned.
+        sources: of the batch, or None.
     """
 
     contrast: ContrastOutput | None
     text: Tensor
     clean_text: Tensor
     negative_presence: Tensor | None
+    sources: Sources | None = None
 
 
 class MKTNOutput(NamedTuple):
@@ -238,8 +240,8 @@ class MKTN(nn.Module):
         if self.contrast is not None and output.fused.own_clips is not None:
             all_clips = self.clips_of_all_videos(output)
             contrast = self.contrast.training_output(output.fused.own_clips, all_clips, output.queries, text)
-        presence = self._negative_presence(output, batch, clean_text) if self.config.presence else None
-        return TrainingOutput(contrast, text, clean_text, presence)
+        presence = self._negative_presence(output, batch, text.detach(), clean_text) if self.config.presence else None
+        return TrainingOutput(contrast, text, clean_text, presence, batch.sources)
 
     def clips_of_all_videos(self, output: MKTNOutput) -> QueryConditionedClips:
         """Condition clips of all videos on each query, in the common space.
@@ -261,12 +263,12 @@ class MKTN(nn.Module):
         attended = self.region_attention.attend_all_videos(encoded.regions[drawn], output.queries.sentence)
         return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
 
-    def _negative_presence(self, output: MKTNOutput, batch: Batch, clean_text: Tensor) -> Tensor:
+    def _negative_presence(self, output: MKTNOutput, batch: Batch, text: Tensor, clean_text: Tensor) -> Tensor:
         """Return presence logits (A,) of mismatched queries.
 
         Those are the batch's negative queries, and some of its other queries, each asked of another of its videos.
         """
-        weights = self._negative_weights(clean_text, output.video_index, len(batch.clips))  # (N, V)
+        weights = self._negative_weights(text, clean_text, output.video_index, len(batch.clips))  # (N, V)
         drawn = torch.rand(len(weights), device=weights.device) < self.config.negative_share
         chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
         index = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
@@ -286,15 +288,12 @@ class MKTN(nn.Module):
             return output.head.presence.new_zeros(0)
         return self.negative_presence(output.videos, negatives, index)
 
-    def _negative_weights(self, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
+    def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
         if not self.config.negatives:
             return (~own_video_mask(video_index, videos)).float()
-        similarity = clean_text @ clean_text.T  # (N, N)
-        config = self.config
-        return hard_negative_weights(
-            similarity, video_index, videos, config.same_sentence_cosine, config.hard_negative_scale
-        )
+        similarity, own = clean_text @ clean_text.T, (text * clean_text).sum(1)  # (N, N), (N,)
+        return hard_negative_weights(similarity, own, video_index, videos, self.config.hard_negative_scale)
 
 
 def build_network(config: NetworkConfig) -> MKTN:

@@ -1,18 +1,18 @@
-"""Cross-sentence mining with a cross-modal memory (the paper's module 2; docs/method.md, section 2).
+"""Cross-sentence mining with a cross-modal memory (the paper's module 2; docs/method.md, section 2), in training.
 
-The memory holds every training pair: its sentence, and the clips of its true moment, both in the common space of the
-contrast. Each step compares the sentences and moments of its batch with all of it:
+The memory holds every training pair: its sentence y* and the clips of its true moment v*, both in the common space of
+the contrast. Each step compares the sentences y and moments v of its batch with all of it:
 
-    S_pq = cos(y_p, y*_q)             whether the sentences p and q say the same, y* from the memory
-    q is a positive of p              if S_pq > phi_same: the moment of q teaches p, whichever video it is in
-    q is neutral                      if phi < S_pq <= phi_same, or q belongs to a video of the batch that p is asked of
-    q is a negative                   otherwise
+    S_pq = cos(y_p, y*_q)         whether the sentences p and q say the same
+    q is a positive of p          if it is p itself, or S_pq > phi_same: the moment of q teaches p, whatever its video
+    q is neutral                  if phi < S_pq <= phi_same, or if q belongs to a video that p is asked of
+    q is a negative               otherwise
 
-    L_mine = InfoNCE(cos(y_p, v*_q)) + InfoNCE(cos(v_p, y*_q))
+    L_mine = 1/2 InfoNCE(cos(y_p, v*_q) / tau) + 1/2 InfoNCE(cos(v_p, y*_q) / tau)
 
 Both thresholds follow from the scores themselves, see `false_negatives`. So the moments of equal and equivalent
-sentences in all videos of the training set are pulled together, not only those that happen to share a batch. Transfer
-is paid for in training: at test time no memory is read, and a prediction depends on its own video and sentence alone.
+sentences of the whole training set are pulled together, not only those that happen to share a batch. Transfer is paid
+for in training: at test time this memory does not exist.
 """
 
 from __future__ import annotations
@@ -52,38 +52,37 @@ class MomentMemory(nn.Module):
 
     @torch.no_grad()
     def store(self, pairs: Tensor, videos: Tensor, text: Tensor, moment: Tensor) -> None:
-        """Take in the sentences and moments (N, C), at length 1, of pairs (N,) of training videos (N,)."""
+        """Take in the sentences and moments (N, C), of length 1, of pairs (N,) of training videos (N,)."""
         slots = pairs % len(self.pairs)
         kept = torch.where(self.pairs[slots] == pairs, self.momentum, 0.0)[:, None]  # (N, 1)
         for memory, new in ((self.text, text), (self.moment, moment)):
             memory[slots] = normalize(kept * memory[slots] + (1 - kept) * new.to(memory.dtype), dim=-1)
         self.pairs[slots], self.videos[slots] = pairs, videos
 
+    def relations(self, pairs: Tensor, excluded: Tensor) -> MemoryRelations:
+        """Tell which entries belong to the same pair, and which to other videos.
 
-class MemoryMatches(NamedTuple):
-    """How N sentences of a batch relate to the M entries of the memory. Attributes: masks (N, M)."""
+        Args:
+            pairs: (N,) numbers of the pairs of the batch.
+            excluded: (N, K) training videos that each was written for, or that its video is made of.
+        """
+        own = self.pairs == pairs[:, None]  # (N, M)
+        others = (self.pairs != _EMPTY) & (self.videos != excluded[..., None]).all(1)
+        return MemoryRelations(own, others & ~own)
+
+
+class MemoryRelations(NamedTuple):
+    """How N pairs of a batch relate to the M entries of the memory. Attributes: masks (N, M)."""
 
     own: Tensor
     others: Tensor
 
 
-def match_memory(memory: MomentMemory, pairs: Tensor, excluded: Tensor) -> MemoryMatches:
-    """Tell which entries belong to the same pair, and which to other videos.
-
-    Args:
-        memory: of M entries.
-        pairs: (N,) numbers of the pairs of the batch.
-        excluded: (N, K) training videos that the video of each is made of.
-    """
-    own = memory.pairs == pairs[:, None]  # (N, M)
-    others = (memory.pairs != _EMPTY) & (memory.videos != excluded[..., None]).all(1)
-    return MemoryMatches(own, others & ~own)
-
-
 def mining_loss(
     memory: MomentMemory, text: Tensor, moment: Tensor, positives: Tensor, negatives: Tensor, temperature: float
 ) -> Tensor:
-    """Contrast the sentences and moments (N, C) of a batch with those of the memory, given masks (N, M)."""
-    of_text = contrastive_loss(text @ memory.moment.clone().T / temperature, positives, negatives)
-    of_moment = contrastive_loss(moment @ memory.text.clone().T / temperature, positives, negatives)
+    """Compute L_mine: sentences and moments (N, C) of a batch against those of the memory, given masks (N, M)."""
+    stored_text, stored_moment = memory.text.clone(), memory.moment.clone()  # they change before the backward pass
+    of_text = contrastive_loss(text @ stored_moment.T / temperature, positives, negatives)
+    of_moment = contrastive_loss(moment @ stored_text.T / temperature, positives, negatives)
     return 0.5 * (of_text + of_moment)

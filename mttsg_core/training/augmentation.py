@@ -37,9 +37,8 @@ def temporal_crop(item: VideoItem, config: TrainingConfig, generator: np.random.
     last = clips if generator.random() < keep else clips - _draw(generator, 0, clips - max(end, first + smallest))
     inside = spans.clip(first, last)
     visible = (inside[:, 1] - inside[:, 0]) >= config.min_visible * (spans[:, 1] - spans[:, 0])
-    words, sources = _queries(item, np.flatnonzero(visible).tolist())
     features = _take(item.features, np.arange(first, last))
-    return VideoItem(features, words, (inside - first)[visible], sources, item.video_sources)
+    return _with_queries(item, np.flatnonzero(visible).tolist(), features, inside - first)
 
 
 def temporal_concat(
@@ -47,7 +46,8 @@ def temporal_concat(
 ) -> VideoItem:
     """Put a piece of another video, at the same clip rate, before or after a video.
 
-    Queries of the other video are added if enough of their moment is in the piece, except for those that both have.
+    Queries of the other video are added if enough of their moment is in the piece. A sentence that both have then has
+    two true moments; whatever of the second one is in the piece counts, as it would be a false negative otherwise.
     """
     features, source = item.features, other.features
     length = max(1, round(len(features.clips) * generator.uniform(config.concat_min_share, config.concat_max_share)))
@@ -60,16 +60,18 @@ def temporal_concat(
     joined = _join(piece, features, features) if before else _join(features, piece, features)
     moments = (_spans(other) - begin) / step  # (Q, 2) in clip units of the piece
     inside = moments.clip(0, length)
-    shown = inside[:, 1] - inside[:, 0]
-    visible = (shown > 0) & (shown >= config.min_visible * (moments[:, 1] - moments[:, 0]))
-    added = [query for query in np.flatnonzero(visible).tolist() if not _contains(item.words, other.words[query])]
+    seen = inside[:, 1] - inside[:, 0]
+    needed = config.min_visible * (moments[:, 1] - moments[:, 0])
+    needed[[_contains(item.words, sentence) for sentence in other.words]] = 0
+    added = np.flatnonzero((seen > 0) & (seen >= needed)).tolist()
     own_start, other_start = (length, 0) if before else (0, len(features.clips))
-    words, sources = _queries(other, added)
+    shown = _with_queries(other, added, piece, inside + other_start)
     return VideoItem(
         features=joined,
-        words=[*item.words, *words],
-        spans=np.concatenate([_spans(item) + own_start, inside[added] + other_start]).astype(np.float32),
-        sources=[*item.sources, *sources],
+        words=[*item.words, *shown.words],
+        spans=np.concatenate([_spans(item) + own_start, _spans(shown)]).astype(np.float32),
+        sources=[*item.sources, *shown.sources],
+        pairs=[*item.pairs, *shown.pairs],
         video_sources=[*item.video_sources, *other.video_sources],
     )
 
@@ -97,17 +99,23 @@ def remove_moment(
     if clips - (last - first) < config.remove_min_left * clips or not remaining:
         return item
     rows = np.concatenate([np.arange(first), np.arange(last, clips)])
-    words, sources = _queries(item, remaining)
     sentence, every = item.words[removed], _spans(whole)
     shown = np.flatnonzero((every[:, 0] < first) | (every[:, 1] > last)).tolist()  # at least in part
-    negatives = [] if _contains(_queries(whole, shown)[0], sentence) else [sentence]
-    moved = spans[remaining] - ((last - first) * after[remaining])[:, None].astype(spans.dtype)
-    return VideoItem(_take(item.features, rows), words, moved, sources, item.video_sources, negatives)
+    negatives = [] if _contains([whole.words[row] for row in shown], sentence) else [sentence]
+    moved = spans - ((last - first) * after)[:, None].astype(spans.dtype)
+    return replace(_with_queries(item, remaining, _take(item.features, rows), moved), negatives=negatives)
 
 
-def _queries(item: VideoItem, rows: Sequence[int]) -> tuple[list[Array], list[int]]:
-    """Return words and sources of some of the queries."""
-    return [item.words[row] for row in rows], [item.sources[row] for row in rows] if item.sources else []
+def _with_queries(item: VideoItem, rows: Sequence[int], features: VideoFeatures, spans: Array) -> VideoItem:
+    """Return some of the queries of a video, with other features and the moments of all of them there (Q, 2)."""
+    return VideoItem(
+        features=features,
+        words=[item.words[row] for row in rows],
+        spans=spans[list(rows)],
+        sources=[item.sources[row] for row in rows] if item.sources else (),
+        pairs=[item.pairs[row] for row in rows] if item.pairs else (),
+        video_sources=item.video_sources,
+    )
 
 
 def _spans(item: VideoItem) -> Array:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.data.batch import Targets
+from mttsg_core.data.batch import Sources, Targets
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
-from mttsg_core.modeling.contrastive import contrast_losses, pair_scores
+from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
 from mttsg_core.modeling.grounding_head import HeadOutput
 from mttsg_core.modeling.layers import masked_log_softmax, masked_mean, masked_softmax
-from mttsg_core.modeling.mktn import MKTNOutput, TrainingOutput
+from mttsg_core.modeling.mktn import MKTNOutput
+from mttsg_core.modeling.moment_memory import MomentMemory, mining_loss
 from mttsg_core.modeling.object_phrase import object_phrase_loss
 from mttsg_core.modeling.proposals import proposal_edges, shared_occupancy, span_iou
 
@@ -37,18 +38,23 @@ class Losses(NamedTuple):
 class MKTNCriterion(nn.Module):
     """Computes the losses of an output, deterministically and without any weights of its own.
 
-    Its only state is that of the adaptive threshold phi, which it updates in training mode.
+    Its state is that of the adaptive thresholds phi and of the memory of moments, which it updates in training mode.
 
     Args:
         config: weights of the terms, and the constants of their targets. Terms of modules are skipped at weight 0.
         network: config of the network: which parts are on, and their temperatures.
+        pairs: number of training pairs, which the memory of moments holds; without any there is no memory.
     """
 
-    def __init__(self, config: LossConfig, network: NetworkConfig) -> None:
+    def __init__(self, config: LossConfig, network: NetworkConfig, pairs: int = 0) -> None:
         super().__init__()
         self.config = config
         self.network = network
         self.false_negative_filter = FalseNegativeFilter(config) if network.negatives else None
+        self.memory = None
+        if network.mining and network.contrast and pairs and config.mining > 0:
+            slots = min(pairs, config.memory_slots)
+            self.memory = MomentMemory(slots, network.contrast_width, config.memory_momentum)
 
     def forward(self, output: MKTNOutput, targets: Targets) -> Losses:
         """Compute the losses of an output of the network in training mode.
@@ -58,9 +64,12 @@ class MKTNCriterion(nn.Module):
         """
         if output.training is None:
             raise ValueError("losses need the output of a network in training mode")
-        false_negatives = self.false_negatives(output, targets)
+        self._update_thresholds(output)
+        false_negatives = self.false_negatives(output)
         terms = grounding_losses(output.head, targets, self.config)
         terms |= self._alignment_losses(output, targets, false_negatives)
+        if (mining := self._mining_loss(output, targets)) is not None:
+            terms["mining"] = mining
         if output.training.negative_presence is not None and self.config.presence > 0:
             terms["presence"] = presence_loss(output.head.presence, output.training.negative_presence)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
@@ -70,16 +79,45 @@ class MKTNCriterion(nn.Module):
         return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
 
     @torch.no_grad()
-    def false_negatives(self, output: MKTNOutput, targets: Targets) -> FalseNegatives:
+    def _update_thresholds(self, output: MKTNOutput) -> None:
+        """Learn phi from the scores of the batch's sentences with the memory's, or with each other without one."""
+        if not self.training or self.false_negative_filter is None or output.training is None:
+            return
+        training, thresholds = output.training, self.false_negative_filter.thresholds
+        if self.memory is not None and training.sources is not None:
+            own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
+            thresholds.update(training.text @ self.memory.text.T, own, others)
+        else:
+            itself = torch.eye(len(training.text), dtype=torch.bool, device=training.text.device)
+            others = output.video_index[:, None] != output.video_index
+            thresholds.update(training.text @ training.clean_text.T, itself, others)
+
+    def _mining_loss(self, output: MKTNOutput, targets: Targets) -> Tensor | None:
+        """Compare the batch with the memory, and then take it in; None without a memory."""
+        training = output.training
+        if self.memory is None or training is None or training.contrast is None or training.sources is None:
+            return None
+        moment = moment_directions(training.contrast, targets.spans)
+        own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
+        positives, negatives = own, others
+        if self.false_negative_filter is not None:
+            scores = (training.text @ self.memory.text.T).detach()
+            positives = own | (others & self.false_negative_filter.thresholds.match(scores))
+            negatives = others & ~self.false_negative_filter.thresholds.may_match(scores)
+        temperature = training.contrast.temperature
+        loss = mining_loss(self.memory, training.text, moment, positives, negatives, temperature)
+        if self.training:
+            self.memory.store(training.sources.pairs, training.sources.queries, training.clean_text, moment)
+        return loss
+
+    @torch.no_grad()
+    def false_negatives(self, output: MKTNOutput) -> FalseNegatives:
         """Find the sentences of a batch that likely fit pairs of other videos; none where that is switched off."""
         videos = len(output.videos.encoded.clips)
         if self.false_negative_filter is None or output.training is None:
             return no_false_negatives(output.video_index, videos)
-        training = output.training
-        similarity = training.clean_text @ training.clean_text.T  # (N, N)
-        found: FalseNegatives = self.false_negative_filter(
-            _pair_scores(training, targets), similarity, output.video_index, videos, self.network.same_sentence_cosine
-        )
+        scores = output.training.text @ output.training.clean_text.T  # (N, N)
+        found: FalseNegatives = self.false_negative_filter(scores, output.video_index, videos)
         return found
 
     def _alignment_losses(
@@ -98,9 +136,15 @@ class MKTNCriterion(nn.Module):
                 videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config
             )
         if videos.activities is not None and fused.activity_text is not None and config.activities > 0:
-            temperature = self.network.activity_temperature
             terms["activities"] = activity_sentence_loss(
-                videos.activities, mask, fused.activity_text, index, targets, false_negatives.videos, temperature
+                videos.activities,
+                mask,
+                fused.activity_text,
+                index,
+                targets,
+                false_negatives.videos,
+                self.network.activity_temperature,
+                config.same_moment_iou,
             )
         return terms
 
@@ -150,8 +194,6 @@ def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig) -> 
     return terms
 
 
-def _pair_scores(training: TrainingOutput, targets: Targets) -> Tensor:
-    """Score each sentence with each pair, (N, N); without a contrast by the sentences alone."""
-    if training.contrast is None:
-        return training.text @ training.clean_text.T
-    return pair_scores(training.contrast, training.clean_text, targets.spans)
+def _own_videos(output: MKTNOutput, sources: Sources) -> Tensor:
+    """Return the training videos (N, K) that each query was written for, or that its video is made of."""
+    return sources.excluded(sources.queries, output.video_index)

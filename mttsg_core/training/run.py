@@ -74,18 +74,19 @@ class TrainingRun:
         config: how.
         loss: weights and constants of the losses.
         steps: of the whole training.
+        pairs: number of training pairs, see `MKTNCriterion`.
         device: of the network.
     """
 
     def __init__(
-        self, network: MKTN, config: TrainingConfig, loss: LossConfig, steps: int, device: torch.device
+        self, network: MKTN, config: TrainingConfig, loss: LossConfig, steps: int, pairs: int, device: torch.device
     ) -> None:
         self.network = network
         self.config = config
         self.device = device
         self.progress = Progress()
         self._sums: dict[str, Tensor] = {}  # of the losses over the steps of the epoch that have been done
-        self.criterion = MKTNCriterion(loss, network.config).to(device)
+        self.criterion = MKTNCriterion(loss, network.config, pairs).to(device)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
         warmup = max(1, round(config.warmup * steps))

@@ -63,6 +63,12 @@ class TrainingSampler:
             self.spans.append(spans.clip(0, timeline.clips).astype(np.float32))
         if not self.videos:
             raise DataError(f"{dataset.name}: no pair to learn from")
+        self._first_pair = np.cumsum([0, *map(len, self.words)]).tolist()  # number of the first example of each video
+
+    @property
+    def examples(self) -> int:
+        """The number of examples: a pair with several true moments gives one for each of them."""
+        return int(self._first_pair[-1])
 
     def max_window_seconds(self) -> float:
         """Return the length of the longest video, but at most twice what nine tenths of the videos stay below."""
@@ -131,7 +137,8 @@ class TrainingSampler:
         """Return a video with these of its queries."""
         words = [self.words[video][query] for query in queries]
         spans = self.spans[video][list(queries)]
-        return VideoItem(self.store.load(self.videos[video]), words, spans, [video] * len(words), [video])
+        pairs = [self._first_pair[video] + query for query in queries]
+        return VideoItem(self.store.load(self.videos[video]), words, spans, [video] * len(words), pairs, [video])
 
 
 def _mean_and_deviation(arrays: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:

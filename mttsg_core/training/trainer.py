@@ -91,7 +91,8 @@ def train(
     net = build_network(NetworkConfig(**{**settings.network, **sizes})).to(device)
     sampler.fit_statistics(net, config.statistics_videos)
     epochs = config.epochs_for(len(sampler.videos))
-    run = TrainingRun(net, config, loss, config.steps_per_epoch(len(sampler.videos)) * epochs, device)
+    steps = config.steps_per_epoch(len(sampler.videos)) * epochs
+    run = TrainingRun(net, config, loss, steps, sampler.examples, device)
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
     described = {
