@@ -126,6 +126,14 @@ Queries = Annotated[list[str] | None, typer.Argument(metavar="QUERY", help="Sent
 
 # --- options of several commands ----------------------------------------------------------------------------------
 
+def _once(context: typer.Context, parameter: typer.CallbackParam, values: list[Path] | None) -> Path | None:
+    """Return the only value of an option. Raises typer.BadParameter if it was given several."""
+    if values and len(values) > 1 and not context.resilient_parsing:
+        shown = " and ".join(f"--{parameter.name} {value}" for value in values)
+        raise typer.BadParameter(f"{shown}: give one of them; to put models side by side, run the command for each")
+    return values[0] if values else None
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
