@@ -1,4 +1,4 @@
-"""The `mttsg` program: five commands over `mttsg_core`."""
+"""The `mttsg` program: commands over `mttsg_core`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mttsg_cli.commands.check import check
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.models import models
 from mttsg_cli.commands.train import train
 from mttsg_core import __version__
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for command in (ground, train, evaluate, extract, check):
     app.command(no_args_is_help=True)(command)
+app.command()(models)
 
 
 def _print_version(show: bool) -> None:

@@ -65,6 +65,8 @@ class Session:
         moments: all that were passed on to the outputs.
         videos: the videos that were grounded, for the page; empty if there is none.
         excerpts: number of excerpts in their folder; None if none are written.
+        model: the model that answers, in one line for pages.
+        shows_scores: whether scores are shown; those of an uncalibrated model only give the order.
     """
 
     queries: Mapping[VideoFile, Sequence[str]]
@@ -73,6 +75,8 @@ class Session:
     moments: list[RankedMoment] = field(default_factory=list)
     videos: list[GroundedVideo] = field(default_factory=list)
     excerpts: int | None = None
+    model: str = ""
+    shows_scores: bool = True
 
     @property
     def summary(self) -> str:
@@ -117,7 +121,9 @@ class Session:
         for ranked in moments:
             self.moments.append(ranked)
             label = ranked.video.name.as_posix() if several else ""
-            yield Row(str(ranked.video.path), ranked.query, ranked.rank, *ranked.moment, label)
+            start, end, score = ranked.moment
+            shown = score if self.shows_scores else None
+            yield Row(str(ranked.video.path), ranked.query, ranked.rank, start, end, shown, label)
         answered = {ranked.query for ranked in self.moments}
         for query in self.grounded:
             if query not in answered:
@@ -164,7 +170,10 @@ def run_session(
             session.fail(f"{name}: {reason} in {request.video}")
         if not assigned:
             raise ConfigError("no sentence is about any of the videos")
-        grounder = load_grounder(model, features, runtime, reporter)
+        grounder, session.model = load_grounder(model, [request.video], features, runtime, reporter)
+        session.shows_scores = grounder.predictor.has_comparable_scores
+        if not session.shows_scores:
+            _warn_of_scores(request, output_options, reporter)
         from mttsg_core.workflows.ground import iter_ground
 
         events = iter_ground(
@@ -186,6 +195,19 @@ def run_session(
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
     if display.failed:
         raise typer.Exit(SOME_FAILED if first else UNUSABLE)
+
+
+def _warn_of_scores(request: Request, outputs: OutputOptions, reporter: Reporter) -> None:
+    """Say that the scores of an uncalibrated model are not shown, and which options use them all the same."""
+    reporter.warn(
+        "the scores of this model are not calibrated (too few validation sentences): they order the answers, and are "
+        "not shown"
+    )
+    used = ["--threshold"] if request.threshold > 0 else []
+    if outputs.clip_name is not None and "{score" in outputs.clip_name:
+        used.append("{score} in --clip-name")
+    if used:
+        reporter.warn(f"{' and '.join(used)}: taken as the model's raw scores, which do not compare across videos")
 
 
 def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporter) -> list[Query]:

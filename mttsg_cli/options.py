@@ -56,7 +56,12 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
         refuse_unknown((key.replace("-", "_") for key in settings), parameters, f"setting in {path}")
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
-    context.default_map = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
+    defaults = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
+    repeatable = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    context.default_map = {
+        name: [value] if name in repeatable and not isinstance(value, list) else value
+        for name, value in defaults.items()
+    }
     context.obj = tables
     return path
 
@@ -70,6 +75,18 @@ def config_tables(context: typer.Context) -> dict[str, dict[str, Any]]:
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that the user gave; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def only(values: Sequence[Path] | None, option: str) -> Path | None:
+    """Return the value of an option that can be given once, or None.
+
+    Raises:
+        ConfigError: if it was given several times: of two models or files, none is silently left out.
+    """
+    if values and len(values) > 1:
+        shown = " and ".join(f"{option} {value}" for value in values)
+        raise ConfigError(f"{shown}: give one of them, and run the command for each")
+    return values[0] if values else None
 
 
 def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
@@ -126,14 +143,6 @@ Queries = Annotated[list[str] | None, typer.Argument(metavar="QUERY", help="Sent
 
 # --- options of several commands ----------------------------------------------------------------------------------
 
-def _once(context: typer.Context, parameter: typer.CallbackParam, values: list[Path] | None) -> Path | None:
-    """Return the only value of an option. Raises typer.BadParameter if it was given several."""
-    if values and len(values) > 1 and not context.resilient_parsing:
-        shown = " and ".join(f"--{parameter.name} {value}" for value in values)
-        raise typer.BadParameter(f"{shown}: give one of them; to put models side by side, run the command for each")
-    return values[0] if values else None
-
-
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -145,12 +154,13 @@ Config = Annotated[
     ),
 ]
 Model = Annotated[
-    Path | None,
+    list[Path] | None,  # several are an error, see `only`
     typer.Option(
         "--model",
         "-m",
-        metavar="DIR|NAME",
-        help="Model folder, or user/name on the Hugging Face Hub. Default: the newest finished run.",
+        metavar="DIR|N|last|NAME",
+        help="Model: its folder, the number of a run, last (the newest run), or user/name on the Hugging Face Hub. "
+        "Default: the newest run that was trained on videos below the same folder.",
     ),
 ]
 Encoder = Annotated[
@@ -282,7 +292,9 @@ GroundingMode = Annotated[
         help="Ground each sentence by itself, or let the sentences of a video help each other.",
     ),
 ]
-PredictionsIn = Annotated[Path | None, _file("--predictions", "Score the moments in this file; no model is needed.")]
+PredictionsIn = Annotated[
+    list[Path] | None, _file("--predictions", "Score the moments in this file, instead of those of a model.")
+]
 PredictionsOut = Annotated[Path | None, _file("--out", "Write the predictions to this file.", "-o")]
 EvaluationPage = Annotated[
     Path | None, _file("--html", "Write a page with plots and the best and worst answers to this file.")
@@ -306,6 +318,13 @@ StrictIou = Annotated[
 ]
 BaselineSeed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of the shuffles of --baselines.")
+]
+
+# --- options of `models` ------------------------------------------------------------------------------------------
+
+ShownModel = Annotated[
+    Path | None,
+    typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mttsg_cli.terminal import printable
+from mttsg_cli.writers import MISSING
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.evaluation.evaluation_report import EvaluationReport
 
+__all__ = ["MISSING", "print_columns", "print_lines", "print_report"]
 _FIGURE_WIDTH = 7  # of a column with its padding
-MISSING = "–"
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -73,17 +74,34 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
         console.print(table)
 
 
-def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Print a table of text with a label for each row."""
+def print_columns(
+    title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], *, left: Sequence[str] = ()
+) -> None:
+    """Print a table of text with a label for each row, and without a title if that is empty.
+
+    Args:
+        title: above the table.
+        columns: their headings.
+        rows: of each its label and its cells.
+        left: the columns that are aligned to the left.
+    """
     console = _console()
-    console.print(Text(printable(title)), soft_wrap=True)
+    if title:
+        console.print(Text(printable(title)), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in columns:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="left" if name in left else "right", overflow="fold")
     for label, cells in rows:
-        table.add_row(Text(label), *map(Text, cells))
+        table.add_row(Text(printable(label)), *(Text(printable(cell)) for cell in cells))
     console.print(table)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines of text, which are not broken."""
+    console = _console()
+    for line in lines:
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _console() -> Console:

@@ -19,6 +19,7 @@ from mttsg_cli.terminal import for_terminal, printable
 from mttsg_core.utils.json_lines import to_json
 from mttsg_core.workflows.outputs import save
 
+MISSING = "–"  # in tables, for a number that does not exist
 COLUMNS = ("video", "query", "rank", "start", "end", "score")
 
 
@@ -27,6 +28,7 @@ class Row:
     """One moment. Times are in seconds, and rounded to milliseconds only when they are written.
 
     Attributes:
+        score: None where nothing is calibrated.
         label: short name of the video for readers, where there are several videos; not a column.
     """
 
@@ -35,10 +37,10 @@ class Row:
     rank: int
     start: float
     end: float
-    score: float
+    score: float | None
     label: str = ""
 
-    def rounded(self) -> dict[str, str | int | float]:
+    def rounded(self) -> dict[str, str | int | float | None]:
         """Return the columns as they are written."""
         values = {name: getattr(self, name) for name in COLUMNS}
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
@@ -101,7 +103,8 @@ def _write_table(lines: Iterable[Row | NoAnswer], stream: IO[str]) -> None:
             names = [Text("")] if several else []
             table.add_row(*names, Text(printable(row.query)), "", Text(printable(f"not in {row.where}")), "", "")
             continue
-        cells = [_clock(row.start), _clock(row.end), f"{row.score:.2f}"]
+        score = MISSING if row.score is None else f"{row.score:.2f}"
+        cells = [_clock(row.start), _clock(row.end), score]
         names = [Text(printable(row.video))] if several else []
         table.add_row(*names, Text(printable(row.query)), str(row.rank), *cells)
     Console(file=stream).print(table)
@@ -122,8 +125,8 @@ def _write_separated(delimiter: str) -> _Writer:
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in _rows(lines):
-            times = [f"{value:.3f}" for value in (row.start, row.end, row.score)]
-            writer.writerow([row.video, row.query, row.rank, *times])
+            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
+            writer.writerow([row.video, row.query, row.rank, *numbers])
             stream.flush()
 
     return write

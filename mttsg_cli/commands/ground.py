@@ -59,7 +59,7 @@ def ground(
         run_session(
             Request(video, queries or [], queries_file, top, threshold),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
-            model,
+            options.only(model, "--model"),
             FeatureOptions(encoder, text_encoder, fps, features=features),
             RuntimeOptions(device, cache, offline, workers),
             Reporter(quiet=quiet, verbose=verbose),

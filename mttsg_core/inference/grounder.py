@@ -12,7 +12,7 @@ import torch
 
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.checkpoints.hub import find_model
-from mttsg_core.checkpoints.runs import newest_run
+from mttsg_core.checkpoints.registry import fitting_run
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.encoders import DEFAULT_PRETRAINED, SentenceEncoder, build_joint_encoder, build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
@@ -68,16 +68,19 @@ class Grounder:
         cls,
         model: str | Path | None = None,
         *,
+        videos: str | Path | Sequence[str | Path] = (),
         device: str = "auto",
         cache: str | Path | None = None,
         encoder: str | Path | None = None,
         offline: bool = False,
     ) -> Grounder:
-        """Load a trained model, or `zero_shot` if there is none.
+        """Load a trained model, or `zero_shot` if there is none for the videos.
 
         Args:
-            model: a folder written by `mttsg train`, or `user/name` on the Hugging Face Hub; None takes the newest
-                finished run in the user's data folder, unless an encoder is named.
+            model: a folder written by `mttsg train`, the number of a run, `last` for the newest finished run, or
+                `user/name` on the Hugging Face Hub. None takes the newest run that was trained on videos below the same
+                folder as `videos`, unless an encoder is named; if there is none, `zero_shot` answers.
+            videos: without a model: a video or folder to be asked about, or several.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             cache: folder of cached features; None uses the user's cache folder.
             encoder: folder of the model's pretrained encoder, if it is not in the Hugging Face cache; without a model,
@@ -88,8 +91,12 @@ class Grounder:
             ModelError: if the model does not exist or cannot be read.
             ConfigError: if the device is not available, or the encoder is not available or not the model's.
         """
-        if model is None and (encoder is not None or newest_run() is None):
-            return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+        if model is None:
+            asked = [videos] if isinstance(videos, str | Path) else videos
+            run = fitting_run([Path(video) for video in asked]) if encoder is None else None
+            if run is None:
+                return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+            model = run.folder
         chosen = choose_device(device)
         folder = find_model(model, offline=offline)
         encoder_id = None

@@ -52,6 +52,11 @@ class Predictor(Protocol):
         """Where it runs."""
         ...
 
+    @property
+    def has_comparable_scores(self) -> bool:
+        """Whether its scores may be compared across videos; if not, they only rank the answers to one query."""
+        ...
+
     def encode(self, queries: Sequence[str]) -> list[Array]:
         """Encode each sentence, independently of the others, as one array (L, D), as in `VideoItem.words`."""
         ...
@@ -89,6 +94,7 @@ class MKTNPredictor:
         self.max_window_seconds = model.max_window_seconds
         self.nms_iou = model.network.config.nms_iou
         self.calibration = model.calibration
+        self.has_comparable_scores = model.is_calibrated
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
         """Encode sentences as `Predictor.encode` does."""

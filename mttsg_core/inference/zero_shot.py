@@ -56,6 +56,7 @@ class ZeroShotPredictor:
 
     max_window_seconds: ClassVar[float | None] = None
     nms_iou: ClassVar[float] = NMS_IOU
+    has_comparable_scores: ClassVar[bool] = True
 
     def __init__(
         self,

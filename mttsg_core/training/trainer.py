@@ -111,7 +111,9 @@ def train(
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
-    reliability = _calibrate(folder, validation, device, recorded) if validation and run.progress.best_epoch else {}
+    reliability = {}
+    if validation and run.progress.best_epoch and len(validation.pairs) >= config.calibration_sentences:
+        reliability = _calibrate(folder, validation, device, recorded)
     write_json(folder / REPORT, loop.report(reliability))
     yield loop.finished()
 
@@ -215,6 +217,7 @@ class _Loop:
             "validation_pairs": len(self.validation.pairs) if self.validation else 0,
             "intervals": self.progress.best_intervals,
             "confidence": dict(reliability),
+            "calibrated": bool(reliability),
         }
 
 

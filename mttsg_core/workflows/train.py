@@ -48,6 +48,7 @@ from mttsg_core.workflows.shared_space import with_shared_space
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.train_events import RunStarted
+from mttsg_core.workflows.train_record import TrainingRecord
 
 PAGE = "report.html"
 
@@ -188,8 +189,18 @@ def _train(
                 device=device,
                 resume=options.resume,
             )
-            finished = yield from _follow(training, folder, device, tensorboard=options.tensorboard)
-        return (yield from _finish(folder, finished, inputs.failures, options))
+            record = TrainingRecord.start(
+                data,
+                features.features,
+                inputs.training,
+                inputs.validation,
+                device=str(device),
+                seed=settings.training.seed,
+                command=options.command,
+            )
+            yield from record.warnings(settings.training.calibration_sentences)
+            finished = yield from _follow(training, folder, device, record, tensorboard=options.tensorboard)
+            return (yield from _finish(folder, finished, inputs.failures, record, options))
 
 
 def _lock_folder(locks: ExitStack, out: AnyPath | None, options: TrainOptions) -> Path | None:
@@ -210,9 +221,15 @@ def _lock_folder(locks: ExitStack, out: AnyPath | None, options: TrainOptions) -
 
 
 def _finish(
-    folder: Path, finished: TrainingFinished, failures: tuple[str, ...], options: TrainOptions
+    folder: Path,
+    finished: TrainingFinished,
+    failures: tuple[str, ...],
+    record: TrainingRecord,
+    options: TrainOptions,
 ) -> Generator[TrainEvent, None, TrainReport]:
-    """Write the card and the page of a trained model, and push it if `options` say so."""
+    """Write the card and the page of a trained model, record it, push it if `options` say so, and say what is next."""
+    record.provenance.save(folder, finished.seconds)
+    is_default = record.remember(folder)
     write_card(folder, options.push, overwrite=options.overwrite)
     page = render_training_page(folder)
     save(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
@@ -224,6 +241,7 @@ def _finish(
             url = pushed.url
         else:
             failures = (*failures, pushed.reason)
+    yield from record.next_steps(folder, is_default=is_default)
     return TrainReport(
         folder, finished.best_epoch, finished.metrics, finished.stopped_early, finished.seconds, failures, url
     )
@@ -342,13 +360,19 @@ def _text_encoder(
 
 
 def _follow(
-    training: Iterable[TrainingEvent], folder: Path, device: torch.device, *, tensorboard: bool
+    training: Iterable[TrainingEvent],
+    folder: Path,
+    device: torch.device,
+    record: TrainingRecord,
+    *,
+    tensorboard: bool,
 ) -> Generator[TrainEvent, None, TrainingFinished]:
-    """Pass on the events of a training, and write its epochs to TensorBoard if `tensorboard`."""
+    """Pass on the events of a training, write where it comes from, and its epochs to TensorBoard if `tensorboard`."""
     left = 0  # epochs
     with TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log:
         for event in training:
             if isinstance(event, TrainingStarted):
+                record.provenance.save(folder)
                 values = {item.name: getattr(event, item.name) for item in fields(event)}
                 yield RunStarted(**values, folder=folder, device=str(device))
                 left = event.epochs - event.epoch

@@ -45,6 +45,7 @@ class Marks:
 
     max_window_seconds: float | None = LONGEST
     nms_iou: float = NMS_IOU
+    has_comparable_scores: bool = True
     fingerprint: Settings = field(default_factory=lambda: FINGERPRINT)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-COMMANDS = ("ground", "train", "evaluate", "extract", "check")
+COMMANDS = ("ground", "train", "evaluate", "extract", "check", "models")
 
 
 def test_reference_holds_every_public_name() -> None:
