@@ -1,4 +1,4 @@
-"""The model folder: `config.json`, `model.safetensors`, `words.safetensors` for word vectors, `report.json`."""
+"""The model folder: `config.json`, `model.safetensors`, `words.safetensors`, `familiarity.json`, `report.json`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from mttsg_core import __version__
-from mttsg_core.checkpoints.files import CONFIG, REPORT, WEIGHTS, WORDS, read_json, read_json_if_any, write_json
+from mttsg_core.checkpoints.files import (
+    CONFIG,
+    FAMILIARITY,
+    REPORT,
+    WEIGHTS,
+    WORDS,
+    read_json,
+    read_json_if_any,
+    write_json,
+)
 from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description
 from mttsg_core.checkpoints.weights import load_network
 from mttsg_core.config import NetworkConfig, TrainingConfig, from_mapping, to_mapping
+from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.classic import ClassicEncoder
@@ -46,6 +56,7 @@ class Model:
         fingerprint: of the features that it expects.
         max_window_seconds: longest video that is like those it was trained on; None if that is unknown.
         calibration: of its scores.
+        familiarity: what it was trained on, for lower scores elsewhere; None for models of earlier versions.
     """
 
     network: MKTN
@@ -53,6 +64,7 @@ class Model:
     fingerprint: Settings
     max_window_seconds: float | None = None
     calibration: Calibration = UNCALIBRATED
+    familiarity: Familiarity | None = None
 
     @property
     def is_calibrated(self) -> bool:
@@ -84,6 +96,8 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     arrays = model.text_encoder.tensors()
     if arrays:
         write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part), durable=True)
+    if model.familiarity is not None:
+        write_json(folder / FAMILIARITY, model.familiarity.as_dict())
     write_json(folder / CONFIG, described)
 
 
@@ -114,6 +128,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         calibration = _calibration(folder, described)
         config = from_mapping(NetworkConfig, described["network"])
         network = load_network(folder / WEIGHTS, config, upgrade=is_old)
+        familiarity = _familiarity(folder, config)
     except _DAMAGE as error:
         raise damaged_model(folder, error_summary(error)) from error
     text_encoder = load_text_encoder(folder, described, device=device, offline=offline)
@@ -122,7 +137,22 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
             folder,
             f"its text encoder has vectors of {text_encoder.dim} numbers, but its network reads {config.word_dim}",
         )
-    return Model(network.eval(), text_encoder, described["features"], window, calibration)
+    return Model(network.eval(), text_encoder, described["features"], window, calibration, familiarity)
+
+
+def _familiarity(folder: Path, config: NetworkConfig) -> Familiarity | None:
+    """Return what a model was trained on, or None if it does not record that.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the record is damaged, or of other features.
+        ModelError: if it cannot be read.
+    """
+    if not (folder / FAMILIARITY).is_file():
+        return None
+    familiarity = Familiarity.from_dict(read_json(folder / FAMILIARITY))
+    if len(familiarity.center) != config.clip_dim:
+        raise ValueError(f"{FAMILIARITY} has {len(familiarity.center)} numbers a clip, the network {config.clip_dim}")
+    return familiarity
 
 
 def _calibration(folder: Path, described: Mapping[str, Any]) -> Calibration:

@@ -12,7 +12,7 @@ from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.json_lines import parse_json
 
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
-PROVENANCE = "run.json"
+PROVENANCE, FAMILIARITY = "run.json", "familiarity.json"
 _MAX_JSON_BYTES = 4 << 20
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import huggingface_hub  # light: its parts are loaded when they are used
 
 from mttsg_core.checkpoints import registry
-from mttsg_core.checkpoints.files import CONFIG, PROVENANCE, REPORT, WEIGHTS, WORDS, read_json
+from mttsg_core.checkpoints.files import CONFIG, FAMILIARITY, PROVENANCE, REPORT, WEIGHTS, WORDS, read_json
 from mttsg_core.checkpoints.model_card import CARD, write_card
 from mttsg_core.errors import ConfigError, ModelError
 
-FILES = (CONFIG, WEIGHTS, WORDS, REPORT, PROVENANCE)
+FILES = (CONFIG, WEIGHTS, WORDS, REPORT, PROVENANCE, FAMILIARITY)
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import overload
 
+import numpy as np
 import torch
 
 from mttsg_core.checkpoints.checkpoint import load_model
@@ -266,18 +267,24 @@ class Grounder:
         if top < 1:
             raise DataError(f"top must be at least 1, not {top}")
         parts: deque[int] = deque()  # of the sentences of each video that has not been yielded yet
+        factors: deque[list[float]] = deque()  # of the scores of each sentence of each of these videos
 
         def split_queries() -> Iterator[tuple[VideoFeatures, Sequence[str]]]:
             for features, queries in videos:
                 size = max(1, len(queries)) if mode == "joint" or isinstance(queries, str) else _MAX_QUERIES
                 firsts = range(0, max(1, len(queries)), size)
                 parts.append(len(firsts))
+                factors.append(self._score_factors(features, queries))
                 yield from ((features, queries[first : first + size]) for first in firsts)
 
         grounded = self._ground_each(split_queries(), top, batch_size, mode)
         for moments in grounded:
             rest = islice(grounded, parts.popleft() - 1)
-            yield [*moments, *(of_query for part in rest for of_query in part)]
+            found = [*moments, *(of_query for part in rest for of_query in part)]
+            yield [
+                [moment._replace(score=moment.score * factor) for moment in of_query]
+                for of_query, factor in zip(found, factors.popleft(), strict=True)
+            ]
 
     def _ground_each(
         self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int, batch_size: int, mode: Mode
@@ -330,8 +337,24 @@ class Grounder:
         windows = window_slices(features.timeline, self.predictor.max_window_seconds)
         items = (VideoItem(features.slice_clips(window), words) for window in windows)
         by_window = [curves for batch in _batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)]
-        merged = [merge_saliency(windows, curves) for curves in zip(*by_window, strict=True)]
+        merged = [
+            merge_saliency(windows, curves) * np.float32(factor)
+            for curves, factor in zip(
+                zip(*by_window, strict=True), self._score_factors(features, sentences), strict=True
+            )
+        ]
         return merged[0] if isinstance(queries, str) else merged
+
+    def _score_factors(self, features: VideoFeatures, queries: Sequence[str]) -> list[float]:
+        """Return what to multiply the scores of each sentence by: 1 unless video or sentence are unlike the training.
+
+        The factor is the same for all moments of a sentence in a video, so that their order stays.
+        """
+        known = self.predictor.familiarity
+        if known is None or isinstance(queries, str):  # the latter is refused when it is encoded
+            return [1.0] * len(queries)
+        of_video = known.video_factor(features.clips) if features.clips.shape[1:] == known.center.shape else 1.0
+        return [of_video * known.query_factor(query) for query in queries]
 
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""

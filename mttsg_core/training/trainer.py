@@ -26,6 +26,7 @@ from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.joint_text import JointTextEncoder
+from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.evaluation.reliability import measure_reliability
 from mttsg_core.features.store import check_fingerprint
@@ -93,6 +94,7 @@ def train(
     epochs = config.epochs_for(len(sampler.videos))
     run = TrainingRun(net, config, loss, config.steps_per_epoch(len(sampler.videos)) * epochs, device)
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
+    familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
     described = {
         **recorded,
@@ -107,7 +109,7 @@ def train(
     else:
         for name in (REPORT, WEIGHTS, WORDS, STATE, PREVIOUS, LOG):  # of an earlier run in the same folder
             (folder / name).unlink(missing_ok=True)
-        save_description(folder, model, recorded)
+        save_description(folder, replace(model, familiarity=familiarity), recorded)
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
@@ -227,7 +229,7 @@ def _calibrate(folder: Path, validation: Dataset, device: torch.device, settings
     Both are measured on the split that the two numbers of the calibration are fitted on.
     """
     model = replace(load_model(folder), calibration=UNCALIBRATED)
-    grounder = Grounder(MKTNPredictor(model, device))
+    grounder = Grounder(MKTNPredictor(replace(model, familiarity=None), device))
     raw = measure_reliability(lambda dataset: evaluate(grounder, dataset), validation)
     calibration = raw.calibration()
     save_description(folder, replace(model, calibration=calibration), settings)

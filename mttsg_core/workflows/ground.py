@@ -20,11 +20,12 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
+from mttsg_core.workflows.unfamiliar import VideoWarnings, warn_of_queries
 
 _BATCH_VIDEOS = 16  # videos with cached features that are grounded together; a larger batch is not faster
 
@@ -53,7 +54,7 @@ class VideoGrounded:
 _ExtractionEvent: TypeAlias = (
     ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
 )
-GroundEvent: TypeAlias = _ExtractionEvent | VideoGrounded
+GroundEvent: TypeAlias = _ExtractionEvent | Warned | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 
 
@@ -100,6 +101,8 @@ def _ground(
     *,
     with_saliency: bool,
 ) -> Generator[GroundEvent, None, None]:
+    unfamiliar = VideoWarnings(grounder.predictor.familiarity)
+    yield from warn_of_queries(grounder.predictor.familiarity, (query for own in queries.values() for query in own))
     with limited_threads(grounder.device):
         for batch in batches:
             if not isinstance(batch, list):
@@ -109,9 +112,11 @@ def _ground(
                 if isinstance(moments, InputFailed):
                     yield moments
                     continue
+                yield from unfamiliar.check(video, features.clips)
                 sentences = queries[video]
                 saliency = grounder.saliency(features, sentences) if with_saliency else None
                 yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+        yield from unfamiliar.rest()
 
 
 def _ground_batch(

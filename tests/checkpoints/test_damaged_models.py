@@ -317,3 +317,17 @@ def test_word_vectors_that_do_not_fit(folder: Path, arrays: dict[str, np.ndarray
     save_arrays(arrays, folder / WORDS)
     change_config(folder, text_encoder="glove:words.txt")
     assert refusal(folder).startswith("damaged model folder (")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stems": [], "center": [1], "spread": [1], "reach": 1}', "\x00"])
+def test_a_damaged_record_of_the_training(folder: Path, content: str) -> None:
+    (folder / "familiarity.json").write_text(content)
+    with pytest.raises(ModelError, match=r"familiarity\.json|damaged"):
+        load_model(folder)
+
+
+def test_a_record_of_other_features(folder: Path) -> None:
+    record = {"stems": [], "center": [1.0, 2.0], "spread": [1.0, 1.0], "reach": 1.0, "knows_words": False}
+    (folder / "familiarity.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"familiarity\.json has 2 numbers a clip, the network 6"):
+        load_model(folder)
