@@ -27,6 +27,7 @@ from mttsg_core.workflows.outputs import protect_videos, require_folders
 
 if TYPE_CHECKING:
     from mttsg_core.data.queries import Query
+    from mttsg_core.inference.grounder import Grounder
     from mttsg_core.inference.ranking import RankedMoment
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent
@@ -163,17 +164,14 @@ def run_session(
     with EventDisplay(reporter) as display:
         session = Session(assigned, display)
         if unmatched and assigned and not request.video.is_dir():
-            others = count(len(unmatched), "other video")
-            reporter.say(f"{request.video}: sentences about {others} are left out")
+            reporter.say(f"{request.video}: sentences about {count(len(unmatched), 'other video')} are left out")
             unmatched = {}
         for name, reason in unmatched.items():
             session.fail(f"{name}: {reason} in {request.video}")
         if not assigned:
             raise ConfigError("no sentence is about any of the videos")
         grounder, session.model = load_grounder(model, [request.video], features, runtime, reporter)
-        session.shows_scores = grounder.predictor.has_comparable_scores
-        if not session.shows_scores:
-            _warn_of_scores(request, output_options, reporter)
+        session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
         from mttsg_core.workflows.ground import iter_ground
 
         events = iter_ground(
@@ -197,8 +195,10 @@ def run_session(
         raise typer.Exit(SOME_FAILED if first else UNUSABLE)
 
 
-def _warn_of_scores(request: Request, outputs: OutputOptions, reporter: Reporter) -> None:
-    """Say that the scores of an uncalibrated model are not shown, and which options use them all the same."""
+def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, reporter: Reporter) -> bool:
+    """Return whether scores are shown; if not, say so, and which options use them all the same."""
+    if grounder.predictor.has_comparable_scores:
+        return True
     reporter.warn(
         "the scores of this model are not calibrated (too few validation sentences): they order the answers, and are "
         "not shown"
@@ -208,6 +208,7 @@ def _warn_of_scores(request: Request, outputs: OutputOptions, reporter: Reporter
         used.append("{score} in --clip-name")
     if used:
         reporter.warn(f"{' and '.join(used)}: taken as the model's raw scores, which do not compare across videos")
+    return False
 
 
 def _read_queries(sentences: Sequence[str], file: Path | None, reporter: Reporter) -> list[Query]:

@@ -96,13 +96,7 @@ def train(
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
     familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
-    described = {
-        **recorded,
-        "network": to_mapping(net.config),
-        "features": dict(training.fingerprint),
-        "text_encoder": text_encoder.id,
-        "pairs": len(training.pairs),
-    }
+    described = _described(model, recorded, len(training.pairs))
     if resume:
         run.restore(folder, described)
         _keep_log(folder / LOG, run.progress.epoch)
@@ -113,11 +107,22 @@ def train(
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
-    reliability = {}
-    if validation and run.progress.best_epoch and len(validation.pairs) >= config.calibration_sentences:
-        reliability = _calibrate(folder, validation, device, recorded)
+    is_enough = validation is not None and len(validation.pairs) >= config.calibration_sentences
+    has_weights = run.progress.best_epoch > 0
+    reliability = _calibrate(folder, validation, device, recorded) if validation and is_enough and has_weights else {}
     write_json(folder / REPORT, loop.report(reliability))
     yield loop.finished()
+
+
+def _described(model: Model, recorded: Mapping[str, Any], pairs: int) -> dict[str, Any]:
+    """Return what a run that resumes must agree with: settings, network, features, text encoder, number of pairs."""
+    return {
+        **recorded,
+        "network": to_mapping(model.network.config),
+        "features": dict(model.fingerprint),
+        "text_encoder": model.text_encoder.id,
+        "pairs": pairs,
+    }
 
 
 @dataclass(frozen=True)
