@@ -242,7 +242,8 @@ def _resolve_video(
         resolved.files[key] = features
     elif video is not None:
         resolved.files[key] = cache.path(video, fingerprint)
-        resolved.jobs.append(ExtractionJob(video, resolved.files[key], identity=resolved.files[key].stem))
+        target = resolved.files[key]
+        resolved.jobs.append(ExtractionJob(video, target, identity=target.stem, partial=cache.partial_folder))
     elif features is not None:
         resolved.files[key] = features  # damaged features are reported when they are loaded
         if actual is not None:

@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pebble import ProcessExpired
 
 from mttsg_core.encoders import Encoder, build_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
-from mttsg_core.features.builder import FeatureBuilder
-from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, prefetch, read_clips, read_many
+from mttsg_core.features.frame_stream import ClipFrames, FrameSpec, StreamItem, prefetch, read_clips, read_many
 from mttsg_core.features.identity import CHANGED, read_unchanged
-from mttsg_core.features.jobs import Extracted, ExtractionEvent, ExtractionFailed, ExtractionJob, ExtractionPassedOver
+from mttsg_core.features.jobs import (
+    Extracted,
+    ExtractionEvent,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    ExtractionProgress,
+)
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
+from mttsg_core.features.video_in_work import ProgressBoard, VideoInWork
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
@@ -40,6 +48,7 @@ __all__ = [
     "ExtractionFailed",
     "ExtractionJob",
     "ExtractionPassedOver",
+    "ExtractionProgress",
     "ExtractionSettings",
     "cached_features",
     "default_workers",
@@ -50,6 +59,9 @@ __all__ = [
 _LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract than a worker takes to start
 _FILE_ERRORS = (VideoError, OSError, MemoryError)  # errors that cost one file, not the batch
 
+_POLL_SECONDS = 0.5  # between two looks at how far the workers are
+
+_Result = TypeVar("_Result")
 _log = logging.getLogger("mttsg")
 
 
@@ -136,11 +148,51 @@ def encode_video(
     Raises:
         VideoError: if no clip can be read.
     """
-    timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads))
-    builder = FeatureBuilder(timeline)
+    work = VideoInWork(ExtractionJob(video, video), settings.fingerprint(encoder))
+    return _last(_encode_video(work, video, encoder, settings, threads))
+
+
+def _encode_video(
+    work: VideoInWork, video: Path, encoder: Encoder, settings: ExtractionSettings, threads: int | None
+) -> Generator[ExtractionProgress, None, VideoFeatures]:
+    """Yield how far the video is, and return its features."""
+    timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads), work.first_clip)
+    resumed = work.begin(timeline)
+    if resumed is not None:
+        yield resumed
     for piece in prefetch(pieces) if threads is None else pieces:
-        builder.add(piece, encoder)
-    return builder.build(video, settings.fingerprint(encoder))
+        progress = work.add(piece, encoder)
+        if progress is not None:
+            yield progress
+    return work.finish()
+
+
+def _encode_job(
+    job: ExtractionJob, encoder: Encoder, settings: ExtractionSettings, threads: int | None
+) -> Generator[ExtractionProgress, None, tuple[VideoFeatures, VideoInWork]]:
+    """Yield how far the video of a job is, and return its features and what has to be forgotten once they are written.
+
+    Raises:
+        VideoError: if the video cannot be read, or changes while it is read.
+    """
+    fingerprint = settings.fingerprint(encoder)
+
+    def read() -> Generator[ExtractionProgress, None, tuple[VideoFeatures, VideoInWork]]:
+        work = VideoInWork(job, fingerprint)
+        features = yield from _encode_video(work, job.video, encoder, settings, threads)
+        return features, work
+
+    return (yield from read_unchanged(job.video, job.identity, read))
+
+
+def _last(steps: Generator[object, None, _Result]) -> _Result:
+    """Run a generator to its end, and return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
 
 
 def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettings) -> VideoFeatures:
@@ -161,11 +213,13 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
             return read_features(target)
         except FeatureError as error:
             _log.info("extracting again: %s", error)
-    features = read_unchanged(video, target.stem, lambda: encode_video(video, encoder, settings))
+    job = ExtractionJob(video, target, identity=target.stem, partial=cache.partial_folder)
+    features, work = _last(_encode_job(job, encoder, settings, None))
     try:
         write_features(target, features, video.name)
     except OSError as error:
         cache.warn(error)
+    work.forget()
     return features
 
 
@@ -178,6 +232,8 @@ def extract(
     time_limit: float | None = None,
 ) -> Iterator[ExtractionEvent]:
     """Extract the features of many videos, and yield an event for each one as soon as it is finished.
+
+    Long videos have events before, each time that some more seconds of them are done.
 
     Args:
         jobs: the videos and their target files. Existing features are kept; if they were made with other settings, the
@@ -210,7 +266,7 @@ def extract(
     elif workers > 1:
         events = _extract_parallel(unique_jobs, settings, workers, time_limit)
     else:
-        events = (_extract_one(job, settings, None) for job in unique_jobs)
+        events = (event for job in unique_jobs for event in _extract_here(job, settings, None))
     for event in events:
         for job in waiting[event.job.target]:
             yield _passed_over(job, event) or replace(event, job=job)
@@ -220,14 +276,18 @@ def _extract_parallel(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, workers: int, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
     """Decode and encode in the workers."""
-    with worker_pool(workers) as pool:
+    with ProgressBoard.create(len(jobs)) as board, worker_pool(workers) as pool:
         pending = {}
         with interrupts_blocked():
-            for job in jobs:
+            for index, job in enumerate(jobs):
                 limit = time_limit or job.time_limit
-                pending[pool.schedule(_extract_one, args=(job, settings, 1), timeout=limit)] = (job, limit)
+                arguments = (job, settings, board, index)
+                pending[pool.schedule(_extract_in_worker, args=arguments, timeout=limit)] = (job, limit)
+        seen: dict[int, float] = {}
         while pending:
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            done, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            if board is not None:
+                yield from board.news(jobs, seen)
             for future in done:
                 job, limit = pending.pop(future)  # type: ignore[call-overload]
                 try:
@@ -265,50 +325,72 @@ def _extract_streams(
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send."""
     fingerprint = settings.fingerprint(encoder)
-    builders: dict[int, FeatureBuilder] = {}  # by index of the job
+    works: dict[int, VideoInWork] = {}  # by index of the job
     failed: set[int] = set()
+
+    def first_clip(index: int) -> int:
+        works[index] = VideoInWork(jobs[index], fingerprint)
+        return works[index].first_clip
+
     stream = read_many(
         [job.video for job in jobs],
         [time_limit or job.time_limit for job in jobs],
         settings.frame_spec(encoder, threads=1 if workers > 1 else None),
         workers,
+        first_clip,
     )
     with closing(stream):
         for index, item in stream:
-            job = jobs[index]
             if index in failed:
                 continue
             try:
-                if isinstance(item, Timeline):
-                    builders[index] = FeatureBuilder(item)
-                elif isinstance(item, ClipFrames):
-                    builders[index].add(item, encoder)
-                elif item.reason is None:
-                    features = builders.pop(index).build(job.video, fingerprint)
-                    if job.identity not in (None, item.identity):
-                        raise VideoError(job.video, CHANGED)
-                    yield _store(job, features)
-                else:
-                    builders.pop(index, None)
-                    yield ExtractionFailed(job, item.reason)
+                event = _take_item(item, jobs[index], works[index], encoder)
             except _FILE_ERRORS as error:
                 failed.add(index)
-                builders.pop(index, None)
-                yield ExtractionFailed(job, _failure_reason(error))
+                event = ExtractionFailed(jobs[index], _failure_reason(error))
+            if not isinstance(event, ExtractionProgress | None):
+                del works[index]
+            if event is not None:
+                yield event
 
 
-def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
+def _take_item(item: StreamItem, job: ExtractionJob, work: VideoInWork, encoder: Encoder) -> ExtractionEvent | None:
+    """Use an item of the stream of a video, and return the event that it leads to."""
+    if isinstance(item, Timeline):
+        return work.begin(item)
+    if isinstance(item, ClipFrames):
+        return work.add(item, encoder)
+    if item.reason is not None:
+        return ExtractionFailed(job, item.reason)
+    features = work.finish()
+    if job.identity not in (None, item.identity):
+        raise VideoError(job.video, CHANGED)
+    return _store(job, features, work)
+
+
+def _extract_here(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> Iterator[ExtractionEvent]:
+    """Decode and encode in this process."""
     try:
-        encoder = settings.build_encoder()
-        features = read_unchanged(
-            job.video, job.identity, lambda: encode_video(job.video, encoder, settings, threads=threads)
-        )
-        return _store(job, features)
+        features, work = yield from _encode_job(job, settings.build_encoder(), settings, threads)
+        yield _store(job, features, work)
     except _FILE_ERRORS as error:
-        return ExtractionFailed(job, _failure_reason(error))
+        yield ExtractionFailed(job, _failure_reason(error))
 
 
-def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
+def _extract_in_worker(
+    job: ExtractionJob, settings: ExtractionSettings, board: ProgressBoard | None, index: int
+) -> ExtractionEvent:
+    """Decode and encode in this process, one of several, and return the last event; the others go to the board."""
+    event: ExtractionEvent | None = None
+    for event in _extract_here(job, settings, 1):
+        if isinstance(event, ExtractionProgress) and board is not None:
+            board.note(index, event)
+    if event is None:
+        raise RuntimeError("an extraction without an event")
+    return event
+
+
+def _store(job: ExtractionJob, features: VideoFeatures, work: VideoInWork) -> ExtractionEvent:
     try:
         write_features(job.target, features, job.video.name)
     except OSError as error:
@@ -316,6 +398,7 @@ def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
         return ExtractionFailed(
             job, f"its features cannot be written to {job.target.parent} ({reason})", unwritten=True
         )
+    work.forget()
     return _extracted(job, features, cached=False)
 
 

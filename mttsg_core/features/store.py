@@ -201,6 +201,11 @@ class FeatureCache:
         self.folder = folder
         self._warned = False
 
+    @property
+    def partial_folder(self) -> Path:
+        """The folder of what is done of long videos whose extraction was stopped."""
+        return self.folder / "partial"
+
     def entry(self, video: Path, fingerprint: Settings) -> Path:
         """Return the file in the folder for the features of a video file with the given fingerprint.
 

@@ -17,6 +17,7 @@ from mttsg_core.features.extraction import (
     ExtractionFailed,
     ExtractionJob,
     ExtractionPassedOver,
+    ExtractionProgress,
     ExtractionSettings,
 )
 from mttsg_core.features.store import video_of
@@ -28,7 +29,8 @@ from mttsg_core.workflows.options import AnyPath, ExtractOptions, FeatureOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 
-ExtractEvent: TypeAlias = ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+_JobEvent: TypeAlias = ProgressStarted | Extracted | ExtractionProgress | ExtractionFailed | ExtractionPassedOver
+ExtractEvent: TypeAlias = _JobEvent | InputFailed
 _SUFFIX = ".safetensors"
 
 
@@ -126,7 +128,7 @@ def _extract(
             yield InputFailed(failures[-1])
             continue
         identity = target.stem if out is None else None
-        jobs.append(ExtractionJob(video.path, target, video.from_folder, identity))
+        jobs.append(ExtractionJob(video.path, target, video.from_folder, identity, cache.partial_folder))
     if options.overwrite or not all(is_file(job.target) for job in jobs):
         require_writable(folder)
     passed_over = 0
@@ -170,7 +172,7 @@ def _is_of_another(video: VideoFile, folder: Path) -> bool:
 
 def extract_jobs(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, *, workers: int | None = None, overwrite: bool = False
-) -> Generator[ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver, None, list[str]]:
+) -> Generator[_JobEvent, None, list[str]]:
     """Run extraction jobs, the largest files first so that none is left running alone at the end.
 
     Args:

@@ -22,7 +22,7 @@ from mttsg_core.data.folder import DataFolder
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, ModelError
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.report import render_training_page
 from mttsg_core.training import trainer
@@ -83,6 +83,7 @@ TrainEvent: TypeAlias = (
     ProgressStarted
     | ProgressAdvanced
     | Extracted
+    | ExtractionProgress
     | ExtractionFailed
     | ExtractionPassedOver
     | InputFailed
