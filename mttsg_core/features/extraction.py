@@ -214,12 +214,13 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
         except FeatureError as error:
             _log.info("extracting again: %s", error)
     job = ExtractionJob(video, target, identity=target.stem, partial=cache.partial_folder)
-    features, work = _last(_encode_job(job, encoder, settings, None))
-    try:
-        write_features(target, features, video.name)
-    except OSError as error:
-        cache.warn(error)
-    work.forget()
+    with cache.writing():
+        features, work = _last(_encode_job(job, encoder, settings, None))
+        try:
+            write_features(target, features, video.name, video.absolute())
+        except OSError as error:
+            cache.warn(error)
+        work.forget()
     return features
 
 
@@ -392,7 +393,8 @@ def _extract_in_worker(
 
 def _store(job: ExtractionJob, features: VideoFeatures, work: VideoInWork) -> ExtractionEvent:
     try:
-        write_features(job.target, features, job.video.name)
+        is_cached = job.identity is not None
+        write_features(job.target, features, job.video.name, job.video.absolute() if is_cached else None)
     except OSError as error:
         reason = os_reason(error).lower()
         return ExtractionFailed(

@@ -12,10 +12,12 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -32,6 +34,7 @@ from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.locks import share_folder
 from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.utils.writable import check_writable
 
@@ -206,6 +209,10 @@ class FeatureCache:
         """The folder of what is done of long videos whose extraction was stopped."""
         return self.folder / "partial"
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is deleted from the cache, see `cache_contents.prune_cache`."""
+        return share_folder(self.folder)
+
     def entry(self, video: Path, fingerprint: Settings) -> Path:
         """Return the file in the folder for the features of a video file with the given fingerprint.
 
@@ -252,7 +259,7 @@ class FeatureCache:
         return substitute
 
 
-def write_features(path: Path, features: VideoFeatures, video: str | None = None) -> None:
+def write_features(path: Path, features: VideoFeatures, video: str | None = None, source: Path | None = None) -> None:
     """Write a `.safetensors` file, with regions in half precision.
 
     The write is atomic: if the program is killed, the file is complete or does not change.
@@ -261,6 +268,7 @@ def write_features(path: Path, features: VideoFeatures, video: str | None = None
         path: the file.
         features: what to write.
         video: file name of the video, which `video_of` reads back.
+        source: where the video is, for the cache's own use: by it, what has become useless is found.
 
     Raises:
         OSError: if the file cannot be written.
@@ -274,6 +282,7 @@ def write_features(path: Path, features: VideoFeatures, video: str | None = None
         "lost_clips": features.lost_clips,
         "fingerprint": dict(features.fingerprint),
         "video": video,
+        **({} if source is None else {"source": os.fsencode(source).decode("utf-8", "surrogateescape")}),
     }
     write_atomically(path, lambda target: save_file(arrays, target, {"mttsg": json.dumps(metadata)}))
 
