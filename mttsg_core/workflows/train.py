@@ -19,6 +19,7 @@ from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data import feature_lookup
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.folder_defaults import FolderDefaults, read_defaults
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, ModelError
@@ -170,13 +171,14 @@ def _train(
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
         if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
             yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
-        settings = TrainingSettings.merge(*configs, stopped)
+        defaults = read_defaults(data) if stopped is None else FolderDefaults()
+        settings = TrainingSettings.merge(*configs, stopped, defaults.tables)
         if settings.notes:
             yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
         device = choose_device(options.device)
         _check_extras(options)
         with limited_threads(device):
-            inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device)
+            inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device, defaults)
             if folder is None:
                 folder = new_run()
                 locks.enter_context(lock_run(folder))
@@ -278,6 +280,7 @@ def _prepare(
     features: FeatureOptions,
     options: TrainOptions,
     device: torch.device,
+    defaults: FolderDefaults,
 ) -> Generator[TrainEvent, None, _Inputs]:
     """Choose the features and the text encoder, and extract what is missing."""
     folder = DataFolder.open(data, features.features)
@@ -292,12 +295,14 @@ def _prepare(
             encoder=features.encoder,
             fps=features.fps,
             reader=features.reader,
+            defaults={name: value for name, value in defaults.features.items() if name != "text_encoder"},
             offline=options.offline,
         )
     sources = feature_lookup.resolve_splits(folder, splits, options.feature_cache(), fingerprint, strict=options.strict)
     if sources.problems:
         yield RowsSkipped(sources.problems)
-    text_encoder = _text_encoder(data, stopped, fingerprint, features, options, str(device))
+    text_id = features.text_encoder or defaults.features.get("text_encoder")
+    text_encoder = _text_encoder(data, text_id, stopped, fingerprint, options, str(device))
     failures: list[str] = []
     if sources.jobs:
         settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
@@ -323,14 +328,13 @@ def _training_splits(folder: DataFolder) -> list[str]:
 
 def _text_encoder(
     data: Path,
+    text_id: str | None,
     stopped: StoppedRun | None,
     fingerprint: Settings,
-    features: FeatureOptions,
     options: TrainOptions,
     device: str,
 ) -> TextEncoder:
     """Return the text encoder that is given, else that of the stopped run, else the default one for the features."""
-    text_id = features.text_encoder
     if text_id is None and stopped is not None:
         return stopped.text_encoder(device=device, offline=options.offline)
     if text_id == OWN_TEXT_TOWER and fingerprint["encoder"] == EXTERNAL:
@@ -338,7 +342,7 @@ def _text_encoder(
             f"--text-encoder {text_id}: the features do not record whose text tower that is; name the model itself"
         )
     if text_id is None:
-        text_id = feature_lookup.default_text_encoder(data, fingerprint)
+        text_id = feature_lookup.default_text_encoder(data, fingerprint, offline=options.offline)
     return build_text_encoder(text_id, encoder_id=str(fingerprint["encoder"]), device=device, offline=options.offline)
 
 
