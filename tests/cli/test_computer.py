@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from huggingface_hub import constants
 from mttsg_core.encoders.hf_files import find_files
 from mttsg_core.encoders.known import KNOWN
 from mttsg_core.workflows import doctor
-from tests.conftest import Mttsg
+from tests.conftest import Mttsg, start_mttsg
 from tests.helpers.tiny_encoders import save_bert, save_clip
 from tests.helpers.video_files import write_video
 
@@ -119,3 +121,23 @@ class TestCache:
         assert (ran.code, ran.err) == (0, "")
         ran = mttsg("cache", "--older-than", "3")
         assert (ran.code, ran.errors) == (2, ["error: --older-than needs --prune"])
+
+
+@pytest.mark.subprocess
+def test_a_hub_that_never_answers_ends_in_one_line(tmp_path: Path) -> None:
+    """As a captive portal or a proxy does: it accepts the connection and stays silent."""
+    video = write_video(tmp_path / "a.mp4", range(25))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+        environment |= {
+            "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "HF_HOME": str(tmp_path / "hub"),
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+        }
+        command = ("ground", video, "a dog walks", "--encoder", "someone/clip", "--cache", tmp_path / "cache")
+        _, err = start_mttsg(*command, env=environment).communicate(timeout=120)
+    [line] = [line for line in err.decode().splitlines() if line.startswith("error: ")]
+    assert (
+        "encoder 'someone/clip': no such folder, never downloaded, and the Hugging Face Hub cannot be reached" in line
+    )
