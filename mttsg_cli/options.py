@@ -168,8 +168,8 @@ Encoder = Annotated[
     typer.Option(
         "--encoder",
         metavar="ID",
-        help="Video encoder: classic (built in), or a pretrained model such as CLIP: a folder, or its name on the "
-        "Hugging Face Hub. Default: classic.",
+        help="Video encoder: clip, siglip2, dinov2, ... or another pretrained model (a folder, or its name on the "
+        "Hugging Face Hub), or classic (built in). Default: clip if it is here or can be had, else classic.",
     ),
 ]
 ModelEncoder = Annotated[
@@ -186,8 +186,9 @@ TextEncoder = Annotated[
     typer.Option(
         "--text-encoder",
         metavar="ID",
-        help="Text encoder: hashed (built in), glove:FILE, clip (the text tower of the video encoder), or a pretrained "
-        "text model. Default: clip with a pretrained video encoder, else a glove*.txt beside train.jsonl, else hashed.",
+        help="Text encoder: clip (the text tower of the video encoder), minilm or another pretrained text model, "
+        "glove:FILE, or hashed (built in). Default: clip if there is such a tower, else a glove*.txt beside "
+        "train.jsonl, else minilm if it is here or can be had, else hashed.",
     ),
 ]
 ModelTextEncoder = Annotated[

@@ -41,6 +41,9 @@ from corpus_plan import (
     traces,
 )
 
+# What train and extract read by themselves: drawn shapes need no pretrained encoder.
+DEFAULTS = 'encoder = "classic"\ntext_encoder = "hashed"\n'
+
 
 def _polygon(shape: str) -> Array:
     corners, inner = {"square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.42)}[shape]
@@ -184,6 +187,7 @@ def make_corpus(
     for _ in _write_all(plans, str(root), size, min(workers, videos)):
         if progress is not None:
             progress(1)
+    (root / "mttsg.toml").write_text(DEFAULTS)
     for split, lines in table.items():
         part = root / f"{split}.part"
         part.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())

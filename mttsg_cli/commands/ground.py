@@ -47,7 +47,7 @@ def ground(
 
         mttsg ground videos/ --queries sentences.txt --format jsonl --out moments.jsonl
 
-        mttsg ground video.mp4 "person opens door" --encoder laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+        mttsg ground video.mp4 "person opens door" --encoder siglip2
 
         mttsg ground videos/ "person opens door" --top 10 --clips clips/ --html moments.html
     """

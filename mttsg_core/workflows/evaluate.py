@@ -20,7 +20,7 @@ from mttsg_core.evaluation import baselines, evaluator
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.features.store import EXTERNAL, check_fingerprint
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode, grounding_mode
@@ -39,6 +39,7 @@ EvaluateEvent: TypeAlias = (
     ProgressStarted
     | ProgressAdvanced
     | Extracted
+    | ExtractionProgress
     | ExtractionFailed
     | ExtractionPassedOver
     | InputFailed

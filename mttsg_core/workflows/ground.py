@@ -13,7 +13,13 @@ from mttsg_core.data.file_index import FeatureIndex
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob, ExtractionPassedOver
+from mttsg_core.features.extraction import (
+    Extracted,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    ExtractionProgress,
+)
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
@@ -27,6 +33,7 @@ from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.unfamiliar import VideoWarnings, warn_of_queries
 
+_PART_SENTENCES = 256  # that are grounded together, of all videos of a batch; more are not faster
 _BATCH_VIDEOS = 16  # videos with cached features that are grounded together; a larger batch is not faster
 
 _ReadVideo: TypeAlias = tuple[VideoFile, VideoFeatures]
@@ -52,7 +59,13 @@ class VideoGrounded:
 
 
 _ExtractionEvent: TypeAlias = (
-    ProgressStarted | ProgressAdvanced | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionProgress
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | InputFailed
 )
 GroundEvent: TypeAlias = _ExtractionEvent | Warned | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
@@ -103,20 +116,57 @@ def _ground(
 ) -> Generator[GroundEvent, None, None]:
     unfamiliar = VideoWarnings(grounder.predictor.familiarity)
     yield from warn_of_queries(grounder.predictor.familiarity, (query for own in queries.values() for query in own))
+    reading = done = 0  # videos that are left to read, and those that are answered
+    has_bar = False
     with limited_threads(grounder.device):
         for batch in batches:
             if not isinstance(batch, list):
+                reading += _videos_to_read(batch)
                 yield batch
+                if isinstance(batch, InputFailed):
+                    done += 1
+                    if has_bar:
+                        yield ProgressAdvanced("grounding")
                 continue
-            for (video, features), moments in zip(batch, _ground_batch(grounder, queries, batch, top), strict=True):
-                if isinstance(moments, InputFailed):
-                    yield moments
-                    continue
-                yield from unfamiliar.check(video, features.clips)
-                sentences = queries[video]
-                saliency = grounder.saliency(features, sentences) if with_saliency else None
-                yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+            if batch and not reading and not has_bar:  # while videos are read, that is what takes the time
+                yield ProgressStarted("grounding", len(queries), done)
+                has_bar = True
+            for part in _parts(batch, queries):
+                for (video, features), moments in zip(part, _ground_batch(grounder, queries, part, top), strict=True):
+                    if isinstance(moments, InputFailed):
+                        yield moments
+                    else:
+                        yield from unfamiliar.check(video, features.clips)
+                        sentences = queries[video]
+                        saliency = grounder.saliency(features, sentences) if with_saliency else None
+                        yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+                    done += 1
+                    if has_bar:
+                        yield ProgressAdvanced("grounding")
         yield from unfamiliar.rest()
+
+
+def _videos_to_read(event: _ExtractionEvent) -> int:
+    """Return by how much an event changes the number of videos that are left to read."""
+    if isinstance(event, ProgressStarted):
+        return event.total
+    if isinstance(event, ProgressAdvanced):
+        return -event.steps
+    return -isinstance(event, Extracted | ExtractionFailed | ExtractionPassedOver)
+
+
+def _parts(batch: list[_ReadVideo], queries: Mapping[VideoFile, Sequence[str]]) -> Iterator[list[_ReadVideo]]:
+    """Divide a batch into parts with few sentences, so that something moves while many are answered."""
+    part: list[_ReadVideo] = []
+    sentences = 0
+    for item in batch:
+        sentences += len(queries[item[0]])
+        part.append(item)
+        if sentences >= _PART_SENTENCES:
+            yield part
+            part, sentences = [], 0
+    if part:
+        yield part
 
 
 def _ground_batch(
@@ -158,7 +208,9 @@ class _Extraction:
         by_path = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in by_path}
         jobs = [
-            ExtractionJob(path, targets[video], video.from_folder, targets[video].stem)
+            ExtractionJob(
+                path, targets[video], video.from_folder, targets[video].stem, self._grounder.cache.partial_folder
+            )
             for path, video in by_path.items()
         ]
         batch: list[_ReadVideo] = []
@@ -169,7 +221,7 @@ class _Extraction:
                     batch = []
                 while video not in self._extracted:
                     event = next(extraction)
-                    if isinstance(event, ProgressStarted):
+                    if isinstance(event, ProgressStarted | ExtractionProgress):
                         yield event
                         continue
                     unwritten = (

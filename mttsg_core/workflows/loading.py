@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
 from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders.known import full_name
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ConfigError
 from mttsg_core.features.extraction import ExtractionSettings
@@ -102,6 +103,7 @@ def _require_text_encoder(wanted: str | None, grounder: Grounder, owner: str, *,
 def _text_encoder_ids(wanted: str, *, offline: bool) -> Iterator[str]:
     """Yield the ids by which a model may record that text encoder. Nothing is downloaded."""
     yield wanted
+    yield full_name(wanted)
     kind, _, file = wanted.partition(":")
     if kind == WordVectors.kind:
         yield f"{kind}:{Path(file).name}"

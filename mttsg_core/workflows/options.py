@@ -24,7 +24,8 @@ class FeatureOptions:
     """Which features of videos and sentences to use. None leaves the choice to the data folder or the model.
 
     Attributes:
-        encoder: video encoder: `classic`, or a pretrained model as a folder or a name on the Hugging Face Hub.
+        encoder: video encoder: `classic`, or a pretrained model as a short name, a folder or a name on the Hugging Face
+            Hub.
         text_encoder: `hashed`, `glove:FILE`, `clip` (the text tower of the video encoder), or a pretrained text model.
         fps: clips per second.
         reader: video reader: `auto`, `pyav` or `decord`.

@@ -61,7 +61,8 @@ class TrainingRecord:
         """
         sentences = len(self.training.pairs)
         held_out = len(self.validation.pairs) if self.validation else 0
-        reasons = [f"{count(sentences, 'sentence')} are too few to learn words from"] if sentences < _FEW else []
+        verb = "is" if sentences == 1 else "are"
+        reasons = [f"{count(sentences, 'sentence')} {verb} too few to learn words from"] if sentences < _FEW else []
         if held_out < needed:
             have = count(held_out, "validation sentence") if self.validation else "no validation split"
             reasons.append(f"scores are not calibrated ({have}, at least {needed} are needed)")
