@@ -18,7 +18,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mttsg_core.features.extraction import Extracted, ExtractionJob, ExtractionSettings, default_workers, extract
+from mttsg_core.features.extraction import (
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    ExtractionSettings,
+    default_workers,
+    extract,
+)
 from mttsg_core.features.frame_stream import read_clips
 from mttsg_core.video.discovery import find_videos
 
@@ -96,7 +103,7 @@ def _whole(videos: list[Path], settings: ExtractionSettings, out: Path, workers:
     events = list(extract(jobs, settings, workers=workers))
     seconds = time.perf_counter() - began
     for event in events:
-        if not isinstance(event, Extracted):
+        if isinstance(event, ExtractionFailed | ExtractionPassedOver):
             raise SystemExit(f"{event.job.video}: {event.reason}")
     return seconds
 

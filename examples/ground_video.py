@@ -15,9 +15,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")
     parser.add_argument("sentences", nargs="+")
-    parser.add_argument("--model", help="model folder; default: the newest finished run, or else CLIP without training")
+    parser.add_argument(
+        "--model", help="model; default: the newest run trained on these videos, else CLIP without training"
+    )
     arguments = parser.parse_args()
-    grounder = Grounder.load(arguments.model)
+    grounder = Grounder.load(arguments.model, videos=arguments.video)
     for sentence, moments in zip(
         arguments.sentences, grounder.ground(arguments.video, arguments.sentences, top=3), strict=True
     ):

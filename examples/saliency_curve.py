@@ -16,9 +16,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("sentence")
-    parser.add_argument("--model", help="model folder; default: the newest finished run, or else CLIP without training")
+    parser.add_argument(
+        "--model", help="model; default: the newest run trained on these videos, else CLIP without training"
+    )
     arguments = parser.parse_args()
-    grounder = Grounder.load(arguments.model)
+    grounder = Grounder.load(arguments.model, videos=arguments.video)
     features = grounder.features_of(arguments.video)
     curve = grounder.saliency(features, arguments.sentence)  # (T,) probabilities
     for clip, probability in enumerate(curve.tolist()):

@@ -18,10 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("sentence")
-    parser.add_argument("--model", help="model folder; default: the newest finished run, or else CLIP without training")
+    parser.add_argument(
+        "--model", help="model; default: the newest run trained on these videos, else CLIP without training"
+    )
     parser.add_argument("--out", type=Path, default=Path("best.mp4"))
     arguments = parser.parse_args()
-    grounder = Grounder.load(arguments.model)
+    grounder = Grounder.load(arguments.model, videos=arguments.folder)
     candidates: list[tuple[Moment, Path]] = []
     for video in find_videos([arguments.folder]):
         try:

@@ -1,4 +1,4 @@
-"""The `mttsg` program: five commands over `mttsg_core`."""
+"""The `mttsg` program: its commands over `mttsg_core`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mttsg_cli.commands.cache import cache
 from mttsg_cli.commands.check import check
+from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.models import models
+from mttsg_cli.commands.setup import setup
 from mttsg_cli.commands.train import train
 from mttsg_cli.program import GroupedCommand, Program, WordsCommand
 from mttsg_core import __version__
@@ -27,6 +31,8 @@ app = typer.Typer(
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
 for command in (train, evaluate, extract, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
+for of_this_computer in (models, setup, doctor, cache):
+    app.command(cls=GroupedCommand)(of_this_computer)
 
 
 def _print_version(show: bool) -> None:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from mttsg_cli.signals import Stopped
 from mttsg_cli.terminal import printable
@@ -28,14 +36,29 @@ class Bar:
     bar: Progress
     task: TaskID
 
-    def advance(self, steps: int = 1, rate: str = "") -> None:
-        """Move on by some steps, and show a rate."""
-        self.bar.update(self.task, advance=steps, rate=rate)
+    def advance(self, steps: float = 1, rate: str = "", position: str | None = None) -> None:
+        """Move on by some steps, which may be parts of one; show a rate, and a position other than the steps done."""
+        task = self.bar.tasks[self.task]
+        done = task.completed + steps
+        shown = f"{int(done + 1e-6)}/{int(task.total)}" if task.total is not None else f"{int(done + 1e-6)}"
+        self.bar.update(self.task, completed=done, rate=rate, position=position or shown)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the bar appeared."""
         return self.bar.tasks[0].elapsed or 0.0
+
+
+@dataclass(frozen=True)
+class DownloadBar:
+    """A bar of bytes."""
+
+    bar: Progress
+    task: TaskID
+
+    def move_to(self, done: int, total: int) -> None:
+        """Show that `done` of `total` bytes have arrived."""
+        self.bar.update(self.task, completed=done, total=total)
 
 
 class Reporter:
@@ -87,7 +110,7 @@ class Reporter:
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[position]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=self.console,
@@ -95,7 +118,22 @@ class Reporter:
             disable=self.quiet or not self.console.is_terminal,
         )
         with bar:
-            yield Bar(bar, bar.add_task(task, total=total, rate=""))
+            yield Bar(bar, bar.add_task(task, total=total, rate="", position=""))
+
+    @contextmanager
+    def download_bar(self, total: int) -> Iterator[DownloadBar]:
+        """Show a bar of bytes with rate and remaining time, on a terminal only."""
+        bar = Progress(
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        )
+        with bar:
+            yield DownloadBar(bar, bar.add_task("", total=total))
 
 
 @contextmanager

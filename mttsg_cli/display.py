@@ -9,10 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mttsg_cli.console import Bar, Reporter
+from mttsg_cli.downloads import DownloadDisplay
 from mttsg_cli.options import report_problems
+from mttsg_core.utils.downloads import watch_downloads
+from mttsg_core.utils.text import format_clock
 
 if TYPE_CHECKING:
-    from mttsg_core.workflows.events import ProgressStarted
+    from mttsg_core.workflows.events import ExtractionProgress, ProgressStarted
 
 _TASKS = {
     "extraction": "Reading videos",
@@ -53,8 +56,11 @@ class EventDisplay:
         self._level_before = logging.NOTSET
         self._stack = ExitStack()
         self._bar: Bar | None = None
-        self._left = 0  # steps until the bar is full
+        self._left = 0.0  # steps until the bar is full
         self._video_seconds = 0.0
+        self._shares: dict[Path, float] = {}  # how much of each video in work is done, 0..1
+        self._downloads = DownloadDisplay(reporter)
+        self._watching = ExitStack()
 
     def __enter__(self) -> EventDisplay:
         logger = logging.getLogger("mttsg")
@@ -62,12 +68,15 @@ class EventDisplay:
         if self.reporter.verbose:
             logger.setLevel(logging.INFO)
         logger.addHandler(self._log_handler)
+        self._watching.callback(self._downloads.close)
+        self._watching.enter_context(watch_downloads(self._downloads.show))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         logger = logging.getLogger("mttsg")
         logger.removeHandler(self._log_handler)
         logger.setLevel(self._level_before)
+        self._watching.close()
         self._stack.close()
 
     def show(self, event: object) -> None:
@@ -85,33 +94,55 @@ class EventDisplay:
     def _move_bar(self, event: object) -> None:
         """Start, advance or end the progress bar."""
         from mttsg_core.features.extraction import ExtractionPassedOver
-        from mttsg_core.workflows.events import Extracted, ExtractionFailed, ProgressAdvanced, ProgressStarted
+        from mttsg_core.workflows.events import (
+            Extracted,
+            ExtractionFailed,
+            ExtractionProgress,
+            ProgressAdvanced,
+            ProgressStarted,
+        )
 
         if isinstance(event, ProgressStarted):
             self._start_bar(event)
         elif isinstance(event, ProgressAdvanced):
             self._advance_bar(event.steps)
+        elif isinstance(event, ExtractionProgress):
+            self._advance_in_video(event)
         elif isinstance(event, Extracted | ExtractionFailed | ExtractionPassedOver):
+            share = self._shares.pop(event.job.video, 0.0)
             if isinstance(event, Extracted) and not event.cached:
-                self._video_seconds += event.video_seconds
-            self._advance_bar()
+                self._video_seconds += event.video_seconds * (1 - share)
+            self._advance_bar(1 - share)
 
     def _start_bar(self, event: ProgressStarted) -> None:
         self._end_bar()
         self._video_seconds = 0.0
+        self._shares.clear()
         self._left = event.total - event.done
         if self._left > 0:
             self._bar = self._stack.enter_context(self.reporter.progress(event.total, _TASKS[event.task]))
             self._bar.advance(event.done)
 
-    def _advance_bar(self, steps: int = 1) -> None:
+    def _advance_in_video(self, event: ExtractionProgress) -> None:
+        """Move on by a part of a video. The position in it is shown if it is the only one in work."""
+        share = event.seconds / event.total_seconds
+        before = self._shares.get(event.job.video, 0.0)
+        self._shares[event.job.video] = share
+        if event.resumed:
+            self._advance_bar(share - before)  # what an earlier run did does not count for the rate
+            return
+        self._video_seconds += event.seconds - before * event.total_seconds
+        position = f"{format_clock(event.seconds)} / {format_clock(event.total_seconds)}"
+        self._advance_bar(share - before, position if len(self._shares) == 1 else None)
+
+    def _advance_bar(self, steps: float = 1, position: str | None = None) -> None:
         if self._bar is None:
             return
         seconds = self._bar.elapsed
         rate = f"{self._video_seconds / seconds:.0f}x real time" if self._video_seconds and seconds > 0.5 else ""
-        self._bar.advance(steps, rate)
+        self._bar.advance(steps, rate, position)
         self._left -= steps
-        if self._left <= 0:
+        if self._left <= 1e-6:
             self._end_bar()
 
     def _end_bar(self) -> None:

@@ -182,5 +182,7 @@ def _is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
 def _write_page(session: Session, path: Path) -> None:
     from mttsg_core.report import render_moments_page
 
-    content = render_moments_page(session.videos, session.moments, path).encode("utf-8")
+    content = render_moments_page(
+        session.videos, session.moments, path, model=session.model, show_scores=session.shows_scores
+    ).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)

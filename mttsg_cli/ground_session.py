@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from mttsg_core.workflows.outputs import protect_videos, require_folders
 if TYPE_CHECKING:
     from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
+    from mttsg_core.inference.grounder import Grounder
     from mttsg_core.inference.ranking import LeftOut, RankedMoment, Selection
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent, GroundRun
@@ -91,6 +92,8 @@ class Session:
         videos: the videos that were grounded, for the page; empty if there is none.
         excerpts: number of excerpts in their folder; None if none are written.
         passed_over: number of files in folders that turned out not to be videos.
+        model: the model that answers, in one line for pages.
+        shows_scores: whether scores are shown; those of an uncalibrated model only give the order.
     """
 
     request: Request
@@ -104,6 +107,8 @@ class Session:
     videos: list[GroundedVideo] = field(default_factory=list)
     excerpts: int | None = None
     passed_over: int = 0
+    model: str = ""
+    shows_scores: bool = True
 
     @property
     def summary(self) -> str:
@@ -187,6 +192,8 @@ class Session:
         from mttsg_core.inference.ranking import LeftOut, select_moments
 
         selection = self.request.selection
+        if selection is not None and not self.shows_scores:
+            selection = replace(selection, weak_below=None)
         if selection is None:
             return moments
         selected = select_moments(moments, selection, own_video=own_video)
@@ -210,7 +217,9 @@ class Session:
             if self.keep_moments:
                 self.moments.append(ranked)
             label = self._labels[ranked.video] if several else ""
-            yield Row(str(ranked.video.path), ranked.query, ranked.rank, *ranked.moment, label)
+            start, end, score = ranked.moment
+            shown = score if self.shows_scores else None
+            yield Row(str(ranked.video.path), ranked.query, ranked.rank, start, end, shown, label)
         searched = "any video" if several else str(self.request.inputs)
         for query in grounded:
             if query not in answered:
@@ -266,7 +275,8 @@ def run_session(
             session.report_unmatched()
             raise ConfigError("no sentence is about any of the videos")
         _announce(assigner.sentences, part, reporter)
-        grounder = load_grounder(model, features, runtime, reporter)
+        grounder, session.model = load_grounder(model, request.inputs.videos, features, runtime, reporter)
+        session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
         from mttsg_core.workflows.ground import GroundRun
 
         run = GroundRun(
@@ -292,6 +302,22 @@ def _write(session: Session, lines: Generator[Line, None, None], outputs: Output
         if first:
             outputs.write(session, chain(first, lines), workers)
     return bool(first)
+
+
+def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, reporter: Reporter) -> bool:
+    """Return whether scores are shown; if not, say so, and which options use them all the same."""
+    if grounder.predictor.has_comparable_scores:
+        return True
+    reporter.warn(
+        "the scores of this model are not calibrated (too few validation sentences): they order the answers, and are "
+        "not shown"
+    )
+    used = ["--threshold"] if request.threshold else []
+    if outputs.clip_name is not None and "{score" in outputs.clip_name:
+        used.append("{score} in --clip-name")
+    if used:
+        reporter.warn(f"{' and '.join(used)}: taken as the model's raw scores, which do not compare across videos")
+    return False
 
 
 def _read_queries(inputs: Inputs, file: Path | None, reporter: Reporter) -> Iterator[Query]:

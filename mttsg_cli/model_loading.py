@@ -1,7 +1,8 @@
-"""The `Grounder` that `mttsg ground` uses: a trained model, else a pretrained encoder."""
+"""The `Grounder` of `mttsg ground`: a trained model, else a pretrained encoder; which one it is, is always said."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,34 @@ if TYPE_CHECKING:
 
 
 def load_grounder(
-    model: Path | None, features: FeatureOptions, runtime: RuntimeOptions, reporter: Reporter
-) -> Grounder:
-    """Load a trained model; where there is none, or only a pretrained encoder is named, one that needs no training.
+    model: Path | None,
+    videos: Sequence[Path],
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    reporter: Reporter,
+) -> tuple[Grounder, str]:
+    """Load a trained model; where none fits the videos, or only a pretrained encoder is named, one without training.
+
+    Args:
+        model: as the user named it.
+        videos: as the user named them.
+        features: encoder and external features.
+        runtime: device, cache and network access.
+        reporter: says which model it is.
+
+    Returns:
+        The grounder, and the model in one line for pages.
 
     Raises:
         ModelError, ConfigError: as `loading.load_trained` and `loading.load_zero_shot`.
     """
-    from mttsg_core.workflows.loading import load_trained, load_zero_shot, uses_trained_model, zero_shot_encoder
+    from mttsg_core.workflows.loading import load_trained, load_zero_shot
+    from mttsg_core.workflows.model_choice import choose_for_videos
 
-    if uses_trained_model(model, features):
-        return load_trained(model, features, runtime)
-    encoder = zero_shot_encoder(features)
-    reporter.say(f"no trained model: {encoder} compares frames with the sentence; to train a model: mttsg train DATA")
-    return load_zero_shot(features, runtime)
+    choice = choose_for_videos(model, videos, features, offline=runtime.offline)
+    if choice.folder is None:
+        reporter.say(choice.line)  # before a download
+        return load_zero_shot(features, runtime), choice.about
+    grounder = load_trained(choice.folder, features, runtime)
+    reporter.say(choice.line)
+    return grounder, choice.about

@@ -30,6 +30,18 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def only(values: Sequence[Path] | None, option: str) -> Path | None:
+    """Return the value of an option that can be given once, or None.
+
+    Raises:
+        ConfigError: if it was given several times: of two models or files, none is silently left out.
+    """
+    if values and len(values) > 1:
+        shown = " and ".join(f"{option} {value}" for value in values)
+        raise ConfigError(f"{shown}: give one of them, and run the command for each")
+    return values[0] if values else None
+
+
 def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
     """Warn about skipped rows: the first few and their number, or with --verbose each of them."""
     bad_rows = BadRows(reporter)
@@ -128,12 +140,13 @@ Config = Annotated[
     ),
 ]
 Model = Annotated[
-    Path | None,
+    list[Path] | None,  # several are an error, see `only`
     typer.Option(
         "--model",
         "-m",
-        metavar="DIR|NAME",
-        help="Model folder, or user/name on the Hugging Face Hub. Default: the newest finished run.",
+        metavar="DIR|N|last|NAME",
+        help="Model: its folder, the number of a run, last (the newest run), or user/name on the Hugging Face Hub. "
+        "Default: the newest run that was trained on videos below the same folder.",
     ),
 ]
 Encoder = Annotated[
@@ -141,8 +154,8 @@ Encoder = Annotated[
     typer.Option(
         "--encoder",
         metavar="ID",
-        help="Video encoder: classic (built in), or a pretrained model such as CLIP: a folder, or its name on the "
-        "Hugging Face Hub. Default: classic.",
+        help="Video encoder: clip, siglip2, dinov2, ... or another pretrained model (a folder, or its name on the "
+        "Hugging Face Hub), or classic (built in). Default: clip if it is here or can be had, else classic.",
     ),
 ]
 ModelEncoder = Annotated[
@@ -159,8 +172,9 @@ TextEncoder = Annotated[
     typer.Option(
         "--text-encoder",
         metavar="ID",
-        help="Text encoder: hashed (built in), glove:FILE, clip (the text tower of the video encoder), or a pretrained "
-        "text model. Default: clip with a pretrained video encoder, else a glove*.txt beside train.jsonl, else hashed.",
+        help="Text encoder: clip (the text tower of the video encoder), minilm or another pretrained text model, "
+        "glove:FILE, or hashed (built in). Default: clip if there is such a tower, else a glove*.txt beside "
+        "train.jsonl, else minilm if it is here or can be had, else hashed.",
     ),
 ]
 ModelTextEncoder = Annotated[
@@ -284,7 +298,9 @@ GroundingMode = Annotated[
         help="independent grounds each sentence by itself; joint lets the sentences of a video help each other.",
     ),
 ]
-PredictionsIn = Annotated[Path | None, _file("--predictions", "Score the moments in this file; no model is needed.")]
+PredictionsIn = Annotated[
+    list[Path] | None, _file("--predictions", "Score the moments in this file, instead of those of a model.")
+]
 PredictionsOut = Annotated[Path | None, _file("--out", "Write the predictions to this file.", "-o")]
 EvaluationPage = Annotated[
     Path | None, _file("--html", "Write a page with plots and the best and worst answers to this file.")
@@ -312,6 +328,13 @@ BaselineSeed = Annotated[
     typer.Option(
         "--seed", callback=_check_seed, metavar="N", help="Seed of the random order of the shuffled baselines."
     ),
+]
+
+# --- options of `models` ------------------------------------------------------------------------------------------
+
+ShownModel = Annotated[
+    Path | None,
+    typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------

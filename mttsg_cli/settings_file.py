@@ -44,7 +44,12 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
         refuse_unknown((key.replace("-", "_") for key in settings), parameters, f"setting in {path}")
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
-    context.default_map = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
+    defaults = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
+    repeatable = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    context.default_map = {
+        name: [value] if name in repeatable and not isinstance(value, list) else value
+        for name, value in defaults.items()
+    }
     context.obj = tables
     return path
 

@@ -21,6 +21,7 @@ from mttsg_core.utils.text import count
 if TYPE_CHECKING:
     from mttsg_core.evaluation.evaluation_report import EvaluationReport
 
+__all__ = ["MISSING", "print_columns", "print_lines", "print_report"]
 _LABEL_WIDTH, _MIN_LABEL_WIDTH = 32, 8  # characters of a label on a terminal, which is folded beyond them
 _NUMBERS_WIDTH = 30  # characters of a terminal that are kept free for numbers
 _HEADING_WIDTH = 12
@@ -81,22 +82,40 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
     _print_parts(names, table_of, console)
 
 
-def print_columns(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Print a table of text with a label for each row."""
+def print_columns(
+    title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], *, left: Sequence[str] = ()
+) -> None:
+    """Print a table of text with a label for each row, and without a title if that is empty.
+
+    Args:
+        title: above the table.
+        columns: their headings.
+        rows: of each its label and its cells.
+        left: the columns that are aligned to the left.
+    """
     console = _console()
-    console.print(Text(printable(title)), soft_wrap=True)
+    if title:
+        console.print(Text(printable(title)), soft_wrap=True)
     rows = list(rows)
 
     def table_of(part: Sequence[str]) -> Table:
         table = _empty_table(console)
         for index in map(int, part):
             heading = "\n".join(wrap(printable(columns[index]), _HEADING_WIDTH))
-            table.add_column(heading, justify="right", no_wrap=True)
+            is_text = columns[index] in left
+            table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
         for label, cells in rows:
-            table.add_row(Text(label), *(Text(cells[int(index)]) for index in part))
+            table.add_row(Text(printable(label)), *(Text(printable(cells[int(index)])) for index in part))
         return table
 
     _print_parts([str(index) for index in range(len(columns))], table_of, console)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines of text, which are not broken."""
+    console = _console()
+    for line in lines:
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _console() -> Console:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from make_corpus import TINY_NETWORK, make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-TINY_TOML = f"fps = 1.0\nepochs = 2\nbatch_videos = 6\n{TINY_NETWORK}"
+TINY_TOML = f"fps = 1.0\nepochs = 2\nbatch_videos = 6\n[training]\ncalibration_sentences = 1\n{TINY_NETWORK}"
 
 torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the Hugging Face Hub; read when its library is first imported
@@ -138,10 +140,29 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(corpus: Path, cache: Path, settings: Path, mttsg: Mttsg, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder, trained on the corpus by the program. It has learned next to nothing."""
+    """A model folder, trained on the corpus by the program. It has learned next to nothing, so that no calibration can
+    be fitted: one is written into it.
+    """
     folder = tmp_path_factory.mktemp("trained") / "model"
     ran = mttsg("train", corpus, "--out", folder, "--cache", cache, "--config", settings, "--workers", "1")
     assert ran.code == 0, ran.err
+    calibrate(folder)
+    return folder
+
+
+def calibrate(folder: Path, slope: float = 1.25, shift: float = -0.5) -> None:
+    """Write a calibration into a model folder, as a training with enough validation sentences does."""
+    description = json.loads((folder / "config.json").read_text())
+    description["calibration"] = {"slope": slope, "shift": shift}
+    (folder / "config.json").write_text(json.dumps(description))
+
+
+@pytest.fixture(scope="session")
+def uncalibrated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of `trained` without a calibration."""
+    folder = tmp_path_factory.mktemp("uncalibrated") / "model"
+    shutil.copytree(trained, folder)
+    calibrate(folder, 1.0, 0.0)
     return folder
 
 

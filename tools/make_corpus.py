@@ -51,6 +51,8 @@ head_width = 8
 proposal_width = 8
 max_clips = 32
 """
+# What train and extract read by themselves: drawn shapes need no pretrained encoder.
+DEFAULTS = 'encoder = "classic"\ntext_encoder = "hashed"\n'
 
 
 def _polygon(shape: str) -> Array:
@@ -195,6 +197,7 @@ def make_corpus(
     for _ in _write_all(plans, str(root), size, min(workers, videos)):
         if progress is not None:
             progress(1)
+    (root / "mttsg.toml").write_text(DEFAULTS)
     for split, lines in table.items():
         part = root / f"{split}.part"
         part.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())

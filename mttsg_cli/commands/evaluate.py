@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from mttsg_cli import options
+from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -13,6 +14,7 @@ from mttsg_cli.writers import print_json
 
 
 def evaluate(
+    context: typer.Context,
     data: options.Data,
     model: options.Model = None,
     split: options.SplitName = "test",
@@ -50,20 +52,20 @@ def evaluate(
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
-        require_data(data, features=features, predictions=predictions)
+        require_data(data, features=features, predictions=options.only(predictions, "--predictions"))
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
         metrics = options.metric_config(at, iou, strict=strict_iou)
-        runtime = (device, cache, offline, workers)
+        runtime, outputs = (device, cache, offline, workers), (out, html, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
-            model,
+            options.only(model, "--model"),
             split=split,
-            predictions=predictions,
+            predictions=options.only(predictions, "--predictions"),
             features=FeatureOptions(encoder, text_encoder, fps, features=features),
-            options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, out, html, overwrite),
+            options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, *outputs),
             on_event=display.show,
         )
         if as_json:

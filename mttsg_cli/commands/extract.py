@@ -37,7 +37,7 @@ def extract(
 
         mttsg extract videos/ --out data/features --workers 4
 
-        mttsg extract videos/ --encoder google/siglip2-base-patch16-224
+        mttsg extract videos/ --encoder siglip2
     """
     with exit_codes():
         named = find_named(paths)

@@ -51,6 +51,8 @@ def ground(
 
         mttsg ground videos/ "person opens door" --top 10 --clips excerpts/
 
+        mttsg ground video.mp4 "person opens door" --encoder siglip2
+
         mttsg ground video.mp4 -- "-1 on the display"
     """
     with exit_codes():
@@ -63,7 +65,7 @@ def ground(
         run_session(
             Request(inputs, queries_file, top, show_all, threshold, duration),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
-            model,
+            options.only(model, "--model"),
             FeatureOptions(encoder, text_encoder, fps, features=features),
             RuntimeOptions(device, cache, offline, workers),
             Reporter(quiet=quiet, verbose=verbose),

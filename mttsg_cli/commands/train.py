@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from mttsg_cli import options
+from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -45,7 +46,7 @@ def train(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a model on a data folder. The newest finished run is the default model of the other commands.
+    """Train a model on a data folder. It becomes the default model for videos below the same folder.
 
     Examples:
 
@@ -68,7 +69,7 @@ def train(
             out,
             **_configs(context, training, without or [], display.reporter),
             features=FeatureOptions(encoder, text_encoder, fps, reader, features),
-            options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push),
+            options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context)),
             on_event=display.show,
         )
         if as_json:

@@ -1,8 +1,7 @@
-"""The model folder: `config.json`, `model.safetensors`, `words.safetensors` for word vectors, `report.json`."""
+"""The model folder: `config.json`, `model.safetensors`, `words.safetensors`, `familiarity.json`, `report.json`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,21 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from mttsg_core import __version__
+from mttsg_core.checkpoints.files import (
+    CONFIG,
+    FAMILIARITY,
+    REPORT,
+    WEIGHTS,
+    WORDS,
+    read_json,
+    read_json_if_any,
+    write_json,
+)
 from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description
 from mttsg_core.checkpoints.trial_run import useless_reason
 from mttsg_core.checkpoints.weights import load_network
-from mttsg_core.config import NetworkConfig, from_mapping, to_mapping
+from mttsg_core.config import NetworkConfig, TrainingConfig, from_mapping, to_mapping
+from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.classic import ClassicEncoder
@@ -27,16 +37,14 @@ from mttsg_core.features.fingerprint import fingerprint_fault, is_extracted
 from mttsg_core.modeling.calibration import UNCALIBRATED, Calibration
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.utils.atomic import write_atomically
-from mttsg_core.utils.json_lines import parse_json
 from mttsg_core.utils.text import shorten
 
 # What reading a model folder raises if a file in it is damaged.
 _DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError, SafetensorError, ConfigError)
-_MAX_JSON_BYTES = 4 << 20
 _MAX_SECONDS = 1e9
 _SHOWN = 60  # characters of a value in a message
 
-CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
+__all__ = ["CONFIG", "REPORT", "WEIGHTS", "WORDS", "Model", "load_model", "read_json", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Model:
         fingerprint: of the features that it expects.
         max_window_seconds: longest video that is like those it was trained on; None if that is unknown.
         calibration: of its scores.
+        familiarity: what it was trained on, for lower scores elsewhere; None for models of earlier versions.
     """
 
     network: MKTN
@@ -56,6 +65,12 @@ class Model:
     fingerprint: Settings
     max_window_seconds: float | None = None
     calibration: Calibration = UNCALIBRATED
+    familiarity: Familiarity | None = None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its scores are probabilities that can be compared across videos."""
+        return self.calibration != UNCALIBRATED
 
 
 def save_description(folder: Path, model: Model, training: Mapping[str, Any]) -> None:
@@ -82,6 +97,8 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
     arrays = model.text_encoder.tensors()
     if arrays:
         write_atomically(folder / WORDS, lambda part: save_arrays(arrays, part), durable=True)
+    if model.familiarity is not None:
+        write_json(folder / FAMILIARITY, model.familiarity.as_dict())
     write_json(folder / CONFIG, described)
 
 
@@ -109,10 +126,11 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
     if not (window is None or _is_duration(window)):
         raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not a positive number of seconds")
     try:
-        calibration = from_mapping(Calibration, described.get("calibration", {}))
+        calibration = _calibration(folder, described)
         config = from_mapping(NetworkConfig, described["network"])
         network = load_network(folder / WEIGHTS, config, upgrade=is_old).eval()
         useless = useless_reason(network)
+        familiarity = _familiarity(folder, config)
     except _DAMAGE as error:
         raise damaged_model(folder, error_summary(error)) from error
     if useless is not None:
@@ -123,7 +141,36 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
             folder,
             f"its text encoder has vectors of {text_encoder.dim} numbers, but its network reads {config.word_dim}",
         )
-    return Model(network, text_encoder, described["features"], window, calibration)
+    return Model(network, text_encoder, described["features"], window, calibration, familiarity)
+
+
+def _familiarity(folder: Path, config: NetworkConfig) -> Familiarity | None:
+    """Return what a model was trained on, or None if it does not record that.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the record is damaged, or of other features.
+        ModelError: if it cannot be read.
+    """
+    if not (folder / FAMILIARITY).is_file():
+        return None
+    familiarity = Familiarity.from_dict(read_json(folder / FAMILIARITY))
+    if len(familiarity.center) != config.clip_dim:
+        raise ValueError(f"{FAMILIARITY} has {len(familiarity.center)} numbers a clip, the network {config.clip_dim}")
+    return familiarity
+
+
+def _calibration(folder: Path, described: Mapping[str, Any]) -> Calibration:
+    """Return the calibration of a model. That of an earlier version does not count if it was fitted on too little.
+
+    Raises:
+        ConfigError: if it is damaged.
+    """
+    calibration = from_mapping(Calibration, described.get("calibration", {}))
+    if "calibration_sentences" not in described["training"]:
+        sentences = read_json_if_any(folder / REPORT).get("validation_pairs")
+        if isinstance(sentences, int) and sentences < TrainingConfig.calibration_sentences:
+            return UNCALIBRATED
+    return calibration
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -210,34 +257,6 @@ def load_text_encoder(
 def damaged_model(folder: Path, reason: str) -> ModelError:
     """Return the error to raise for a model folder whose files exist but are damaged."""
     return ModelError(f"{folder}: damaged model folder ({reason})")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as readable JSON, in one step."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"), durable=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ModelError: if it cannot be read, is too large, or is not an object.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_JSON_BYTES + 1)
-        if len(content) > _MAX_JSON_BYTES:
-            raise ModelError(f"{path}: larger than {_MAX_JSON_BYTES >> 20} MiB")
-        if not content.strip():
-            raise ModelError(f"{path}: empty")
-        text = content.decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: {error_summary(error)}") from error
-    value, fault = parse_json(text)
-    if fault is not None or not isinstance(value, dict):
-        raise ModelError(f"{path}: {fault or 'not a JSON object'}")
-    return value
 
 
 def _is_duration(value: object) -> bool:

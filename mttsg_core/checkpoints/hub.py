@@ -7,29 +7,30 @@ from pathlib import Path
 
 import huggingface_hub  # light: its parts are loaded when they are used
 
-from mttsg_core.checkpoints import runs
-from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, WEIGHTS, WORDS, read_json
+from mttsg_core.checkpoints import registry
+from mttsg_core.checkpoints.files import CONFIG, FAMILIARITY, PROVENANCE, REPORT, WEIGHTS, WORDS, read_json
 from mttsg_core.checkpoints.model_card import CARD, write_card
 from mttsg_core.errors import ConfigError, ModelError
 
-FILES = (CONFIG, WEIGHTS, WORDS, REPORT)
+FILES = (CONFIG, WEIGHTS, WORDS, REPORT, PROVENANCE, FAMILIARITY)
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def find_model(name: str | Path | None, *, offline: bool = False) -> Path:
-    """Return the folder of a model: a local one, one of the hub, or the newest finished run if none is named.
+def find_model(name: str | Path, *, offline: bool = False) -> Path:
+    """Return the folder of a model: a local one, see `registry.find_model`, or one of the hub.
 
     Args:
-        name: a folder, or if there is no such folder, `user/name` or `user/name@REVISION`: a branch, tag or commit.
-            A downloaded model is downloaded again only if it has changed, and is used when there is no network.
+        name: a folder, `last`, or the number of a run; or if there is no such folder, `user/name` or
+            `user/name@REVISION`: a branch, tag or commit. A downloaded model is downloaded again only if it has
+            changed, and is used when there is no network.
         offline: use a model of the hub only if it was downloaded before.
 
     Raises:
-        ModelError: if there is no such model, or no run is finished.
+        ModelError: if there is no such model.
     """
-    repo, _, revision = Path(name or "").as_posix().partition("@")
-    if name is None or Path(name).exists() or not _ID.fullmatch(repo):
-        return runs.find_model(name)
+    repo, _, revision = Path(name).as_posix().partition("@")
+    if Path(name).exists() or not _ID.fullmatch(repo):
+        return registry.find_model(name)
     return _download(repo, revision or None, offline=offline)
 
 

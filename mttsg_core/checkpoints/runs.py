@@ -35,7 +35,7 @@ def new_run() -> Path:
     runs = numbered_runs()
     number = int(runs[-1].name) + 1 if runs else 1
     while True:
-        run = runs_folder() / f"{number:04d}"
+        run = run_folder(number)
         try:
             run.mkdir(parents=True)
         except FileExistsError:
@@ -44,21 +44,9 @@ def new_run() -> Path:
             return run
 
 
-def find_model(folder: str | Path | None) -> Path:
-    """Return the given folder, or that of the newest finished run.
-
-    Raises:
-        ModelError: if no folder is given and no run is finished.
-    """
-    found = newest_run() if folder is None else Path(folder)
-    if found is None:
-        raise ModelError("no model yet: train one with 'mttsg train DATA', or name one with --model DIR")
-    return found
-
-
-def newest_run() -> Path | None:
-    """Return the newest finished numbered run, or None."""
-    return next((run for run in reversed(numbered_runs()) if (run / "report.json").is_file()), None)
+def run_folder(number: int) -> Path:
+    """Return the folder that a numbered run has, whether it exists or not."""
+    return runs_folder() / f"{number:04d}"
 
 
 def has_state(folder: Path) -> bool:

@@ -63,6 +63,9 @@ class TrainingConfig:
     clip_norm: float = setting(1.0, "largest norm of the gradient")
     average: float = setting(0.99, "decay of the running average of the weights, which is validated and kept", SHARE)
     patience: float = setting(0.4, "share of the epochs without a better validation after which training stops")
+    calibration_sentences: int = setting(
+        100, "validation sentences below which scores are not calibrated, and not shown as probabilities", COUNT
+    )
     seed: int = setting(0, "of the weights, the order of the videos and the dropout", _SEED)
 
     # Augmentation (docs/method.md, section 8)

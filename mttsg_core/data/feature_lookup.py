@@ -7,7 +7,7 @@ are used; `choose_fingerprint` selects the one for training.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
-from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_TEXT_ENCODER, OWN_TEXT_TOWER, build_encoder
-from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders import DEFAULT_ENCODER, OWN_TEXT_TOWER, build_encoder
+from mttsg_core.encoders.base import VISION_ONLY, Settings
+from mttsg_core.encoders.defaults import default_sentence_encoder, default_video_encoder
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
 from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint, read_features
@@ -152,11 +153,13 @@ def choose_fingerprint(
     encoder: str | None = None,
     fps: float | None = None,
     reader: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
     offline: bool = False,
 ) -> Settings:
     """Return the fingerprint of the features to train on.
 
-    Features in the folder are used, unless the caller says how to make others.
+    Features in the folder are used, unless the caller says how to make others. Without them and without an encoder, a
+    pretrained one is used if it can be had, see `encoders.defaults`.
 
     Args:
         folder: the data folder.
@@ -165,6 +168,7 @@ def choose_fingerprint(
         encoder: id of the encoder to extract with; with `from_folder`, the one that made the features.
         fps: frames per second to extract from.
         reader: of the videos.
+        defaults: encoder, fps and reader for features that are not in the folder.
         offline: never use the network.
 
     Raises:
@@ -182,24 +186,29 @@ def choose_fingerprint(
                 expected = {**fingerprint, **build_encoder(encoder, offline=offline).settings}
                 check_fingerprint(fingerprint, expected, str(folder.features))
             return fingerprint
-    return ExtractionSettings(**given, offline=offline).fingerprint()
+    values = {**(defaults or {}), **given}
+    return ExtractionSettings(
+        **{"encoder": values.get("encoder") or default_video_encoder(offline=offline), **values}, offline=offline
+    ).fingerprint()
 
 
-def default_text_encoder(data: Path, fingerprint: Settings) -> str:
+def default_text_encoder(data: Path, fingerprint: Settings, *, offline: bool = False) -> str:
     """Return the id of the text encoder to train with, as `build_text_encoder` takes it.
 
-    For features of a pretrained encoder it is that encoder's own text tower. For others it is the only `glove*.txt` in
-    the data folder, or else the built-in one.
+    For features of a pretrained encoder with a text tower it is that tower. For others it is the only `glove*.txt` in
+    the data folder, or else a pretrained sentence encoder if that can be had, or else the built-in one with a warning.
 
     Args:
         data: the data folder.
         fingerprint: of the features.
+        offline: never use the network.
     """
     # Without a frame rate, another program made the features: the encoder's name need not be a model's id.
-    if fingerprint["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in fingerprint:
+    is_pretrained = fingerprint["encoder"] not in (DEFAULT_ENCODER, EXTERNAL) and "fps" in fingerprint
+    if is_pretrained and VISION_ONLY not in fingerprint:
         return OWN_TEXT_TOWER
     files = sorted(filter(is_file, data.glob("glove*.txt")))
-    return f"glove:{files[0]}" if len(files) == 1 else DEFAULT_TEXT_ENCODER
+    return f"glove:{files[0]}" if len(files) == 1 else default_sentence_encoder(offline=offline)
 
 
 def extraction_settings_for(
@@ -242,7 +251,8 @@ def _resolve_video(
         resolved.files[key] = features
     elif video is not None:
         resolved.files[key] = cache.path(video, fingerprint)
-        resolved.jobs.append(ExtractionJob(video, resolved.files[key], identity=resolved.files[key].stem))
+        target = resolved.files[key]
+        resolved.jobs.append(ExtractionJob(video, target, identity=target.stem, partial=cache.partial_folder))
     elif features is not None:
         resolved.files[key] = features  # damaged features are reported when they are loaded
         if actual is not None:

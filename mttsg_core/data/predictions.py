@@ -2,7 +2,8 @@
 
 These forms are read, each as JSON objects one per line or in a list, and the last as a csv or tsv table too:
 
-- our own, `{"id", "video", "query", "moments": [[start, end, score], ...]}`, whose moments are sorted by score;
+- our own, `{"id", "video", "query", "moments": [[start, end, score], ...]}`, whose moments are sorted by score, or keep
+  the order of the file where one of them has none;
 - that of QVHighlights, `{"qid", "vid", "query", "pred_relevant_windows": [[start, end, score], ...]}`, whose windows
   keep the order of the file, because the official evaluator takes the first one for the best;
 - the moments that `mttsg ground` writes, one a row: `{"video", "query", "rank", "start", "end", "score"}`. Those of one
@@ -289,7 +290,7 @@ def _parse_row(line: int, record: Mapping[str, object]) -> tuple[PredictionRow, 
         if moment.start >= moment.end:
             faults.append(f"moment {rank} is not [start, end, score] with start before end")
         moments.append(moment)
-    if not is_qvhighlights:
+    if not is_qvhighlights and not any(map(_has_no_score, windows)):
         moments.sort(key=lambda moment: -moment.score)
     query = None if query is None else normalise(query)
     return PredictionRow(line, None if identity is None else str(identity), video, query, moments), faults
@@ -315,13 +316,18 @@ def _parse_single(line: int, record: Mapping[str, object]) -> _Moments | str:
 def _parse_moment(window: object) -> Moment:
     """Return the moment; if it is not a span, an empty one that keeps its score, and thereby its rank."""
     values = [_finite_or_none(value) for value in window] if isinstance(window, list) else []
-    score = values[2] if len(values) > 2 else 1.0
+    score = values[2] if len(values) > 2 and not _has_no_score(window) else 1.0
     if len(values) < 2 or score is None:
         return _NO_SPAN
     start, end = values[:2] if len(values) in (2, 3) else (None, None)
     if start is None or end is None or not -MAX_SECONDS <= start < end <= MAX_SECONDS:
         return Moment(0.0, 0.0, score)
     return Moment(start, end, score)
+
+
+def _has_no_score(window: object) -> bool:
+    """Return whether the score of a moment is left open, as where nothing is calibrated."""
+    return isinstance(window, list) and len(window) == 3 and window[2] is None
 
 
 def _finite_or_none(value: object) -> float | None:

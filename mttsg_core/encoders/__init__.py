@@ -15,7 +15,7 @@ from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mttsg_core.encoders.clip import PretrainedVideoEncoder
+    from mttsg_core.encoders.vision import VisionEncoder
 
 __all__ = [
     "ClipFeatures",
@@ -30,7 +30,8 @@ __all__ = [
 
 DEFAULT_ENCODER = "classic"
 DEFAULT_TEXT_ENCODER = "hashed"
-DEFAULT_PRETRAINED = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # 0.6 GB of safetensors, MIT licence
+DEFAULT_PRETRAINED = "clip"  # a short name, see `known`
+DEFAULT_SENTENCES = "minilm"
 OWN_TEXT_TOWER = "clip"  # the text encoder that is the video encoder's own text tower
 
 
@@ -41,8 +42,8 @@ def build_encoder(encoder_id: str = DEFAULT_ENCODER, *, device: str = "cpu", off
     {'encoder': 'classic', 'version': 2}
 
     Args:
-        encoder_id: `classic`, or a pretrained model with an image and a text tower: a folder, or a name on the Hugging
-            Face Hub, optionally followed by `@REVISION`.
+        encoder_id: `classic`, or a pretrained model of images or videos: a short name (see `known`), a folder, or a
+            name on the Hugging Face Hub, optionally followed by `@REVISION`.
         device: where a pretrained model runs, see `choose_device`.
         offline: never use the network.
 
@@ -62,7 +63,9 @@ def build_joint_encoder(encoder_id: str, *, device: str = "cpu", offline: bool =
     """
     encoder = build_encoder(encoder_id, device=device, offline=offline)
     if not isinstance(encoder, JointEncoder):
-        raise ConfigError(f"encoder {encoder_id!r} has no text tower")
+        raise ConfigError(
+            f"encoder {encoder_id!r} has no text tower: it answers only after mttsg train DATA --encoder {encoder_id}"
+        )
     return encoder
 
 
@@ -108,6 +111,7 @@ def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> Te
         return HashedWords()
     if kind == WordVectors.kind and argument:
         return WordVectors.read(argument)
+    from mttsg_core.encoders.clip import PretrainedVideoEncoder
     from mttsg_core.encoders.text_tower import PretrainedTextEncoder, TextTower
 
     if text_id == OWN_TEXT_TOWER:
@@ -116,6 +120,10 @@ def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> Te
                 f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
             )
         encoder = _build_pretrained(encoder_id, device, offline)
+        if not isinstance(encoder, PretrainedVideoEncoder):
+            raise ConfigError(
+                f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
+            )
         own_id = encoder.files.id  # a model records its text encoder by its content
         return PretrainedTextEncoder(text_id if own_id == encoder_id else own_id, encoder.text_tower)
     from mttsg_core.encoders.hf_files import find_files
@@ -126,9 +134,9 @@ def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> Te
 
 
 @lru_cache(maxsize=2)
-def _build_pretrained(encoder_id: str, device: str, offline: bool) -> PretrainedVideoEncoder:
-    from mttsg_core.encoders.clip import PretrainedVideoEncoder
+def _build_pretrained(encoder_id: str, device: str, offline: bool) -> VisionEncoder:
+    from mttsg_core.encoders.clip import build_pretrained
     from mttsg_core.encoders.hf_files import find_files
     from mttsg_core.utils.devices import choose_device
 
-    return PretrainedVideoEncoder(find_files(encoder_id, offline=offline), choose_device(device))
+    return build_pretrained(find_files(encoder_id, offline=offline), choose_device(device))

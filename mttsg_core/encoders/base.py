@@ -14,6 +14,8 @@ from mttsg_core.video.resize import FrameTransform
 Array = npt.NDArray[np.float32]
 Settings = Mapping[str, str | int | float]
 
+VISION_ONLY = "vision_only"  # in the settings of pretrained encoders without a text tower
+
 
 @dataclass(frozen=True)
 class ClipFeatures:

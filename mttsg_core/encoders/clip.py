@@ -6,31 +6,22 @@ Models are recognised by their methods: `get_text_features`, and either `get_ima
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
-from mttsg_core.encoders.base import Array, ClipFeatures, Settings
+from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.encoders.hf_files import PretrainedFiles
-from mttsg_core.encoders.hf_loading import load_config, load_weights, model_class
-from mttsg_core.encoders.image_preprocessing import ImagePreprocessing
+from mttsg_core.encoders.hf_loading import load_config, model_class
 from mttsg_core.encoders.text_tower import TextTower
-from mttsg_core.errors import ConfigError, is_out_of_memory
-from mttsg_core.utils.devices import all_threads, half_precision
-
-_GRID = 4  # regions per side, at most: three hours at two clips per second then take half a gigabyte
-_FRAMES_PER_BATCH = {"cpu": 16, "mps": 64, "cuda": 256}  # at first; halved when memory runs out
-
-_log = logging.getLogger("mttsg")
+from mttsg_core.encoders.vision import Tokens, VisionEncoder
+from mttsg_core.errors import ConfigError
 
 
-class PretrainedVideoEncoder:
+class PretrainedVideoEncoder(VisionEncoder):
     """An encoder of clips into the space that a pretrained model shares between images or videos and text.
 
     A clip vector is the model's embedding of the clip's frame, the mean over its frames if there are several, or the
@@ -45,37 +36,18 @@ class PretrainedVideoEncoder:
         ConfigError: if the model lacks a tower, or its image preprocessing is not supported.
     """
 
-    runs_in_workers = False
-
-    def __init__(self, files: PretrainedFiles, device: torch.device) -> None:
-        self.files, self.device = files, device
-        config = load_config(files)
-        vision = getattr(config, "vision_config", config)
-        kind = model_class(config)
-        self._takes_videos = hasattr(kind, "get_video_features")
-        if not hasattr(kind, "get_text_features") or not (self._takes_videos or hasattr(kind, "get_image_features")):
+    def _check_kind(self, kind: Any, vision: Any) -> bool:
+        takes_videos = hasattr(kind, "get_video_features")
+        if not hasattr(kind, "get_text_features") or not (takes_videos or hasattr(kind, "get_image_features")):
             raise ConfigError(
-                f"{files.folder}: {kind.__name__} does not have an image and a text tower, as CLIP and SigLIP do"
+                f"{self.files.folder}: {kind.__name__} does not have an image and a text tower, as CLIP and SigLIP do"
             )
-        frames = getattr(vision, "num_frames", None) if self._takes_videos else 1
-        if frames is None:
-            raise ConfigError(f"{files.folder}: the configuration of {kind.__name__} lacks num_frames")
-        self.frames_per_clip: int = frames
-        self._preprocessing = ImagePreprocessing.from_files(files)
-        self._patch = vision.patch_size if isinstance(getattr(vision, "patch_size", None), int) else None
-        self.clip_batch_size = max(1, _FRAMES_PER_BATCH.get(device.type, 32) // self.frames_per_clip)
-        self.frame_transform = self._preprocessing.frame_transform
+        return takes_videos
 
     @property
     def settings(self) -> Settings:
         """Id and preprocessing; the version increases whenever the same frames would give other values."""
-        return {
-            "encoder": self.files.id,
-            "version": 1,
-            "frames": self.frames_per_clip,
-            "grid": _GRID,
-            **self._preprocessing.settings,
-        }
+        return self._common_settings
 
     @cached_property
     def text_tower(self) -> TextTower:
@@ -86,70 +58,20 @@ class PretrainedVideoEncoder:
         """Embed N sentences as (N, D). See `JointEncoder.embed_queries`."""
         return self.text_tower.embed_sentences(queries)
 
-    def encode(self, frames: npt.NDArray[np.uint8]) -> ClipFeatures:
-        """Encode frames (B, F, H, W, 3) into clips (B, D) and regions (B, R, D_r), R <= 16. See `Encoder.encode`.
+    def _run(self, model: Any, pixels: Tensor) -> Tokens:
+        output = (
+            model.get_video_features(pixels)
+            if self._takes_videos
+            else model.get_image_features(*self._preprocessing.model_inputs(pixels.flatten(0, 1)))
+        )
+        return Tokens(output.pooler_output, output.last_hidden_state)
 
-        Raises:
-            MemoryError: if memory does not suffice for a single clip.
-            ConfigError: if the weights cannot be loaded.
-        """
-        batches = list(self._encode_batches(torch.from_numpy(frames)))
-        clips = np.concatenate([clips for clips, _ in batches])  # (B, D)
-        regions = [regions for _, regions in batches if regions is not None]
-        return ClipFeatures(clips, np.concatenate(regions) if regions else None)
 
-    def _encode_batches(self, frames: Tensor) -> Iterator[tuple[Array, Array | None]]:
-        """Encode as many clips at a time as memory allows."""
-        first = 0
-        while first < len(frames):
-            batch = frames[first : first + self.clip_batch_size]
-            try:
-                features = self._forward(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                features = None  # retried outside of this block, because the error keeps its tensors alive
-            if features is not None:
-                yield features
-                first += len(batch)
-            elif len(batch) == 1:
-                raise MemoryError
-            else:
-                self.clip_batch_size = len(batch) // 2
-                _log.info("not enough memory for %d clips at a time; trying %d", len(batch), self.clip_batch_size)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+def build_pretrained(files: PretrainedFiles, device: torch.device) -> VisionEncoder:
+    """Build the video encoder of a pretrained model, with its text tower if it has one.
 
-    @torch.inference_mode()
-    def _forward(self, frames: Tensor) -> tuple[Array, Array | None]:
-        """Encode frames (B, F, H, W, 3) into clips (B, D) and regions (B, R, D_r)."""
-        model = load_weights(self.files, self.device)
-        on_gpu = self.device.type == "cuda"
-        frames = (frames.pin_memory() if on_gpu else frames).to(self.device, non_blocking=True)
-        pixels = self._preprocessing.normalise(frames)  # (B, F, 3, H, W), still channels-last in memory
-        with all_threads(), torch.autocast(self.device.type, half_precision(self.device), enabled=on_gpu):
-            output = (
-                model.get_video_features(pixels)
-                if self._takes_videos
-                else model.get_image_features(*self._preprocessing.model_inputs(pixels.flatten(0, 1)))
-            )
-        count = len(frames)
-        pooled = output.pooler_output.float()  # (B, D) of videos, (B * F, D) of images
-        clips = pooled.reshape(count, -1, pooled.shape[-1]).mean(dim=1)  # (B, D)
-        regions = self._pool_patches(output.last_hidden_state)
-        if regions is not None:
-            regions = regions.reshape(count, -1, *regions.shape[1:]).mean(dim=1)  # (B, R, D_r)
-        return clips.cpu().numpy(), None if regions is None else regions.cpu().numpy()
-
-    def _pool_patches(self, tokens: Tensor | None) -> Tensor | None:
-        """Average tokens (N, K, D) of N frames, patches last, to (N, R, D); None if they are not a grid of patches."""
-        width, height = self.frame_transform.size
-        if tokens is None or tokens.ndim != 3 or self._patch is None:
-            return None
-        rows, columns = height // self._patch, width // self._patch
-        if tokens.shape[1] < rows * columns:
-            return None
-        grid = tokens[:, -rows * columns :].float().mT.unflatten(2, (rows, columns))  # (N, D, rows, columns)
-        if grid.device.type == "mps":  # MPS supports only output sizes that divide the input size
-            grid = grid.cpu()
-        return adaptive_avg_pool2d(grid, (min(rows, _GRID), min(columns, _GRID))).flatten(2).mT  # (N, R, D)
+    Raises:
+        ConfigError: if the model takes no images, or its image preprocessing is not supported.
+    """
+    kind = PretrainedVideoEncoder if hasattr(model_class(load_config(files)), "get_text_features") else VisionEncoder
+    return kind(files, device)

@@ -18,6 +18,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from mttsg_core.encoders.known import KNOWN, UNUSABLE
 from mttsg_core.errors import ConfigError, error_summary
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.hf_hub import download, hub_errors
@@ -65,7 +66,8 @@ def find_files(model_id: str, what: str = "encoder", *, offline: bool = False) -
     """Find the files of a pretrained model, downloading them if necessary. Results are cached per process.
 
     Args:
-        model_id: a folder, `NAME` or `NAME@REVISION` on the Hugging Face Hub, or the id of `PretrainedFiles`.
+        model_id: a short name (see `known`), a folder, `NAME` or `NAME@REVISION` on the Hugging Face Hub, or the id of
+            `PretrainedFiles`.
         what: what the model is used as, for error messages.
         offline: never use the network.
 
@@ -73,6 +75,10 @@ def find_files(model_id: str, what: str = "encoder", *, offline: bool = False) -
         ConfigError: if there is no such model; the message says why and what can be done.
     """
     label = f"{what} {model_id!r}"
+    if model_id in UNUSABLE:
+        raise ConfigError(f"{label}: {UNUSABLE[model_id]}")
+    if model_id in KNOWN:
+        return _from_hub(KNOWN[model_id].id, f"{label} ({KNOWN[model_id].repo})", offline=offline)
     if model_id and Path(model_id).expanduser().is_dir():
         return _from_folder(Path(model_id).expanduser())
     if _CONTENT_MARK not in model_id:

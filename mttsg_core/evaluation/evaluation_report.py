@@ -32,6 +32,7 @@ class EvaluationReport:
         baselines: evaluations of the same pairs by the same metrics, in the same mode unless they are blind.
         fitted_on: the split that the blind baselines were fitted on; None if there are none.
         seen_words: words of the training sentences; None without a training split.
+        answered_by: the model, or the file of predictions, in one line; empty if it is not known.
 
     Raises:
         ValueError: if a baseline differs from the main evaluation in mode, metrics or number of queries.
@@ -42,6 +43,7 @@ class EvaluationReport:
     baselines: Sequence[Evaluation] = field(default=())
     fitted_on: str | None = None
     seen_words: frozenset[str] | None = None
+    answered_by: str = ""
 
     def __post_init__(self) -> None:
         for baseline in self.baselines:
@@ -84,6 +86,8 @@ class EvaluationReport:
             "intervals": _lists(self.main.intervals),
             "breakdown": {},
         }
+        if self.answered_by:
+            report["answered_by"] = self.answered_by
         for group in self.breakdown:
             report["breakdown"].setdefault(group.kind, []).append(
                 {

@@ -10,6 +10,7 @@ import tokenize
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from zipfile import BadZipFile
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from mttsg_core.errors import FeatureError, error_summary
 from mttsg_core.features.hdf5 import read_data_set
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.text import shorten
 from mttsg_core.video.foreign import PICKLES, foreign_content
 
 FloatFeatures = npt.NDArray[np.floating]
@@ -37,6 +39,7 @@ _HEAD_BYTES = 512
 _NAMES = ("clips", "regions")
 _MAX_BYTES = 2 << 30  # of an array: 16 regions of 768 numbers in single precision for six hours at 2 clips per second
 _MAX_COMPRESSION, _FREE_BYTES = 100, 64 << 20  # larger arrays are compressed by no more than this factor
+_FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
 _MAX_VALUE = 1e15  # the square of a larger one exceeds single precision
 _BYTES_OF_TYPE = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
@@ -261,3 +264,22 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype
+
+
+def outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
+    """Return for each video whose values are far outside those of the others why it cannot be used with them.
+
+    Args:
+        largest: `VideoFeatures.largest_values` of each video.
+
+    >>> outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
+    {'c': "'c' has a value of 5e+03, where those of other videos are about 3: not the same kind of features"}
+    """
+    reasons: dict[str, str] = {}
+    for values in zip_longest(*largest.values()):
+        typical = float(np.median([value for value in values if value is not None]))
+        for video, value in zip(largest, values, strict=True):
+            if value is not None and value > _FAR_OUTSIDE * typical > 0:
+                others = f"where those of other videos are about {typical:.3g}: not the same kind of features"
+                reasons.setdefault(video, f"{shorten(video)} has a value of {value:.3g}, {others}")
+    return reasons

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from mttsg_core.encoders import Encoder, build_encoder
+from mttsg_core.encoders import Encoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ChangedVideoError, FeatureError, VideoError
-from mttsg_core.features.builder import FeatureBuilder
-from mttsg_core.features.frame_stream import (
-    ClipFrames,
-    EndOfVideo,
-    FrameSpec,
-    StreamItem,
-    prefetch,
-    read_clips,
-    read_many,
-)
+from mttsg_core.features.frame_stream import ClipFrames, StreamItem, prefetch, read_clips, read_many
 from mttsg_core.features.identity import read_unchanged
 from mttsg_core.features.jobs import (
     Cause,
@@ -36,12 +28,15 @@ from mttsg_core.features.jobs import (
     ExtractionFailed,
     ExtractionJob,
     ExtractionPassedOver,
+    ExtractionProgress,
     Failure,
 )
+from mttsg_core.features.settings import ExtractionSettings
 from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
+from mttsg_core.features.video_in_work import ProgressBoard, VideoInWork
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
-from mttsg_core.utils.processes import WorkerLost, run_in_workers
+from mttsg_core.utils.processes import WorkerLost, poll_workers
 from mttsg_core.utils.text import os_reason
 from mttsg_core.video.discovery import TOO_SHORT, PassedOver, is_too_short
 from mttsg_core.video.probe import probe
@@ -52,6 +47,7 @@ __all__ = [
     "ExtractionFailed",
     "ExtractionJob",
     "ExtractionPassedOver",
+    "ExtractionProgress",
     "ExtractionSettings",
     "cached_features",
     "default_workers",
@@ -62,74 +58,10 @@ __all__ = [
 _LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract than a worker takes to start
 _FILE_ERRORS = (VideoError, OSError, MemoryError)  # errors that cost one file, not the batch
 
+_POLL_SECONDS = 0.5  # between two looks at how far the workers are
+
+_Result = TypeVar("_Result")
 _log = logging.getLogger("mttsg")
-
-
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """Which features are extracted.
-
-    Attributes:
-        encoder: id of the video encoder.
-        fps: clips per second. Clips are equal bins, so a video's true rate can differ by less than one clip.
-        reader: back end of the video reader: `auto`, `pyav` or `decord`.
-        device: where a pretrained encoder runs; does not affect feature values.
-        offline: whether a pretrained encoder must already be on this computer; does not affect feature values.
-    """
-
-    encoder: str = "classic"
-    fps: float = 2.0
-    reader: str = "auto"
-    device: str = "cpu"
-    offline: bool = False
-
-    def build_encoder(self) -> Encoder:
-        """Build the encoder.
-
-        Raises:
-            ConfigError: if the encoder or the device does not exist.
-        """
-        return build_encoder(self.encoder, device=self.device, offline=self.offline)
-
-    def fingerprint(self, encoder: Encoder | None = None) -> Settings:
-        """Return every setting that affects feature values.
-
-        >>> ExtractionSettings(fps=1.5).fingerprint()
-        {'encoder': 'classic', 'version': 2, 'fps': 1.5, 'reader': 'auto'}
-
-        Args:
-            encoder: the result of `build_encoder`, if it exists already.
-
-        Raises:
-            ConfigError: if the encoder or the device does not exist.
-        """
-        encoder = encoder or self.build_encoder()
-        return {**encoder.settings, "fps": self.fps, "reader": self.reader}
-
-    def frame_spec(self, encoder: Encoder, threads: int | None = None) -> FrameSpec:
-        """Return which frames the encoder needs, read with the given number of decoder threads."""
-        return FrameSpec(
-            fps=self.fps,
-            frames_per_clip=encoder.frames_per_clip,
-            frame_transform=encoder.frame_transform,
-            reader=self.reader,
-            clip_batch_size=encoder.clip_batch_size,
-            threads=threads,
-        )
-
-    @classmethod
-    def from_fingerprint(
-        cls, fingerprint: Settings, *, device: str = "cpu", offline: bool = False
-    ) -> ExtractionSettings:
-        """Return the settings that lead to a fingerprint.
-
-        Raises:
-            FeatureError: if such features cannot be extracted, because they are external.
-        """
-        if not {"fps", "reader"} <= fingerprint.keys():
-            raise FeatureError(f"this version cannot extract features with encoder {fingerprint.get('encoder')!r}")
-        encoder, fps, reader = str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"])
-        return cls(encoder, fps, reader, device, offline)
 
 
 def encode_video(
@@ -148,11 +80,51 @@ def encode_video(
     Raises:
         VideoError: if no clip can be read.
     """
-    timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads))
-    builder = FeatureBuilder(timeline)
+    work = VideoInWork(ExtractionJob(video, video), settings.fingerprint(encoder))
+    return _last(_encode_video(work, video, encoder, settings, threads))
+
+
+def _encode_video(
+    work: VideoInWork, video: Path, encoder: Encoder, settings: ExtractionSettings, threads: int | None
+) -> Generator[ExtractionProgress, None, VideoFeatures]:
+    """Yield how far the video is, and return its features."""
+    timeline, pieces = read_clips(video, settings.frame_spec(encoder, threads), work.first_clip)
+    resumed = work.begin(timeline)
+    if resumed is not None:
+        yield resumed
     for piece in prefetch(pieces) if threads is None else pieces:
-        builder.add(piece, encoder)
-    return builder.build(video, settings.fingerprint(encoder))
+        progress = work.add(piece, encoder)
+        if progress is not None:
+            yield progress
+    return work.finish()
+
+
+def _encode_job(
+    job: ExtractionJob, encoder: Encoder, settings: ExtractionSettings, threads: int | None
+) -> Generator[ExtractionProgress, None, tuple[VideoFeatures, VideoInWork]]:
+    """Yield how far the video of a job is, and return its features and what has to be forgotten once they are written.
+
+    Raises:
+        VideoError: if the video cannot be read, or changes while it is read.
+    """
+    fingerprint = settings.fingerprint(encoder)
+
+    def read() -> Generator[ExtractionProgress, None, tuple[VideoFeatures, VideoInWork]]:
+        work = VideoInWork(job, fingerprint)
+        features = yield from _encode_video(work, job.video, encoder, settings, threads)
+        return features, work
+
+    return (yield from read_unchanged(job.video, job.identity, read))
+
+
+def _last(steps: Generator[object, None, _Result]) -> _Result:
+    """Run a generator to its end, and return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
 
 
 def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettings) -> VideoFeatures:
@@ -173,11 +145,14 @@ def cached_features(video: Path, cache: FeatureCache, settings: ExtractionSettin
             return read_features(target)
         except FeatureError as error:
             _log.info("extracting again: %s", error)
-    features = read_unchanged(video, target.stem, lambda: encode_video(video, encoder, settings))
-    try:
-        write_features(target, features, video.name)
-    except OSError as error:
-        cache.warn(error)
+    job = ExtractionJob(video, target, identity=target.stem, partial=cache.partial_folder)
+    with cache.writing():
+        features, work = _last(_encode_job(job, encoder, settings, None))
+        try:
+            write_features(target, features, video.name, video.absolute())
+        except OSError as error:
+            cache.warn(error)
+        work.forget()
     return features
 
 
@@ -190,6 +165,8 @@ def extract(
     time_limit: float | None = None,
 ) -> Iterator[ExtractionEvent]:
     """Extract the features of many videos, and yield an event for each one as soon as it is finished.
+
+    Long videos have events before, each time that some more seconds of them are done.
 
     Args:
         jobs: the videos and their target files. Existing features are kept; if they were made with other settings, the
@@ -222,7 +199,7 @@ def extract(
     elif workers > 1:
         events = _extract_parallel(unique_jobs, settings, workers, time_limit)
     else:
-        events = (_extract_one(job, settings, None) for job in unique_jobs)
+        events = (event for job in unique_jobs for event in _extract_here(job, settings, None))
     for event in events:
         for job in waiting[event.job.target]:
             yield _passed_over(job, event) or replace(event, job=job)
@@ -232,11 +209,17 @@ def _extract_parallel(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, workers: int, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
     """Decode and encode in the workers."""
-    limited = [(job, time_limit or job.time_limit) for job in jobs]
-    extract_one = partial(_extract_one, settings=settings, threads=1)
-    with closing(run_in_workers(extract_one, limited, workers)) as finished:
-        for job, event in finished:
-            yield ExtractionFailed(job, event.reason) if isinstance(event, WorkerLost) else event
+    with ProgressBoard.create(len(jobs)) as board:
+        work = partial(_extract_in_worker, settings=settings, board=board)
+        limited = [((index, job), time_limit or job.time_limit) for index, job in enumerate(jobs)]
+        seen: dict[int, float] = {}
+        with closing(poll_workers(work, limited, workers, _POLL_SECONDS)) as results:
+            for finished in results:
+                if finished is not None:
+                    (_, job), event = finished
+                    yield ExtractionFailed(job, event.reason) if isinstance(event, WorkerLost) else event
+                elif board is not None:
+                    yield from board.news(jobs, seen)
 
 
 def _extract_centrally(
@@ -247,87 +230,103 @@ def _extract_centrally(
     time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send. Videos that change meanwhile are read again."""
-    spec = settings.frame_spec(encoder, threads=1 if workers > 1 else None)
-    fingerprint = settings.fingerprint(encoder)
-
-    def extract_all(jobs: Sequence[ExtractionJob]) -> Iterator[ExtractionEvent]:
-        videos = [_StreamedVideo(job, encoder, fingerprint) for job in jobs]
-        limits = [time_limit or job.time_limit for job in jobs]
-        with closing(read_many([job.video for job in jobs], limits, spec, workers)) as stream:
-            for index, item in stream:
-                event = videos[index].take(item)
-                if event is not None:
-                    yield event
-
     changed: list[ExtractionJob] = []
-    for event in extract_all(jobs):
+    for event in _extract_streams(jobs, settings, encoder, workers, time_limit):
         if isinstance(event, ExtractionFailed) and event.cause is Cause.CHANGED:
             changed.append(event.job)
         else:
             yield event
     if changed:
-        yield from extract_all(changed)
+        yield from _extract_streams(changed, settings, encoder, workers, time_limit)
 
 
-class _StreamedVideo:
-    """A video that a worker reads, while its features are built in this process."""
+def _extract_streams(
+    jobs: Sequence[ExtractionJob],
+    settings: ExtractionSettings,
+    encoder: Encoder,
+    workers: int,
+    time_limit: float | None,
+) -> Iterator[ExtractionEvent]:
+    """Decode in the workers, and encode in this process what they send."""
+    fingerprint = settings.fingerprint(encoder)
+    works: dict[int, VideoInWork] = {}  # by index of the job
+    failed: set[int] = set()
 
-    def __init__(self, job: ExtractionJob, encoder: Encoder, fingerprint: Settings) -> None:
-        self._job = job
-        self._encoder = encoder
-        self._fingerprint = fingerprint
-        self._builder: FeatureBuilder | None = None
-        self._failed = False
+    def first_clip(index: int) -> int:
+        works[index] = VideoInWork(jobs[index], fingerprint)
+        return works[index].first_clip
 
-    def take(self, item: StreamItem) -> ExtractionEvent | None:
-        """Use the next item of the video; return an event if the video is done. What follows an error is ignored."""
-        if self._failed:
-            return None
-        try:
-            return self._use(item)
-        except _FILE_ERRORS as error:
-            self._failed, self._builder = True, None
-            return ExtractionFailed.because(self._job, Failure.of(error))
-
-    def _use(self, item: StreamItem) -> ExtractionEvent | None:
-        if isinstance(item, Timeline):
-            self._builder = FeatureBuilder(item)
-            return None
-        if isinstance(item, EndOfVideo) and item.failure is not None:
-            self._builder = None
-            return ExtractionFailed.because(self._job, item.failure)
-        if self._builder is None:
-            raise RuntimeError("a stream that does not begin with a timeline")
-        if isinstance(item, ClipFrames):
-            self._builder.add(item, self._encoder)
-            return None
-        features, self._builder = self._builder.build(self._job.video, self._fingerprint), None
-        if self._job.identity not in (None, item.identity):
-            raise ChangedVideoError(self._job.video)
-        return _store(self._job, features)
+    stream = read_many(
+        [job.video for job in jobs],
+        [time_limit or job.time_limit for job in jobs],
+        settings.frame_spec(encoder, threads=1 if workers > 1 else None),
+        workers,
+        first_clip,
+    )
+    with closing(stream):
+        for index, item in stream:
+            if index in failed:
+                continue
+            try:
+                event = _take_item(item, jobs[index], works[index], encoder)
+            except _FILE_ERRORS as error:
+                failed.add(index)
+                event = ExtractionFailed.because(jobs[index], Failure.of(error))
+            if not isinstance(event, ExtractionProgress | None):
+                del works[index]
+            if event is not None:
+                yield event
 
 
-def _extract_one(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
+def _take_item(item: StreamItem, job: ExtractionJob, work: VideoInWork, encoder: Encoder) -> ExtractionEvent | None:
+    """Use an item of the stream of a video, and return the event that it leads to."""
+    if isinstance(item, Timeline):
+        return work.begin(item)
+    if isinstance(item, ClipFrames):
+        return work.add(item, encoder)
+    if item.failure is not None:
+        return ExtractionFailed.because(job, item.failure)
+    features = work.finish()
+    if job.identity not in (None, item.identity):
+        raise ChangedVideoError(job.video)
+    return _store(job, features, work)
+
+
+def _extract_here(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> Iterator[ExtractionEvent]:
+    """Decode and encode in this process."""
     try:
-        encoder = settings.build_encoder()
-        features = read_unchanged(
-            job.video, job.identity, lambda: encode_video(job.video, encoder, settings, threads=threads)
-        )
-        return _store(job, features)
+        features, work = yield from _encode_job(job, settings.build_encoder(), settings, threads)
+        yield _store(job, features, work)
     except _FILE_ERRORS as error:
-        return ExtractionFailed.because(job, Failure.of(error))
+        yield ExtractionFailed.because(job, Failure.of(error))
 
 
-def _store(job: ExtractionJob, features: VideoFeatures) -> ExtractionEvent:
+def _extract_in_worker(
+    numbered: tuple[int, ExtractionJob], settings: ExtractionSettings, board: ProgressBoard | None
+) -> ExtractionEvent:
+    """Decode and encode in this process, one of several, and return the last event; the others go to the board."""
+    index, job = numbered
+    event: ExtractionEvent | None = None
+    for event in _extract_here(job, settings, 1):
+        if isinstance(event, ExtractionProgress) and board is not None:
+            board.note(index, event)
+    if event is None:
+        raise RuntimeError("an extraction without an event")
+    return event
+
+
+def _store(job: ExtractionJob, features: VideoFeatures, work: VideoInWork) -> ExtractionEvent:
     if job.from_folder and is_too_short(features.duration):
         return ExtractionPassedOver(job, TOO_SHORT)
     try:
-        write_features(job.target, features, job.video.name)
+        is_cached = job.identity is not None
+        write_features(job.target, features, job.video.name, job.video.absolute() if is_cached else None)
     except OSError as error:
         reason = os_reason(error).lower()
         return ExtractionFailed(
             job, f"its features cannot be written to {job.target.parent} ({reason})", Cause.UNWRITTEN
         )
+    work.forget()
     return _extracted(job, features, cached=False)
 
 
@@ -338,7 +337,9 @@ def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassed
     reason = None
     if isinstance(event, Extracted):
         reason = TOO_SHORT if is_too_short(event.video_seconds) else None
-    elif isinstance(event, ExtractionPassedOver) or event.cause is Cause.NO_MOVING_PICTURES:
+    elif isinstance(event, ExtractionPassedOver):
+        reason = event.reason
+    elif isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES:
         reason = event.reason
     if reason is None:
         return None

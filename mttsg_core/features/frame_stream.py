@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -61,11 +61,13 @@ class ClipFrames:
         clips: indices of the B clips, ascending across all pieces of a video.
         frames: (B, frames_per_clip, H, W, 3) RGB.
         repeats: for each of them, how many clips from it on show the same frames; None if it is one each.
+        ends_batch: whether the next piece is the same if reading starts with the clip after this one.
     """
 
     clips: list[int]
     frames: npt.NDArray[np.uint8]
     repeats: list[int] | None = None
+    ends_batch: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,13 @@ class EndOfVideo:
 StreamItem = Timeline | ClipFrames | EndOfVideo  # of each video: its timeline, then its pieces, then its end
 
 
-def read_clips(video: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFrames]]:
+def read_clips(video: Path, spec: FrameSpec, first: int = 0) -> tuple[Timeline, Iterator[ClipFrames]]:
     """Return the timeline of a video file and an iterator over its pieces; clips with a lost frame are left out.
+
+    Args:
+        video: the file.
+        spec: which frames.
+        first: clip to begin with.
 
     Raises:
         VideoError: if the video cannot be read; the iterator may raise it too.
@@ -94,6 +101,7 @@ def read_clips(video: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFra
     timeline = Timeline.at_rate(info.duration - info.start, spec.fps, info.start)
     times = timeline.sample_times(spec.frames_per_clip).reshape(-1, spec.frames_per_clip)  # (T, frames_per_clip)
     clips, repeats = _without_stills(info.frame_times, times, round(_STILL_SECONDS / timeline.seconds_per_clip))
+    clips, repeats = clips[clips >= first], repeats[clips >= first]
     chunks = sample(
         info,
         times[clips].ravel(),
@@ -106,7 +114,7 @@ def read_clips(video: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFra
     if len(clips) == timeline.clips:
         return timeline, pieces
     return timeline, (
-        ClipFrames(clips[piece.clips].tolist(), piece.frames, repeats[piece.clips].tolist()) for piece in pieces
+        replace(piece, clips=clips[piece.clips].tolist(), repeats=repeats[piece.clips].tolist()) for piece in pieces
     )
 
 
@@ -157,7 +165,7 @@ def complete_clips(chunks: Iterable[FrameChunk], frames_per_clip: int) -> Iterat
         if len(complete):
             keep = np.isin(indices // frames_per_clip, complete)
             shape = (len(complete), frames_per_clip, *frames.shape[1:])
-            yield ClipFrames(complete.tolist(), frames[keep].reshape(shape))
+            yield ClipFrames(complete.tolist(), frames[keep].reshape(shape), ends_batch=not len(rest_indices))
 
 
 def prefetch(pieces: Iterator[ClipFrames]) -> Generator[ClipFrames, None, None]:
@@ -170,7 +178,11 @@ def prefetch(pieces: Iterator[ClipFrames]) -> Generator[ClipFrames, None, None]:
 
 
 def read_many(
-    videos: Sequence[Path], time_limits: Sequence[float], spec: FrameSpec, max_workers: int
+    videos: Sequence[Path],
+    time_limits: Sequence[float],
+    spec: FrameSpec,
+    max_workers: int,
+    first_clip: Callable[[int], int] = lambda index: 0,
 ) -> Generator[tuple[int, StreamItem], None, None]:
     """Read many videos in worker processes and yield (index of the video, item), the items of each video in order.
 
@@ -182,6 +194,7 @@ def read_many(
         time_limits: seconds that the decoder may take for a piece, of each video.
         spec: which frames.
         max_workers: number of processes, at most.
+        first_clip: called with the index of a video when its turn comes; returns the clip to begin with.
 
     Raises:
         MttsgError: if a worker meets an error that does not concern its video alone, such as an unknown reader.
@@ -197,7 +210,7 @@ def read_many(
             for worker in workers:
                 if worker.video is None and waiting:
                     index = waiting.popleft()
-                    worker.read(index, videos[index], time_limits[index])
+                    worker.read(index, videos[index], time_limits[index], first_clip(index))
             busy = [(worker, worker.video) for worker in workers if worker.video is not None]
             if not busy:
                 break
@@ -238,11 +251,11 @@ class _Worker:
             self._process.start()
         worker_end.close()  # so that the end of the process closes the connection
 
-    def read(self, index: int, video: Path, time_limit: float) -> None:
-        """Start to read a video."""
+    def read(self, index: int, video: Path, time_limit: float, first: int) -> None:
+        """Start to read a video from a clip on."""
         self.video, self._time_limit, self._last_item = index, time_limit, time.monotonic()
         with suppress(OSError):  # the process has died; `receive` will report it
-            self.connection.send(video)
+            self.connection.send((video, first))
 
     def receive(self) -> StreamItem:
         """Return the item that is ready. Raises an MttsgError that does not concern this video alone."""
@@ -282,14 +295,15 @@ def _serve(connection: Connection, spec: FrameSpec) -> None:
     start_worker()
     with suppress(EOFError, BrokenPipeError):  # the parent has gone
         while True:
-            _send_video(connection, connection.recv(), spec)
+            video, first = connection.recv()
+            _send_video(connection, video, first, spec)
 
 
-def _send_video(connection: Connection, video: Path, spec: FrameSpec) -> None:
-    """Read a video and send its items; the next piece is read while one waits to be taken."""
+def _send_video(connection: Connection, video: Path, first: int, spec: FrameSpec) -> None:
+    """Read a video from a clip on, and send its items; the next piece is read while one waits to be taken."""
     try:
         state = FileState.of(video)
-        timeline, pieces = read_clips(video, spec)
+        timeline, pieces = read_clips(video, spec, first)
         connection.send(timeline)
         for piece in prefetch(pieces):
             connection.send(piece)

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from mttsg_core.errors import ChangedVideoError
 
 _SAMPLED_BLOCKS, _SAMPLED_BYTES = 16, 1 << 16  # of a video file, for its identity
 
+_Event = TypeVar("_Event")
 _Result = TypeVar("_Result")
 
 
@@ -73,8 +74,12 @@ class FileState:
             return None
 
 
-def read_unchanged(path: Path, identity: str | None, read: Callable[[], _Result]) -> _Result:
-    """Return what `read` reads from a file that stayed the same meanwhile; if it did not, it is read once more.
+def read_unchanged(
+    path: Path, identity: str | None, read: Callable[[], Generator[_Event, None, _Result]]
+) -> Generator[_Event, None, _Result]:
+    """Pass on the events of `read`, and return what it reads from a file that stayed the same meanwhile.
+
+    If the file did not stay the same, it is read once more.
 
     Args:
         path: the file.
@@ -89,7 +94,7 @@ def read_unchanged(path: Path, identity: str | None, read: Callable[[], _Result]
         before = FileState.of(path)
         if before is not None and identity is not None and before.identity != identity:
             continue
-        result = read()  # of a file without a state, it says why that cannot be read
+        result = yield from read()  # of a file without a state, it says why that cannot be read
         if before is not None and FileState.of(path) == before:
             return result
     raise ChangedVideoError(path)

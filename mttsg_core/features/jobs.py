@@ -22,12 +22,16 @@ class ExtractionJob:
         from_folder: whether the video was found in a folder; then having no moving pictures is not a failure.
         identity: of the video when the target was chosen by it, as the cache does; None for other targets. A video
             that has changed since then fails.
+        partial: folder that keeps what is done of a long video until it is whole; None keeps nothing.
+        partial_seconds: of video after which what is done is kept.
     """
 
     video: Path
     target: Path
     from_folder: bool = False
     identity: str | None = None
+    partial: Path | None = None
+    partial_seconds: float = 600.0
 
     @property
     def size(self) -> int:
@@ -93,6 +97,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class ExtractionProgress:
+    """The event that a part of a video is done. Short videos have none.
+
+    Attributes:
+        job: the job.
+        seconds: of the video that are done.
+        total_seconds: duration of the video.
+        resumed: whether an earlier run did it.
+    """
+
+    job: ExtractionJob
+    seconds: float
+    total_seconds: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
 class ExtractionFailed:
     """The event that the features of a video could not be extracted or written.
 
@@ -120,4 +141,4 @@ class ExtractionPassedOver:
     reason: str
 
 
-ExtractionEvent = Extracted | ExtractionFailed | ExtractionPassedOver
+ExtractionEvent = Extracted | ExtractionProgress | ExtractionFailed | ExtractionPassedOver

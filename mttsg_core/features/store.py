@@ -12,13 +12,15 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +28,18 @@ from safetensors.numpy import save_file
 
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
-from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, read_metadata
+from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, outliers, read_metadata
 from mttsg_core.features.fingerprint import fingerprint_fault, number_in
 from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.locks import share_folder
 from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
 _MIN_SECONDS, _MAX_SECONDS = 1e-3, 1e7  # of a video; 116 days
-_FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
 _SHOWN_SETTINGS, _SHOWN_CHARACTERS = 12, 60  # of a fingerprint in a message, and of a value in it
 _NO_DURATION = (
     "the duration of the video is unknown: add it to the annotation rows, provide the video, or use --duration"
@@ -203,6 +205,15 @@ class FeatureCache:
         self.folder = folder
         self._warned = False
 
+    @property
+    def partial_folder(self) -> Path:
+        """The folder of what is done of long videos whose extraction was stopped."""
+        return self.folder / "partial"
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is deleted from the cache, see `cache_contents.prune_cache`."""
+        return share_folder(self.folder)
+
     def entry(self, video: Path, fingerprint: Settings) -> Path:
         """Return the file in the folder for the features of a video file with the given fingerprint.
 
@@ -249,7 +260,7 @@ class FeatureCache:
         return substitute
 
 
-def write_features(path: Path, features: VideoFeatures, video: str | None = None) -> None:
+def write_features(path: Path, features: VideoFeatures, video: str | None = None, source: Path | None = None) -> None:
     """Write a `.safetensors` file, with regions in half precision.
 
     The write is atomic: if the program is killed, the file is complete or does not change.
@@ -258,6 +269,7 @@ def write_features(path: Path, features: VideoFeatures, video: str | None = None
         path: the file.
         features: what to write.
         video: file name of the video, which `video_of` reads back.
+        source: where the video is, for the cache's own use: by it, what has become useless is found.
 
     Raises:
         OSError: if the file cannot be written.
@@ -271,6 +283,7 @@ def write_features(path: Path, features: VideoFeatures, video: str | None = None
         "lost_clips": features.lost_clips,
         "fingerprint": dict(features.fingerprint),
         "video": video,
+        **({} if source is None else {"source": os.fsencode(source).decode("utf-8", "surrogateescape")}),
     }
     write_atomically(path, lambda target: save_file(arrays, target, {"mttsg": json.dumps(metadata)}))
 
@@ -371,22 +384,3 @@ def _canonical(fingerprint: Settings) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
-
-
-def outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
-    """Return for each video whose values are far outside those of the others why it cannot be used with them.
-
-    Args:
-        largest: `VideoFeatures.largest_values` of each video.
-
-    >>> outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
-    {'c': "'c' has a value of 5e+03, where those of other videos are about 3: not the same kind of features"}
-    """
-    reasons: dict[str, str] = {}
-    for values in zip_longest(*largest.values()):
-        typical = float(np.median([value for value in values if value is not None]))
-        for video, value in zip(largest, values, strict=True):
-            if value is not None and value > _FAR_OUTSIDE * typical > 0:
-                others = f"where those of other videos are about {typical:.3g}: not the same kind of features"
-                reasons.setdefault(video, f"{shorten(video)} has a value of {value:.3g}, {others}")
-    return reasons

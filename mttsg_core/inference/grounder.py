@@ -8,11 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import overload
 
+import numpy as np
 import torch
 
 from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.checkpoints.hub import find_model
-from mttsg_core.checkpoints.runs import newest_run
+from mttsg_core.checkpoints.registry import fitting_run
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.encoders import DEFAULT_PRETRAINED, SentenceEncoder, build_joint_encoder, build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
@@ -69,16 +70,19 @@ class Grounder:
         cls,
         model: str | Path | None = None,
         *,
+        videos: str | Path | Sequence[str | Path] = (),
         device: str = "auto",
         cache: str | Path | None = None,
         encoder: str | Path | None = None,
         offline: bool = False,
     ) -> Grounder:
-        """Load a trained model, or `zero_shot` if there is none.
+        """Load a trained model, or `zero_shot` if there is none for the videos.
 
         Args:
-            model: a folder written by `mttsg train`, or `user/name` on the Hugging Face Hub; None takes the newest
-                finished run in the user's data folder, unless an encoder is named.
+            model: a folder written by `mttsg train`, the number of a run, `last` for the newest finished run, or
+                `user/name` on the Hugging Face Hub. None takes the newest run that was trained on videos below the same
+                folder as `videos`, unless an encoder is named; if there is none, `zero_shot` answers.
+            videos: without a model: a video or folder to be asked about, or several.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             cache: folder of cached features; None uses the user's cache folder.
             encoder: folder of the model's pretrained encoder, if it is not in the Hugging Face cache; without a model,
@@ -89,8 +93,12 @@ class Grounder:
             ModelError: if the model does not exist or cannot be read.
             ConfigError: if the device is not available, or the encoder is not available or not the model's.
         """
-        if model is None and (encoder is not None or newest_run() is None):
-            return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+        if model is None:
+            asked = [videos] if isinstance(videos, str | Path) else videos
+            run = fitting_run([Path(video) for video in asked]) if encoder is None else None
+            if run is None:
+                return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+            model = run.folder
         chosen = choose_device(device)
         folder = find_model(model, offline=offline)
         encoder_id = None
@@ -260,17 +268,23 @@ class Grounder:
         if top < 1:
             raise DataError(f"top must be at least 1, not {top}")
         parts: deque[int] = deque()  # of the sentences of each video that has not been yielded yet
+        factors: deque[list[float]] = deque()  # of the scores of each sentence of each of these videos
 
         def split_queries() -> Iterator[tuple[VideoFeatures, Sequence[str]]]:
             for features, queries in videos:
                 runs = [queries] if mode == "joint" or isinstance(queries, str) else _runs(queries)
                 parts.append(len(runs))
+                factors.append(self._score_factors(features, queries))
                 yield from ((features, run) for run in runs)
 
         grounded = self._ground_each(split_queries(), top, batch_size, mode)
         for moments in grounded:
             rest = islice(grounded, parts.popleft() - 1)
-            yield [*moments, *(of_query for part in rest for of_query in part)]
+            found = [*moments, *(of_query for part in rest for of_query in part)]
+            yield [
+                [moment._replace(score=moment.score * factor) for moment in of_query]
+                for of_query, factor in zip(found, factors.popleft(), strict=True)
+            ]
 
     def _ground_each(
         self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int, batch_size: int, mode: Mode
@@ -323,8 +337,24 @@ class Grounder:
         windows = window_slices(features.timeline, self.predictor.max_window_seconds)
         items = (VideoItem(features.slice_clips(window), words) for window in windows)
         by_window = [curves for batch in _batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)]
-        merged = [merge_saliency(windows, curves) for curves in zip(*by_window, strict=True)]
+        merged = [
+            merge_saliency(windows, curves) * np.float32(factor)
+            for curves, factor in zip(
+                zip(*by_window, strict=True), self._score_factors(features, sentences), strict=True
+            )
+        ]
         return merged[0] if isinstance(queries, str) else merged
+
+    def _score_factors(self, features: VideoFeatures, queries: Sequence[str]) -> list[float]:
+        """Return what to multiply the scores of each sentence by: 1 unless video or sentence are unlike the training.
+
+        The factor is the same for all moments of a sentence in a video, so that their order stays.
+        """
+        known = self.predictor.familiarity
+        if known is None or isinstance(queries, str):  # the latter is refused when it is encoded
+            return [1.0] * len(queries)
+        of_video = known.video_factor(features.clips) if features.clips.shape[1:] == known.center.shape else 1.0
+        return [of_video * known.query_factor(query) for query in queries]
 
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""

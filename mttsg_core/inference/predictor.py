@@ -15,6 +15,7 @@ import torch
 
 from mttsg_core.checkpoints.checkpoint import Model
 from mttsg_core.data.batch import VideoItem, collate
+from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
@@ -50,6 +51,16 @@ class Predictor(Protocol):
     @property
     def device(self) -> torch.device:
         """Where it runs."""
+        ...
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """What it was trained on, for lower scores elsewhere; None if that is not known, or it is not trained."""
+        ...
+
+    @property
+    def has_comparable_scores(self) -> bool:
+        """Whether its scores may be compared across videos; if not, they only rank the answers to one query."""
         ...
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
@@ -89,6 +100,8 @@ class MKTNPredictor:
         self.max_window_seconds = model.max_window_seconds
         self.nms_iou = model.network.config.nms_iou
         self.calibration = model.calibration
+        self.familiarity = model.familiarity
+        self.has_comparable_scores = model.is_calibrated
 
     def encode(self, queries: Sequence[str]) -> list[Array]:
         """Encode sentences as `Predictor.encode` does."""

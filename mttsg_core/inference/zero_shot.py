@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mttsg_core.data.batch import VideoItem
+from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
@@ -56,6 +57,8 @@ class ZeroShotPredictor:
 
     max_window_seconds: ClassVar[float | None] = None
     nms_iou: ClassVar[float] = NMS_IOU
+    familiarity: ClassVar[Familiarity | None] = None
+    has_comparable_scores: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from mttsg_core.utils.text import count
 
 _BINS = 20
 _THRESHOLDS = np.linspace(0.02, 1, 50)
-_COLOURS = 8  # classes s0 .. s7 of the style sheet
+_COLOURS = 10  # classes s0 .. s9 of the style sheet
 _SALIENCY_POINTS = 240  # at most
 
 
@@ -198,7 +198,8 @@ def _points(xs: Sequence[float], ys: Sequence[float]) -> str:
 
 
 def _line_style(index: int) -> str:
-    return f"line s{index % _COLOURS}"
+    """Return the classes of a line; beyond the last colour the first ones come again, dotted."""
+    return f"line s{index % _COLOURS}{' again' if index >= _COLOURS else ''}"
 
 
 def _x_ticks() -> list[Tick]:

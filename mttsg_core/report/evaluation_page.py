@@ -52,7 +52,10 @@ class _GroupRow:
 
 
 def render_evaluation_page(
-    report: EvaluationReport, cases: Sequence[Case], thumbnails: Mapping[int, Sequence[Thumbnail]]
+    report: EvaluationReport,
+    cases: Sequence[Case],
+    thumbnails: Mapping[int, Sequence[Thumbnail]],
+    made: Sequence[str] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -60,6 +63,7 @@ def render_evaluation_page(
         report: the results.
         cases: the queries to show one by one, see `pick_cases`.
         thumbnails: frames for the cases, by `Case.index`; a case may have none.
+        made: lines on how the page was made: data, command.
     """
     main = report.main
     return render_page(
@@ -67,7 +71,8 @@ def render_evaluation_page(
         split=main.split,
         queries=len(main.predictions),
         videos=main.videos,
-        name=main.name,
+        name=report.answered_by or main.name,
+        made=made,
         mode="" if main.mode == main.name else main.mode,
         missed=main.missed,
         tables=_result_tables(report),

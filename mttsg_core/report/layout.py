@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -62,6 +63,7 @@ def render_page(
         "style": Markup().join(asset(name) for name in ("report.css", *stylesheets)),
         "script": source,
         "version": __version__,
+        "date": date.today().isoformat(),
     }
     return environment().get_template(template).render(page=page, **context)
 

@@ -46,7 +46,14 @@ class _Player(NamedTuple):
     queries: Sequence[_Query]
 
 
-def render_moments_page(videos: Sequence[GroundedVideo], moments: Sequence[RankedMoment], page: Path) -> str:
+def render_moments_page(
+    videos: Sequence[GroundedVideo],
+    moments: Sequence[RankedMoment],
+    page: Path,
+    *,
+    model: str = "",
+    show_scores: bool = True,
+) -> str:
     """Return the page as HTML. It plays the videos from their own files.
 
     Args:
@@ -54,6 +61,8 @@ def render_moments_page(videos: Sequence[GroundedVideo], moments: Sequence[Ranke
             are shown with the queries that have one there, and the others are counted.
         moments: the moments found, best first within each query and video.
         page: where the page will be written; links to the videos stay valid when both are moved together.
+        model: what answered, in one line.
+        show_scores: whether to show the scores; those of an uncalibrated model only give the order.
     """
     found: dict[tuple[VideoFile, str], list[Moment]] = {}
     for ranked in moments:
@@ -72,6 +81,8 @@ def render_moments_page(videos: Sequence[GroundedVideo], moments: Sequence[Ranke
         script="player.js",
         media="'self' file:",  # 'self' is the server the page came from; a page opened as a file has none
         moments=len(moments),
+        model=model,
+        show_scores=show_scores,
         queries=len(queries),
         players=list(players.values()),
         left_out=len(videos) - len(shown),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mttsg_core.checkpoints.checkpoint import REPORT, read_json
+from mttsg_core.checkpoints.files import PROVENANCE, REPORT, read_json, read_json_if_any
 from mttsg_core.modeling.calibration import Bin
 from mttsg_core.report.charts import Chart, epoch_curves, reliability_plot
 from mttsg_core.report.layout import render_page
@@ -33,6 +33,7 @@ def render_training_page(folder: Path) -> str:
     return render_page(
         "training.html.j2",
         name=folder.name,
+        made=_provenance(folder),
         report=report,
         curves=_curve_charts(epochs),
         reliability={
@@ -41,6 +42,21 @@ def render_training_page(folder: Path) -> str:
         },
         auc=reliability["calibrated"]["auc"] if reliability else None,
     )
+
+
+def _provenance(folder: Path) -> list[str]:
+    """Return lines on where the model comes from, as far as that is recorded."""
+    record = read_json_if_any(folder / PROVENANCE)
+    if not record:
+        return []
+    commit = f" ({record['commit']})" if record.get("commit") else ""
+    lines = [
+        f"Data folder: {record.get('data')}, rows {str(record.get('rows'))[:19]}…",
+        f"Command: {record['command']}" if record.get("command") else "",
+        f"Started {record.get('started')} on {record.get('device')}, seed {record.get('seed')}, "
+        f"with mttsg {record.get('mttsg')}{commit} and torch {record.get('torch')}",
+    ]
+    return [line for line in lines if line]
 
 
 def _curve_charts(epochs: Sequence[Mapping[str, Any]]) -> list[Chart]:

@@ -202,7 +202,9 @@ class TrainingRun:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: damaged ({error})") from error
         for name, value in settings.items():
-            for setting, before, now in _changes(name, started.get(name), value):
+            if name not in started:
+                continue  # a setting that the version it was started with did not have
+            for setting, before, now in _changes(name, started[name], value):
                 raise ConfigError(f"the run was started with {setting} = {before!r}, not {now!r}")
         self.network.load_state_dict(_with_prefix(tensors, "network."))
         self.average.load_state_dict(_with_prefix(tensors, "average."))

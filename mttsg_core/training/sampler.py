@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import Batch, Targets, VideoItem, collate, collate_targets, draw_batches
 from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.familiarity import Familiarity, learn_familiarity
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
@@ -25,6 +26,7 @@ class TrainingSampler:
 
     Attributes:
         videos: with at least one moment to learn from.
+        sentences: about these videos; one with several moments comes several times.
         pairs: number of pairs with one.
         clipped: moments that end past the end of their video, and are clipped to it.
         outside: moments that start past the end of their video, and are left out.
@@ -38,6 +40,7 @@ class TrainingSampler:
         self.store = dataset.store
         self.clipped = self.outside = self.pairs = 0
         self.videos: list[str] = []
+        self.sentences: list[str] = []
         self.words: list[list[Array]] = []
         self.spans: list[Array] = []
         expected = dataset.fingerprint
@@ -59,6 +62,7 @@ class TrainingSampler:
             self.clipped += int((spans[:, 1] > timeline.clips).sum())
             self.videos.append(video)
             self.pairs += len({id(pair) for pair, _ in examples})
+            self.sentences += [pair.query for pair, _ in examples]
             self.words.append(text_encoder.encode([pair.query for pair, _ in examples]))
             self.spans.append(spans.clip(0, timeline.clips).astype(np.float32))
         if not self.videos:
@@ -96,6 +100,17 @@ class TrainingSampler:
             width = network.config.clip_dim
             sentences = np.stack([words[0, :width] for of_video in self.words for words in of_video])  # (N, D)
             network.shared_space.fit(normalize(torch.from_numpy(sentences), dim=-1).mean(0))
+
+    def familiarity(self, videos: int, *, knows_words: bool) -> Familiarity:
+        """Return what the training consists of: all of its words, and at most `videos` videos.
+
+        Args:
+            videos: that are read.
+            knows_words: whether the text encoder was pretrained on text.
+        """
+        sample = self.videos[:: -(-len(self.videos) // videos)]
+        clips = (self.store.load(video).clips for video in sample)
+        return learn_familiarity(self.sentences, clips, knows_words=knows_words)
 
     def batches(self, config: TrainingConfig, epoch: int) -> Iterator[tuple[Batch, Targets]]:
         """Yield the batches of an epoch; the same for the same seed and epoch, whatever came before."""

@@ -26,6 +26,7 @@ from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.joint_text import JointTextEncoder
+from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.evaluation.reliability import measure_reliability
 from mttsg_core.features.store import check_fingerprint
@@ -94,27 +95,35 @@ def train(
     steps = config.steps_per_epoch(len(sampler.videos)) * epochs
     run = TrainingRun(net, config, loss, steps, sampler.examples, device)
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
+    familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
-    described = {
-        **recorded,
-        "network": to_mapping(net.config),
-        "features": dict(training.fingerprint),
-        "text_encoder": text_encoder.id,
-        "pairs": len(training.pairs),
-    }
+    described = _described(model, recorded, len(training.pairs))
     if resume:
         run.restore(folder, described)
         _keep_log(folder / LOG, run.progress.epoch)
     else:
         for name in (REPORT, WEIGHTS, WORDS, STATE, PREVIOUS, LOG):  # of an earlier run in the same folder
             (folder / name).unlink(missing_ok=True)
-        save_description(folder, model, recorded)
+        save_description(folder, replace(model, familiarity=familiarity), recorded)
     loop = _Loop(run, model, sampler, validation, folder, epochs)
     yield loop.started()
     yield from loop.epochs_left(described)
-    reliability = _calibrate(folder, validation, device, recorded) if validation and run.progress.best_epoch else {}
+    is_enough = validation is not None and len(validation.pairs) >= config.calibration_sentences
+    has_weights = run.progress.best_epoch > 0
+    reliability = _calibrate(folder, validation, device, recorded) if validation and is_enough and has_weights else {}
     write_json(folder / REPORT, loop.report(reliability))
     yield loop.finished()
+
+
+def _described(model: Model, recorded: Mapping[str, Any], pairs: int) -> dict[str, Any]:
+    """Return what a run that resumes must agree with: settings, network, features, text encoder, number of pairs."""
+    return {
+        **recorded,
+        "network": to_mapping(model.network.config),
+        "features": dict(model.fingerprint),
+        "text_encoder": model.text_encoder.id,
+        "pairs": pairs,
+    }
 
 
 @dataclass(frozen=True)
@@ -216,6 +225,7 @@ class _Loop:
             "validation_pairs": len(self.validation.pairs) if self.validation else 0,
             "intervals": self.progress.best_intervals,
             "confidence": dict(reliability),
+            "calibrated": bool(reliability),
         }
 
 
@@ -225,7 +235,7 @@ def _calibrate(folder: Path, validation: Dataset, device: torch.device, settings
     Both are measured on the split that the two numbers of the calibration are fitted on.
     """
     model = replace(load_model(folder), calibration=UNCALIBRATED)
-    grounder = Grounder(MKTNPredictor(model, device))
+    grounder = Grounder(MKTNPredictor(replace(model, familiarity=None), device))
     raw = measure_reliability(lambda dataset: evaluate(grounder, dataset), validation)
     calibration = raw.calibration()
     save_description(folder, replace(model, calibration=calibration), settings)

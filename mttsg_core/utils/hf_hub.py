@@ -1,13 +1,18 @@
-"""Access to the Hugging Face Hub: downloads with a progress bar, and errors in one line."""
+"""Access to the Hugging Face Hub: downloads whose progress can be watched, waiting with limits, errors in one line."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+import huggingface_hub
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of the hub's own HTTP library
     GatedRepoError,
     HfHubHTTPError,
@@ -19,20 +24,93 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-from mttsg_core.errors import MttsgError, error_summary
+from mttsg_core.errors import ConfigError, MttsgError, error_summary
+from mttsg_core.utils.downloads import DownloadMeter
+
+_WORTH_A_RETRY = {"TimeoutException", "ReadError", "RemoteProtocolError"}  # of httpx, by whichever name it is imported
+_ANSWER_SECONDS = 3.0
 
 
-class DownloadBar(tqdm):
-    """A progress bar for `tqdm_class` of downloads: on a terminal only, and cleared at the end."""
+@dataclass(frozen=True)
+class HubLimits:
+    """How long to wait for the hub, which by itself waits without an end. One retry comes on top.
+
+    Attributes:
+        connect: seconds until the connection exists.
+        read: seconds without any data.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+
+    @classmethod
+    def from_environment(cls) -> HubLimits:
+        """Return the limits that the hub's own variables give: HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT."""
+        given = {
+            "connect": constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else None,
+            "read": constants.HF_HUB_DOWNLOAD_TIMEOUT if "HF_HUB_DOWNLOAD_TIMEOUT" in os.environ else None,
+        }
+        return cls(**{name: float(seconds) for name, seconds in given.items() if seconds is not None})
+
+    def apply(self) -> None:
+        """Limit the waiting of the session that the hub's library shares among its requests in this process.
+
+        Requests with a limit of their own keep it.
+        """
+        session = huggingface_hub.get_session()
+        hooks = session.event_hooks
+        others = [hook for hook in hooks["request"] if not isinstance(hook, _LimitWaiting)]
+        session.event_hooks = {**hooks, "request": [*others, _LimitWaiting(self)]}
+
+
+@dataclass(frozen=True)
+class _LimitWaiting:
+    """A hook that gives requests without limits some."""
+
+    limits: HubLimits
+
+    def __call__(self, request: Any) -> None:
+        given = request.extensions.get("timeout") or {}
+        own = {name: seconds for name, seconds in given.items() if seconds is not None}
+        connect, read = self.limits.connect, self.limits.read
+        request.extensions["timeout"] = {"connect": connect, "pool": connect, "read": read, "write": read, **own}
+
+
+class _SilentBar(tqdm):
+    """A progress bar for `tqdm_class` of downloads that draws nothing and passes the bytes on to a meter."""
+
+    meter: DownloadMeter
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{"disable": None, "leave": False, **options})  # type: ignore[no-untyped-call]
+        name = str(options.get("name") or "")
+        self._counts = options.get("unit") == "B" and not name.endswith(".transfer")  # of two bars of bytes, one
+        super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+    def update(self, n: float | None = 1) -> None:
+        self.n += n or 0
+        self.refresh()
+
+    def refresh(self, *_: object, **__: object) -> None:
+        if self._counts:
+            self.meter.update(int(self.n), int(self.total or 0))
+
+    def finish(self) -> None:
+        """Report the end."""
+        self.meter.finish(int(self.n), int(self.total or 0))
 
 
 def download(
-    repo: str, revision: str | None, patterns: Sequence[str], exclude: Sequence[str] = (), *, offline: bool
+    repo: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    exclude: Sequence[str] = (),
+    *,
+    offline: bool,
+    limits: HubLimits | None = None,
 ) -> Path:
     """Download files of a repository that are missing or have changed, and return the folder of all of them.
+
+    An interrupted download goes on where it stopped. `downloads.watch_downloads` tells how far it is.
 
     Args:
         repo: the repository's name.
@@ -40,24 +118,89 @@ def download(
         patterns: of the files to download.
         exclude: patterns of files to leave out.
         offline: never use the network.
+        limits: of the waiting; None for those of the environment.
 
     Raises:
         Exception: any of those that `hub_errors` translates.
     """
+    options: dict[str, Any] = {
+        "revision": revision,
+        "allow_patterns": list(patterns),
+        "ignore_patterns": list(exclude),
+        "local_files_only": offline,
+    }
+    if offline:
+        return _snapshot(repo, options)
+    (limits or HubLimits.from_environment()).apply()
     try:
-        folder = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=list(patterns),
-            ignore_patterns=list(exclude),
-            local_files_only=offline,
-            tqdm_class=DownloadBar,
-        )
+        return _snapshot(repo, options)
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        if not _is_worth_a_retry(error):
+            raise
+    return _snapshot(repo, options)
+
+
+def _snapshot(repo: str, options: dict[str, Any]) -> Path:
+    """Call the hub's library, with a meter of its own for this download."""
+    bars: list[_SilentBar] = []
+    meter = DownloadMeter(repo, Path(constants.HF_HUB_CACHE))
+
+    class Bar(_SilentBar):
+        def __init__(self, *arguments: Any, **values: Any) -> None:
+            self.meter = meter
+            super().__init__(*arguments, **values)
+            if self._counts:
+                bars.append(self)
+
+    try:
+        return Path(snapshot_download(repo, tqdm_class=Bar, **options))
     except RuntimeError as error:
         if "home directory" not in str(error):
             raise
         raise OSError("the home folder is unknown: set HF_HOME to a folder for downloads") from error
-    return Path(folder)
+    finally:
+        for bar in bars[:1]:
+            bar.finish()
+
+
+def _is_worth_a_retry(error: BaseException | None) -> bool:
+    """Tell whether an answer was late or cut off, which may have been an accident; a name that is unknown stays so."""
+    while error is not None:
+        if any(kind.__name__ in _WORTH_A_RETRY for kind in type(error).__mro__):
+            return True
+        error = error.__cause__
+    return False
+
+
+def is_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids the network."""
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+@cache
+def hub_offers(repo: str, seconds: float = _ANSWER_SECONDS) -> bool:
+    """Tell whether the hub can be reached and has a public model of that name. The outcome is kept for this process.
+
+    Where no name is resolved, or HF_HUB_OFFLINE is set, that takes no time.
+
+    Args:
+        repo: the model's name.
+        seconds: to wait for the answer; twice as many if names are resolved slowly as well.
+    """
+    if is_offline():
+        return False
+    found = threading.Event()
+
+    def ask() -> None:
+        with suppress(MttsgError), hub_errors(repo, repo, ConfigError):
+            HubLimits(seconds, seconds).apply()
+            huggingface_hub.HfApi().model_info(repo, timeout=seconds)
+            found.set()
+
+    asking = threading.Thread(target=ask, daemon=True)  # resolving a name has no limit: it must not keep the program
+    asking.start()
+    asking.join(2 * seconds)
+    return found.is_set()
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""A lock on a folder, held by one process at a time, that frees itself when the process ends in any way."""
+"""Locks on folders, for one process or for many at a time, that free themselves when a process ends in any way."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from mttsg_core.errors import BusyError
+
+_SHARERS, _ALONE = ".writers", ".alone.lock"
+_WAIT_SECONDS = 60.0  # for whoever has a folder alone
 
 
 @contextmanager
@@ -42,6 +46,48 @@ def hold_lock(path: Path, owner: str) -> Iterator[None]:
         for folder in created:
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def share_folder(folder: Path) -> Iterator[None]:
+    """Be one of any number of processes that write to a folder while the block runs; wait while one has it alone.
+
+    Where nothing can be written, the block runs all the same.
+    """
+    from filelock import FileLock, Timeout
+
+    own = folder / _SHARERS / f"{os.getpid()}-{uuid4().hex}.lock"
+    with ExitStack() as stack:
+        with suppress(OSError, BusyError):
+            stack.enter_context(hold_lock(own, str(folder)))
+        if (folder / _ALONE).exists():
+            with suppress(OSError, Timeout), FileLock(folder / _ALONE, timeout=_WAIT_SECONDS):
+                pass
+        yield
+
+
+@contextmanager
+def have_folder_alone(folder: Path, owner: str) -> Iterator[None]:
+    """Keep the processes of `share_folder` out of a folder while the block runs.
+
+    Args:
+        folder: must exist.
+        owner: what is at work if others are there, for the message: `cache: an extraction`.
+
+    Raises:
+        BusyError: if another process is at work in it.
+        OSError: if the lock cannot be created.
+    """
+    from filelock import FileLock, Timeout
+
+    with hold_lock(folder / _ALONE, owner):
+        for path in (folder / _SHARERS).glob("*.lock"):
+            try:
+                with FileLock(path, timeout=0):
+                    path.unlink(missing_ok=True)  # its process is dead
+            except Timeout:
+                raise BusyError(f"{owner} is at work{_process(path)}") from None
+        yield
 
 
 def _process(path: Path) -> str:

@@ -34,6 +34,14 @@ def default_cache() -> Path:
     return user_folder(user_cache_path) / "features"
 
 
+def home_relative(path: Path) -> str:
+    """Return a path as messages show it, with ~ for the home folder."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
 def remember_folder(content: str, folder: Path) -> None:
     """Record which folder has some content, for `remembered_folder`. Does nothing if it cannot be recorded.
 

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
@@ -55,19 +55,32 @@ def run_in_workers(
     Raises:
         Exception: whatever `work` raises.
     """
+    with closing(poll_workers(work, jobs, workers, None)) as results:
+        for finished in results:
+            if finished is not None:
+                yield finished
+
+
+def poll_workers(
+    work: Callable[[_Job], _Result], jobs: Sequence[tuple[_Job, float]], workers: int, seconds: float | None
+) -> Generator[tuple[_Job, _Result | WorkerLost] | None, None, None]:
+    """Do what `run_in_workers` does, and yield None at least every `seconds`, for what goes on beside the results."""
     with worker_pool(workers) as pool:
         with interrupts_blocked():
             pending = {pool.schedule(work, args=(job,), timeout=limit): (job, limit) for job, limit in jobs}
-        for future in as_completed(pending):
-            job, limit = pending.pop(future)  # type: ignore[call-overload]  # and with it the result
-            result: _Result | WorkerLost
-            try:
-                result = future.result()
-            except FutureTimeoutError:
-                result = WorkerLost(given_up(limit))
-            except (ProcessExpired, CancelledError):
-                result = WorkerLost(CRASHED)
-            yield job, result
+        while pending:
+            done, _ = wait(pending, timeout=seconds, return_when=FIRST_COMPLETED)
+            yield None
+            for future in done:
+                job, limit = pending.pop(future)  # type: ignore[call-overload]  # and with it the result
+                result: _Result | WorkerLost
+                try:
+                    result = future.result()
+                except FutureTimeoutError:
+                    result = WorkerLost(given_up(limit))
+                except (ProcessExpired, CancelledError):
+                    result = WorkerLost(CRASHED)
+                yield job, result
 
 
 @contextmanager

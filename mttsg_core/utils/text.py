@@ -27,6 +27,28 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def format_bytes(size: int) -> str:
+    """Return a number of bytes in the unit that suits it.
+
+    >>> format_bytes(0), format_bytes(168_000), format_bytes(605_157_884), format_bytes(2_400_000_000)
+    ('0 kB', '168 kB', '605 MB', '2.4 GB')
+    """
+    if size < 1_000_000:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.0f} MB" if size < 1_000_000_000 else f"{size / 1e9:.1f} GB"
+
+
+def format_clock(seconds: float) -> str:
+    """Return seconds as minutes and seconds, with hours if there are any.
+
+    >>> format_clock(7.9), format_clock(750), format_clock(3723)
+    ('0:07', '12:30', '1:02:03')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def shorten(value: object) -> str:
     """Return a value as messages show it: in one line of at most 60 characters.
 

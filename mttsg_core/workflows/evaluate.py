@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from mttsg_core.checkpoints.provenance import command_text, rows_digest
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.durations import find_durations
 from mttsg_core.data.feature_lookup import find_fingerprint, require_fingerprint, resolve_splits
@@ -19,15 +20,16 @@ from mttsg_core.evaluation import baselines, evaluator
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.features.store import EXTERNAL, check_fingerprint
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.loading import load_trained, load_zero_shot
+from mttsg_core.workflows.model_choice import ModelChoice, choose_for_data, without_training
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
 from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
 from mttsg_core.workflows.steps import OnEvent, iterate, run
@@ -37,10 +39,12 @@ EvaluateEvent: TypeAlias = (
     ProgressStarted
     | ProgressAdvanced
     | Extracted
+    | ExtractionProgress
     | ExtractionFailed
     | ExtractionPassedOver
     | InputFailed
     | RowsSkipped
+    | Noted
     | Warned
 )
 _Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
@@ -60,7 +64,8 @@ def evaluate(
 
     Args:
         data: data folder.
-        model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
+        model: model folder, number of a run, `last`, or `user/name` on the Hugging Face Hub; None for the newest
+            finished run that was trained on videos below the same folder.
         split: name of the split.
         predictions: file of predictions to score instead of a model's.
         features: what the model must have been trained with (None accepts any), and external features.
@@ -72,7 +77,8 @@ def evaluate(
         missed ones.
 
     Raises:
-        ConfigError: if an option cannot be used, or an output file already exists.
+        ConfigError: if an option cannot be used, an output file already exists, or both a model and predictions are
+            given.
         DataError: if the data folder, the split or the predictions cannot be used.
         FeatureError: if there are only features that the model does not accept.
         ModelError: if there is no such model.
@@ -107,34 +113,42 @@ def _evaluate(
 ) -> _Steps:
     features, options = features or FeatureOptions(), options or EvaluateOptions()
     mode = grounding_mode(options.mode)
+    if model is not None and predictions is not None:
+        raise ConfigError(f"--model {model} and --predictions {predictions}: give one of them, and evaluate each")
     require_folders(options.cache)
     out, html = _outputs(options)
     folder = DataFolder.open(data, features.features)
     if predictions is not None:
         report = yield from _score_file(folder, split, Path(predictions), options)
+        about = f"predictions in {Path(predictions).name}"
     else:
-        grounder = _load(model, folder, split, features, options)
+        grounder, choice = _load(model, folder, split, features, options)
+        about = choice.about
+        yield Noted(choice.line)
         if features.features is not None:
             named = require_fingerprint(folder, [split])
             check_fingerprint(named, grounder.fingerprint, str(features.features))
         dataset = yield from _find_features(folder, split, grounder, options)
         report = yield from _ground_split(folder, dataset, grounder, mode, options)
+    report = replace(report, answered_by=about)
     if out is not None:
         write_predictions(follow_links(out), report.main.pairs, report.main.predictions)
     if html is not None:
-        yield from _write_page(html, report, folder)
+        yield from _write_page(html, report, folder, options.command)
     return report
 
 
 def _load(
     model: AnyPath | None, folder: DataFolder, split: str, features: FeatureOptions, options: EvaluateOptions
-) -> Grounder:
-    """Return what answers: a trained model, or a pretrained encoder without training."""
+) -> tuple[Grounder, ModelChoice]:
+    """Return what answers, a trained model or a pretrained encoder without training, and which it is."""
     if not options.zero_shot:
-        return load_trained(model, features, options)
+        choice = choose_for_data(model, folder.path, features, offline=options.offline)
+        return load_trained(choice.folder, features, options), choice
     if model is not None:
         raise ConfigError("a model and an answer without training exclude each other")
-    return load_zero_shot(features, options, find_fingerprint(folder, [split]))
+    grounder = load_zero_shot(features, options, find_fingerprint(folder, [split]))
+    return grounder, without_training(str(grounder.fingerprint["encoder"]))
 
 
 def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
@@ -242,13 +256,17 @@ def _compare(
     return EvaluationReport(main, durations, blind_baselines(main, durations, moments, lengths), fitted_on, seen)
 
 
-def _write_page(path: Path, report: EvaluationReport, folder: DataFolder) -> Iterator[EvaluateEvent]:
+def _write_page(
+    path: Path, report: EvaluationReport, folder: DataFolder, command: Sequence[str] | None
+) -> Iterator[EvaluateEvent]:
     """Write the page of an evaluation, with thumbnails of the videos that are available."""
+    made = [f"Data folder: {folder.path.resolve().name}, rows {rows_digest(report.main.pairs)[:19]}…"]
+    made += [] if command is None else [f"Command: {command_text(command)}"]
     cases = pick_cases(report)
     yield ProgressStarted("thumbnails", len(cases))
     thumbnails = {}
     for number, images in take_thumbnails(cases, folder.find_video):
         thumbnails[number] = images
         yield ProgressAdvanced("thumbnails")
-    content = render_evaluation_page(report, cases, thumbnails).encode("utf-8", "replace")
+    content = render_evaluation_page(report, cases, thumbnails, made).encode("utf-8", "replace")
     save(path, lambda part: part.write_bytes(content))

@@ -1,8 +1,8 @@
 """Events of the workflows, and the words that describe them in logs and on a terminal.
 
-Beside the classes here, workflows pass on the events of what they run: `Extracted`, `ExtractionFailed` and
-`ExtractionPassedOver` of an extraction; `TrainingStarted` (which has the model folder and the device as well),
-`EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
+Beside the classes here, workflows pass on the events of what they run: `Extracted`, `ExtractionProgress`,
+`ExtractionFailed` and `ExtractionPassedOver` of an extraction; `TrainingStarted` (which has the model folder and the
+device as well), `EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.utils.text import count
 
@@ -27,6 +27,7 @@ __all__ = [
     "Extracted",
     "ExtractionFailed",
     "ExtractionPassedOver",
+    "ExtractionProgress",
     "InputFailed",
     "Noted",
     "ProgressAdvanced",

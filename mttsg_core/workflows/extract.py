@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mttsg_core.data.folder_defaults import defaults_of_videos
 from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders.defaults import default_video_encoder
 from mttsg_core.errors import ConfigError, DataError, VideoError
 from mttsg_core.features import extraction
 from mttsg_core.features.extraction import (
@@ -18,18 +20,21 @@ from mttsg_core.features.extraction import (
     ExtractionFailed,
     ExtractionJob,
     ExtractionPassedOver,
+    ExtractionProgress,
     ExtractionSettings,
 )
 from mttsg_core.features.store import FeatureCache, video_of
 from mttsg_core.utils.atomic import collect_parts
 from mttsg_core.utils.files import is_file
+from mttsg_core.utils.locks import share_folder
 from mttsg_core.video.discovery import VideoFile, find_videos
 from mttsg_core.workflows.events import InputFailed, ProgressStarted
 from mttsg_core.workflows.options import AnyPath, ExtractOptions, FeatureOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 
-ExtractEvent: TypeAlias = ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver | InputFailed
+_JobEvent: TypeAlias = ProgressStarted | Extracted | ExtractionProgress | ExtractionFailed | ExtractionPassedOver
+ExtractEvent: TypeAlias = _JobEvent | InputFailed
 _SUFFIX = ".safetensors"
 
 
@@ -103,16 +108,16 @@ def _extract(
     if features.features is not None or features.text_encoder is not None:
         raise ConfigError("an extraction takes neither external features nor a text encoder")
     require_folders(out, options.cache)
-    settings = ExtractionSettings(**features.extraction, device=options.device, offline=options.offline)  # type: ignore[arg-type]
-    fingerprint = settings.fingerprint()
-    cache = options.feature_cache()
     named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     videos = find_videos(named)
+    settings = _settings(named, features, options)
+    fingerprint = settings.fingerprint()
+    cache = options.feature_cache()
     folder = cache.folder if out is None else Path(out)
     if out is None:
         jobs, failures = _jobs_for_cache(cache, fingerprint, videos)
     else:
-        jobs, failures = _jobs_for_folder(folder, videos)
+        jobs, failures = _jobs_for_folder(folder, videos, cache.partial_folder)
     yield from map(InputFailed, failures)
     if options.overwrite or not all(is_file(job.target) for job in jobs):
         require_writable(folder)
@@ -142,14 +147,18 @@ def _jobs_for_cache(
         except VideoError as error:
             failures.append(str(error))
         else:
-            jobs.append(ExtractionJob(video.path, target, video.from_folder, target.stem))
+            jobs.append(ExtractionJob(video.path, target, video.from_folder, target.stem, cache.partial_folder))
     return jobs, failures
 
 
-def _jobs_for_folder(folder: Path, videos: Sequence[VideoFile]) -> tuple[list[ExtractionJob], list[str]]:
+def _jobs_for_folder(folder: Path, videos: Sequence[VideoFile], partial: Path) -> tuple[list[ExtractionJob], list[str]]:
     """Return the jobs of videos whose features go to a folder, and why others cannot be in the same one."""
     targets = _targets_in(folder, videos)
-    jobs = [ExtractionJob(video.path, targets[video], video.from_folder) for video in videos if video in targets]
+    jobs = [
+        ExtractionJob(video.path, targets[video], video.from_folder, partial=partial)
+        for video in videos
+        if video in targets
+    ]
     owners = {os.path.normcase(video.name): video.path for video in targets}
     failures = [
         f"{video.path}: its features would replace those of {owners[os.path.normcase(video.name)]}; extract it to "
@@ -158,6 +167,16 @@ def _jobs_for_folder(folder: Path, videos: Sequence[VideoFile]) -> tuple[list[Ex
         if video not in targets
     ]
     return jobs, failures
+
+
+def _settings(paths: Sequence[Path], features: FeatureOptions, options: ExtractOptions) -> ExtractionSettings:
+    """Return what is given, over the defaults of the data folders that the videos are in, over those of the program."""
+    values: dict[str, Any] = dict(features.extraction)
+    if "encoder" not in values:
+        values = {**defaults_of_videos(paths), **values}
+    if "encoder" not in values:
+        values["encoder"] = default_video_encoder(offline=options.offline)
+    return ExtractionSettings(**values, device=options.device, offline=options.offline)
 
 
 def _targets_in(folder: Path, videos: Sequence[VideoFile]) -> dict[VideoFile, Path]:
@@ -186,7 +205,7 @@ def _is_of_another(video: VideoFile, folder: Path) -> bool:
 
 def extract_jobs(
     jobs: Sequence[ExtractionJob], settings: ExtractionSettings, *, workers: int | None = None, overwrite: bool = False
-) -> Generator[ProgressStarted | Extracted | ExtractionFailed | ExtractionPassedOver, None, list[str]]:
+) -> Generator[_JobEvent, None, list[str]]:
     """Run extraction jobs, the largest files first so that none is left running alone at the end.
 
     Args:
@@ -207,7 +226,10 @@ def extract_jobs(
     events = extraction.extract(ordered, settings, workers=workers or extraction.default_workers(), overwrite=overwrite)
     complete = False
     try:
-        with closing(events):  # type: ignore[type-var]
+        with ExitStack() as stack:
+            for cache in {job.partial.parent for job in jobs if job.partial is not None}:
+                stack.enter_context(share_folder(cache))  # nothing is deleted from it meanwhile
+            stack.enter_context(closing(events))  # type: ignore[type-var]
             for event in events:
                 if isinstance(event, ExtractionFailed):
                     failures.append(f"{event.job.video}: {event.reason}")

@@ -14,7 +14,13 @@ from mttsg_core.data.nearby_durations import NearbyDurations
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob, ExtractionPassedOver
+from mttsg_core.features.extraction import (
+    Extracted,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionPassedOver,
+    ExtractionProgress,
+)
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
@@ -22,13 +28,15 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
+from mttsg_core.workflows.unfamiliar import VideoWarnings, warn_of_queries
 
 _KEPT_BYTES = 256 << 20  # of features that stay in memory for further parts of the sentences
+_PART_SENTENCES = 256  # that are grounded together, of all videos of a batch; more are not faster
 _BATCH_VIDEOS = 16  # videos with cached features that are grounded together; a larger batch is not faster
 
 _ReadVideo: TypeAlias = tuple[VideoFile, VideoFeatures]
@@ -65,12 +73,13 @@ _ExtractionEvent: TypeAlias = (
     ProgressStarted
     | ProgressAdvanced
     | Extracted
+    | ExtractionProgress
     | ExtractionFailed
     | ExtractionPassedOver
     | VideoPassedOver
     | InputFailed
 )
-GroundEvent: TypeAlias = _ExtractionEvent | VideoGrounded
+GroundEvent: TypeAlias = _ExtractionEvent | Warned | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 
 
@@ -132,6 +141,7 @@ class GroundRun:
         self._failed: set[VideoFile] = set()
         self._kept: dict[VideoFile, VideoFeatures] = {}
         self._room = _KEPT_BYTES
+        self._unfamiliar = VideoWarnings(grounder.predictor.familiarity)
 
     def iter_part(
         self, queries: Mapping[VideoFile, Sequence[str]], *, is_last: bool = True
@@ -147,22 +157,41 @@ class GroundRun:
         self._failed |= asked.keys() - grounded
 
     def _ground(self, queries: Mapping[VideoFile, Sequence[str]], *, keep: bool) -> Generator[GroundEvent, None, None]:
-        grounder = self._grounder
-        with limited_threads(grounder.device):
+        yield from warn_of_queries(
+            self._grounder.predictor.familiarity, (query for own in queries.values() for query in own)
+        )
+        bar = _AnswerBar(len(queries), is_shown=not keep and not self._kept)
+        with limited_threads(self._grounder.device):
             for batch in self._batches(queries):
                 if not isinstance(batch, list):
                     yield batch
+                    yield from bar.follow(batch)
                     continue
-                answers = _ground_batch(grounder, queries, batch, self._top)
-                for (video, features), moments in zip(batch, answers, strict=True):
-                    if isinstance(moments, InputFailed):
-                        yield moments
-                        continue
-                    sentences = queries[video]
-                    saliency = grounder.saliency(features, sentences) if self._with_saliency else None
-                    yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
+                yield from bar.start(batch)
+                for part in _parts(batch, queries):
+                    answers = _ground_batch(self._grounder, queries, part, self._top)
+                    for (video, features), moments in zip(part, answers, strict=True):
+                        yield from self._answered(video, features, queries[video], moments)
+                        yield from bar.advance()
                 if keep:
                     self._keep(batch)
+            if not keep:
+                yield from self._unfamiliar.rest()
+
+    def _answered(
+        self,
+        video: VideoFile,
+        features: VideoFeatures,
+        sentences: Sequence[str],
+        moments: list[list[Moment]] | InputFailed,
+    ) -> Iterator[GroundEvent]:
+        """Yield the moments of a video with its warnings, or why there are none."""
+        if isinstance(moments, InputFailed):
+            yield moments
+            return
+        yield from self._unfamiliar.check(video, features.clips)
+        saliency = self._grounder.saliency(features, sentences) if self._with_saliency else None
+        yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
 
     def _batches(self, videos: Mapping[VideoFile, object]) -> _Batches:
         """Yield videos with their features, and what happens while those are read."""
@@ -181,6 +210,62 @@ class GroundRun:
                 self._room -= features.clips.nbytes + (0 if features.regions is None else features.regions.nbytes)
         if self._room < 0:
             self._kept.clear()
+
+
+class _AnswerBar:
+    """The bar of the videos that are answered. While videos are read, it is that which takes the time, and has a bar.
+
+    Args:
+        videos: number of them.
+        is_shown: whether there is a bar at all.
+    """
+
+    def __init__(self, videos: int, *, is_shown: bool) -> None:
+        self._videos = videos
+        self._is_shown = is_shown
+        self._has_started = False
+        self._reading = self._done = 0
+
+    def follow(self, event: _ExtractionEvent) -> Iterator[ProgressAdvanced]:
+        """Take in an event of the reading."""
+        self._reading += _videos_to_read(event)
+        if isinstance(event, InputFailed):
+            yield from self.advance()
+
+    def start(self, batch: Sequence[object]) -> Iterator[ProgressStarted]:
+        """Start the bar before a batch is answered, unless videos are still read."""
+        if self._is_shown and batch and not self._reading and not self._has_started:
+            self._has_started = True
+            yield ProgressStarted("grounding", self._videos, self._done)
+
+    def advance(self) -> Iterator[ProgressAdvanced]:
+        """Count a video as answered."""
+        self._done += 1
+        if self._has_started:
+            yield ProgressAdvanced("grounding")
+
+
+def _videos_to_read(event: _ExtractionEvent) -> int:
+    """Return by how much an event changes the number of videos that are left to read."""
+    if isinstance(event, ProgressStarted):
+        return event.total
+    if isinstance(event, ProgressAdvanced):
+        return -event.steps
+    return -isinstance(event, Extracted | ExtractionFailed | ExtractionPassedOver)
+
+
+def _parts(batch: list[_ReadVideo], queries: Mapping[VideoFile, Sequence[str]]) -> Iterator[list[_ReadVideo]]:
+    """Divide a batch into parts with few sentences, so that something moves while many are answered."""
+    part: list[_ReadVideo] = []
+    sentences = 0
+    for item in batch:
+        sentences += len(queries[item[0]])
+        part.append(item)
+        if sentences >= _PART_SENTENCES:
+            yield part
+            part, sentences = [], 0
+    if part:
+        yield part
 
 
 def _ground_batch(
@@ -217,7 +302,9 @@ class _Extraction:
         missing = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in missing}
         jobs = [
-            ExtractionJob(path, targets[video], video.from_folder, targets[video].stem)
+            ExtractionJob(
+                path, targets[video], video.from_folder, targets[video].stem, self._grounder.cache.partial_folder
+            )
             for path, video in missing.items()
         ]
         batch: list[_ReadVideo] = []

@@ -6,24 +6,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mttsg_core.checkpoints.hub import find_model
-from mttsg_core.checkpoints.runs import newest_run
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
 from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders.known import full_name
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ConfigError
 from mttsg_core.features.extraction import ExtractionSettings
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
-from mttsg_core.workflows.options import AnyPath, FeatureOptions, RuntimeOptions
+from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
 
-def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: RuntimeOptions) -> Grounder:
+def load_trained(folder: Path, features: FeatureOptions, runtime: RuntimeOptions) -> Grounder:
     """Load a trained model.
 
     Args:
-        model: model folder, or `user/name` on the Hugging Face Hub; None for the newest finished run.
+        folder: of the model.
         features: what the model must have been trained with; None accepts any.
         runtime: device, cache and network access.
 
@@ -31,7 +30,6 @@ def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: Runti
         ModelError: if there is no such model.
         ConfigError: if it was trained with another encoder, text encoder or clip rate, naming both.
     """
-    folder = find_model(model, offline=runtime.offline)
     encoder = features.encoder
     grounder = Grounder.load(
         folder,
@@ -48,12 +46,6 @@ def load_trained(model: AnyPath | None, features: FeatureOptions, runtime: Runti
         raise ConfigError(f"--fps {features.fps:g}: {folder} was trained on {rate}")
     _require_text_encoder(features.text_encoder, grounder, str(folder), offline=runtime.offline)
     return grounder
-
-
-def uses_trained_model(model: AnyPath | None, features: FeatureOptions) -> bool:
-    """Return whether `load_trained` applies; if not, a pretrained encoder has to answer without training."""
-    pretrained = None if features.encoder == DEFAULT_ENCODER else features.encoder
-    return model is not None or (pretrained is None and (features.features is not None or newest_run() is not None))
 
 
 def zero_shot_encoder(features: FeatureOptions) -> str:
@@ -111,6 +103,7 @@ def _require_text_encoder(wanted: str | None, grounder: Grounder, owner: str, *,
 def _text_encoder_ids(wanted: str, *, offline: bool) -> Iterator[str]:
     """Yield the ids by which a model may record that text encoder. Nothing is downloaded."""
     yield wanted
+    yield full_name(wanted)
     kind, _, file = wanted.partition(":")
     if kind == WordVectors.kind:
         yield f"{kind}:{Path(file).name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +24,8 @@ class FeatureOptions:
     """Which features of videos and sentences to use. None leaves the choice to the data folder or the model.
 
     Attributes:
-        encoder: video encoder: `classic`, or a pretrained model as a folder or a name on the Hugging Face Hub.
+        encoder: video encoder: `classic`, or a pretrained model as a short name, a folder or a name on the Hugging Face
+            Hub.
         text_encoder: `hashed`, `glove:FILE`, `clip` (the text tower of the video encoder), or a pretrained text model.
         fps: clips per second.
         reader: video reader: `auto`, `pyav` or `decord`.
@@ -105,6 +107,7 @@ class TrainOptions(RuntimeOptions):
         strict: stop at the first bad row instead of skipping it.
         tensorboard: write TensorBoard events below the model folder (optional extra `tensorboard`).
         push: `user/name` of a repository on the Hugging Face Hub to push the finished model to.
+        command: the words of the command line, for the record.
     """
 
     resume: bool = False
@@ -112,6 +115,7 @@ class TrainOptions(RuntimeOptions):
     strict: bool = False
     tensorboard: bool = False
     push: str | None = None
+    command: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class EvaluateOptions(RuntimeOptions):
         out: file to write the predictions to.
         html: file to write a report page to.
         overwrite: replace `out` and `html`.
+        command: the words of the command line, for the page.
         zero_shot: answer without training, in the space that clips and sentences share.
     """
 
@@ -138,4 +143,5 @@ class EvaluateOptions(RuntimeOptions):
     out: AnyPath | None = None
     html: AnyPath | None = None
     overwrite: bool = False
+    command: Sequence[str] | None = None
     zero_shot: bool = False

@@ -65,8 +65,15 @@ class TrainingSettings(RunSettings):
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def merge(cls, config: Given, network: Given, loss: Given, stopped: StoppedRun | None = None) -> TrainingSettings:
-        """Merge given settings with those of a stopped run.
+    def merge(
+        cls,
+        config: Given,
+        network: Given,
+        loss: Given,
+        stopped: StoppedRun | None = None,
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> TrainingSettings:
+        """Merge given settings with those of a stopped run, or with the defaults of a data folder, by table.
 
         Raises:
             ConfigError: for an unknown name, or a value of another type or out of range.
@@ -75,7 +82,8 @@ class TrainingSettings(RunSettings):
         notes: list[str] = []
         for table, given in (("training", config), ("network", network), ("loss", loss)):
             values, renamed = upgrade_settings(table, _as_mapping(given))
-            own, _ = upgrade_settings(table, stopped.settings(table) if stopped is not None else {})
+            below = stopped.settings(table) if stopped is not None else (defaults or {}).get(table, {})
+            own, _ = upgrade_settings(table, below)
             tables[table] = {**own, **values}
             notes += renamed
         from_mapping(NetworkConfig, {**tables["network"], **dict.fromkeys(_OF_FEATURES[:2], 1)})

@@ -16,20 +16,14 @@ from mttsg_core.checkpoints.hub import check_push, push_model
 from mttsg_core.checkpoints.model_card import write_card
 from mttsg_core.checkpoints.runs import STATE, has_state, lock_run, lock_unfinished_run, new_run, runs_folder
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
-from mttsg_core.data import feature_lookup
-from mttsg_core.data.dataset import Dataset
-from mttsg_core.data.folder import DataFolder
-from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
-from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import ConfigError, DataError, ModelError
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver
-from mttsg_core.features.store import EXTERNAL
+from mttsg_core.data.folder_defaults import FolderDefaults, read_defaults
+from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.report import render_training_page
 from mttsg_core.training import trainer
 from mttsg_core.training.tensorboard import TensorBoardLog, need_tensorboard
 from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.utils.devices import choose_device
-from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import (
     InputFailed,
     Noted,
@@ -40,14 +34,14 @@ from mttsg_core.workflows.events import (
     RowsSkipped,
     Warned,
 )
-from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable, save
 from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
-from mttsg_core.workflows.shared_space import with_shared_space
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.train_events import RunStarted
+from mttsg_core.workflows.train_inputs import prepare_inputs
+from mttsg_core.workflows.train_record import TrainingRecord
 
 PAGE = "report.html"
 
@@ -83,6 +77,7 @@ TrainEvent: TypeAlias = (
     ProgressStarted
     | ProgressAdvanced
     | Extracted
+    | ExtractionProgress
     | ExtractionFailed
     | ExtractionPassedOver
     | InputFailed
@@ -169,13 +164,14 @@ def _train(
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
         if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
             yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
-        settings = TrainingSettings.merge(*configs, stopped)
+        defaults = read_defaults(data) if stopped is None else FolderDefaults()
+        settings = TrainingSettings.merge(*configs, stopped, defaults.tables)
         if settings.notes:
             yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
         device = choose_device(options.device)
         _check_extras(options)
         with limited_threads(device):
-            inputs = yield from _prepare(data, stopped, settings.max_clips, features, options, device)
+            inputs = yield from prepare_inputs(data, stopped, settings.max_clips, features, options, device, defaults)
             if folder is None:
                 folder = new_run()
                 locks.enter_context(lock_run(folder))
@@ -188,8 +184,18 @@ def _train(
                 device=device,
                 resume=options.resume,
             )
-            finished = yield from _follow(training, folder, device, tensorboard=options.tensorboard)
-        return (yield from _finish(folder, finished, inputs.failures, options))
+            record = TrainingRecord.start(
+                data,
+                features.features,
+                inputs.training,
+                inputs.validation,
+                device=str(device),
+                seed=settings.training.seed,
+                command=options.command,
+            )
+            yield from record.warnings(settings.training.calibration_sentences)
+            finished = yield from _follow(training, folder, device, record, tensorboard=options.tensorboard)
+            return (yield from _finish(folder, finished, inputs.failures, record, options))
 
 
 def _lock_folder(locks: ExitStack, out: AnyPath | None, options: TrainOptions) -> Path | None:
@@ -210,9 +216,15 @@ def _lock_folder(locks: ExitStack, out: AnyPath | None, options: TrainOptions) -
 
 
 def _finish(
-    folder: Path, finished: TrainingFinished, failures: tuple[str, ...], options: TrainOptions
+    folder: Path,
+    finished: TrainingFinished,
+    failures: tuple[str, ...],
+    record: TrainingRecord,
+    options: TrainOptions,
 ) -> Generator[TrainEvent, None, TrainReport]:
-    """Write the card and the page of a trained model, and push it if `options` say so."""
+    """Write the card and the page of a trained model, record it, push it if `options` say so, and say what is next."""
+    record.provenance.save(folder, finished.seconds)
+    is_default = record.remember(folder)
     write_card(folder, options.push, overwrite=options.overwrite)
     page = render_training_page(folder)
     save(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
@@ -224,6 +236,7 @@ def _finish(
             url = pushed.url
         else:
             failures = (*failures, pushed.reason)
+    yield from record.next_steps(folder, is_default=is_default)
     return TrainReport(
         folder, finished.best_epoch, finished.metrics, finished.stopped_early, finished.seconds, failures, url
     )
@@ -262,94 +275,20 @@ def _check_extras(options: TrainOptions) -> None:
         check_push(options.push)
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    training: Dataset
-    validation: Dataset | None
-    text_encoder: TextEncoder
-    failures: tuple[str, ...]
-
-
-def _prepare(
-    data: Path,
-    stopped: StoppedRun | None,
-    max_clips: int,
-    features: FeatureOptions,
-    options: TrainOptions,
-    device: torch.device,
-) -> Generator[TrainEvent, None, _Inputs]:
-    """Choose the features and the text encoder, and extract what is missing."""
-    folder = DataFolder.open(data, features.features)
-    splits = _training_splits(folder)
-    folder.require_media()
-    if stopped is not None and features.features is None and not features.extraction:
-        fingerprint = stopped.features
-    else:
-        fingerprint = feature_lookup.choose_fingerprint(
-            folder,
-            splits,
-            from_folder=features.features is not None,
-            encoder=features.encoder,
-            fps=features.fps,
-            reader=features.reader,
-            offline=options.offline,
-        )
-    sources = feature_lookup.resolve_splits(folder, splits, options.feature_cache(), fingerprint, strict=options.strict)
-    if sources.problems:
-        yield RowsSkipped(sources.problems)
-    text_encoder = _text_encoder(data, stopped, fingerprint, features, options, str(device))
-    failures: list[str] = []
-    if sources.jobs:
-        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
-        if settings is not None:
-            failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
-    training = sources.dataset("train", max_clips)
-    text_encoder = with_shared_space(text_encoder, training, features.joint)
-    validation = sources.dataset("val") if "val" in splits else None
-    yield from map(InputFailed, sources.unusable)
-    for dataset, consequence in ((training, "left out"), (validation, "counted as missed")):
-        if dataset is not None and dataset.without_features:
-            sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
-            yield Warned(f"{dataset.name}: {sentences} without features, {consequence}")
-    return _Inputs(training, validation, text_encoder, (*failures, *sources.unusable))
-
-
-def _training_splits(folder: DataFolder) -> list[str]:
-    """Return the splits that a training uses. Raises DataError if there is none to train on."""
-    if "train" not in folder.splits:
-        raise DataError(f"{folder.path}: no train split, only {', '.join(sorted(folder.splits))}")
-    return [name for name in ("train", "val") if name in folder.splits]
-
-
-def _text_encoder(
-    data: Path,
-    stopped: StoppedRun | None,
-    fingerprint: Settings,
-    features: FeatureOptions,
-    options: TrainOptions,
-    device: str,
-) -> TextEncoder:
-    """Return the text encoder that is given, else that of the stopped run, else the default one for the features."""
-    text_id = features.text_encoder
-    if text_id is None and stopped is not None:
-        return stopped.text_encoder(device=device, offline=options.offline)
-    if text_id == OWN_TEXT_TOWER and fingerprint["encoder"] == EXTERNAL:
-        raise ConfigError(
-            f"--text-encoder {text_id}: the features do not record whose text tower that is; name the model itself"
-        )
-    if text_id is None:
-        text_id = feature_lookup.default_text_encoder(data, fingerprint)
-    return build_text_encoder(text_id, encoder_id=str(fingerprint["encoder"]), device=device, offline=options.offline)
-
-
 def _follow(
-    training: Iterable[TrainingEvent], folder: Path, device: torch.device, *, tensorboard: bool
+    training: Iterable[TrainingEvent],
+    folder: Path,
+    device: torch.device,
+    record: TrainingRecord,
+    *,
+    tensorboard: bool,
 ) -> Generator[TrainEvent, None, TrainingFinished]:
-    """Pass on the events of a training, and write its epochs to TensorBoard if `tensorboard`."""
+    """Pass on the events of a training, write where it comes from, and its epochs to TensorBoard if `tensorboard`."""
     left = 0  # epochs
     with TensorBoardLog(folder / "tensorboard") if tensorboard else nullcontext() as log:
         for event in training:
             if isinstance(event, TrainingStarted):
+                record.provenance.save(folder)
                 values = {item.name: getattr(event, item.name) for item in fields(event)}
                 yield RunStarted(**values, folder=folder, device=str(device))
                 left = event.epochs - event.epoch

@@ -363,3 +363,15 @@ def test_a_network_of_mad_sizes_is_given_no_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trial_run, "_noise", None)
     network = build_network(NetworkConfig(**{**SIZES, "clip_dim": 6, "word_dim": 5, "regions": 4, "region_dim": 3}))
     assert useless_reason(network.eval()) is None
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stems": [], "center": [1], "spread": [1], "reach": 1}', "\x00"])
+def test_a_damaged_record_of_the_training(folder: Path, content: str) -> None:
+    (folder / "familiarity.json").write_text(content)
+    with pytest.raises(ModelError, match=r"familiarity\.json|damaged"):
+        load_model(folder)
+
+
+def test_a_record_of_other_features(folder: Path) -> None:
+    record = {"stems": [], "center": [1.0, 2.0], "spread": [1.0, 1.0], "reach": 1.0, "knows_words": False}
+    (folder / "familiarity.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"familiarity\.json has 2 numbers a clip, the network 6"):
+        load_model(folder)

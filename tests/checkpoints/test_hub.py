@@ -339,7 +339,8 @@ def test_the_command_line_accepts_a_name_in_place_of_a_folder(
     for command in (ground, evaluate):
         result = mttsg(*command, "--model", REPO)
         assert (result.code, result.errors) == (0, [])
-        assert result.out == mttsg(*command, "--model", folder).out
+        assert f"model: {REPO} (data, 19 videos, " in result.err
+        assert result.out == mttsg(*command, "--model", folder).out.replace('"copy (', f'"{REPO} (')
         assert mttsg(*command, "--model", REPO, "--offline").out == result.out
     for name, reason in (("bob/none", "no such folder, and no such model"), ("ada", "not a model folder")):
         result = mttsg(*ground, "--model", name)

@@ -75,6 +75,22 @@ def test_a_query_of_a_video_that_is_not_there_is_a_miss_for_a_model_too(
     assert [again[name] for name in KEYS] == [found[name] for name in KEYS]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--model", "A", "--predictions", "P"], "--model A and --predictions P: give one"),
+        (["--model", "A", "-m", "B"], "--model A and --model B: give one"),
+        (["--predictions", "P", "--predictions", "Q"], "--predictions P and --predictions Q: give one"),
+    ],
+)
+def test_of_two_models_or_files_none_is_silently_left_out(
+    data: Path, mttsg: Mttsg, given: list[str], said: str
+) -> None:
+    ran = mttsg("evaluate", data, *given)
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert said in ran.errors[0]
+
+
 def test_other_conventions(data: Path, mttsg: Mttsg) -> None:
     theirs = data.parent / "theirs.jsonl"
     ran = mttsg("evaluate", data, "--predictions", theirs, "--at", "2, 1", "--iou", "0.5", "--strict-iou", "--json")
@@ -167,7 +183,11 @@ def test_a_page_is_not_overwritten(data: Path, mttsg: Mttsg) -> None:
     ran = mttsg("evaluate", data, "--predictions", theirs, "--html", target)
     assert (ran.code, ran.out, target.read_text()) == (2, "", "mine")
     assert mttsg("evaluate", data, "--predictions", theirs, "--html", target, "--overwrite").code == 0
-    assert target.read_text(encoding="utf-8") == content
+    assert "Answered by: <bdi>predictions in theirs.jsonl</bdi>" in content
+    command = "mttsg evaluate data --predictions theirs.jsonl --html page.html --quiet"
+    assert command in content
+    again = target.read_text(encoding="utf-8")
+    assert again.replace("page.html --overwrite", "page.html --quiet") == content
     assert mttsg("evaluate", data, "--predictions", theirs, "--html", data / "new" / "page.html").code == 0
     for place in (theirs / "page.html", data.parent, "-"):
         ran = mttsg("evaluate", data, "--predictions", theirs, "--html", place, "--overwrite")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mttsg_core.checkpoints.registry import remember_run
 from mttsg_core.features.store import EXTERNAL, write_features
 from tests.conftest import Mttsg, read_terminal, start_mttsg
 from tests.helpers.tiny import CLIP_DIM, model_folder
@@ -27,14 +28,16 @@ def tsv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
 
 
-def check(rows: list[dict[str, object]], clip: Path) -> None:
+def check(rows: list[dict[str, object]], clip: Path, *, calibrated: bool = True) -> None:
     """One video's answers are what the contract says."""
     for row in rows:
         assert list(row) == COLUMNS
         assert row["video"] == str(clip)
-        start, end, score = (float(str(row[name])) for name in ("start", "end", "score"))
-        assert 0 <= start < end <= 60
-        assert 0 <= score <= 1
+        assert 0 <= float(str(row["start"])) < float(str(row["end"])) <= 60
+        if calibrated:
+            assert 0 <= float(str(row["score"])) <= 1
+        else:
+            assert row["score"] is None
 
 
 def test_options_before_and_after(ground: Mttsg, clip: Path) -> None:
@@ -180,10 +183,16 @@ def test_the_newest_finished_run_is_the_default_model(
     monkeypatch.setenv("MTTSG_CACHE", str(cache))
     runs = tmp_path / "mttsg" / "runs"
     shutil.copytree(trained, runs / "0001")
+    remember_run(runs / "0001", [clip.parents[1]])
     (runs / "0002").mkdir()  # not finished
     ran = mttsg("ground", clip, QUERY, "--workers", "1")
     assert ran.code == 0
     assert ran.out == mttsg("ground", clip, QUERY, "--model", trained, "--workers", "1").out
+    assert re.search(
+        r"^model: run 1 \(data, 19 videos, 20\d\d-\d\d-\d\d, encoder classic, sentences hashed\)$", ran.err, re.M
+    )
+    for name in ("1", "0001", "last"):
+        assert mttsg("ground", clip, QUERY, "--model", name, "--workers", "1").out == ran.out
 
 
 class TestOut:
@@ -245,7 +254,7 @@ class TestFeaturesMadeElsewhere:
         np.save(tmp_path / f"{clip.stem}.npy", np.random.default_rng(0).normal(size=(20, CLIP_DIM)).astype(np.float32))
         ran = mttsg("ground", clip, QUERY, "--model", model, "--features", tmp_path, "--format", "json")
         assert ran.code == 0, ran.err
-        check(json.loads(ran.out), clip)
+        check(json.loads(ran.out), clip, calibrated=False)
 
     def test_without_the_video_its_duration_is_given_or_found(self, mttsg: Mttsg, model: Path, tmp_path: Path) -> None:
         folder = tmp_path / "data" / "features"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.checkpoints.registry import remember_run
 from mttsg_core.features.store import EXTERNAL, read_features
 from tests.cli.test_ground import QUERY
 from tests.conftest import Mttsg
@@ -92,14 +93,15 @@ def test_features_made_elsewhere_have_no_rate(mttsg: Mttsg, clip: Path, tmp_path
         assert "external" in ran.errors[0]
 
 
-def test_the_built_in_encoder_means_the_newest_run(
+def test_the_built_in_encoder_means_a_trained_model(
     mttsg: Mttsg, clip: Path, trained: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     shutil.copytree(trained, tmp_path / "mttsg" / "runs" / "0001")
+    remember_run(tmp_path / "mttsg" / "runs" / "0001", [clip.parent])
     ran = mttsg("ground", clip, QUERY, "--encoder", "classic", "--cache", cache)
     assert ran.code == 0, ran.err
-    assert "no trained model" not in ran.err
+    assert ran.err.startswith("model: run 1 (data, 19 videos, ")
 
 
 class TestJson:

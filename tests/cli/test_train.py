@@ -57,7 +57,7 @@ def test_a_model_folder(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -
     assert "R@1,IoU=0.5" in report
     names = {path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     written = {"config.json", "model.safetensors", "report.json", "log.jsonl", "state/training.safetensors"}
-    assert names == {*written, "state/previous.safetensors", "README.md", "report.html"}
+    assert names == {*written, "state/previous.safetensors", "README.md", "report.html", "run.json", "familiarity.json"}
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["network"]["width"] == 16
     assert config["training"]["epochs"] == 2
@@ -387,7 +387,9 @@ def test_push(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, hub: FakeHu
     arguments = ["train", data, "--out", tmp_path / "m", "--config", quick, "--push", "ada/moments"]
     ran = mttsg(*arguments)
     assert ran.code == 0, ran.err
-    assert hub.pushed == {"ada/moments": {"config.json", "model.safetensors", "report.json", "README.md"}}
+    assert hub.pushed == {
+        "ada/moments": {"config.json", "model.safetensors", "report.json", "run.json", "familiarity.json", "README.md"}
+    }
     assert "pushed: https://hub.example/ada/moments" in ran.err
     card = (tmp_path / "m" / "README.md").read_text()
     assert "--model ada/moments" in card

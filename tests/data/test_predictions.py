@@ -30,6 +30,35 @@ def test_own_format_is_ranked_by_score(tmp_path: Path) -> None:
     assert predictions.by_id == {"1": [(1, 2, 0.7), (0, 1, 0.2), (2, 3, 0.2)], "2": [(4, 5, 1.0)]}
 
 
+def test_moments_without_a_score_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = [
+        {"id": "1", "moments": [[0, 1, None], [1, 2, None], [2, 3, None]]},
+        {"id": "2", "moments": [[0, 1, 0.2], [1, 2, None], [2, 3, 0.9]]},
+    ]
+    predictions = read(tmp_path, *rows)
+    assert not predictions.problems
+    assert [moment[:2] for moment in predictions.by_id["1"]] == [(0, 1), (1, 2), (2, 3)]
+    assert [moment[:2] for moment in predictions.by_id["2"]] == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "tsv"])
+def test_rows_without_scores_are_ordered_by_rank(tmp_path: Path, form: str) -> None:
+    ranks = {2: (5.0, 6.0), 1: (1.0, 2.0), 3: (3.0, 4.0)}
+    path = tmp_path / f"rows.{form}"
+    if form == "json":
+        names = ("video", "query", "rank", "start", "end", "score")
+        path.write_text(json.dumps([dict(zip(names, ("a", "x", n, *s, None), strict=True)) for n, s in ranks.items()]))
+    else:
+        mark = "," if form == "csv" else "\t"
+        lines = [("video", "query", "rank", "start", "end", "score")]
+        lines += [("a", "x", str(n), str(start), str(end), "") for n, (start, end) in ranks.items()]
+        path.write_text("".join(mark.join(line) + "\n" for line in lines))
+    predictions = read_predictions(path)
+    assert not predictions.problems
+    [row] = predictions.rows
+    assert [moment[:2] for moment in row.moments] == [ranks[1], ranks[2], ranks[3]]
+
+
 def test_qvhighlights_format_keeps_its_order(tmp_path: Path) -> None:
     row = {"qid": 1, "query": "x", "vid": "a", "pred_relevant_windows": [[0, 1, 0.2], [1, 2, 0.7]], "other": 1}
     assert read(tmp_path, row).by_id == {"1": [(0, 1, 0.2), (1, 2, 0.7)]}

@@ -262,8 +262,7 @@ def test_the_text_tower_of_an_encoder_is_recorded_by_its_content(clip: Path) -> 
 
 
 def test_models_without_a_tower(tmp_path: Path) -> None:
-    for save in (save_vit, save_bert):
-        with pytest.raises(ConfigError, match="does not have an image and a text tower"):
-            build_encoder(str(save(tmp_path / save.__name__)))
+    with pytest.raises(ConfigError, match="BertModel takes no images, so it cannot encode videos"):
+        build_encoder(str(save_bert(tmp_path / "bert")))
     with pytest.raises(ConfigError, match="ViTModel takes no text"):
-        build_text_encoder(str(tmp_path / "save_vit"))
+        build_text_encoder(str(save_vit(tmp_path / "vit")))

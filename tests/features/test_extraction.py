@@ -28,6 +28,7 @@ from mttsg_core.features.extraction import (
 )
 from mttsg_core.features.frame_stream import ClipFrames, FrameSpec
 from mttsg_core.features.store import FeatureCache, read_features, write_features
+from mttsg_core.features.video_in_work import ProgressBoard
 from mttsg_core.moments import Timeline
 from tests.helpers.video_files import damage, draw, write_audio, write_video
 
@@ -220,13 +221,15 @@ class TestExtract:
 
     def test_copies_of_one_file_are_read_once(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[str] = []
-        extract_one = extraction._extract_one
+        extract_here = extraction._extract_here
 
-        def record(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> extraction.ExtractionEvent:
+        def record(
+            job: ExtractionJob, settings: ExtractionSettings, threads: int | None
+        ) -> Iterator[extraction.ExtractionEvent]:
             read.append(job.video.name)
-            return extract_one(job, settings, threads)
+            return extract_here(job, settings, threads)
 
-        monkeypatch.setattr(extraction, "_extract_one", record)
+        monkeypatch.setattr(extraction, "_extract_here", record)
         target = folder / "out" / "same.safetensors"
         list(extract([ExtractionJob(folder / name, target) for name in ("a.mp4", "b.mp4")], SETTINGS))
         assert read == ["a.mp4"]
@@ -244,8 +247,10 @@ class TestExtract:
         assert isinstance(events["c.mp4"], Extracted)
 
 
-def crash_or_hang(job: ExtractionJob, settings: ExtractionSettings, threads: int | None) -> ExtractionEvent:
-    """Replace `_extract_one` in a worker: crash on `b.mp4`, never return from `c.mp4`."""
+def crash_or_hang(
+    job: ExtractionJob, settings: ExtractionSettings, board: ProgressBoard | None, index: int
+) -> ExtractionEvent:
+    """Replace `_extract_in_worker` in a worker: crash on `b.mp4`, never return from `c.mp4`."""
     if job.video.name == "b.mp4":
         os._exit(139)
     if job.video.name == "c.mp4":
@@ -255,7 +260,7 @@ def crash_or_hang(job: ExtractionJob, settings: ExtractionSettings, threads: int
 
 
 def test_the_replacement_has_the_signature_of_the_original() -> None:
-    assert crash_or_hang.__annotations__ == extraction._extract_one.__annotations__
+    assert crash_or_hang.__annotations__ == extraction._extract_in_worker.__annotations__
 
 
 @pytest.mark.subprocess
@@ -264,7 +269,7 @@ class TestBadWorkers:
 
     @pytest.fixture(autouse=True)
     def _crash_or_hang(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(extraction, "_extract_one", crash_or_hang)
+        monkeypatch.setattr(extraction, "_extract_in_worker", crash_or_hang)
 
     @pytest.fixture(autouse=True)
     def _no_process_is_left(self) -> Iterator[None]:
@@ -312,7 +317,7 @@ class TestSingleLongVideo:
 
     def test_its_features_are_the_same(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = encode_video(folder / "a.mp4", build_encoder(), SETTINGS)
-        monkeypatch.setattr(extraction, "_extract_one", None)
+        monkeypatch.setattr(extraction, "_extract_here", None)
         [event] = extract(jobs_for(folder, folder / "a.mp4"), SETTINGS, workers=2)
         assert isinstance(event, Extracted)
         features = read_features(event.job.target)
@@ -380,7 +385,7 @@ class TestAFileThatChanges:
         """Let each reading of `video` begin with its replacement by the next of `contents`; return the readings."""
         readings: list[tuple[Path, int]] = []
 
-        def read_clips(path: Path, spec: FrameSpec) -> tuple[Timeline, Iterator[ClipFrames]]:
+        def read_clips(path: Path, spec: FrameSpec, first: int) -> tuple[Timeline, Iterator[ClipFrames]]:
             readings.append((path, path.stat().st_size))
             timeline, pieces = frame_stream.read_clips(path, spec)
             if contents and path == video:

@@ -170,7 +170,7 @@ class TestReadMany:
 def crash_or_hang(connection: Connection, spec: FrameSpec) -> None:
     """Replace a worker's main function: crash during the first video, never return from the second."""
     while True:
-        video = connection.recv()
+        video, _ = connection.recv()
         connection.send(Timeline(2.0, 10))
         if video.stem == "50":
             os._exit(139)

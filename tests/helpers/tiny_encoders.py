@@ -19,12 +19,18 @@ from transformers import (
     BertModel,
     CLIPConfig,
     CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    ResNetConfig,
+    ResNetModel,
     Siglip2Config,
     Siglip2Model,
     SiglipConfig,
     SiglipModel,
+    VideoMAEConfig,
+    VideoMAEModel,
     ViTConfig,
     ViTModel,
     XCLIPConfig,
@@ -96,6 +102,23 @@ def save_bert(folder: Path) -> Path:
 def save_vit(folder: Path) -> Path:
     """Save a model with an image tower only."""
     return _save(folder, ViTModel(ViTConfig(**_VISION)), CROPPING)
+
+
+def save_dinov2(folder: Path) -> Path:
+    """Save a model with an image tower only, trained without labels."""
+    return _save(folder, Dinov2Model(Dinov2Config(**_VISION)), CROPPING)
+
+
+def save_videomae(folder: Path) -> Path:
+    """Save a model of videos of four frames, which sees two of them at a time and has no class token."""
+    config = VideoMAEConfig(**_VISION, num_frames=4, tubelet_size=2, use_mean_pooling=False)
+    return _save(folder, VideoMAEModel(config), {**CROPPING, "image_processor_type": "VideoMAEImageProcessor"})
+
+
+def save_resnet(folder: Path) -> Path:
+    """Save a convolutional network."""
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    return _save(folder, ResNetModel(config), CROPPING)
 
 
 def build_tokenizer(**settings: Any) -> PreTrainedTokenizerFast:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mttsg_core import Grounder
-from mttsg_core.checkpoints.runs import find_model, new_run, numbered_runs
+from mttsg_core.checkpoints.registry import find_model
+from mttsg_core.checkpoints.runs import new_run, numbered_runs
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError, ModelError, VideoError
 from mttsg_core.features.store import EXTERNAL, FeatureCache
@@ -171,7 +172,7 @@ def test_devices() -> None:
 
 
 class TestNumberedRuns:
-    """The default model is the newest finished run."""
+    """Runs are numbered, and the newest finished one is the last."""
 
     @pytest.fixture(autouse=True)
     def _own_data_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,19 +181,19 @@ class TestNumberedRuns:
     def test_without_any_run(self) -> None:
         assert numbered_runs() == []
         with pytest.raises(ModelError, match="no model yet"):
-            find_model(None)
+            find_model("last")
 
-    def test_the_newest_finished_run_is_the_default(self, tmp_path: Path) -> None:
+    def test_last_is_the_newest_finished_run(self, tmp_path: Path) -> None:
         first, second, third = new_run(), new_run(), new_run()
         assert [run.name for run in numbered_runs()] == ["0001", "0002", "0003"]
         for run in (first, second, third):
             (run / "config.json").write_text("{}")
         for run in (first, second):
             (run / "report.json").write_text("{}")
-        assert find_model(None) == second
+        assert find_model("last") == second
         new_run()  # never trained
         (third / "report.json").write_text("{}")
-        assert find_model(None) == third
+        assert find_model("last") == third
         assert find_model(tmp_path / "named") == tmp_path / "named"
 
     def test_other_folders_are_ignored_and_numbers_grow_past_9999(self) -> None:

@@ -17,6 +17,7 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.config import TrainingConfig
 from mttsg_core.data.batch import VideoItem
 from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.encoders.base import Array, Settings
@@ -45,6 +46,8 @@ class Marks:
 
     max_window_seconds: float | None = LONGEST
     nms_iou: float = NMS_IOU
+    has_comparable_scores: bool = True
+    familiarity: Familiarity | None = None
     fingerprint: Settings = field(default_factory=lambda: FINGERPRINT)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: int = 0

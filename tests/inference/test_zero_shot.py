@@ -343,18 +343,21 @@ def test_a_video_file_is_grounded_without_a_model(mttsg: Mttsg, tmp_path: Path) 
     arguments = ["ground", video, "a blue wall", "something green", "--workers", "1", "--cache", tmp_path / "cache"]
     ran = mttsg(*arguments)
     assert (ran.code, ran.errors) == (0, [])
-    assert "no trained model:" in ran.err.splitlines()[0]
-    assert "mttsg train" in ran.err.splitlines()[0]
+    assert re.fullmatch(
+        r"No model of your own yet: using \S+ without training; to train one: mttsg train DATA", ran.err.splitlines()[0]
+    )
     rows = [line.split("\t") for line in ran.out.splitlines()[1:]]
     assert [(row[1], float(row[3]), float(row[4])) for row in rows] == [
         ("a blue wall", 3.0, 6.0),
         ("something green", 6.0, 9.0),
     ]
-    assert mttsg(*arguments, "--encoder", "some/encoder").out == ran.out
+    named = mttsg(*arguments, "--encoder", "some/encoder")
+    assert (named.out, named.err.splitlines()[0]) == (ran.out, "model: some/encoder, without training")
     assert mttsg(*arguments, "--quiet").err == ""
     page = tmp_path / "page.html"
     assert mttsg(*arguments, "--html", page, "--top", "2").code == 0
     assert "a blue wall" in page.read_text()
+    assert ", without training</bdi>." in page.read_text()
 
 
 @pytest.mark.usefixtures("colours")
@@ -378,6 +381,7 @@ def test_external_features_need_a_model(mttsg: Mttsg, tmp_path: Path) -> None:
     assert "no model yet" in ran.errors[0]
 
 
+@pytest.mark.usefixtures("colours")
 def test_an_encoder_without_a_text_tower_is_refused(mttsg: Mttsg, clip: Path) -> None:
     ran = mttsg("ground", clip, "red", "--encoder", "classic")
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)

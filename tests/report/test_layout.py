@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from importlib.resources import files
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
@@ -48,9 +49,8 @@ def test_no_template_switches_escaping_off() -> None:
 
 
 def test_the_policy_has_the_hash_of_the_inlined_script() -> None:
-    content = render_page(
-        "moments.html.j2", script="player.js", media="file:", moments=0, queries=0, players=[], left_out=0, best=[]
-    )
+    empty: dict[str, Any] = {"moments": 0, "queries": 0, "players": [], "left_out": 0, "best": []}
+    content = render_page("moments.html.j2", script="player.js", media="file:", model="m", show_scores=True, **empty)
     [script] = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
     assert script == asset("player.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -194,7 +194,8 @@ def test_workers_do_not_matter(tmp_path: Path) -> None:
     two = corpus.make_corpus(tmp_path / "two", videos=2, seed=5, world="hard", workers=2)
     assert one == two and sum(steps) == 2
     names = sorted(str(path.relative_to(tmp_path / "one")) for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert names == ["test.jsonl", "train.jsonl", "unseen.jsonl", "val.jsonl", "videos/0000.mp4", "videos/0001.mp4"]
+    rows = ["test.jsonl", "train.jsonl", "unseen.jsonl", "val.jsonl"]
+    assert names == ["mttsg.toml", *rows, "videos/0000.mp4", "videos/0001.mp4"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for split, lines in one.items():

@@ -15,12 +15,13 @@ import typer
 import mttsg_core
 from mttsg_cli.app import app
 from mttsg_core import config
+from mttsg_core.encoders.known import KNOWN
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-COMMANDS = ("ground", "train", "evaluate", "extract", "check")
+COMMANDS = ("ground", "train", "evaluate", "extract", "check", "models", "setup", "doctor", "cache")
 
 
 def test_reference_holds_every_public_name() -> None:
@@ -74,3 +75,11 @@ def test_readme_is_short_and_names_the_commands_that_set_everything_up() -> None
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 130
     assert "make test" in text and "make demo" in text
+
+
+def test_the_table_of_encoders_holds_every_short_name() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (.*?) \|", (DOCS / "guide" / "encoders.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    documented = {name: model.strip("`") for name, model in rows if model != "built in"}
+    assert documented == {name: known.repo for name, known in KNOWN.items()}

@@ -40,7 +40,9 @@ def test_failures_are_events_log_lines_and_in_the_report(
 ) -> None:
     absent = tmp_path / "absent.mp4"
     with caplog.at_level(logging.WARNING, "mttsg"):
-        *passed, report = iter_extract([videos, absent], options=options(tmp_path))
+        *passed, report = iter_extract(
+            [videos, absent], features=FeatureOptions(encoder="classic"), options=options(tmp_path)
+        )
     assert isinstance(report, ExtractReport)
     assert (report.videos, report.done, len(report.failures)) == (3, 1, 2)
     assert [type(event) for event in passed[:2]] == [events.InputFailed, events.ProgressStarted]

@@ -47,7 +47,9 @@ def test_external_features_one_video_after_the_other(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     assert grounded(passed) == ["a.mp4", "c.mp4"]
-    first = passed[0]
+    assert passed[0] == events.ProgressStarted("grounding", 4)
+    assert sum(isinstance(event, events.ProgressAdvanced) for event in passed) == 4
+    first = passed[1]
     assert isinstance(first, VideoGrounded)
     assert [1 <= len(moments) <= 3 for moments in first.moments] == [True, True]
     assert first.saliency is not None
@@ -126,3 +128,21 @@ def test_parts_read_a_video_once_and_fail_once(
     in_parts = [event.moments[0] for part in parts for event in part if isinstance(event, VideoGrounded)]
     for moments, expected in zip(in_parts, whole.moments, strict=True):
         np.testing.assert_allclose(moments, expected, rtol=1e-5)
+def test_a_bar_moves_while_cached_videos_are_answered(trained: Path, clip: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        shutil.copy(clip, tmp_path / f"{number}.mp4")
+        (tmp_path / f"{number}.mp4").write_bytes(clip.read_bytes() + bytes(number))
+    grounder = Grounder.load(trained, device="cpu", cache=tmp_path / "cache")
+    many = [f"sentence {number}" for number in range(200)]
+    queries = dict.fromkeys(find_videos([tmp_path]), many)
+    passed = list(iter_ground(grounder, queries, workers=1))
+    assert [event for event in passed if isinstance(event, events.ProgressStarted)] == [
+        events.ProgressStarted("extraction", 3),
+        events.ProgressStarted("grounding", 3),
+    ]
+    passed = list(iter_ground(grounder, queries, workers=1))
+    bar = [event for event in passed if isinstance(event, events.ProgressStarted | events.ProgressAdvanced)]
+    assert bar == [
+        events.ProgressStarted("grounding", 3),
+        *[events.ProgressAdvanced("grounding")] * 3,
+    ]

@@ -7,6 +7,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def _own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
 
 
+def sentences(data: Path) -> list[str]:
+    """The sentences of the training split."""
+    return [json.loads(line)["query"] for line in (data / "train.jsonl").read_text().splitlines()]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
@@ -66,7 +72,15 @@ def test_a_call_trains_and_reports(data: Path, tmp_path: Path, capsys: pytest.Ca
     assert {"config.json", "model.safetensors", "report.json", "report.html", "README.md"} <= {
         path.name for path in (tmp_path / "m").iterdir()
     }
-    started, *epochs, finished = [event for event in seen if not isinstance(event, PROGRESS)]
+    warned, started, *epochs, finished, measure, ask = [event for event in seen if not isinstance(event, PROGRESS)]
+    assert warned == events.Warned(
+        "12 sentences are too few to learn words from; "
+        "scores are not calibrated (4 validation sentences, at least 100 are needed)"
+    )
+    assert [measure, ask] == [
+        events.Noted(f"to measure it: mttsg evaluate {data} --split val"),
+        events.Noted(f"to ask it:     mttsg ground {data} {quote(sentences(data)[0])}"),
+    ]
     assert isinstance(started, RunStarted) and isinstance(started, events.TrainingStarted)
     assert (started.folder, started.device, started.videos, started.pairs) == (tmp_path / "m", "cpu", 6, 12)
     assert [event.epoch for event in epochs if isinstance(event, events.EpochDone)] == [1, 2]
@@ -132,7 +146,7 @@ def test_names_of_an_earlier_version_are_read_with_one_note(data: Path, tmp_path
     seen: list[object] = []
     config = {"epochs": 1, "cut": 0.5, "join": 0.25}
     train(data, tmp_path / "m", config=config, network=NETWORK, options=CPU, on_event=seen.append)
-    [note] = [event.text for event in seen if isinstance(event, events.Noted)]
+    note = next(event.text for event in seen if isinstance(event, events.Noted))
     assert "cut is now temporal_crop" in note
     training = json.loads((tmp_path / "m" / "config.json").read_text())["training"]
     assert (training["temporal_crop"], training["temporal_concat"]) == (0.5, 0.25)
@@ -250,7 +264,7 @@ def test_a_damaged_state_is_a_warning_and_the_one_before_is_resumed(data: Path, 
     (tmp_path / "m" / STATE).write_bytes(b"")
     seen: list[object] = []
     train(data, tmp_path / "m", options=replace(CPU, resume=True), on_event=seen.append)
-    [warning] = [event.text for event in seen if isinstance(event, events.Warned)]
+    warning = next(event.text for event in seen if isinstance(event, events.Warned))
     assert f"{tmp_path / 'm' / STATE}: damaged; resuming from previous.safetensors" in warning
 
 

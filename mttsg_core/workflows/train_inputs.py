@@ -1,0 +1,143 @@
+"""The features and the text encoder of a training: chosen, and extracted where they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from mttsg_core.data import feature_lookup
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.folder_defaults import FolderDefaults
+from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
+from mttsg_core.encoders.base import Settings
+from mttsg_core.errors import ConfigError, DataError
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
+from mttsg_core.features.store import EXTERNAL
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.events import InputFailed, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.options import FeatureOptions, TrainOptions
+from mttsg_core.workflows.settings import StoppedRun
+from mttsg_core.workflows.shared_space import with_shared_space
+
+_InputEvent: TypeAlias = (
+    ProgressStarted
+    | Extracted
+    | ExtractionProgress
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | InputFailed
+    | RowsSkipped
+    | Warned
+)
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The data that a training reads.
+
+    Attributes:
+        training: the training split.
+        validation: the validation split; None without one.
+        text_encoder: of the sentences.
+        failures: one line for each input that could not be used.
+    """
+
+    training: Dataset
+    validation: Dataset | None
+    text_encoder: TextEncoder
+    failures: tuple[str, ...]
+
+
+def prepare_inputs(
+    data: Path,
+    stopped: StoppedRun | None,
+    max_clips: int,
+    features: FeatureOptions,
+    options: TrainOptions,
+    device: torch.device,
+    defaults: FolderDefaults,
+) -> Generator[_InputEvent, None, TrainingInputs]:
+    """Choose the features and the text encoder, and extract what is missing.
+
+    Args:
+        data: the data folder.
+        stopped: the run to resume, whose features and text encoder are used; None for a new one.
+        max_clips: reduce the features of longer training videos to this many clips.
+        features: what is asked for.
+        options: device, cache and network access.
+        device: of a pretrained encoder.
+        defaults: of the data folder, for what is not asked for.
+
+    Raises:
+        DataError: if there is nothing to train on.
+        FeatureError: if there are only features that cannot be used.
+        ConfigError: if an encoder cannot be used.
+    """
+    folder = DataFolder.open(data, features.features)
+    splits = _training_splits(folder)
+    folder.require_media()
+    if stopped is not None and features.features is None and not features.extraction:
+        fingerprint = stopped.features
+    else:
+        fingerprint = feature_lookup.choose_fingerprint(
+            folder,
+            splits,
+            from_folder=features.features is not None,
+            encoder=features.encoder,
+            fps=features.fps,
+            reader=features.reader,
+            defaults={name: value for name, value in defaults.features.items() if name != "text_encoder"},
+            offline=options.offline,
+        )
+    sources = feature_lookup.resolve_splits(folder, splits, options.feature_cache(), fingerprint, strict=options.strict)
+    if sources.problems:
+        yield RowsSkipped(sources.problems)
+    text_id = features.text_encoder or defaults.features.get("text_encoder")
+    text_encoder = _text_encoder(data, text_id, stopped, fingerprint, options, str(device))
+    failures: list[str] = []
+    if sources.jobs:
+        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
+        if settings is not None:
+            failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
+    training = sources.dataset("train", max_clips)
+    text_encoder = with_shared_space(text_encoder, training, features.joint)
+    validation = sources.dataset("val") if "val" in splits else None
+    yield from map(InputFailed, sources.unusable)
+    for dataset, consequence in ((training, "left out"), (validation, "counted as missed")):
+        if dataset is not None and dataset.without_features:
+            sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
+            yield Warned(f"{dataset.name}: {sentences} without features, {consequence}")
+    return TrainingInputs(training, validation, text_encoder, (*failures, *sources.unusable))
+
+
+def _training_splits(folder: DataFolder) -> list[str]:
+    """Return the splits that a training uses. Raises DataError if there is none to train on."""
+    if "train" not in folder.splits:
+        raise DataError(f"{folder.path}: no train split, only {', '.join(sorted(folder.splits))}")
+    return [name for name in ("train", "val") if name in folder.splits]
+
+
+def _text_encoder(
+    data: Path,
+    text_id: str | None,
+    stopped: StoppedRun | None,
+    fingerprint: Settings,
+    options: TrainOptions,
+    device: str,
+) -> TextEncoder:
+    """Return the text encoder that is given, else that of the stopped run, else the default one for the features."""
+    if text_id is None and stopped is not None:
+        return stopped.text_encoder(device=device, offline=options.offline)
+    if text_id == OWN_TEXT_TOWER and fingerprint["encoder"] == EXTERNAL:
+        raise ConfigError(
+            f"--text-encoder {text_id}: the features do not record whose text tower that is; name the model itself"
+        )
+    if text_id is None:
+        text_id = feature_lookup.default_text_encoder(data, fingerprint, offline=options.offline)
+    return build_text_encoder(text_id, encoder_id=str(fingerprint["encoder"]), device=device, offline=options.offline)

@@ -1,0 +1,98 @@
+"""What a training leaves beside its model: where it comes from, that it exists, and what to do with it next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from mttsg_core.checkpoints.provenance import Provenance
+from mttsg_core.checkpoints.registry import remember_run, run_number
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.features.store import EXTERNAL
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.events import Noted, Warned
+from mttsg_core.workflows.options import AnyPath
+
+_FEW = 100  # sentences that are too few to learn words from
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """A training and its data.
+
+    Attributes:
+        data: the data folder, as it was named.
+        features: folder of external features, as it was named; None for those of the data folder.
+        training, validation: the splits.
+        provenance: where the model comes from.
+    """
+
+    data: Path
+    features: AnyPath | None
+    training: Dataset
+    validation: Dataset | None
+    provenance: Provenance
+
+    @classmethod
+    def start(
+        cls,
+        data: Path,
+        features: AnyPath | None,
+        training: Dataset,
+        validation: Dataset | None,
+        *,
+        device: str,
+        seed: int,
+        command: Sequence[str] | None,
+    ) -> TrainingRecord:
+        """Return the record of a training that starts now. Arguments are those of `Provenance.of_training`."""
+        held_out = validation.pairs if validation else ()
+        provenance = Provenance.of_training(data, training.pairs, held_out, device=device, seed=seed, command=command)
+        return cls(data, features, training, validation, provenance)
+
+    def warnings(self, needed: int) -> Iterator[Warned]:
+        """Yield one warning if there are too few sentences to learn from, or to calibrate scores on.
+
+        Args:
+            needed: validation sentences from which scores are calibrated.
+        """
+        sentences = len(self.training.pairs)
+        held_out = len(self.validation.pairs) if self.validation else 0
+        verb = "is" if sentences == 1 else "are"
+        reasons = [f"{count(sentences, 'sentence')} {verb} too few to learn words from"] if sentences < _FEW else []
+        if held_out < needed:
+            have = count(held_out, "validation sentence") if self.validation else "no validation split"
+            reasons.append(f"scores are not calibrated ({have}, at least {needed} are needed)")
+        if reasons:
+            yield Warned("; ".join(reasons))
+
+    def remember(self, folder: Path) -> bool:
+        """Make a finished model the default for videos below the same folders. Returns whether that was possible."""
+        videos = self.data / "videos"
+        features = [] if self.features is None else [Path(self.features)]
+        return remember_run(folder, [self.data, *([videos] if videos.exists() else []), *features])
+
+    def next_steps(self, folder: Path, *, is_default: bool) -> Iterator[Noted]:
+        """Yield the commands that measure a finished model and ask it something.
+
+        Args:
+            folder: of the model.
+            is_default: whether the model is used for this data without being named.
+        """
+        number = run_number(folder)
+        model = "" if is_default else f" --model {number or quote(str(folder))}"
+        features = "" if self.features is None else f" --features {quote(str(self.features))}"
+        data = DataFolder.open(self.data)
+        split = next((name for name in ("test", "val") if name in data.splits), None)
+        if split is not None:
+            chosen = "" if split == "test" else f" --split {split}"
+            yield Noted(f"to measure it: mttsg evaluate {quote(str(self.data))}{chosen}{model}{features}")
+        first = self.training.pairs[0]
+        if self.training.fingerprint["encoder"] == EXTERNAL:
+            video, features = "VIDEO", features or f" --features {quote(str(data.features))}"
+        else:
+            video = quote(str(self.data / "videos" if (self.data / "videos").is_dir() else self.data))
+        yield Noted(f"to ask it:     mttsg ground {video} {quote(first.query)}{model}{features}")
