@@ -10,7 +10,8 @@ from mttsg_core.data.pairs import Pair
 from mttsg_core.data.splits import Split
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
-from mttsg_core.features.store import EXTERNAL, VideoFeatures, check_fingerprint, outliers, read_features
+from mttsg_core.features.outliers import outliers
+from mttsg_core.features.store import EXTERNAL, VideoFeatures, check_fingerprint, read_features
 
 
 def unusable_features(folder: DataFolder, splits: Sequence[Split]) -> Iterator[str]:

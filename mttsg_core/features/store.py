@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, read_metadata
 from mttsg_core.features.fingerprint import fingerprint_fault, number_in
 from mttsg_core.features.identity import clock_version, file_identity
+from mttsg_core.features.outliers import outliers
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import is_file
@@ -40,7 +41,6 @@ from mttsg_core.utils.writable import check_writable
 
 EXTERNAL = "external"  # the encoder in the fingerprint of external features
 _MIN_SECONDS, _MAX_SECONDS = 1e-3, 1e7  # of a video; 116 days
-_FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
 _SHOWN_SETTINGS, _SHOWN_CHARACTERS = 12, 60  # of a fingerprint in a message, and of a value in it
 _NO_DURATION = "the duration of the video is unknown: add it to the annotation rows, or provide the video"
 
@@ -383,22 +383,3 @@ def _canonical(fingerprint: Settings) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
-
-
-def outliers(largest: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
-    """Return for each video whose values are far outside those of the others why it cannot be used with them.
-
-    Args:
-        largest: `VideoFeatures.largest_values` of each video.
-
-    >>> outliers({"a": (2.0,), "b": (3.0,), "c": (5000.0,)})
-    {'c': "'c' has a value of 5e+03, where those of other videos are about 3: not the same kind of features"}
-    """
-    reasons: dict[str, str] = {}
-    for values in zip_longest(*largest.values()):
-        typical = float(np.median([value for value in values if value is not None]))
-        for video, value in zip(largest, values, strict=True):
-            if value is not None and value > _FAR_OUTSIDE * typical > 0:
-                others = f"where those of other videos are about {typical:.3g}: not the same kind of features"
-                reasons.setdefault(video, f"{shorten(video)} has a value of {value:.3g}, {others}")
-    return reasons

@@ -114,6 +114,7 @@ def _ground(
     with_saliency: bool,
 ) -> Generator[GroundEvent, None, None]:
     reading = done = 0  # videos that are left to read, and those that are answered
+    is_long = sum(map(len, queries.values())) > _PART_SENTENCES
     has_bar = False
     with limited_threads(grounder.device):
         for batch in batches:
@@ -125,7 +126,7 @@ def _ground(
                     if has_bar:
                         yield ProgressAdvanced("grounding")
                 continue
-            if batch and not reading and not has_bar:  # while videos are read, that is what takes the time
+            if is_long and batch and not reading and not has_bar:  # while videos are read, that is what takes the time
                 yield ProgressStarted("grounding", len(queries), done)
                 has_bar = True
             for part in _parts(batch, queries):
