@@ -337,9 +337,9 @@ def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassed
     reason = None
     if isinstance(event, Extracted):
         reason = TOO_SHORT if is_too_short(event.video_seconds) else None
-    elif isinstance(event, ExtractionPassedOver):
-        reason = event.reason
-    elif isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES:
+    elif isinstance(event, ExtractionPassedOver) or (
+        isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES
+    ):
         reason = event.reason
     if reason is None:
         return None

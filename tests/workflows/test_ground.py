@@ -47,9 +47,7 @@ def test_external_features_one_video_after_the_other(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     assert grounded(passed) == ["a.mp4", "c.mp4"]
-    assert passed[0] == events.ProgressStarted("grounding", 4)
-    assert sum(isinstance(event, events.ProgressAdvanced) for event in passed) == 4
-    first = passed[1]
+    first = passed[0]  # few sentences need no bar
     assert isinstance(first, VideoGrounded)
     assert [1 <= len(moments) <= 3 for moments in first.moments] == [True, True]
     assert first.saliency is not None
