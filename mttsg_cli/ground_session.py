@@ -20,7 +20,7 @@ from mttsg_cli.display import EventDisplay
 from mttsg_cli.ground_outputs import OutputOptions, Outputs, is_inside, plan_outputs
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
-from mttsg_cli.options import BadRows
+from mttsg_cli.option_values import BadRows
 from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
@@ -53,6 +53,7 @@ class Request:
         show_all: whether every video answers, rather than the best of several.
         threshold: moments with a lower score are left out; None for a choice that suits one video or several.
         duration: seconds of videos of which only external features are at hand; None if their data folder states them.
+        zero_shot: answer without training, even where a trained model fits.
     """
 
     inputs: Inputs
@@ -61,6 +62,7 @@ class Request:
     show_all: bool
     threshold: float | None
     duration: float | None = None
+    zero_shot: bool = False
 
     @property
     def selection(self) -> Selection | None:
@@ -275,7 +277,9 @@ def run_session(
             session.report_unmatched()
             raise ConfigError("no sentence is about any of the videos")
         _announce(assigner.sentences, part, reporter)
-        grounder, session.model = load_grounder(model, request.inputs.videos, features, runtime, reporter)
+        grounder, session.model = load_grounder(
+            model, request.inputs.videos, features, runtime, reporter, zero_shot=request.zero_shot
+        )
         session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
         from mttsg_core.workflows.ground import GroundRun
 

@@ -19,6 +19,8 @@ def load_grounder(
     features: FeatureOptions,
     runtime: RuntimeOptions,
     reporter: Reporter,
+    *,
+    zero_shot: bool = False,
 ) -> tuple[Grounder, str]:
     """Load a trained model; where none fits the videos, or only a pretrained encoder is named, one without training.
 
@@ -28,6 +30,7 @@ def load_grounder(
         features: encoder and external features.
         runtime: device, cache and network access.
         reporter: says which model it is.
+        zero_shot: answer without training, even where a trained model fits.
 
     Returns:
         The grounder, and the model in one line for pages.
@@ -35,9 +38,14 @@ def load_grounder(
     Raises:
         ModelError, ConfigError: as `loading.load_trained` and `loading.load_zero_shot`.
     """
-    from mttsg_core.workflows.loading import load_trained, load_zero_shot
-    from mttsg_core.workflows.model_choice import choose_for_videos
+    from mttsg_core.workflows.loading import external_fingerprint, load_trained, load_zero_shot
+    from mttsg_core.workflows.model_choice import choose_for_videos, choose_zero_shot
 
+    if zero_shot:
+        external = None if features.features is None else external_fingerprint(Path(features.features), videos)
+        choice = choose_zero_shot(model, features, external)
+        reporter.say(choice.line)  # before a download
+        return load_zero_shot(features, runtime, external), choice.about
     choice = choose_for_videos(model, videos, features, offline=runtime.offline)
     if choice.folder is None:
         reporter.say(choice.line)  # before a download

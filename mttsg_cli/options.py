@@ -2,92 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from mttsg_cli.console import Reporter
 from mttsg_cli.settings_file import load_config
 from mttsg_cli.writers import FORMATS
 from mttsg_core.config import NetworkConfig, TrainingConfig
-from mttsg_core.errors import ConfigError
-from mttsg_core.utils.json_lines import Problem
-from mttsg_core.utils.text import count
-
-if TYPE_CHECKING:
-    from mttsg_core.evaluation.metrics import MetricConfig
-
-_Number = TypeVar("_Number", int, float)
 
 _TRAINING = TrainingConfig()
-_SHOWN_ROWS = 3  # bad rows that are shown without --verbose
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that the user gave; the others keep their defaults."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def only(values: Sequence[Path] | None, option: str) -> Path | None:
-    """Return the value of an option that can be given once, or None.
-
-    Raises:
-        ConfigError: if it was given several times: of two models or files, none is silently left out.
-    """
-    if values and len(values) > 1:
-        shown = " and ".join(f"{option} {value}" for value in values)
-        raise ConfigError(f"{shown}: give one of them, and run the command for each")
-    return values[0] if values else None
-
-
-def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
-    """Warn about skipped rows: the first few and their number, or with --verbose each of them."""
-    bad_rows = BadRows(reporter)
-    for problem in problems:
-        bad_rows.add(problem)
-    bad_rows.report_number()
-
-
-class BadRows:
-    """Warns about skipped rows as they are met, as `report_problems` does."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._number = 0
-
-    def add(self, problem: Problem) -> None:
-        """Warn about a row, if it is one of the first or --verbose is given."""
-        self._number += 1
-        if self._reporter.verbose or self._number <= _SHOWN_ROWS:
-            self._reporter.warn(str(problem))
-
-    def report_number(self) -> None:
-        """Warn about the number of rows, if there were any."""
-        if self._number:
-            all_shown = self._reporter.verbose or self._number <= _SHOWN_ROWS
-            hint = "" if all_shown else " (--verbose shows each)"
-            self._reporter.warn(f"{count(self._number, 'bad row')} skipped{hint}")
-
-
-def metric_config(at: str, iou: str, *, strict: bool) -> MetricConfig:
-    """Return the figures that --at, --iou and --strict-iou ask for.
-
-    Raises:
-        ConfigError: if they are not numbers separated by commas, as in `1,5`, or out of range.
-    """
-    from mttsg_core.evaluation.metrics import MetricConfig
-
-    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, average_precision=True)
-
-
-def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:
-    """Parse numbers separated by commas, ascending and each once. Brackets around them are allowed, as in TOML."""
-    try:
-        return tuple(sorted({number(part) for part in text.strip("[]() ").split(",")}))
-    except ValueError:
-        raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None
 
 
 def _check_seed(seed: int) -> int:
@@ -191,6 +115,20 @@ ModelFps = Annotated[
 ]
 Reader = Annotated[
     str | None, typer.Option("--reader", metavar="R", help="Video decoder: auto, pyav or decord. Default: auto.")
+]
+Joint = Annotated[
+    bool | None,
+    typer.Option(
+        "--joint/--no-joint",
+        help="Features and the text encoder's sentence embeddings share one space. Default: found out in training.",
+    ),
+]
+ZeroShot = Annotated[
+    bool,
+    typer.Option(
+        "--zero-shot",
+        help="Answer without training: in the space of a pretrained encoder, or of --text-encoder and the features.",
+    ),
 ]
 Features = Annotated[
     Path | None, _folder("--features", "External features: a folder with one file per video, or an HDF5 file.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import options
+from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
@@ -28,7 +28,9 @@ def evaluate(
     iou: options.RecallIou = "0.3,0.5,0.7",
     strict_iou: options.StrictIou = False,
     seed: options.BaselineSeed = 0,
+    joint: options.Joint = None,
     features: options.Features = None,
+    zero_shot: options.ZeroShot = False,
     encoder: options.ModelEncoder = None,
     text_encoder: options.ModelTextEncoder = None,
     fps: options.ModelFps = None,
@@ -52,20 +54,20 @@ def evaluate(
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
-        require_data(data, features=features, predictions=options.only(predictions, "--predictions"))
+        require_data(data, features=features, predictions=option_values.only(predictions, "--predictions"))
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
-        metrics = options.metric_config(at, iou, strict=strict_iou)
+        metrics = option_values.metric_config(at, iou, strict=strict_iou)
         runtime, outputs = (device, cache, offline, workers), (out, html, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
-            options.only(model, "--model"),
+            option_values.only(model, "--model"),
             split=split,
-            predictions=options.only(predictions, "--predictions"),
-            features=FeatureOptions(encoder, text_encoder, fps, features=features),
-            options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, *outputs),
+            predictions=option_values.only(predictions, "--predictions"),
+            features=FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
+            options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, *outputs, zero_shot=zero_shot),
             on_event=display.show,
         )
         if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mttsg_cli import options
+from mttsg_cli import option_values, options
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_cli.inputs import read_inputs, require_given
 
@@ -20,7 +20,9 @@ def ground(
     clips: options.ExcerptFolder = None,
     clip_name: options.ExcerptName = None,
     html: options.MomentsPage = None,
+    joint: options.Joint = None,
     features: options.Features = None,
+    zero_shot: options.ZeroShot = False,
     duration: options.Duration = None,
     encoder: options.GroundEncoder = None,
     text_encoder: options.ModelTextEncoder = None,
@@ -63,10 +65,10 @@ def ground(
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
         run_session(
-            Request(inputs, queries_file, top, show_all, threshold, duration),
+            Request(inputs, queries_file, top, show_all, threshold, duration, zero_shot),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
-            options.only(model, "--model"),
-            FeatureOptions(encoder, text_encoder, fps, features=features),
+            option_values.only(model, "--model"),
+            FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
             RuntimeOptions(device, cache, offline, workers),
             Reporter(quiet=quiet, verbose=verbose),
         )

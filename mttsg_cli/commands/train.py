@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mttsg_cli import options
+from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
@@ -33,6 +33,7 @@ def train(
     text_encoder: options.TextEncoder = None,
     fps: options.Fps = None,
     reader: options.Reader = None,
+    joint: options.Joint = None,
     features: options.Features = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
@@ -60,7 +61,7 @@ def train(
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
 
-        training = options.given(
+        training = option_values.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
         runtime = (device, cache, offline, workers)
@@ -68,7 +69,7 @@ def train(
             data,
             out,
             **_configs(context, training, without or [], display.reporter),
-            features=FeatureOptions(encoder, text_encoder, fps, reader, features),
+            features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
             options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context)),
             on_event=display.show,
         )

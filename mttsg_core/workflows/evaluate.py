@@ -29,7 +29,7 @@ from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.loading import load_trained, load_zero_shot
-from mttsg_core.workflows.model_choice import ModelChoice, choose_for_data, without_training
+from mttsg_core.workflows.model_choice import ModelChoice, choose_for_data, choose_zero_shot
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
 from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
 from mttsg_core.workflows.steps import OnEvent, iterate, run
@@ -145,10 +145,9 @@ def _load(
     if not options.zero_shot:
         choice = choose_for_data(model, folder.path, features, offline=options.offline)
         return load_trained(choice.folder, features, options), choice
-    if model is not None:
-        raise ConfigError("a model and an answer without training exclude each other")
-    grounder = load_zero_shot(features, options, find_fingerprint(folder, [split]))
-    return grounder, without_training(str(grounder.fingerprint["encoder"]))
+    fingerprint = find_fingerprint(folder, [split])
+    choice = choose_zero_shot(model, features, fingerprint)
+    return load_zero_shot(features, options, fingerprint), choice
 
 
 def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mttsg_core.data.file_index import FeatureIndex
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.known import full_name
 from mttsg_core.encoders.word_vectors import WordVectors
-from mttsg_core.errors import ConfigError
+from mttsg_core.errors import ConfigError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings
-from mttsg_core.features.store import EXTERNAL
+from mttsg_core.features.store import EXTERNAL, read_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
+from mttsg_core.utils.files import without_suffix
+from mttsg_core.video.discovery import VIDEO_SUFFIXES, VideoFile, find_videos
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
 
@@ -45,7 +48,34 @@ def load_trained(folder: Path, features: FeatureOptions, runtime: RuntimeOptions
         rate = f"{own['fps']} features per second" if "fps" in own else "external features of unknown rate"
         raise ConfigError(f"--fps {features.fps:g}: {folder} was trained on {rate}")
     _require_text_encoder(features.text_encoder, grounder, str(folder), offline=runtime.offline)
+    joint = isinstance(grounder.predictor, MKTNPredictor) and grounder.predictor.network.config.joint
+    if features.joint not in (None, joint):
+        trained = "with" if joint else "without"
+        raise ConfigError(
+            f"--{'joint' if features.joint else 'no-joint'}: {folder} was trained {trained} a shared space"
+        )
     return grounder
+
+
+def external_fingerprint(folder: Path, videos: Sequence[Path]) -> Settings:
+    """Return how features made elsewhere were made, from the first that belong to one of the videos.
+
+    Args:
+        folder: of the features, or an HDF5 file.
+        videos: video files, which need not exist, and folders of videos.
+
+    Raises:
+        FeatureError: if there are none, or they cannot be read.
+    """
+    index = FeatureIndex(folder)
+    for path in videos:
+        found = find_videos([path], lambda _: None) if path.is_dir() else [VideoFile(path, Path(path.name))]
+        for video in found:
+            name = video.name.as_posix()
+            match = index.find([name, without_suffix(name, VIDEO_SUFFIXES), video.name.stem])
+            if match is not None and match.path is not None:
+                return read_features(match.path, match.key).fingerprint
+    raise FeatureError(f"{folder}: no features of any of the videos")
 
 
 def zero_shot_encoder(features: FeatureOptions) -> str:

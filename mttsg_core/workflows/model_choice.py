@@ -9,7 +9,9 @@ from pathlib import Path
 from mttsg_core.checkpoints.registry import LAST, FinishedRun, finished_runs, fitting_run, run_number
 from mttsg_core.checkpoints.summary import encoder_name, summarise
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED
-from mttsg_core.errors import ModelError
+from mttsg_core.encoders.base import Settings
+from mttsg_core.errors import ConfigError, ModelError
+from mttsg_core.features.store import EXTERNAL
 from mttsg_core.workflows.options import AnyPath, FeatureOptions
 
 _TRAIN = "mttsg train DATA"
@@ -89,6 +91,25 @@ def choose_for_data(
     if run is None:
         raise ModelError(f"{data}: {_no_model()}")
     return _of_run(run)
+
+
+def choose_zero_shot(model: AnyPath | None, features: FeatureOptions, fingerprint: Settings | None) -> ModelChoice:
+    """Return what answers without training because the user asked for that.
+
+    Args:
+        model: must be None.
+        features: a pretrained encoder, or the text encoder whose space external features share.
+        fingerprint: of features at hand, or None.
+
+    Raises:
+        ConfigError: if a model is named as well.
+    """
+    if model is not None:
+        raise ConfigError(f"--model {model} and --zero-shot: give one of them")
+    if fingerprint is not None and fingerprint["encoder"] == EXTERNAL:
+        return without_training(features.text_encoder or EXTERNAL)
+    own = None if fingerprint is None else str(fingerprint["encoder"])
+    return without_training(features.encoder or own or DEFAULT_PRETRAINED)
 
 
 def without_training(encoder_id: str, why: str = "") -> ModelChoice:
