@@ -143,8 +143,8 @@ def _load(
 ) -> tuple[Grounder, ModelChoice]:
     """Return what answers, a trained model or a pretrained encoder without training, and which it is."""
     if not options.zero_shot:
-        choice = choose_for_data(model, folder.path, features, offline=options.offline)
-        return load_trained(choice.folder, features, options), choice
+        trained = choose_for_data(model, folder.path, features, offline=options.offline)
+        return load_trained(trained.folder, features, options), trained
     fingerprint = find_fingerprint(folder, [split])
     choice = choose_zero_shot(model, features, fingerprint)
     return load_zero_shot(features, options, fingerprint), choice
