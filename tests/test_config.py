@@ -109,7 +109,11 @@ def test_a_missing_setting_is_named() -> None:
         (NetworkConfig, "region_heads", 0),
         (NetworkConfig, "max_clips", 0),
         (NetworkConfig, "contrast_temperature", 0.0),
-        (NetworkConfig, "same_sentence_cosine", 1.5),
+        (NetworkConfig, "prior_trust", float("nan")),
+        (LossConfig, "phi_neutral_odds", 0.0),
+        (LossConfig, "phi_same_odds", -1.0),
+        (LossConfig, "memory_slots", 0),
+        (LossConfig, "memory_momentum", 1.0),
         (NetworkConfig, "length_prior_power", float("nan")),
         (NetworkConfig, "phrase_words", 0),
         (NetworkConfig, "phrase_words", 101),
@@ -226,7 +230,9 @@ def test_parts_are_switched_off_by_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'offsets'"):
         NetworkConfig.switched_off(["offset"])
     switches = {setting.name for setting in fields(NetworkConfig) if setting.type == "bool"}
-    assert set(NetworkConfig.SWITCHES) == switches
+    assert set(NetworkConfig.SWITCHES) == switches - {"joint"}, "the features decide that one"
+    with pytest.raises(ConfigError, match="unknown part: 'joint'"):
+        NetworkConfig.switched_off(["joint"])
 
 
 def test_the_first_unknown_name_is_reported() -> None:
@@ -302,7 +308,7 @@ def test_names_of_settings_are_unique_or_mean_the_same_part() -> None:
     """Losses and switches of a module share its name; nothing else is set twice."""
     names = [setting.name for kind in KINDS.values() for setting in fields(kind)]
     twice = {name for name in names if names.count(name) > 1}
-    assert twice == {"contrast", "objects", "activities", "presence"}
+    assert twice == {"contrast", "mining", "objects", "activities", "presence"}
 
 
 @pytest.mark.parametrize(("videos", "epochs"), [(12, 1120), (120, 112), (12 * 1120, 16)])

@@ -16,7 +16,7 @@ from mttsg_core.training.trainer import LOG
 
 _HEADLINES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 _TOTAL = "total"
-_SHARES = ("phi", "dropped", "gate")  # logged with the losses, but values in 0..1 rather than loss terms
+_SHARES = ("phi", "phi_same", "dropped", "gate")  # logged with the losses, but values in 0..1 rather than loss terms
 
 
 def render_training_page(folder: Path) -> str:
@@ -70,7 +70,7 @@ def _curve_charts(epochs: Sequence[Mapping[str, Any]]) -> list[Chart]:
     charts.append(epoch_curves("Loss terms (unweighted)", losses, max(highest, 1)))
     shares = _curves(epochs, "losses", [name for name in _SHARES if name in logged])
     if shares:
-        charts.append(epoch_curves("phi, share of negatives dropped, memory gate", shares, 1.0))
+        charts.append(epoch_curves("phi and phi_same, share of negatives dropped, memory gate", shares, 1.0))
     return charts
 
 

@@ -77,11 +77,12 @@ def test_outside_training_a_batch_has_neither_sources_nor_negatives() -> None:
 
 
 def test_sources_name_the_training_videos_of_queries_and_videos() -> None:
-    first = replace(item(5, 2), sources=[7, 8], video_sources=[7, 8])
-    second = replace(item(4, 1), sources=[9], video_sources=[9])
+    first = replace(item(5, 2), sources=[7, 8], pairs=[70, 71], video_sources=[7, 8])
+    second = replace(item(4, 1), sources=[9], pairs=[72], video_sources=[9])
     sources = collate([first, second]).sources
     assert sources is not None
     assert sources.queries.tolist() == [7, 8, 9]
+    assert sources.pairs.tolist() == [70, 71, 72]
     assert sources.videos.tolist() == [[7, 8], [9, 9]], "the last one is repeated"
     excluded = sources.excluded(torch.tensor([9, 7]), torch.tensor([0, 1]))
     assert excluded.tolist() == [[9, 7, 8], [7, 9, 9]]
@@ -112,7 +113,7 @@ def device_types(record: object) -> set[str]:
 
 
 def test_batch_and_targets_move_to_a_device_as_a_whole() -> None:
-    whole = collate([replace(item(), sources=[1, 1], video_sources=[1], negatives=[words()])])
+    whole = collate([replace(item(), sources=[1, 1], pairs=[4, 5], video_sources=[1], negatives=[words()])])
     moved = whole.to(torch.device("meta"))
     assert device_types(moved) == {"meta"}
     assert isinstance(moved, Batch)

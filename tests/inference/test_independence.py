@@ -179,8 +179,8 @@ def test_a_switched_off_part_has_no_weights_and_no_loss(part: str) -> None:
         assert network.head.offsets is None
     if part == "presence":
         assert network.head.presence is None
-    statistics = {"negatives": {"phi", "dropped"}, "mining": {"gate"}}
-    assert losses.statistics.keys() == {"phi", "dropped", "gate"} - statistics.get(part, set())
+    statistics = {"negatives": {"phi", "phi_same", "dropped"}, "mining": {"gate"}}
+    assert losses.statistics.keys() == {"phi", "phi_same", "dropped", "gate"} - statistics.get(part, set())
     losses.total.backward()
 
 
@@ -233,7 +233,7 @@ def test_the_memory_is_in_the_state_of_the_network_and_phi_in_that_of_the_criter
     with torch.no_grad():
         torch.testing.assert_close(other.eval()(batch).head.proposals, network.eval()(batch).head.proposals)
     criterion_state = criterion.state_dict()
-    assert int(criterion_state["false_negative_filter.threshold.updates"]) == 3
+    assert int(criterion_state["false_negative_filter.thresholds.updates"]) == 3
     restored = MKTNCriterion(LossConfig(), network.config)
     restored.load_state_dict(criterion_state)
     output = network.train()(batch)
@@ -295,7 +295,7 @@ def test_word_for_word_duplicates_leave_the_contrasts() -> None:
         criterion(output, targets).total.backward()
         optimizer.step()
         if step >= 225:
-            pairs = criterion.false_negatives(output, targets).pairs
+            pairs = criterion.false_negatives(output).pairs
             same = torch.from_numpy(drawn[:, None] == drawn[None])
             dropped[True].append(pairs[same & ~torch.eye(32, dtype=torch.bool)])
             dropped[False].append(pairs[~same])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mttsg_core.config import LossConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.activity_sentence import (
     ActivitySentenceAlignment,
@@ -19,6 +20,7 @@ from mttsg_core.modeling.layers import QueryGroups
 from tests.helpers.small_networks import small_config
 
 TEMPERATURE = 0.1
+SAME = LossConfig.same_moment_iou
 
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 4])
@@ -84,7 +86,7 @@ def _loss(
         false_videos = torch.zeros(len(index), len(mask), dtype=torch.bool)
     text = alignment.project_sentence(sentence)
     targets = Targets(spans, torch.arange(len(index)))
-    return activity_sentence_loss(activities, mask, text, index, targets, false_videos, TEMPERATURE)
+    return activity_sentence_loss(activities, mask, text, index, targets, false_videos, TEMPERATURE, SAME)
 
 
 def test_padding_does_not_change_activities_or_their_evidence() -> None:

@@ -18,7 +18,7 @@ from mttsg_core.modeling.contrastive import (
     CrossModalContrast,
     QueryConditionedClips,
     contrast_losses,
-    pair_scores,
+    moment_directions,
 )
 from mttsg_core.modeling.layers import contrastive_loss, symmetric_contrastive_loss
 from tests.helpers.small_networks import small_config
@@ -128,7 +128,7 @@ def test_training_matches_sentences_with_their_moments() -> None:
         (losses.moment + losses.video).backward()
         optimizer.step()
     output = _output(contrast)
-    scores = pair_scores(output, output.text * 0, SPANS)
+    scores = output.text @ moment_directions(output, SPANS).T
     assert scores[:3].argmax(1).tolist() == [0, 1, 2]
     assert (scores[3:].argmax(1) >= 3).all()  # the moments of the last two are nearly the same
 
@@ -161,12 +161,17 @@ def test_more_negatives_of_a_clip_make_its_loss_larger() -> None:
     assert many.moment == few.moment
 
 
-def test_pair_scores_are_the_mean_of_two_cosines() -> None:
+def test_the_direction_of_a_moment_is_that_of_the_mean_of_its_clips_in_its_own_video() -> None:
     output = _output(_contrast())
-    clean_text = normalize(torch.randn(5, 8), dim=-1)
-    scores = pair_scores(output, clean_text, SPANS)
-    moment = normalize(output.own_clips.vectors[0, :3].mean(0), dim=-1)
-    torch.testing.assert_close(scores[2, 0], 0.5 * (output.text[2] @ moment + output.text[2] @ clean_text[0]))
+    directions = moment_directions(output, SPANS)
+    clips = output.own_clips.vectors
+    torch.testing.assert_close(directions[0], normalize(clips[0, :3].mean(0), dim=-1))
+    weights = torch.tensor([1.0, 1.0, 1.0, 0.5])  # from 4 to 7.5
+    torch.testing.assert_close(directions[1], normalize(weights @ clips[1, 4:8], dim=-1))
+    torch.testing.assert_close(directions.norm(dim=-1), torch.ones(5))
+    past_the_end = SPANS.clone()
+    past_the_end[2] = torch.tensor([1.0, 8.0])  # its video has five clips
+    torch.testing.assert_close(moment_directions(output, past_the_end)[2], normalize(clips[2, 1:5].mean(0), dim=-1))
 
 
 def test_projected_sentences_have_length_1() -> None:

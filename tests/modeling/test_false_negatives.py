@@ -1,4 +1,4 @@
-"""phi against a numeric root, its degenerate cases, and which negatives are dropped."""
+"""phi and phi_same against a numeric root, their degenerate cases, and which negatives are dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.modeling.false_negatives import (
-    AdaptiveThreshold,
+    AdaptiveThresholds,
     FalseNegativeFilter,
     FalseNegatives,
     best_of_videos,
@@ -21,8 +21,7 @@ from mttsg_core.modeling.false_negatives import (
     solve_threshold,
 )
 
-ALPHA = LossConfig.phi_alpha
-SAME = NetworkConfig.same_sentence_cosine
+ALPHA = 2.0
 SCALE = NetworkConfig.hard_negative_scale
 
 
@@ -94,13 +93,27 @@ def _scores(seed: int) -> tuple[Tensor, Tensor]:
     return scores, positives
 
 
+def _gaussians(scores: Tensor, own: Tensor) -> tuple[float, float, float, float]:
+    """Return mean and deviation of the scores of own pairs, and of the rest."""
+    plus, minus = scores[own], scores[~own]
+    return tuple(float(value) for part in (plus, minus) for value in (part.mean(), part.std(unbiased=False)))  # type: ignore[return-value]
+
+
+def _learned(config: LossConfig, *, steps: int = 20) -> AdaptiveThresholds:
+    """Return thresholds that have seen well separated scores."""
+    thresholds = AdaptiveThresholds(config)
+    for seed in range(steps):
+        scores, own = _scores(seed)
+        thresholds.update(scores, own, ~own)
+    return thresholds
+
+
 def _similarity(sentences: Tensor) -> Tensor:
     return sentences @ sentences.T
 
 
-def _find(filter_: FalseNegativeFilter, scores: Tensor, sentences: Tensor, index: Tensor) -> FalseNegatives:
-    """Find the false negatives among sentences with directions (N, C)."""
-    false_negatives: FalseNegatives = filter_(scores, _similarity(sentences), index, int(index.max()) + 1, SAME)
+def _find(filter_: FalseNegativeFilter, scores: Tensor, index: Tensor) -> FalseNegatives:
+    false_negatives: FalseNegatives = filter_(scores, index, int(index.max()) + 1)
     return false_negatives
 
 
@@ -108,40 +121,29 @@ def test_false_negatives_are_dropped_and_others_are_kept() -> None:
     filter_ = FalseNegativeFilter(LossConfig()).train()
     twins = torch.zeros(40, 40, dtype=torch.bool)
     twins[torch.arange(0, 40, 2), torch.arange(1, 40, 2)] = True
-    sentences = torch.eye(40)
-    sentences[1::2] = sentences[::2]  # each odd sentence is the same as the one before
     for seed in range(20):
         scores, positives = _scores(seed)
         scores[twins] = 0.6
-        false_negatives = _find(filter_, scores, sentences, torch.arange(40))
+        filter_.thresholds.update(scores, positives, ~positives)
+        false_negatives = _find(filter_, scores, torch.arange(40))
     assert false_negatives.pairs[twins].all()
     assert false_negatives.pairs[~twins].float().mean() < 0.05
     assert not false_negatives.pairs[positives].any()
     assert torch.equal(false_negatives.pairs, false_negatives.videos)
     statistics = filter_.statistics()
-    assert 0.1 < float(statistics["phi"]) < 0.6
+    assert 0.1 < float(statistics["phi"]) <= float(statistics["phi_same"]) < 0.6
     assert float(statistics["dropped"]) == pytest.approx(float(false_negatives.pairs.sum()) / (40 * 39))
 
 
 def test_pairs_of_the_same_video_are_never_dropped() -> None:
     filter_ = FalseNegativeFilter(LossConfig()).eval()
-    filter_.threshold.phi.fill_(0.5)
+    filter_.thresholds.phi.copy_(torch.tensor([0.5, 0.95]))  # the first one decides
     index = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     scores = torch.full((8, 8), 0.1)
     scores[0, 1] = scores[0, 3] = scores[2, 0] = 0.9
-    sentences = torch.eye(8)[[0, 0, 0, 0, 4, 5, 6, 7]]
-    false_negatives = _find(filter_, scores, sentences, index)
+    false_negatives = _find(filter_, scores, index)
     assert false_negatives.pairs.nonzero().tolist() == [[0, 3], [2, 0]]
     assert false_negatives.videos.nonzero().tolist() == [[0, 2], [2, 0]]
-
-
-def test_a_high_score_is_not_enough_where_the_sentences_differ() -> None:
-    filter_ = FalseNegativeFilter(LossConfig()).eval()
-    filter_.threshold.phi.fill_(0.5)
-    scores = torch.full((8, 8), 0.1)
-    scores[0, 1] = scores[0, 2] = 0.9
-    false_negatives = _find(filter_, scores, _near_sentences(), torch.arange(8))
-    assert false_negatives.pairs.nonzero().tolist() == [[0, 1]]
 
 
 def _near_sentences() -> Tensor:
@@ -155,18 +157,30 @@ def _near_sentences() -> Tensor:
 def test_mismatched_queries_are_drawn_from_other_videos_without_the_same_sentence() -> None:
     index = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
     similarity = _similarity(torch.eye(8)[[0, 0, 0, 0, 4, 5, 6, 7]])
-    weights = hard_negative_weights(similarity, index, 7, SAME, SCALE)
+    weights = hard_negative_weights(similarity, torch.ones(8), index, 7, SCALE)
     same = torch.tensor([[1, 1, 1, 0, 0, 0, 0]] * 4 + [[0] * 7] * 4, dtype=torch.bool)
     own = torch.nn.functional.one_hot(index, 7).bool()
     assert torch.equal(weights == 0, own | same)
 
 
 def test_videos_that_are_hard_to_tell_apart_are_more_likely_negatives() -> None:
-    weights = hard_negative_weights(_similarity(_near_sentences()), torch.arange(8), 8, SAME, SCALE)
+    similarity, cosine = _similarity(_near_sentences()), 2 / math.sqrt(5)
+    weights = hard_negative_weights(similarity, torch.full((8,), 0.95), torch.arange(8), 8, SCALE)
     assert weights[0, 0] == weights[0, 1] == 0
     assert weights[0, 2] == weights[0].max()
-    cosine = 2 / math.sqrt(5)
     assert float(weights[0, 2] / weights[0, 3]) == pytest.approx(math.exp(cosine / SCALE), rel=1e-4)
+    unsure = hard_negative_weights(similarity, torch.full((8,), cosine - 0.01), torch.arange(8), 8, SCALE)
+    assert unsure[0, 2] == 0, "two views of one sentence are no nearer than that"
+
+
+def test_equal_sentences_weigh_nothing_without_dropout_either() -> None:
+    """Two views of a sentence are the same then, but for rounding."""
+    sentences = torch.nn.functional.normalize(torch.randn(24, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
+    sentences = sentences.repeat(2, 1)
+    own = (sentences * sentences).sum(1)
+    weights = hard_negative_weights(_similarity(sentences), own, torch.arange(48), 48, SCALE)
+    equal = torch.eye(24, dtype=torch.bool).repeat(2, 2)
+    assert torch.equal(weights == 0, equal)
 
 
 def test_the_best_value_of_each_video_is_taken() -> None:
@@ -186,62 +200,119 @@ def test_nothing_is_dropped_where_the_selection_is_off() -> None:
 @pytest.mark.parametrize("count", [0, 4, 7])
 def test_the_least_similar_negatives_of_a_row_always_stay(count: int) -> None:
     assert LossConfig().min_negatives == 4
-    threshold = AdaptiveThreshold(LossConfig(min_negatives=count))
-    threshold.phi.fill_(-1.0)
-    threshold.running_statistics[1] = torch.tensor([-1.0, 1.0])
+    filter_ = FalseNegativeFilter(LossConfig(min_negatives=count))
+    filter_.thresholds.phi.fill_(-1.0)
     scores, positives = _scores(0)
-    dropped = threshold.dropped(scores, ~positives)
+    dropped = _find(filter_, scores, torch.arange(40)).pairs
     assert ((~positives & ~dropped).sum(1) == count).all()
     least = scores.masked_fill(positives, 9).topk(count, largest=False).indices
     assert not dropped.gather(1, least).any()
 
 
-def test_only_rare_scores_are_dropped() -> None:
-    scores, positives = _scores(0)
-    threshold = AdaptiveThreshold(LossConfig(phi_rarity=1.0, min_negatives=0))
-    threshold.update(scores, positives, ~positives)
-    threshold.phi.fill_(-1.0)
-    rest = scores[~positives]
-    expected = ~positives & (scores > rest.mean() + rest.std(unbiased=False))
-    assert torch.equal(threshold.dropped(scores, ~positives), expected)
+def test_before_the_first_update_nothing_is_dropped_and_nothing_is_the_same() -> None:
+    filter_ = FalseNegativeFilter(LossConfig(min_negatives=0))
+    scores = torch.ones(6, 6)
+    assert not any(mask.any() for mask in _find(filter_, scores, torch.arange(6)))
+    assert not filter_.thresholds.may_match(scores).any()
+    assert not filter_.thresholds.match(scores).any()
+    assert {name: float(value) for name, value in filter_.statistics().items()} == {
+        "phi": 1.0,
+        "phi_same": 1.0,
+        "dropped": 0.0,
+    }
+
+
+def test_both_thresholds_are_solved_with_odds_from_the_counts() -> None:
+    """Each of 40 sentences has one own pair and 39 others: a score is one of an own pair at odds of 1 to 39."""
+    scores, own = _scores(0)
+    gaussians = _gaussians(scores, own)
+    config = LossConfig(phi_update=1.0)
+    thresholds = _learned(config, steps=1)
+    for index, share in enumerate((config.phi_neutral_odds, config.phi_same_odds)):
+        expected = solve_threshold(*gaussians, share * 39)
+        assert expected is not None
+        assert float(thresholds.phi[index]) == pytest.approx(expected, abs=1e-4)
+    some = AdaptiveThresholds(config)
+    some.update(scores, own, ~own & (torch.arange(40) < 20))  # half the others, of the same kind
+    assert (some.phi < thresholds.phi - 1e-3).all(), "fewer others need less of a difference"
+
+
+def test_phi_same_is_not_below_phi_and_a_score_between_them_is_neither() -> None:
+    thresholds = _learned(LossConfig())
+    phi, phi_same = thresholds.phi.tolist()
+    assert 0 < phi < phi_same < 0.6
+    scores = torch.tensor([[phi - 0.01, (phi + phi_same) / 2, phi_same + 0.01]])
+    assert thresholds.may_match(scores).tolist() == [[False, True, True]]
+    assert thresholds.match(scores).tolist() == [[False, False, True]]
+    thresholds.phi.copy_(torch.tensor([0.5, 0.3]))  # whatever the order, a positive is never a negative too
+    scores = torch.linspace(-1, 1, 50)[None]
+    assert not (thresholds.match(scores) & ~thresholds.may_match(scores)).any()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 1.0, 10.0])
+def test_larger_odds_of_a_match_need_larger_scores(share: float) -> None:
+    thresholds = _learned(LossConfig(phi_neutral_odds=share, phi_same_odds=1.5 * share))
+    usual = _learned(LossConfig(phi_neutral_odds=1.0, phi_same_odds=1.5))
+    assert float(thresholds.phi[0]) < float(thresholds.phi[1])
+    assert (float(thresholds.phi[0]) < float(usual.phi[0])) == (share < 1)
+
+
+def test_equal_sentences_pass_and_different_ones_do_not() -> None:
+    """Sentences with a little dropout noise: 20 that occur twice. Only the own pairs are named as such."""
+    generator = torch.Generator().manual_seed(0)
+    sentences = torch.randn(20, 64, generator=generator).repeat(2, 1)
+    thresholds = AdaptiveThresholds(LossConfig())
+    own = torch.eye(40, dtype=torch.bool)
+    for _ in range(30):
+        noisy = torch.nn.functional.normalize(sentences + 0.3 * torch.randn(40, 64, generator=generator), dim=-1)
+        scores = noisy @ torch.nn.functional.normalize(sentences, dim=-1).T
+        thresholds.update(scores, own, ~own)
+    equal = torch.eye(20, dtype=torch.bool).repeat(2, 2)
+    assert thresholds.match(scores)[equal].float().mean() > 0.95
+    assert not thresholds.may_match(scores)[~equal].any()
 
 
 def test_phi_moves_towards_the_solved_value_by_its_share() -> None:
     scores, positives = _scores(0)
-    (plus, plus_deviation), (minus, minus_deviation) = (
-        (float(part.mean()), float(part.std(unbiased=False))) for part in (scores[positives], scores[~positives])
-    )
-    solved = solve_threshold(plus, plus_deviation, minus, minus_deviation, ALPHA)
-    assert solved is not None
+    gaussians = _gaussians(scores, positives)
     for share in (0.0, 0.25, 1.0):
-        threshold = AdaptiveThreshold(LossConfig(phi_update=share))
-        assert float(threshold.phi) == 1
-        threshold.update(scores, positives, ~positives)
-        assert float(threshold.phi) == pytest.approx(share * solved + (1 - share), abs=1e-4)
-        assert int(threshold.updates) == 1
+        config = LossConfig(phi_update=share)
+        thresholds = AdaptiveThresholds(config)
+        assert thresholds.phi.tolist() == [1, 1]
+        thresholds.update(scores, positives, ~positives)
+        for index, odds in enumerate((config.phi_neutral_odds, config.phi_same_odds)):
+            solved = solve_threshold(*gaussians, odds * 39)
+            assert solved is not None
+            assert float(thresholds.phi[index]) == pytest.approx(share * solved + (1 - share), abs=1e-4)
+        assert int(thresholds.updates) == 1
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_not_finite_are_left_out(value: float) -> None:
-    threshold = AdaptiveThreshold(LossConfig())
+    filter_ = FalseNegativeFilter(LossConfig())
+    thresholds = filter_.thresholds
     scores, positives = _scores(0)
     for _ in range(5):
-        threshold.update(scores, positives, ~positives)
-    before = {name: state.clone() for name, state in threshold.state_dict().items()}
+        thresholds.update(scores, positives, ~positives)
+    before = {name: state.clone() for name, state in thresholds.state_dict().items()}
     broken = scores.clone()
     broken[::2] = value
-    threshold.update(broken, positives, ~positives)
-    threshold.update(torch.full_like(scores, value), positives, ~positives)
-    threshold.update(scores, torch.zeros_like(positives), ~positives)
-    assert all(state.isfinite().all() for state in threshold.state_dict().values())
-    assert float(threshold.phi) == pytest.approx(float(before["phi"]), abs=0.1)
-    assert not threshold.dropped(torch.full_like(scores, math.nan), ~positives).any()
+    thresholds.update(broken, positives, ~positives)
+    assert int(thresholds.updates) == 6
+    thresholds.update(torch.full_like(scores, value), positives, ~positives)
+    thresholds.update(scores, torch.zeros_like(positives), ~positives)
+    thresholds.update(scores, positives, torch.zeros_like(positives))
+    assert int(thresholds.updates) == 6, "there was nothing to learn from"
+    assert all(state.isfinite().all() for state in thresholds.state_dict().values())
+    assert thresholds.phi.tolist() == pytest.approx(before["phi"].tolist(), abs=0.1)
+    assert not thresholds.match(torch.full_like(scores, math.nan)).any()
+    assert not _find(filter_, torch.full_like(scores, math.nan), torch.arange(40)).pairs.any()
 
 
-def test_evaluation_leaves_phi_unchanged() -> None:
-    filter_ = FalseNegativeFilter(LossConfig()).eval()
-    scores, _ = _scores(0)
-    before = {name: state.clone() for name, state in filter_.state_dict().items()}
-    assert not _find(filter_, scores, torch.ones(40, 1), torch.arange(40)).pairs.any()
-    assert float(filter_.threshold.phi) == 1
-    assert all(torch.equal(state, before[name]) for name, state in filter_.state_dict().items())
+def test_the_filter_alone_leaves_its_thresholds_unchanged() -> None:
+    for filter_ in (FalseNegativeFilter(LossConfig()).eval(), FalseNegativeFilter(LossConfig()).train()):
+        scores, _ = _scores(0)
+        before = {name: state.clone() for name, state in filter_.state_dict().items()}
+        assert not _find(filter_, scores, torch.arange(40)).pairs.any()
+        assert filter_.thresholds.phi.tolist() == [1, 1]
+        assert all(torch.equal(state, before[name]) for name, state in filter_.state_dict().items())

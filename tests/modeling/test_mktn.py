@@ -299,7 +299,7 @@ def test_queries_carry_the_sources_that_they_must_not_retrieve(monkeypatch: pyte
 
     monkeypatch.setattr(net.memory, "retrieve", record)
     inputs = batch(((12, 2), (5, 1)))
-    sources = Sources(torch.tensor([10, 11, 12]), torch.tensor([[10, 11], [12, 12]]))
+    sources = Sources(torch.tensor([10, 11, 12]), torch.tensor([[10, 11], [12, 12]]), torch.tensor([0, 1, 2]))
     negatives = NegativeQueries(inputs.words[:1], inputs.word_mask[:1], torch.tensor([1]))
     net(replace(inputs, sources=sources, negatives=negatives))
     assert excluded == [[[10, 10, 11], [11, 10, 11], [12, 12, 12]], [[12, 12, 12]]]

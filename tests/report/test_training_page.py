@@ -23,7 +23,7 @@ BINS = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 1.0,
 def _folder(folder: Path, *, validation: bool = True) -> Path:
     folder.mkdir()
     metrics = {"R@1,IoU=0.3": 60.0, "R@1,IoU=0.5": 50.0, "R@1,IoU=0.7": 40.0, "mIoU": 45.0} if validation else {}
-    losses = {"span": 4.0, "presence": 0.7, "phi": 0.4, "total": 5.0}
+    losses = {"span": 4.0, "presence": 0.7, "phi": 0.4, "phi_same": 0.6, "total": 5.0}
     events = [EpochDone(number, losses, metrics, True, 1e-3, 1.0, 2.0) for number in (1, 2, 3)]
     (folder / LOG).write_text("".join(json.dumps(asdict(event)) + "\n" for event in events))
     measured = {"auc": 97.25, "error": 12.5, "bins": BINS}
@@ -40,7 +40,9 @@ def test_the_page_has_a_curve_for_every_term_and_a_dot_for_every_bin(tmp_path: P
     assert "97.2% of all pairs" in text
     plots = [ElementTree.fromstring(part.split("</svg>")[0] + "</svg>") for part in _parts(text, '<svg class="plot"')]
     titles = [title.text for plot in plots for title in plot.iter("title")]
-    assert {"span", "presence", "phi", "R@1,IoU=0.5", "mIoU"} <= set(titles)
+    assert {"span", "presence", "phi", "phi_same", "R@1,IoU=0.5", "mIoU"} <= set(titles)
+    together = [{title.text for title in plot.iter("title")} for plot in plots]
+    assert any({"phi", "phi_same"} <= names and "span" not in names for names in together), "values, not loss terms"
     assert titles.count("4 predictions with score 0.90: 100% correct") == 2
     [curve] = [line for plot in plots for line in plot.iter("polyline") if line.findtext("title") == "R@1,IoU=0.5"]
     assert len(curve.attrib["points"].split()) == 3

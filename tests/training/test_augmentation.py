@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.config import TrainingConfig
-from mttsg_core.data.batch import VideoItem
+from mttsg_core.data.batch import VideoItem, collate_targets
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
 
@@ -97,12 +97,32 @@ def test_a_piece_of_another_video_moves_the_moments(
         assert ((inside + 1 + step > start) & (inside - step < end)).all(), "the span holds the clips of the moment"
 
 
-def test_queries_of_the_other_video_are_added_unless_both_videos_have_the_sentence() -> None:
+def test_a_sentence_that_both_videos_have_has_two_true_moments_then() -> None:
+    """Whatever is in the piece of its moment counts; of another sentence, most of the moment has to be in it."""
     generator = np.random.default_rng(0)
-    whole = item_with_moments((2.0, 5.5))
-    other = item_with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
-    counts = {len(temporal_concat(whole, other, CONFIG, generator).words) for _ in range(50)}
-    assert counts == {1, 2}  # at times the last; never that of both, nor that of the moment longer than any piece
+    whole, other = item_with_moments((2.0, 5.5)), item_with_moments((0.0, 20.0), (2.0, 5.5), (8.0, 9.0))
+    other = replace(other, features=numbered_video(20, OTHER))
+    added: set[tuple[float, ...]] = set()
+    shares: list[float] = []
+    for _ in range(200):
+        joined = temporal_concat(whole, other, CONFIG, generator)
+        assert joined.spans is not None
+        numbers = joined.features.clips[:, 0]
+        piece = numbers[numbers >= OTHER] - OTHER
+        added.add(tuple(float(words[0, 0]) for words in joined.words[1:]))
+        twice = [row for row, words in enumerate(joined.words) if np.array_equal(words, whole.words[0])]
+        is_shown = bool(((piece >= 2) & (piece < 5)).any())  # a whole clip of its moment
+        assert len(twice) == 2 or not is_shown
+        targets = collate_targets([joined])
+        assert len(targets.sentence_ids[twice].unique()) == 1
+        assert len(targets.sentence_ids.unique()) == len(joined.words) - len(twice) + 1
+        for row in twice[1:]:
+            start, end = joined.spans[row]
+            shares.append(float(end - start) / 3.5)
+            inside = numbers[int(np.ceil(start)) : int(end)] - OTHER
+            assert ((inside > 2 - 1) & (inside < 5.5)).all()
+    assert added == {(), (2.0,), (8.0,), (2.0, 8.0)}  # never the moment longer than any piece
+    assert min(shares) < 0.5 and max(shares) == pytest.approx(1)
 
 
 def test_the_window_and_the_side_of_the_piece_vary() -> None:
@@ -216,15 +236,22 @@ def test_a_sentence_whose_other_moment_was_not_drawn_is_not_a_negative_either() 
     assert {float(rest.negatives[0][0, 0]) if rest.negatives else None for rest in rests} == {None, 11.0}
 
 
-def test_every_sentence_keeps_the_source_that_it_was_written_for() -> None:
-    whole = replace(item_with_moments((2.0, 5.5), (12.0, 15.0)), sources=[7, 7], video_sources=[7])
-    other = replace(item_with_moments((0.0, 1.0), (8.0, 9.0)), sources=[8, 8], video_sources=[8])
-    for seed in range(20):
+def test_every_sentence_keeps_its_pair_and_the_source_that_it_was_written_for() -> None:
+    whole = replace(item_with_moments((2.0, 5.5), (12.0, 15.0)), sources=[7, 7], pairs=[70, 71], video_sources=[7])
+    other = replace(item_with_moments((0.0, 1.0), (8.0, 9.0)), sources=[8, 8], pairs=[80, 81], video_sources=[8])
+    pair_of = {2.0: 70, 12.0: 71, 0.0: 80, 8.0: 81}  # by the start of the moment, which is the first word
+    seen: set[tuple[int, ...]] = set()
+    for seed in range(40):
         generator = np.random.default_rng(seed)
         for item in (temporal_crop(whole, CONFIG, generator), remove_moment(whole, whole, CONFIG, generator)):
             assert set(item.sources) == {7}
             assert len(item.sources) == len(item.words)
+            assert list(item.pairs) == [pair_of[float(words[0, 0])] for words in item.words]
             assert list(item.video_sources) == [7]
+            seen.add(tuple(item.pairs))
         joined = temporal_concat(whole, other, CONFIG, generator)
         assert list(joined.sources) == [7, 7] + [8] * (len(joined.words) - 2)
+        assert list(joined.pairs) == [pair_of[float(words[0, 0])] for words in joined.words]
         assert list(joined.video_sources) == [7, 8]
+        seen.add(tuple(joined.pairs))
+    assert {(70,), (71,), (70, 71), (70, 71, 80), (70, 71, 81)} <= seen

@@ -19,7 +19,7 @@ from mttsg_core.training.losses import MKTNCriterion, grounding_losses, presence
 from tests.helpers.tiny import NO_DROPOUT, ONLY_THE_HEAD, batch, network, targets
 
 HEAD_TERMS = ("proposal", "boundary", "foreground", "offset")
-MODULE_TERMS = ("contrast", "intra", "objects", "activities", "presence")
+MODULE_TERMS = ("contrast", "intra", "objects", "activities", "presence")  # those that need no memory of moments
 WEIGHTS = (*HEAD_TERMS, *MODULE_TERMS)
 
 
@@ -188,11 +188,11 @@ def test_the_criterion_is_deterministic(switches: dict[str, bool]) -> None:
 def test_the_criterion_has_no_parameters_and_its_state_is_that_of_phi() -> None:
     criterion, training_output = criterion_for(LossConfig())
     assert not list(criterion.parameters())
-    names = {f"false_negative_filter.threshold.{name}" for name in ("phi", "running_statistics", "updates")}
+    names = {f"false_negative_filter.thresholds.{name}" for name in ("phi", "running_statistics", "updates")}
     assert criterion.state_dict().keys() == names
     for updates in (1, 2):
         criterion(training_output, targets())
-        assert int(criterion.state_dict()["false_negative_filter.threshold.updates"]) == updates
+        assert int(criterion.state_dict()["false_negative_filter.thresholds.updates"]) == updates
     assert not criterion_for(LossConfig(), negatives=False)[0].state_dict()
 
 
@@ -249,14 +249,13 @@ def test_without_presence_there_is_no_presence_loss() -> None:
 def test_phi_of_1_drops_nothing_and_a_low_one_drops_pairs_of_other_videos() -> None:
     net = network(**NO_DROPOUT).train()
     inputs = replace(batch(), words=batch().words[[0] * 6], word_mask=batch().word_mask[[0] * 6])
-    config = LossConfig(min_negatives=0, phi_rarity=0.0)
+    config = LossConfig(min_negatives=0)
     criterion = MKTNCriterion(config, net.config).eval()
     training_output = net(inputs)  # the same sentence six times
-    assert not criterion.false_negatives(training_output, targets()).pairs.any()
+    assert not criterion.false_negatives(training_output).pairs.any()
     assert criterion.false_negative_filter is not None
-    criterion.false_negative_filter.threshold.phi.fill_(-1.0)
-    criterion.false_negative_filter.threshold.running_statistics[1] = torch.tensor([-1.0, 1.0])
-    false_negatives = criterion.false_negatives(training_output, targets())
+    criterion.false_negative_filter.thresholds.phi.fill_(-1.0)
+    false_negatives = criterion.false_negatives(training_output)
     other = inputs.video_index[:, None] != inputs.video_index
     assert torch.equal(false_negatives.pairs, other)
     assert torch.equal(false_negatives.videos, inputs.video_index[:, None] != torch.arange(3))
@@ -265,7 +264,7 @@ def test_phi_of_1_drops_nothing_and_a_low_one_drops_pairs_of_other_videos() -> N
 
 def test_without_negatives_nothing_is_a_false_negative() -> None:
     criterion, training_output = criterion_for(LossConfig(), negatives=False)
-    assert not any(mask.any() for mask in criterion.false_negatives(training_output, targets()))
+    assert not any(mask.any() for mask in criterion.false_negatives(training_output))
     assert set(criterion(training_output, targets()).statistics) == {"gate"}
 
 
@@ -276,14 +275,14 @@ def test_without_a_contrast_false_negatives_are_found_by_the_sentences() -> None
     training = training_output.training
     assert training is not None
     scores = training.text @ training.clean_text.T
-    running = criterion.false_negative_filter.threshold.running_statistics
+    running = criterion.false_negative_filter.thresholds.running_statistics
     torch.testing.assert_close(running[0, 0], scores.diagonal().mean().detach())
-    assert set(statistics) == {"phi", "dropped", "gate"}
+    assert set(statistics) == {"phi", "phi_same", "dropped", "gate"}
 
 
 def test_every_weight_of_the_config_belongs_to_a_term() -> None:
     described = {field.name for field in fields(LossConfig) if field.metadata["meaning"].startswith("weight: ")}
-    assert described == set(WEIGHTS)
+    assert described == {*WEIGHTS, "mining"}
 
 
 @pytest.mark.parametrize(

@@ -54,23 +54,28 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(
     assert [line["losses"] for line in read_log(tmp_path / "m")] == [event.losses for event in unbroken]
 
 
-def test_phi_is_part_of_the_state_and_not_of_the_model(data: Dataset, tmp_path: Path) -> None:
+def test_thresholds_and_memory_are_part_of_the_state_and_not_of_the_model(data: Dataset, tmp_path: Path) -> None:
     fit_until(data, tmp_path / "m", 2)
     state = load_file(tmp_path / "m" / STATE)
-    prefix = "criterion.false_negative_filter.threshold."
+    prefix, memory = "criterion.false_negative_filter.thresholds.", "criterion.memory."
     names = {prefix + name for name in ("phi", "running_statistics", "updates")}
+    names |= {memory + name for name in ("text", "moment", "pairs", "videos")}
     assert {name for name in state if name.startswith("criterion.")} == names
-    assert not any("threshold" in name for name in weights(tmp_path / "m"))
-    assert int(state[prefix + "updates"]) == 2 * CONFIG.steps_per_epoch(6)
+    assert not {name for name in weights(tmp_path / "m") if "threshold" in name or name in ("memory.text", "memory.moment")}
+    assert sorted(state[memory + "pairs"].tolist()) == list(range(12)), "each of the pairs has its slot"
+    assert state[memory + "text"].norm(dim=1).tolist() == pytest.approx([1.0] * 12, abs=1e-5)
+    updates = int(state[prefix + "updates"])
+    assert 0 < updates < 2 * CONFIG.steps_per_epoch(6), "the first step finds an empty memory"
     resumed = epochs_of(fit_until(data, tmp_path / "m", 3, resume=True))
     assert resumed[0].losses["phi"] != 1
     again = load_file(tmp_path / "m" / STATE)
-    assert int(again[prefix + "updates"]) == 3 * CONFIG.steps_per_epoch(6)
+    assert int(again[prefix + "updates"]) == updates + CONFIG.steps_per_epoch(6)
+    assert not torch.equal(again[memory + "moment"], state[memory + "moment"])
 
 
 def test_a_restored_run_has_the_state_that_was_saved(tmp_path: Path) -> None:
     def new_run() -> TrainingRun:
-        return TrainingRun(network(word_dim=HASHED.dim), CONFIG, LossConfig(), 8, torch.device("cpu"))
+        return TrainingRun(network(word_dim=HASHED.dim), CONFIG, LossConfig(), 8, 12, torch.device("cpu"))
 
     run, restored = new_run(), new_run()
     run.epoch(TrainingSampler(dataset(tmp_path / "features"), HASHED), 1)
@@ -122,7 +127,7 @@ def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) 
         ({"config": replace(CONFIG, seed=1)}, "seed"),
         ({"config": replace(CONFIG, crop_min_share=0.5)}, "crop_min_share"),
         ({"loss": LossConfig(proposal=2.0)}, r"loss\.proposal = 1.0, not 2.0"),
-        ({"loss": LossConfig(phi_alpha=3.0)}, r"loss\.phi_alpha"),
+        ({"loss": LossConfig(phi_same_odds=3.0)}, r"loss\.phi_same_odds"),
         ({"network": {**SIZES, "offsets": False}}, r"network\.offsets = True, not False"),
         ({"network": {**SIZES, "width": 32}}, r"network\.width"),
     ],
@@ -264,7 +269,7 @@ def test_states_within_an_epoch_are_minutes_apart(
     clock = iter(range(0, 10**6, 100))  # it moves on by 100 seconds whenever it is read, once a step
     monkeypatch.setattr("mttsg_core.training.run.time.monotonic", lambda: next(clock))
     config = replace(CONFIG, batch_videos=1)
-    run = TrainingRun(network(word_dim=HASHED.dim), config, LossConfig(), 24, torch.device("cpu"))
+    run = TrainingRun(network(word_dim=HASHED.dim), config, LossConfig(), 24, 12, torch.device("cpu"))
     run.epoch(TrainingSampler(data, HASHED), 1, lambda: saves.append(run.progress.steps))
     assert saves == [3]
 

@@ -52,11 +52,12 @@ def test_events_log_and_report_agree(data: Dataset, validation: Dataset, tmp_pat
             "offset",
             "contrast",
             "intra",
+            "mining",
             "objects",
             "activities",
             "presence",
         }
-        assert event.losses.keys() == terms | {"total", "phi", "dropped", "gate"}
+        assert event.losses.keys() == terms | {"total", "phi", "phi_same", "dropped", "gate"}
         assert "R@1,IoU=0.7" in event.metrics
         assert event.gradient_norm > 0
     report = json.loads((tmp_path / "m" / "report.json").read_text())
