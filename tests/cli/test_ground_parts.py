@@ -58,7 +58,7 @@ def test_a_broken_video_fails_once_and_absent_names_too(ground: Mttsg, folder: P
     (folder / "broken.mp4").write_bytes(b"no video")
     rows = [{"query": f"the circle moves {number}", "video": name} for number in range(5) for name in ("x", "0000")]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, [*rows, *({"query": str(n)} for n in range(9))])))
-    ran = ground(folder, "--queries", tmp_path / "q.jsonl")
+    ran = ground(folder, "--queries", tmp_path / "q.jsonl", "--all")
     assert ran.code == 1
     assert [line.split(": ")[1:] for line in ran.errors] == [
         ["x", f"no such video in {folder}"],
@@ -79,7 +79,7 @@ def test_sentences_about_other_videos_come_first(ground: Mttsg, clip: Path, tmp_
 
 
 def test_sentences_without_a_moment_are_named_once(ground: Mttsg, clip: Path, queries: Path) -> None:
-    ran = ground(clip, "--queries", queries, "--threshold", "0.9999999", "--format", "table")
+    ran = ground(clip, "--queries", queries, "--threshold", "0.9999999", "--format", "tsv")
     assert [ran.err.count(f"not in {clip}: the circle moves {number} times\n") for number in range(7)] == [1] * 7
 
 
