@@ -14,77 +14,68 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from mttsg_core.checkpoints.checkpoint import load_model
-from mttsg_core.checkpoints.runs import STATE
 from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.data.feature_lookup import resolve_splits
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.store import FeatureCache
-from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.paths import default_cache
 
-_PREFIX = "criterion."
 _CONFIG = TrainingConfig(seed=1000)
 
 
 @torch.no_grad()
 def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, float]:
-    """Count pairs of different videos, and return the shares dropped in percent.
+    """Compare the sentences of batches with the memory of all pairs, and return what becomes of the pairs in percent.
 
     Args:
         data: data folder.
         model: model folder.
         cache: of features.
-        epochs: passes over the training videos.
+        epochs: passes over the training videos, after one that fills the memory and settles phi.
     """
     loaded = load_model(model)
     network = loaded.network.train()
-    criterion = MKTNCriterion(LossConfig(), network.config)
-    if criterion.false_negative_filter is None:
-        raise SystemExit("the model was trained without negatives")
     splits = resolve_splits(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
     sampler = TrainingSampler(splits.dataset("train", network.config.max_clips), loaded.text_encoder)
-    if not restore_threshold(criterion, model):
-        settle_threshold(criterion, network, sampler, epoch=epochs)  # other batches than those counted below
-    counts = torch.zeros(2, 2)  # duplicates, others: dropped, all
+    criterion = MKTNCriterion(LossConfig(), network.config, sampler.examples)
+    if criterion.false_negative_filter is None or criterion.memory is None:
+        raise SystemExit("the model was trained without negatives, mining or contrast")
+    thresholds, memory = criterion.false_negative_filter.thresholds, criterion.memory
+    for batch, targets in sampler.batches(_CONFIG, epochs):
+        criterion(network(batch), targets)
+    sentences = [words.tobytes() for of_video in sampler.words for words in of_video]  # by number of the pair
+    number = {sentence: index for index, sentence in enumerate(dict.fromkeys(sentences))}
+    sentence_of = torch.tensor([number[sentence] for sentence in sentences])
+    counts = torch.zeros(2, 3)  # duplicates, others: positives, neutral, all
     for epoch in range(epochs):
         for batch, targets in sampler.batches(_CONFIG, epoch):
-            dropped = criterion.false_negatives(network(batch), targets).pairs  # phi learns on, as in training
-            words = batch.words.flatten(1)
-            same = (words[:, None] == words).all(-1)
-            other_video = batch.video_index[:, None] != batch.video_index
-            for row, kind in enumerate((same & other_video, ~same & other_video)):
-                counts[row] += torch.stack([(dropped & kind).sum(), kind.sum()])
-    share = 100 * counts[:, 0] / counts[:, 1].clamp_min(1)
+            output = network(batch)
+            criterion(output, targets)  # phi learns on, as in training
+            if output.training is None or batch.sources is None:
+                raise RuntimeError("a network in training mode gives what the losses need")
+            excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
+            _, others = memory.relations(batch.sources.pairs, excluded)
+            scores = output.training.text @ memory.text.T
+            same = sentence_of[batch.sources.pairs][:, None] == sentence_of[memory.pairs.clamp_min(0)]
+            positive, open_ = thresholds.match(scores), thresholds.may_match(scores)
+            for row, kind in enumerate((same & others, ~same & others)):
+                counts[row] += torch.stack([(positive & kind).sum(), (open_ & ~positive & kind).sum(), kind.sum()])
+    share = 100 * counts[:, :2] / counts[:, 2:].clamp_min(1)  # (2, 2)
+    phi, phi_same = thresholds.phi.tolist()
     return {
-        "duplicate pairs": float(counts[0, 1]),
-        "duplicates dropped, %": float(share[0]),
-        "other pairs": float(counts[1, 1]),
-        "others dropped, %": float(share[1]),
-        "phi": float(criterion.false_negative_filter.threshold.phi),
+        "duplicate pairs": float(counts[0, 2]),
+        "duplicates that are positives, %": float(share[0, 0]),
+        "duplicates that are neutral, %": float(share[0, 1]),
+        "other pairs": float(counts[1, 2]),
+        "others that are positives, %": float(share[1, 0]),
+        "others that are neutral, %": float(share[1, 1]),
+        "phi": phi,
+        "phi_same": phi_same,
     }
-
-
-def restore_threshold(criterion: MKTNCriterion, model: Path) -> bool:
-    """Read the state of phi from the training state of a model folder, and return whether there is one."""
-    if not (model / STATE).is_file():
-        return False
-    with safe_open(model / STATE, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(_PREFIX)]  # noqa: SIM118
-        state = {name.removeprefix(_PREFIX): file.get_tensor(name) for name in names}
-    if state:
-        criterion.load_state_dict(state)
-    return bool(state)
-
-
-def settle_threshold(criterion: MKTNCriterion, network: MKTN, sampler: TrainingSampler, epoch: int) -> None:
-    """Estimate phi in one pass over the training videos."""
-    for batch, targets in sampler.batches(_CONFIG, epoch):
-        criterion.false_negatives(network(batch), targets)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def evaluate(
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
-        require_data(data, features=features, predictions=option_values.only(predictions, "--predictions"))
+        scored = option_values.only(predictions, "--predictions")
+        require_data(data, features=features, predictions=None if model else scored)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
@@ -65,7 +66,7 @@ def evaluate(
             data,
             option_values.only(model, "--model"),
             split=split,
-            predictions=option_values.only(predictions, "--predictions"),
+            predictions=scored,
             features=FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
             options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, *outputs, zero_shot=zero_shot),
             on_event=display.show,

@@ -26,6 +26,7 @@ from mttsg_core.config import LossConfig
 from mttsg_core.modeling.layers import own_video_mask
 
 _MIN_DEVIATION = 1e-4
+_ROUNDING = 1e-5  # by which two views of one sentence without dropout may differ
 
 
 def solve_threshold(
@@ -152,7 +153,7 @@ def hard_negative_weights(
         scale: similarity that makes a video e times as likely.
     """
     best = best_of_videos(similarity, video_index, videos)  # (N, V)
-    other = ~own_video_mask(video_index, videos) & (best < own_similarity[:, None])
+    other = ~own_video_mask(video_index, videos) & (best < own_similarity[:, None] - _ROUNDING)
     return (best / scale).exp() * other
 
 

@@ -363,6 +363,8 @@ def test_a_network_of_mad_sizes_is_given_no_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trial_run, "_noise", None)
     network = build_network(NetworkConfig(**{**SIZES, "clip_dim": 6, "word_dim": 5, "regions": 4, "region_dim": 3}))
     assert useless_reason(network.eval()) is None
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"stems": [], "center": [1], "spread": [1], "reach": 1}', "\x00"])
 def test_a_damaged_record_of_the_training(folder: Path, content: str) -> None:
     (folder / "familiarity.json").write_text(content)

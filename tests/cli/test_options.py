@@ -136,7 +136,7 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            ("runs", "error: no command 'runs'; one of: ground, train, evaluate, extract, check; see "),
+            ("runs", "error: no command 'runs'; did you mean 'models'?"),
             ("evalute x", "error: no command 'evalute'; did you mean 'evaluate'?; see "),
             ("predict x", "error: no command 'predict'; did you mean 'ground'?; see "),
             ("train x --learning-rate 1", "error: no option --learning-rate; did you mean --lr?; see "),

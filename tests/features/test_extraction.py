@@ -248,9 +248,10 @@ class TestExtract:
 
 
 def crash_or_hang(
-    job: ExtractionJob, settings: ExtractionSettings, board: ProgressBoard | None, index: int
+    numbered: tuple[int, ExtractionJob], settings: ExtractionSettings, board: ProgressBoard | None
 ) -> ExtractionEvent:
     """Replace `_extract_in_worker` in a worker: crash on `b.mp4`, never return from `c.mp4`."""
+    _, job = numbered
     if job.video.name == "b.mp4":
         os._exit(139)
     if job.video.name == "c.mp4":

@@ -61,7 +61,9 @@ def test_thresholds_and_memory_are_part_of_the_state_and_not_of_the_model(data: 
     names = {prefix + name for name in ("phi", "running_statistics", "updates")}
     names |= {memory + name for name in ("text", "moment", "pairs", "videos")}
     assert {name for name in state if name.startswith("criterion.")} == names
-    assert not {name for name in weights(tmp_path / "m") if "threshold" in name or name in ("memory.text", "memory.moment")}
+    assert not {
+        name for name in weights(tmp_path / "m") if "threshold" in name or name in ("memory.text", "memory.moment")
+    }
     assert sorted(state[memory + "pairs"].tolist()) == list(range(12)), "each of the pairs has its slot"
     assert state[memory + "text"].norm(dim=1).tolist() == pytest.approx([1.0] * 12, abs=1e-5)
     updates = int(state[prefix + "updates"])

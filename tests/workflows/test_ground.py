@@ -126,6 +126,8 @@ def test_parts_read_a_video_once_and_fail_once(
     in_parts = [event.moments[0] for part in parts for event in part if isinstance(event, VideoGrounded)]
     for moments, expected in zip(in_parts, whole.moments, strict=True):
         np.testing.assert_allclose(moments, expected, rtol=1e-5)
+
+
 def test_a_bar_moves_while_cached_videos_are_answered(trained: Path, clip: Path, tmp_path: Path) -> None:
     for number in range(3):
         shutil.copy(clip, tmp_path / f"{number}.mp4")
