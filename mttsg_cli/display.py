@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mttsg_cli.console import Bar, Reporter
 from mttsg_cli.downloads import DownloadDisplay
-from mttsg_cli.options import report_problems
+from mttsg_cli.problems import report_problems
 from mttsg_core.utils.downloads import watch_downloads
 from mttsg_core.utils.text import format_clock
 

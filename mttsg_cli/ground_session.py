@@ -17,7 +17,7 @@ from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.ground_outputs import OutputOptions, is_inside, plan_outputs
 from mttsg_cli.model_loading import load_grounder
-from mttsg_cli.options import report_problems
+from mttsg_cli.problems import report_problems
 from mttsg_cli.writers import NoAnswer, Row
 from mttsg_core.errors import ConfigError, DataError, VideoNotFoundError
 from mttsg_core.utils.text import count

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from mttsg_cli.console import Reporter
 from mttsg_cli.writers import FORMATS
 from mttsg_core.config import NetworkConfig, TrainingConfig, refuse_unknown
 from mttsg_core.errors import ConfigError
-from mttsg_core.utils.json_lines import Problem
-from mttsg_core.utils.text import count
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +25,6 @@ _Number = TypeVar("_Number", int, float)
 
 TABLES = ("network", "loss", "training")  # of a --config file of `train`
 _TRAINING = TrainingConfig()
-_SHOWN_ROWS = 3  # bad rows that are shown without --verbose
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -87,16 +83,6 @@ def only(values: Sequence[Path] | None, option: str) -> Path | None:
         shown = " and ".join(f"{option} {value}" for value in values)
         raise ConfigError(f"{shown}: give one of them, and run the command for each")
     return values[0] if values else None
-
-
-def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
-    """Warn about skipped rows: the first few and their number, or with --verbose each of them."""
-    for problem in problems if reporter.verbose else problems[:_SHOWN_ROWS]:
-        reporter.warn(str(problem))
-    if problems:
-        all_shown = reporter.verbose or len(problems) <= _SHOWN_ROWS
-        hint = "" if all_shown else " (--verbose shows each)"
-        reporter.warn(f"{count(len(problems), 'bad row')} skipped{hint}")
 
 
 def metric_config(at: str, iou: str, *, strict: bool) -> MetricConfig:
@@ -388,4 +374,21 @@ GroundFps = Annotated[
         "Clips per second of an answer without training. Default: 2. A trained model has its own; another value is "
         "refused."
     ),
+]
+
+# --- options of `setup` and `cache` -------------------------------------------------------------------------------
+
+EncoderToGet = Annotated[
+    str | None, typer.Option("--encoder", metavar="ID", help="Video encoder to download; alone, nothing else is.")
+]
+TextEncoderToGet = Annotated[
+    str | None, typer.Option("--text-encoder", metavar="ID", help="Text encoder to download; alone, nothing else is.")
+]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Delete features of videos that are gone, and unfinished ones."),
+]
+OlderThan = Annotated[
+    float | None,
+    typer.Option("--older-than", min=0, metavar="DAYS", help="With --prune: also what was made more than DAYS ago."),
 ]

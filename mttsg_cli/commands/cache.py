@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mttsg_cli import options
 from mttsg_cli.console import Reporter, exit_codes
@@ -17,19 +15,10 @@ from mttsg_core.utils.text import count, format_bytes
 if TYPE_CHECKING:
     from mttsg_core.features.cache_contents import CacheContents
 
-Prune = Annotated[
-    bool,
-    typer.Option("--prune", help="Delete features of videos that are gone, and unfinished ones."),
-]
-OlderThan = Annotated[
-    float | None,
-    typer.Option("--older-than", min=0, metavar="DAYS", help="With --prune: also what was made more than DAYS ago."),
-]
-
 
 def cache(
-    prune: Prune = False,
-    older_than: OlderThan = None,
+    prune: options.Prune = False,
+    older_than: options.OlderThan = None,
     cache: options.Cache = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,17 +16,10 @@ from mttsg_core.utils.text import format_bytes
 if TYPE_CHECKING:
     from mttsg_core.workflows.setup import SetupItem
 
-EncoderToGet = Annotated[
-    str | None, typer.Option("--encoder", metavar="ID", help="Video encoder to download; alone, nothing else is.")
-]
-TextEncoderToGet = Annotated[
-    str | None, typer.Option("--text-encoder", metavar="ID", help="Text encoder to download; alone, nothing else is.")
-]
-
 
 def setup(
-    encoder: EncoderToGet = None,
-    text_encoder: TextEncoderToGet = None,
+    encoder: options.EncoderToGet = None,
+    text_encoder: options.TextEncoderToGet = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

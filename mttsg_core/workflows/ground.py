@@ -128,7 +128,8 @@ def _ground(
                     if has_bar:
                         yield ProgressAdvanced("grounding")
                 continue
-            if batch and not reading and not has_bar:  # while videos are read, that is what takes the time
+            # While videos are read, that is what takes the time; a bar of one video would not move.
+            if batch and not reading and not has_bar and len(queries) > 1:
                 yield ProgressStarted("grounding", len(queries), done)
                 has_bar = True
             for part in _parts(batch, queries):
