@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,13 @@ SHARED = ROOT.parent / "shared"
 TINY_TOML = f"fps = 1.0\nepochs = 2\nbatch_videos = 6\n[training]\ncalibration_sentences = 1\n{TINY_NETWORK}"
 
 torch.set_num_threads(1)
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the Hugging Face Hub; read when its library is first imported
+
+# No test asks the Hugging Face Hub, or finds what whoever starts the tests has downloaded: the default encoders are
+# the built-in ones. The variables are read when its library is first imported, which is before any fixture.
+_HUB = tempfile.TemporaryDirectory(prefix="mttsg-hub-")
+for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT"):
+    os.environ.pop(name, None)
+os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=_HUB.name)
 
 
 @pytest.fixture(scope="session", autouse=True)

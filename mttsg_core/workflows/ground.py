@@ -161,7 +161,7 @@ class GroundRun:
             self._grounder.predictor.familiarity, (query for own in queries.values() for query in own)
         )
         is_long = sum(map(len, queries.values())) > _PART_SENTENCES
-        bar = _AnswerBar(len(queries), is_shown=is_long and not keep and not self._kept)
+        bar = _AnswerBar(len(queries), is_shown=is_long and len(queries) > 1 and not keep and not self._kept)
         with limited_threads(self._grounder.device):
             for batch in self._batches(queries):
                 if not isinstance(batch, list):

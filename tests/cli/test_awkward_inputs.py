@@ -251,7 +251,7 @@ class TestFoldersThatCannotBeWritten:
         assert mttsg(*arguments, "--overwrite").code == 2
 
 
-def fill_disk(path: Path, features: VideoFeatures, video: str | None = None, source: Path | None = None) -> None:
+def fill_disk(path: Path, *_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 

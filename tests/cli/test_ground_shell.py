@@ -47,7 +47,8 @@ def test_ten_good_one_broken_and_one_empty(corpus: Path, model: list[str], tmp_p
     found = [json.loads(line) for line in ran.stdout.splitlines()]
     assert sorted(row["video"] for row in found) == sorted(map(str, tmp_path.glob("[0-9]*.mp4")))
     assert [row["rank"] for row in found] == list(range(1, 11))
-    lines = ran.stderr.decode().splitlines()
+    said, *lines = ran.stderr.decode().splitlines()
+    assert said.startswith("model: ")
     assert sorted(line.split(": ")[1] for line in lines[:-1]) == [
         str(tmp_path / "broken.mp4"),
         str(tmp_path / "empty.mp4"),
