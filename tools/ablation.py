@@ -179,7 +179,7 @@ def with_fold(data: Path, folder: Path, fold: int, folds: int) -> Path:
 
 def shuffled_videos(data: Path, splits: Sequence[str]) -> list[str]:
     """Return the videos of these splits, in a random order that is always the same."""
-    videos = sorted({row["video"] for row in read_rows(data, splits)})
+    videos = sorted({video_of(row) for row in read_rows(data, splits)})
     random.Random(0).shuffle(videos)
     return videos
 
@@ -188,6 +188,11 @@ def read_rows(data: Path, splits: Sequence[str]) -> list[dict[str, Any]]:
     """Return all rows of these splits."""
     lines = (line for name in splits for line in (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     return [json.loads(line) for line in lines if line.strip()]
+
+
+def video_of(row: dict[str, Any]) -> str:
+    """Return the video of a row, of our own form or of QVHighlights'."""
+    return str(row["vid"] if "video" not in row else row["video"])
 
 
 def with_splits(data: Path, folder: Path, old: Sequence[str], new: dict[str, list[str]]) -> Path:
@@ -201,7 +206,7 @@ def with_splits(data: Path, folder: Path, old: Sequence[str], new: dict[str, lis
     rows = read_rows(data, old)
     for name, videos in new.items():
         chosen = set(videos)
-        lines = [json.dumps(row) + "\n" for row in rows if row["video"] in chosen]
+        lines = [json.dumps(row) + "\n" for row in rows if video_of(row) in chosen]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
 
