@@ -31,7 +31,7 @@ def _options(context: typer.Context) -> Iterator[str]:
             continue
         option, value = max(parameter.opts, key=len), context.params[name]
         if isinstance(value, bool):
-            yield option
+            yield option if value or not parameter.secondary_opts else max(parameter.secondary_opts, key=len)
         else:
             for one in _values(value):
                 yield from (option, one)

@@ -58,11 +58,15 @@ def require_embeddings(encoder: TextEncoder, width: int) -> SentenceEncoder:
 def moment_preference(encoder: SentenceEncoder, dataset: Dataset) -> float:
     """Return by how many standard errors sentences are nearer to the clips of their moments than to the others.
 
-    In a space that clips and sentences do not share, it is as likely below 0 as above. It is 0 with too few pairs.
+    In a space that clips and sentences do not share, it is as likely below 0 as above. It is 0 with too few pairs. What
+    all sentences have in common is taken off.
     """
     differences: list[float] = []
     by_video = list(dataset.by_video().items())
-    for video, rows in by_video[:: max(1, len(by_video) // _VIDEOS)]:
+    looked_at = by_video[:: max(1, len(by_video) // _VIDEOS)]
+    sentences = [dataset.pairs[row].query for _, rows in looked_at for row in rows]
+    centre = _unit(encoder.embed(sentences)).mean(axis=0) if sentences else 0.0  # (D,)
+    for video, rows in looked_at:
         try:
             features = dataset.store.load(video)
         except FeatureError:
@@ -72,7 +76,7 @@ def moment_preference(encoder: SentenceEncoder, dataset: Dataset) -> float:
         pairs = [dataset.pairs[row] for row in rows if dataset.pairs[row].moments]
         if not pairs:
             continue
-        cosines = _unit(encoder.embed([pair.query for pair in pairs])) @ clips.T  # (N, T)
+        cosines = (_unit(encoder.embed([pair.query for pair in pairs])) - centre) @ clips.T  # (N, T)
         times = timeline.to_seconds(np.arange(len(clips)) + 0.5)
         for pair, cosine in zip(pairs, cosines, strict=True):
             inside = np.any([(times >= start) & (times < end) for start, end in pair.moments], axis=0)

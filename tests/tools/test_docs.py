@@ -36,7 +36,8 @@ def _is_shown(parameter: Any) -> bool:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_guide_of_a_command_holds_every_option(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    options = {max(parameter.opts, key=len) for parameter in command.params if _is_shown(parameter)}
+    shown = [parameter for parameter in command.params if _is_shown(parameter)]
+    options = {max(names, key=len) for each in shown for names in (each.opts, each.secondary_opts) if names}
     rows = re.findall(r"^\|.*\|$", (DOCS / "guide" / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE)
     documented = {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row.split(" | ")[0])}
     assert options - {"--help"} == documented
