@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from mttsg_core.checkpoints.checkpoint import (
     save_weights,
     write_json,
 )
+from mttsg_core.checkpoints.provenance import rows_digest
 from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import NetworkConfig, to_mapping
 from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.encoders.word_vectors import HashedWords
@@ -97,7 +99,7 @@ def train(
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
     familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
-    described = _described(model, recorded, len(training.pairs))
+    described = _described(model, recorded, training.pairs)
     if resume:
         run.restore(folder, described)
         _keep_log(folder / LOG, run.progress.epoch)
@@ -115,14 +117,15 @@ def train(
     yield loop.finished()
 
 
-def _described(model: Model, recorded: Mapping[str, Any], pairs: int) -> dict[str, Any]:
-    """Return what a run that resumes must agree with: settings, network, features, text encoder, number of pairs."""
+def _described(model: Model, recorded: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what a run that resumes must agree with: settings, network, features, text encoder, and the pairs."""
     return {
         **recorded,
         "network": to_mapping(model.network.config),
         "features": dict(model.fingerprint),
         "text_encoder": model.text_encoder.id,
-        "pairs": pairs,
+        "pairs": len(pairs),
+        "rows": rows_digest(pairs),
     }
 
 

@@ -148,6 +148,9 @@ def test_resuming_on_other_data_is_refused(data: Dataset, tmp_path: Path) -> Non
     fit(data, tmp_path / "m")
     with pytest.raises(ConfigError, match="pairs"):
         fit(replace(data, pairs=data.pairs[:-1]), tmp_path / "m", resume=True)
+    changed = replace(data.pairs[0], query="another sentence")
+    with pytest.raises(ConfigError, match="rows = 'sha256:"):
+        fit(replace(data, pairs=[changed, *data.pairs[1:]]), tmp_path / "m", resume=True)
 
 
 def test_a_missing_or_damaged_state_is_one_line(data: Dataset, tmp_path: Path) -> None:
