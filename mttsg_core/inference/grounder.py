@@ -20,6 +20,7 @@ from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
+from mttsg_core.inference.bounded_steps import bounded_batches, sentence_runs
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, Predictor
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
@@ -31,8 +32,6 @@ from mttsg_core.utils.text import sentence_fault
 
 _BATCH_SIZE = 16  # videos, or windows of long ones
 _MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
-_MAX_QUERIES = 1024  # sentences of a video in one step, unless they inform each other: more only take more memory
-_MAX_PADDED_WORDS = 1 << 15  # of different sentences in one step, each counted as long as the longest
 _MAX_CACHED_QUERIES, _MAX_CACHED_WORDS = 4096, 1 << 16  # whose vectors stay in memory for the next video
 
 
@@ -272,7 +271,7 @@ class Grounder:
 
         def split_queries() -> Iterator[tuple[VideoFeatures, Sequence[str]]]:
             for features, queries in videos:
-                runs = [queries] if mode == "joint" or isinstance(queries, str) else _runs(queries)
+                runs = [queries] if mode == "joint" or isinstance(queries, str) else sentence_runs(queries)
                 parts.append(len(runs))
                 factors.append(self._score_factors(features, queries))
                 yield from ((features, run) for run in runs)
@@ -301,7 +300,7 @@ class Grounder:
                 yield from pending[-1]
 
         per_window = max(top, _MIN_PER_WINDOW)
-        batches = _batches(windows(), batch_size)
+        batches = bounded_batches(windows(), batch_size)
         results = (result for batch in batches for result in self.predictor.ground(batch, per_window, mode))
         for first in results:
             items = pending.popleft()
@@ -336,7 +335,9 @@ class Grounder:
         words = self._encode(features, sentences)
         windows = window_slices(features.timeline, self.predictor.max_window_seconds)
         items = (VideoItem(features.slice_clips(window), words) for window in windows)
-        by_window = [curves for batch in _batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)]
+        by_window = [
+            curves for batch in bounded_batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)
+        ]
         merged = [
             merge_saliency(windows, curves) * np.float32(factor)
             for curves, factor in zip(
@@ -374,41 +375,3 @@ class Grounder:
             new = list(dict.fromkeys(queries))
         cached.update(zip(new, self.predictor.encode(new), strict=True))
         return [cached[query] for query in queries]
-
-
-def _runs(queries: Sequence[str]) -> list[Sequence[str]]:
-    """Divide sentences into runs that take bounded memory: no more than so many words in all, with their padding.
-
-    >>> [len(run) for run in _runs(["opens door"] * 1500)], _runs([])
-    ([1024, 476], [[]])
-    """
-    runs: list[list[str]] = [[]]
-    longest = 0
-    for query in queries:
-        words = len(query.split())
-        longest = max(longest, words)
-        size = len(runs[-1]) + 1
-        if runs[-1] and (size > _MAX_QUERIES or size * longest > _MAX_PADDED_WORDS):
-            runs.append([])
-            longest = words
-        runs[-1].append(query)
-    return [*runs]
-
-
-def _batches(items: Iterable[VideoItem], size: int) -> Iterator[list[VideoItem]]:
-    """Yield up to `size` neighbours at a time, of which the different sentences take bounded memory; at least one."""
-    batch: list[VideoItem] = []
-    words: dict[int, int] = {}  # of each sentence, by the identity of its array
-    for item in items:
-        more = {id(array): len(array) for array in item.words}
-        together = {**words, **more}
-        if batch and len(together) * max(together.values(), default=0) > _MAX_PADDED_WORDS:
-            yield batch
-            batch, together = [], more
-        batch.append(item)
-        words = together
-        if len(batch) == size:  # before the next video is read
-            yield batch
-            batch, words = [], {}
-    if batch:
-        yield batch

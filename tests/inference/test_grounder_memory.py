@@ -9,6 +9,7 @@ import pytest
 
 from mttsg_core import Grounder
 from mttsg_core.data.batch import VideoItem
+from mttsg_core.inference import bounded_steps
 from mttsg_core.inference import grounder as module
 from mttsg_core.inference.modes import Mode
 from mttsg_core.inference.predictor import MKTNPredictor
@@ -41,7 +42,7 @@ def test_a_step_has_a_bounded_number_of_padded_words(
     videos = [(features(12, seed=seed), SENTENCES[: 10 * seed]) for seed in range(4)]
     expected = list(Grounder(predictor).ground_many(videos, 2))
     predictor.steps.clear()
-    monkeypatch.setattr(module, "_MAX_PADDED_WORDS", 60)
+    monkeypatch.setattr(bounded_steps, "_MAX_PADDED_WORDS", 60)
     in_steps = list(Grounder(predictor).ground_many(videos, 2))
     assert len(predictor.steps) > 4
     assert all(len(step) == 1 or len(step) * max(step, default=0) <= 60 for step in predictor.steps)

@@ -178,7 +178,7 @@ def test_many_sentences_are_grounded_some_at_a_time(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(grounder.predictor, "ground", counted)
     for largest in (1, 2, 5):
-        monkeypatch.setattr("mttsg_core.inference.grounder._MAX_QUERIES", largest)
+        monkeypatch.setattr("mttsg_core.inference.bounded_steps._MAX_QUERIES", largest)
         sizes.clear()
         for answers, expected_answers in zip(grounder.ground_many(videos), expected, strict=True):
             for moments, expected_moments in zip(answers, expected_answers, strict=True):
