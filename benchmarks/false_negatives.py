@@ -41,7 +41,7 @@ def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, 
     network = loaded.network.train()
     splits = resolve_splits(DataFolder.open(data, None), ["train"], FeatureCache(cache), loaded.fingerprint)
     sampler = TrainingSampler(splits.dataset("train", network.config.max_clips), loaded.text_encoder)
-    criterion = MKTNCriterion(LossConfig(), network.config, sampler.examples)
+    criterion = MKTNCriterion(LossConfig(mining=1.0), network.config, sampler.examples)
     if criterion.false_negative_filter is None or criterion.memory is None:
         raise SystemExit("the model was trained without negatives, mining or contrast")
     thresholds, memory = criterion.false_negative_filter.thresholds, criterion.memory

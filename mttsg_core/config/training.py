@@ -22,7 +22,7 @@ class LossConfig:
     offset: float = setting(0.1, "weight: smooth L1 of the offsets of clips near the boundaries")
     contrast: float = setting(0.3, "weight: L_CL between sentences and moments, clips and videos")
     intra: float = setting(0.15, "weight: the part of L_CL within sentences and within moments")
-    mining: float = setting(0.3, "weight: the sentences and moments of a batch against those of all training pairs")
+    mining: float = setting(0.0, "weight: the sentences and moments of a batch against those of all training pairs")
     presence: float = setting(0.3, "weight: cross-entropy of a video showing what a sentence describes")
     objects: float = setting(0.1, "weight: L_1, phrases and objects")
     activities: float = setting(0.1, "weight: L_2, sentences and activities")

@@ -17,6 +17,7 @@ from mttsg_core.training.trainer import LOG, RunSettings, train
 from tests.helpers.tiny import SIZES
 
 CONFIG = TrainingConfig(epochs=4, batch_videos=3, lr=3e-3, average=0.5, patience=9.0, seed=7)
+LOSS = LossConfig(mining=0.3)  # with the memory of moments
 HASHED = build_text_encoder("hashed")
 
 
@@ -26,9 +27,7 @@ def fit(data: Dataset, folder: Path, validation: Dataset | None = None, **option
 
 def arguments_of(options: dict[str, Any]) -> list[RunSettings]:
     """Take the settings out of the options of a test, over the usual ones."""
-    settings = [
-        options.pop(name, usual) for name, usual in (("config", CONFIG), ("loss", LossConfig()), ("network", SIZES))
-    ]
+    settings = [options.pop(name, usual) for name, usual in (("config", CONFIG), ("loss", LOSS), ("network", SIZES))]
     return [RunSettings(*settings)]
 
 

@@ -26,6 +26,7 @@ from tests.helpers.tiny import SIZES, dataset, network
 from tests.training.runs import (
     CONFIG,
     HASHED,
+    LOSS,
     epochs_of,
     equal,
     fit,
@@ -128,8 +129,8 @@ def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) 
         ({"config": replace(CONFIG, epochs=9)}, "epochs"),
         ({"config": replace(CONFIG, seed=1)}, "seed"),
         ({"config": replace(CONFIG, crop_min_share=0.5)}, "crop_min_share"),
-        ({"loss": LossConfig(proposal=2.0)}, r"loss\.proposal = 1.0, not 2.0"),
-        ({"loss": LossConfig(phi_same_odds=3.0)}, r"loss\.phi_same_odds"),
+        ({"loss": replace(LOSS, proposal=2.0)}, r"loss\.proposal = 1.0, not 2.0"),
+        ({"loss": replace(LOSS, phi_same_odds=3.0)}, r"loss\.phi_same_odds"),
         ({"network": {**SIZES, "offsets": False}}, r"network\.offsets = True, not False"),
         ({"network": {**SIZES, "width": 32}}, r"network\.width"),
     ],
