@@ -45,7 +45,9 @@ def read_pooling(folder: Path) -> Pooling | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder}: damaged sentence encoder ({error_summary(error)})") from error
     if isinstance(modes, str) and modes in _KINDS.values():
-        return modes  # type: ignore[return-value]
+        chosen = [kind for kind in _KINDS.values() if kind == modes or kind in chosen]
+    elif modes is not None:
+        others.append(str(modes))
     if len(chosen) != 1 or others:
         given = ", ".join([*chosen, *others]) or "none"
         raise ConfigError(f"{folder}: its pooling of tokens is not supported ({given})")

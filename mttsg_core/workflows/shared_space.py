@@ -63,7 +63,7 @@ def moment_preference(encoder: SentenceEncoder, dataset: Dataset) -> float:
     """
     differences: list[float] = []
     by_video = list(dataset.by_video().items())
-    looked_at = by_video[:: max(1, len(by_video) // _VIDEOS)]
+    looked_at = by_video[:: max(1, math.ceil(len(by_video) / _VIDEOS))]
     sentences = [dataset.pairs[row].query for _, rows in looked_at for row in rows]
     centre = _unit(encoder.embed(sentences)).mean(axis=0) if sentences else 0.0  # (D,)
     for video, rows in looked_at:

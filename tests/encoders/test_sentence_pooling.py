@@ -65,6 +65,8 @@ def test_other_models_embed_no_sentences(tmp_path: Path) -> None:
         {},
         {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
         {"pooling_mode_mean_tokens": True, "pooling_mode_weightedmean_tokens": True},
+        {"pooling_mode": "mean", "pooling_mode_cls_token": True},
+        {"pooling_mode": "weightedmean"},
     ],
 )
 def test_what_is_damaged_or_unknown_is_refused_in_a_line(tmp_path: Path, config: object) -> None:
