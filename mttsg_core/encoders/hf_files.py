@@ -28,6 +28,7 @@ from mttsg_core.utils.text import shorten
 # Only what is loaded is downloaded: no pickled weights, no weights for other frameworks, no subfolders.
 _INCLUDE = ("*.json", "*.txt", "*.model", "model*.safetensors")
 _EXCLUDE = ("[!1]*/*", "1[!_]*/*")  # all subfolders but `1_Pooling` of a sentence encoder
+_POOLING = ("modules.json", "1_Pooling/config.json")  # of a sentence encoder
 _COMMIT_MARK, _CONTENT_MARK = "@", "#"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _PINNED = re.compile(r"(?:[\w.-]+/)?[\w.-]+@[0-9a-f]{40}|[\w.-]+#[0-9a-f]{16}", re.ASCII)
@@ -95,9 +96,11 @@ def find_files(model_id: str, what: str = "encoder", *, offline: bool = False) -
 
 
 def _from_folder(folder: Path) -> PretrainedFiles:
-    """Identify a folder in the layout of `save_pretrained` by its weights and their configuration."""
+    """Identify a folder in the layout of `save_pretrained` by its weights, their configuration, and how it pools."""
     kind, weights = _check_complete(folder, str(folder))
     digest = hashlib.blake2b((folder / "config.json").read_bytes(), digest_size=8)
+    for path in filter(is_file, (folder / name for name in _POOLING)):
+        digest.update(path.read_bytes())
     for path in weights:
         with path.open("rb") as file:
             while block := file.read(_BLOCK):

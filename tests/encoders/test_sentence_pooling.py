@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from mttsg_core.encoders import SentenceEncoder, build_text_encoder
 from mttsg_core.encoders.base import Array
+from mttsg_core.encoders.hf_files import find_files
 from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.encoders.sentence_pooling import Pooling, pool_tokens, read_pooling
 from mttsg_core.errors import ConfigError
 from tests.conftest import SHARED
+from tests.helpers.tiny_encoders import save_bert
 
 STATES = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]], [[9.0, 9.0], [3.0, 0.0], [0.0, 4.0]]])
 MASK = torch.tensor([[True, True, False], [False, True, True]])  # padded on the right, and on the left
@@ -72,6 +74,16 @@ def test_other_models_embed_no_sentences(tmp_path: Path) -> None:
 def test_what_is_damaged_or_unknown_is_refused_in_a_line(tmp_path: Path, config: object) -> None:
     with pytest.raises(ConfigError, match=r"^[^\n]*(damaged sentence encoder|not supported)[^\n]*$"):
         read_pooling(folder_with(tmp_path, config))
+
+
+def test_pooling_is_part_of_what_a_model_records(tmp_path: Path) -> None:
+    ids = []
+    for name, config in (("words", None), ("mean", {"pooling_mode": "mean"}), ("max", {"pooling_mode": "max"})):
+        folder = save_bert(tmp_path / name)
+        if config is not None:
+            folder_with(folder, config)
+        ids.append(find_files(str(folder)).id)
+    assert len(set(ids)) == 3
 
 
 class FakeEncoder:
