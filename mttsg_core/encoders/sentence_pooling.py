@@ -42,7 +42,7 @@ def read_pooling(folder: Path) -> Pooling | None:
         chosen = [kind for name, kind in _KINDS.items() if config.get(name)]
         others = [name for name in config if name.startswith("pooling_mode_") and name not in _KINDS and config[name]]
         modes = config.get("pooling_mode")  # in recent versions a name in place of switches
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{folder}: damaged sentence encoder ({error_summary(error)})") from error
     if isinstance(modes, str) and modes in _KINDS.values():
         chosen = [kind for kind in _KINDS.values() if kind == modes or kind in chosen]

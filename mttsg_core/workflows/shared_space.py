@@ -28,7 +28,7 @@ def with_shared_space(encoder: TextEncoder, dataset: Dataset, wanted: bool | Non
     Raises:
         ConfigError: if `wanted`, but the encoder does not embed sentences in as many dimensions as clips have.
     """
-    if wanted is False:
+    if wanted is False or isinstance(encoder, JointTextEncoder):  # that of a stopped run embeds sentences already
         return encoder
     width = _clip_width(dataset)
     has_width = isinstance(encoder, SentenceEncoder) and encoder.embedding_dim == width

@@ -106,7 +106,10 @@ def prepare_inputs(
         if settings is not None:
             failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
     training = sources.dataset("train", max_clips)
-    text_encoder = with_shared_space(text_encoder, training, features.joint)
+    wanted = features.joint
+    if wanted is None and stopped is not None:
+        wanted = stopped.description["network"].get("joint") is True
+    text_encoder = with_shared_space(text_encoder, training, wanted)
     validation = sources.dataset("val") if "val" in splits else None
     yield from map(InputFailed, sources.unusable)
     for dataset, consequence in ((training, "left out"), (validation, "counted as missed")):

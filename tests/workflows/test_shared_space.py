@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from mttsg_core import EvaluateOptions, FeatureOptions, TrainingConfig, TrainOptions, evaluate, train
 from mttsg_core.checkpoints.checkpoint import load_model
@@ -18,7 +18,9 @@ from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.errors import ConfigError
 from mttsg_core.features.store import FeatureCache
+from mttsg_core.training.events import EpochDone
 from mttsg_core.workflows.shared_space import moment_preference, with_shared_space
+from mttsg_core.workflows.train import iter_train
 from tests.conftest import Mttsg
 from tests.helpers.tiny_encoders import WORDS, save_bert
 
@@ -113,6 +115,23 @@ def test_a_shared_space_is_found_out_unless_it_is_ruled_out(
     wrong = FeatureOptions(joint=not expected)
     with pytest.raises(ConfigError, match="a shared space"):
         evaluate(data, tmp_path / "model", split="val", features=wrong, options=EvaluateOptions(device="cpu"))
+
+
+@pytest.mark.parametrize("joint", [None, False])
+def test_a_stopped_run_keeps_its_space(data: Path, encoder: Path, tmp_path: Path, *, joint: bool | None) -> None:
+    """Neither the text encoder nor the space has to be named again."""
+    features = FeatureOptions(text_encoder=str(encoder), joint=joint)
+    quick = TrainingConfig(epochs=2, batch_videos=8)
+    for name in ("unbroken", "stopped"):
+        for event in iter_train(
+            data, tmp_path / name, config=quick, network=NETWORK, features=features, options=TrainOptions(device="cpu")
+        ):
+            if name == "stopped" and isinstance(event, EpochDone):
+                break
+    train(data, tmp_path / "stopped", options=TrainOptions(device="cpu", resume=True))
+    unbroken, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "stopped"))
+    assert unbroken.keys() == resumed.keys()
+    assert all(np.array_equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
 def test_another_space_of_the_same_width_is_not_taken_for_shared(turned: Path, encoder: Path) -> None:
