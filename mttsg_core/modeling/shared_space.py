@@ -10,7 +10,7 @@ look like the best ones count too, as in relevance feedback; there a clip counts
 This curve is smoothed over a few clips, scaled from 0 to 1, and cut around its peak at four levels. Each cut votes for
 a span; a curve that is flat but for noise votes for the whole video. The vote of largest mean utility is the answer
 without training. In the network each proposal starts with a logit in proportion to its mean overlap with the votes, and
-the curves are one more evidence for the head: training can only add to that answer.
+the curves are one more evidence for the head: training starts from that answer, or close to it.
 
 The constants below were chosen on the captions of QVHighlights (docs/results.md).
 """

@@ -31,14 +31,11 @@ def with_shared_space(encoder: TextEncoder, dataset: Dataset, wanted: bool | Non
     if wanted is False or isinstance(encoder, JointTextEncoder):  # that of a stopped run embeds sentences already
         return encoder
     width = _clip_width(dataset)
-    has_width = isinstance(encoder, SentenceEncoder) and encoder.embedding_dim == width
     if wanted:
-        require_embeddings(encoder, width)
-    if not (has_width and isinstance(encoder, SentenceEncoder)):
+        return JointTextEncoder(require_embeddings(encoder, width))
+    if not isinstance(encoder, SentenceEncoder) or encoder.embedding_dim != width:
         return encoder
-    if wanted is None and moment_preference(encoder, dataset) < _STANDARD_ERRORS:
-        return encoder
-    return JointTextEncoder(encoder)
+    return JointTextEncoder(encoder) if moment_preference(encoder, dataset) >= _STANDARD_ERRORS else encoder
 
 
 def require_embeddings(encoder: TextEncoder, width: int) -> SentenceEncoder:
