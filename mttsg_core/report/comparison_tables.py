@@ -61,6 +61,7 @@ def notes(report: ComparisonReport) -> str:
         parts.append("Models answer the sentences of a video jointly.")
     if any(len(system.runs) > 1 for system in report.systems):
         parts.append("± is the standard deviation over seeds.")
+        parts += ["Intervals and p-values are over videos, not over seeds."] if report.others else []
     parts += [
         f"{system.name}: {shown_missed(system)} of {count(len(report.pairs), 'query', 'queries')} without an answer."
         for system in report.systems
