@@ -72,10 +72,9 @@ def notes(report: ComparisonReport) -> str:
 
 def difference_title(report: ComparisonReport) -> str:
     """Return what the table of differences holds."""
-    return (
-        f"Difference to {report.first.name} in points, its 95 % interval and p-value (paired bootstrap over videos, "
-        "values averaged over seeds)"
-    )
+    several = any(len(system.runs) > 1 for system in report.systems)
+    how = "paired bootstrap over videos" + (", each query averaged over seeds" if several else "")
+    return f"Difference to {report.first.name} in points, its 95 % interval and p-value ({how})"
 
 
 def shown_figure(value: OverSeeds, decimals: int) -> str:
