@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mttsg_cli.settings_file import load_config
+from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.writers import FORMATS
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
@@ -205,6 +205,14 @@ Without = Annotated[
         help=f"Leave out a part of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=VALUE",
+        help="Change a setting, as in loss.contrast=0.5; mttsg config lists them. Repeatable; wins over --config.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the stopped run in --out.")]
 Push = Annotated[
     str | None,
@@ -273,6 +281,30 @@ BaselineSeed = Annotated[
 ShownModel = Annotated[
     Path | None,
     typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
+]
+
+# --- options of `config` ------------------------------------------------------------------------------------------
+
+SettingsPlace = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA|MODEL",
+        help="Show the values in force there: a data folder, or a model (its folder, the number of a run, last, or "
+        "user/name on the Hugging Face Hub).",
+        show_default=False,
+    ),
+]
+TrainingConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=load_training_settings,
+        metavar="FILE.toml",
+        help="Show the settings of a training with this file.",
+    ),
+]
+SettingsFormat = Annotated[
+    str, typer.Option("--format", metavar="F", help="table, toml (a --config file), json or md.")
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------

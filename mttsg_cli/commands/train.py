@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import typer
 
 from mttsg_cli import option_values, options
@@ -12,9 +9,8 @@ from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
-from mttsg_cli.settings_file import config_tables
+from mttsg_cli.settings_file import merge_settings, parse_settings
 from mttsg_cli.writers import print_json
-from mttsg_core.config import NetworkConfig, upgrade_settings
 
 
 def train(
@@ -26,6 +22,7 @@ def train(
     queries_per_video: options.QueriesPerVideo = None,
     lr: options.LearningRate = None,
     without: options.Without = None,
+    assigned: options.Set = None,
     resume: options.Resume = False,
     push: options.Push = None,
     overwrite: options.Overwrite = False,
@@ -65,10 +62,11 @@ def train(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
         runtime = (device, cache, offline, workers)
+        assignments = parse_settings(assigned or [])
         report = workflow.train(
             data,
             out,
-            **_configs(context, training, without or [], display.reporter),
+            **merge_settings(context, training, without or [], assignments, display.reporter),
             features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
             options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context)),
             on_event=display.show,
@@ -77,18 +75,3 @@ def train(
             print_json(report.as_dict())
         if report.failures:
             raise typer.Exit(SOME_FAILED)
-
-
-def _configs(
-    context: typer.Context, training: Mapping[str, Any], without: Sequence[str], reporter: Reporter
-) -> dict[str, dict[str, Any]]:
-    """Return the settings of the --config file, with those of the options. Raises ConfigError for an unknown part."""
-    tables = config_tables(context)
-    switches, notes = upgrade_settings("network", dict.fromkeys(without, False))
-    if notes:
-        reporter.say(f"renamed parts: {'; '.join(notes)}")
-    return {
-        "config": {**tables["training"], **training},
-        "network": {**tables["network"], **NetworkConfig.switched_off(switches)},
-        "loss": tables["loss"],
-    }

@@ -15,8 +15,6 @@ from mttsg_core.training.trainer import RunSettings, find_state
 
 Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
 
-_OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions", "joint")  # network settings that the features decide
-
 
 @dataclass(frozen=True)
 class StoppedRun:
@@ -47,7 +45,7 @@ class StoppedRun:
         training = dict(self.description["training"])
         loss = training.pop("loss", {})
         values = {"training": training, "loss": loss, "network": self.description["network"]}[table]
-        return {name: value for name, value in values.items() if name not in _OF_FEATURES}
+        return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}
 
     def text_encoder(self, *, device: str, offline: bool) -> TextEncoder:
         """Load its text encoder. Raises ModelError as `checkpoint.load_text_encoder`."""
@@ -86,7 +84,7 @@ class TrainingSettings(RunSettings):
             own, _ = upgrade_settings(table, below)
             tables[table] = {**own, **values}
             notes += renamed
-        from_mapping(NetworkConfig, {**tables["network"], **dict.fromkeys(_OF_FEATURES[:2], 1)})
+        from_mapping(NetworkConfig, {**tables["network"], "clip_dim": 1, "word_dim": 1})
         return cls(
             from_mapping(TrainingConfig, tables["training"]),
             from_mapping(LossConfig, tables["loss"]),
@@ -104,4 +102,4 @@ def _as_mapping(given: Given) -> dict[str, Any]:
     if given is None:
         return {}
     values = dict(given) if isinstance(given, Mapping) else to_mapping(given)
-    return {name: value for name, value in values.items() if name not in _OF_FEATURES}
+    return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}
