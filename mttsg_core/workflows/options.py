@@ -108,6 +108,7 @@ class TrainOptions(RuntimeOptions):
         tensorboard: write TensorBoard events below the model folder (optional extra `tensorboard`).
         push: `user/name` of a repository on the Hugging Face Hub to push the finished model to.
         command: the words of the command line, for the record.
+        remember: whether the finished model may become the default of other commands for videos below the same folder.
     """
 
     resume: bool = False
@@ -116,6 +117,7 @@ class TrainOptions(RuntimeOptions):
     tensorboard: bool = False
     push: str | None = None
     command: Sequence[str] | None = None
+    remember: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mttsg_core.checkpoints.checkpoint import load_text_encoder, read_description
+from mttsg_core.checkpoints.files import PROVENANCE, read_json_if_any
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, to_mapping, upgrade_settings
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Settings
@@ -46,6 +47,12 @@ class StoppedRun:
         loss = training.pop("loss", {})
         values = {"training": training, "loss": loss, "network": self.description["network"]}[table]
         return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}
+
+    @property
+    def repeat(self) -> str | None:
+        """The command that trains it again, as far as that was recorded."""
+        command = read_json_if_any(self.folder / PROVENANCE).get("repeat")
+        return command if isinstance(command, str) else None
 
     def text_encoder(self, *, device: str, offline: bool) -> TextEncoder:
         """Load its text encoder. Raises ModelError as `checkpoint.load_text_encoder`."""
