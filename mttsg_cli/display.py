@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,7 @@ class EventDisplay:
         self._level_before = logging.NOTSET
         self._stack = ExitStack()
         self._bar: Bar | None = None
+        self._series: Bar | None = None  # of several runs, above the bar of what is at work
         self._left = 0.0  # steps until the bar is full
         self._video_seconds = 0.0
         self._shares: dict[Path, float] = {}  # how much of each video in work is done, 0..1
@@ -102,6 +104,8 @@ class EventDisplay:
             ProgressStarted,
         )
 
+        if self._moved_series(event):
+            return
         if isinstance(event, ProgressStarted):
             self._start_bar(event)
         elif isinstance(event, ProgressAdvanced):
@@ -114,13 +118,31 @@ class EventDisplay:
                 self._video_seconds += event.video_seconds * (1 - share)
             self._advance_bar(1 - share)
 
+    def _moved_series(self, event: object) -> bool:
+        """Start or advance the bar of several runs. Returns whether the event is of that bar."""
+        if "mttsg_core.workflows.series" not in sys.modules:  # only what runs several has such events
+            return False
+        from mttsg_core.workflows.series import SeriesAdvanced, SeriesStarted
+
+        if isinstance(event, SeriesStarted):
+            self._series = self._stack.enter_context(self.reporter.progress(event.total, "All runs", slow=True))
+            self._series.advance(event.done)
+        elif isinstance(event, SeriesAdvanced) and self._series is not None:
+            self._series.advance(event.runs)
+        return isinstance(event, SeriesStarted | SeriesAdvanced)
+
     def _start_bar(self, event: ProgressStarted) -> None:
         self._end_bar()
         self._video_seconds = 0.0
         self._shares.clear()
         self._left = event.total - event.done
         if self._left > 0:
-            self._bar = self._stack.enter_context(self.reporter.progress(event.total, _TASKS[event.task]))
+            name = _TASKS[event.task]
+            self._bar = (
+                self._series.below(event.total, name)
+                if self._series is not None
+                else self._stack.enter_context(self.reporter.progress(event.total, name))
+            )
             self._bar.advance(event.done)
 
     def _advance_in_video(self, event: ExtractionProgress) -> None:
@@ -146,7 +168,10 @@ class EventDisplay:
             self._end_bar()
 
     def _end_bar(self) -> None:
-        self._stack.close()
+        if self._series is None:
+            self._stack.close()
+        elif self._bar is not None:
+            self._bar.remove()
         self._bar = None
 
 

@@ -225,6 +225,14 @@ Push = Annotated[
 TrainingSeed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Seed of all random choices. Default: {_TRAINING.seed}.")
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="N|A,B,...",
+        help="Train with several seeds, one after the other, into --out/seed-0 and so on: how many, or which.",
+    ),
+]
 TensorBoard = Annotated[
     bool,
     typer.Option("--tensorboard", help="Write TensorBoard events below the model folder (optional extra)."),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from mttsg_cli import option_values, options
@@ -11,6 +14,12 @@ from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
 from mttsg_cli.settings_file import merge_settings, parse_settings
 from mttsg_cli.writers import print_json
+from mttsg_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mttsg_core.workflows.options import FeatureOptions, TrainOptions
+    from mttsg_core.workflows.train import TrainReport
+    from mttsg_core.workflows.train_seeds import SeedsReport
 
 
 def train(
@@ -36,6 +45,7 @@ def train(
     offline: options.Offline = False,
     cache: options.Cache = None,
     seed: options.TrainingSeed = None,
+    seeds: options.Seeds = None,
     workers: options.Workers = None,
     strict: options.Strict = False,
     tensorboard: options.TensorBoard = False,
@@ -51,6 +61,8 @@ def train(
         mttsg train data/ --out model --epochs 60 --push ada/kitchen-moments
 
         mttsg train data/ --out model --resume
+
+        mttsg train data/ --out runs --seeds 3 --set loss.contrast=0.5
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         require_data(data, features=features)
@@ -61,17 +73,37 @@ def train(
         training = option_values.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
+        settings = merge_settings(context, training, without or [], parse_settings(assigned or []), display.reporter)
+        chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
         runtime = (device, cache, offline, workers)
-        assignments = parse_settings(assigned or [])
-        report = workflow.train(
-            data,
-            out,
-            **merge_settings(context, training, without or [], assignments, display.reporter),
-            features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
-            options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context)),
-            on_event=display.show,
-        )
+        made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
+        report: TrainReport | SeedsReport
+        if seeds is None:
+            report = workflow.train(data, out, **settings, features=chosen, options=made, on_event=display.show)
+        else:
+            report = _train_seeds(data, out, seeds, settings, chosen, made, display)
         if as_json:
             print_json(report.as_dict())
         if report.failures:
             raise typer.Exit(SOME_FAILED)
+
+
+def _train_seeds(
+    data: Path,
+    out: Path | None,
+    seeds: str,
+    settings: dict[str, dict[str, Any]],
+    features: FeatureOptions,
+    options: TrainOptions,
+    display: EventDisplay,
+) -> SeedsReport:
+    """Train with several seeds. Raises ConfigError if there is no folder for them, or a seed is given as well."""
+    from mttsg_core.workflows.options import SeedsOptions
+    from mttsg_core.workflows.train_seeds import train_seeds
+
+    if out is None:
+        raise ConfigError("--seeds: name the folder of the runs with --out")
+    if "seed" in settings["config"]:
+        raise ConfigError("--seeds: a seed is given as well; name all of them with --seeds")
+    with_seeds = SeedsOptions(**vars(options), seeds=option_values.seed_list(seeds))
+    return train_seeds(data, out, **settings, features=features, options=with_seeds, on_event=display.show)

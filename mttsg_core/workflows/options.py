@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from mttsg_core.config import TrainingConfig, from_mapping
 from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.metrics import MetricConfig
 
@@ -121,6 +122,24 @@ class TrainOptions(RuntimeOptions):
 
 
 @dataclass(frozen=True)
+class SeedsOptions(TrainOptions):
+    """Options of `train_seeds`.
+
+    Attributes:
+        seeds: of the runs, each once.
+
+    Raises:
+        ConfigError: if there are none, or one is there twice.
+    """
+
+    seeds: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds(self.seeds)
+
+
+@dataclass(frozen=True)
 class EvaluateOptions(RuntimeOptions):
     """Options of `evaluate`.
 
@@ -147,3 +166,11 @@ class EvaluateOptions(RuntimeOptions):
     overwrite: bool = False
     command: Sequence[str] | None = None
     zero_shot: bool = False
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ConfigError if there are no seeds, one is there twice, or one cannot be used."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds = {list(seeds)}: at least one, and each once")
+    for seed in seeds:
+        from_mapping(TrainingConfig, {"seed": seed})

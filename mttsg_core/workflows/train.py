@@ -93,7 +93,7 @@ TrainEvent: TypeAlias = (
     | Pushed
     | PushFailed
 )
-_Configs: TypeAlias = tuple[
+Configs: TypeAlias = tuple[
     TrainingConfig | Mapping[str, Any] | None,
     NetworkConfig | Mapping[str, Any] | None,
     LossConfig | Mapping[str, Any] | None,
@@ -137,7 +137,7 @@ def train(
         MttsgError: if a file cannot be written.
     """
     return run(
-        _train(data, out, (config, network, loss), features, options),
+        train_steps(data, out, (config, network, loss), features, options),
         on_event,
     )
 
@@ -153,16 +153,17 @@ def iter_train(
     options: TrainOptions | None = None,
 ) -> Iterator[TrainEvent | TrainReport]:
     """Yield the events of `train` as they happen, then its report. Arguments and errors are those of `train`."""
-    return iterate(_train(data, out, (config, network, loss), features, options))
+    return iterate(train_steps(data, out, (config, network, loss), features, options))
 
 
-def _train(
+def train_steps(
     data: AnyPath | DataFolder,
     out: AnyPath | None,
-    configs: _Configs,
+    configs: Configs,
     features: FeatureOptions | None,
     options: TrainOptions | None,
 ) -> Generator[TrainEvent, None, TrainReport]:
+    """Train as `train` does, step by step, with the settings of training, network and losses in one tuple."""
     features, options = features or FeatureOptions(), options or TrainOptions()
     require_folders(out, options.cache)
     require_writable(runs_folder() if out is None else Path(out))
