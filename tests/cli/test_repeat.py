@@ -76,3 +76,30 @@ def test_the_recorded_command_gives_equal_predictions_elsewhere(
         assert (again["rows"], again["features"]["digest"]) == (record["rows"], record["features"]["digest"])
         assert again["repeat"] == record["repeat"]
         assert Path("answers.jsonl").read_bytes() == (here / "answers.jsonl").read_bytes()
+
+
+def test_predictions_and_pages_say_where_they_come_from(mttsg: Mttsg, here: Path) -> None:
+    run(mttsg, "train", "data", "--out", "m", "--features", "features", "--config", "quick.toml")
+    made = Path("m/run.json").read_text()
+    assert json.loads(made)["features"]["of"] == "content"
+    page = Path("m/report.html").read_text()
+    assert json.loads(made)["features"]["digest"][:19] in page and "CPU threads" in page
+    options = ["--model", "m", "--split", "val", "--features", "features", "--html", "page.html"]
+    run(mttsg, "evaluate", "data", *options, "--out", "answers.jsonl")
+    record = json.loads(Path("answers.provenance.json").read_text())
+    assert str(here) not in json.dumps(record)
+    assert record["command"].startswith("mttsg evaluate data --split val --out answers.jsonl")
+    assert (record["predictions"], record["data"], record["split"]) == ("answers.jsonl", "data", "val")
+    assert record["rows"].startswith("sha256:") and record["features"]["videos"] == 3
+    assert (record["device"], record["threads"]) == ("cpu", 1)
+    assert record["seconds"] > 0 and record["mttsg"] and record["torch"] and record["started"]
+    assert record["model"]["training"] == json.loads(made) and record["model"]["weights"].startswith("sha256:")
+    page = Path("page.html").read_text()
+    assert record["rows"][:19] in page and record["features"]["digest"][:19] in page and record["torch"] in page
+    # The file beside the predictions is no prediction, and is kept unless told otherwise.
+    ran = mttsg("compare", "data", "ours=answers.*", "--split", "val", "--features", "features", "--json")
+    assert ran.code == 0, ran.err
+    Path("answers.jsonl").unlink()
+    Path("page.html").unlink()
+    ran = mttsg("evaluate", "data", *options, "--out", "answers.jsonl")
+    assert (ran.code, ran.errors) == (2, ["error: answers.provenance.json: exists already; use --overwrite"])
