@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mttsg_cli.commands.ablate import ablate
 from mttsg_cli.commands.cache import cache
 from mttsg_cli.commands.check import check
 from mttsg_cli.commands.compare import compare
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (train, evaluate, compare, extract, check):
+for command in (train, evaluate, compare, ablate, extract, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, config, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -33,14 +33,17 @@ class _LogHandler(logging.Handler):
     def __init__(self, reporter: Reporter) -> None:
         super().__init__()
         self._reporter = reporter
+        self._warned: set[str] = set()  # several runs warn of the same
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "of_event", False):
             return
-        if record.levelno >= logging.WARNING:
-            self._reporter.warn(record.getMessage())
-        else:
-            self._reporter.detail(record.getMessage())
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING and text not in self._warned:
+            self._warned.add(text)
+            self._reporter.warn(text)
+        elif record.levelno < logging.WARNING:
+            self._reporter.detail(text)
 
 
 class EventDisplay:
@@ -83,6 +86,7 @@ class EventDisplay:
 
     def show(self, event: object) -> None:
         """Show an event."""
+        from mttsg_core.training.events import EpochDone
         from mttsg_core.workflows.events import RowsSkipped, describe_event
 
         if isinstance(event, RowsSkipped):
@@ -90,7 +94,8 @@ class EventDisplay:
             return
         for message in describe_event(event):
             self.failed += message.level == logging.ERROR
-            self.reporter.message(message.level, message.text)
+            is_detail = self._series is not None and isinstance(event, EpochDone)
+            self.reporter.message(logging.DEBUG if is_detail else message.level, message.text)
         self._move_bar(event)
 
     def _move_bar(self, event: object) -> None:

@@ -81,6 +81,13 @@ def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True) ->
     return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision)
 
 
+def parts_lists(texts: Sequence[str]) -> list[list[str]]:
+    """Return the parts that each --without of an ablation names: separated by commas, or `plain` for all modules."""
+    from mttsg_core.workflows.ablation_plan import MODULES
+
+    return [list(MODULES) if text == "plain" else [part.strip() for part in text.split(",")] for text in texts]
+
+
 def seed_list(text: str) -> tuple[int, ...]:
     """Return the seeds that --seeds names: `3` is the first three, `4,7` these two.
 

@@ -330,6 +330,57 @@ ShownModel = Annotated[
     typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
 ]
 
+# --- options of `ablate` ------------------------------------------------------------------------------------------
+
+AblationOut = Annotated[Path, _folder("--out", "Folder of the runs.", "-o")]
+WithoutVariant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="PART[,PART...]",
+        help="Add a variant without this part, or without these together; plain is without all but the offsets. "
+        "Repeatable. Default: each part alone, and plain.",
+    ),
+]
+SetVariants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=V1[,V2...]",
+        help="Add a variant for each of several values of a setting; a single value is set in every run. Repeatable.",
+    ),
+]
+AblationFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help=f"Of the table: {', '.join(TABLE_FORMATS)}. Default: table."),
+]
+AblationSeeds = Annotated[
+    str, typer.Option("--seeds", metavar="N|A,B,...", help="Seeds of each variant: how many, or which.")
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds",
+        metavar="K",
+        help="Cross-validate over the videos of train and val in K folds; the answers for all are scored together.",
+        show_default=False,
+    ),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--share", metavar="F", help="Train on this share of the training videos, 0 to 1, and test on the others."
+    ),
+]
+AblationSplit = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Which annotations to test on. Default: val; with --folds the fold left out, with --share the others.",
+    ),
+]
+
 # --- options of `config` ------------------------------------------------------------------------------------------
 
 SettingsPlace = Annotated[

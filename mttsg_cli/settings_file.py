@@ -20,6 +20,7 @@ from mttsg_core.config import (
     refuse_unknown,
     upgrade_settings,
 )
+from mttsg_core.config.catalogue import assign, split_assignment
 from mttsg_core.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -89,6 +90,25 @@ def parse_settings(texts: Iterable[str]) -> list[Assignment]:
         if given.setdefault(f"{one.table}.{one.name}", one) != one:
             raise ConfigError(f"--set {one.table}.{one.name}: given twice, as {given[f'{one.table}.{one.name}'].value}")
     return list(given.values())
+
+
+def parse_variations(texts: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Return the settings of `--set` that have one value, as they are, and the values of those that have several.
+
+    Raises:
+        ConfigError: if a setting does not exist, cannot have a value, or is varied twice.
+    """
+    fixed: list[str] = []
+    varied: dict[str, list[Any]] = {}
+    for text in texts:
+        key, values = split_assignment(text)
+        if len(values) == 1:
+            fixed.append(text)
+        elif key in varied:
+            raise ConfigError(f"--set {key}: given twice")
+        else:
+            varied[key] = [assign(key, value).value for value in values]
+    return fixed, varied
 
 
 def merge_settings(
