@@ -2,7 +2,8 @@
 
 Beside the classes here, workflows pass on the events of what they run: `Extracted`, `ExtractionProgress`,
 `ExtractionFailed` and `ExtractionPassedOver` of an extraction; `TrainingStarted` (which has the model folder and the
-device as well), `EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
+device as well), `EpochDone` and `TrainingFinished` of a training; `SeriesStarted`, `SeriesRun` and `SeriesAdvanced` of
+several trainings. All are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.training.trainer import EpochDone, TrainingFinished, TrainingStarted
+    from mttsg_core.workflows.series import SeriesAdvanced, SeriesRun, SeriesStarted
 
 __all__ = [
     "EpochDone",
@@ -35,18 +37,25 @@ __all__ = [
     "PushFailed",
     "Pushed",
     "RowsSkipped",
+    "SeriesAdvanced",
+    "SeriesRun",
+    "SeriesStarted",
     "TrainingFinished",
     "TrainingStarted",
     "Warned",
 ]
 
-_TRAINING = ("EpochDone", "TrainingFinished", "TrainingStarted")  # imported on first use: their module needs torch
+# Imported on first use: their modules need torch, or this one.
+_ELSEWHERE = {
+    **dict.fromkeys(("EpochDone", "TrainingFinished", "TrainingStarted"), "mttsg_core.training.trainer"),
+    **dict.fromkeys(("SeriesAdvanced", "SeriesRun", "SeriesStarted"), "mttsg_core.workflows.series"),
+}
 _SHOWN_ROWS = 3
 
 
 def __getattr__(name: str) -> object:
-    if name in _TRAINING:
-        return getattr(import_module("mttsg_core.training.trainer"), name)
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
