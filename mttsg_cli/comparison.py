@@ -60,10 +60,9 @@ def save_comparison(report: ComparisonReport, form: str, decimals: int, path: Pa
 
 def _print_tables(report: ComparisonReport, decimals: int, console: Console) -> None:
     """Print the figures with their spread below, then the differences to the first system."""
-    from mttsg_core.report.comparison_tables import difference_title, notes
+    from mttsg_core.report.comparison_tables import difference_title, notes, scope
 
-    queries, videos = count(len(report.pairs), "query", "queries"), count(report.videos, "video")
-    console.print(Text(f"{printable(report.split)}: {queries} of {videos}"))
+    console.print(Text(printable(scope(report))))
     sign = ">" if report.metric_config.strict else "≥"
     kinds = kinds_of(report.metric_names)
     for names in kinds:

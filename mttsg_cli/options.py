@@ -296,8 +296,8 @@ Systems = Annotated[
     list[str],
     typer.Argument(
         metavar="[NAME=]MODEL_OR_FILE[,...]...",
-        help="Models (folders, numbers of runs, last, user/name) and files of predictions. The others are compared with "
-        'the first. Several seeds of one: ours=run1,run2,run3 or "ours=runs/*".',
+        help="Models (folders, numbers of runs, last, user/name) and files of predictions. The others are compared "
+        'with the first. Several seeds of one: ours=run1,run2,run3 or "ours=runs/*".',
     ),
 ]
 TableFormat = Annotated[

@@ -7,6 +7,7 @@ text elements in SVG.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ FORMATS = ("svg", "pdf", "csv")
 _COLUMN = 3.25  # inches, of a page with two columns
 _HEIGHT, _LEGEND_LINE = 2.0, 0.14  # inches
 _LEGEND_WIDTH = 46  # characters beside each other in two columns of a legend
-_GROUP_WIDTH = 0.6  # of the room of a group, that the points of several curves take
+_STEP, _GROUP_WIDTH = 0.15, 0.7  # of a group's room: between the points of two curves, and at most for all of them
 _MARKERS = "osD^vPX*<>"
 
 
@@ -68,7 +69,8 @@ def render_chart(plot: Plot, form: str) -> bytes:
             "svg.hashsalt": "mttsg",  # ids that do not change from run to run
         }
     )
-    with style:
+    with style, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a script that the font lacks: boxes in the PDF
         _draw(plot).savefig(target, format=form, metadata=metadata[form])
     return target.getvalue()
 
@@ -99,7 +101,7 @@ def _draw(plot: Plot) -> Figure:
     axes.set_ylim(0, plot.highest)
     axes.grid(axis="y")
     if plot.x_names:
-        axes.set_xticks(range(len(plot.x_names)), [name.replace("–", "–\n") for name in plot.x_names])
+        axes.set_xticks(range(len(plot.x_names)), ["\n".join(name.rsplit(" ", 1)) for name in plot.x_names])
         axes.set_xlim(-0.5, len(plot.x_names) - 0.5)
     else:
         axes.set_xticks(plot.x_ticks)
@@ -123,7 +125,7 @@ def _add_line(axes: Axes, curve: Curve, index: int) -> None:
 
 def _add_points(axes: Axes, curve: Curve, index: int, curves: int) -> None:
     """Add points with their intervals, those of several curves beside each other."""
-    shift = _GROUP_WIDTH * ((index + 0.5) / curves - 0.5) if curves > 1 else 0.0
+    shift = min(_STEP, _GROUP_WIDTH / curves) * (index - (curves - 1) / 2)
     ends = None
     if curve.lows:
         ends = [

@@ -12,7 +12,6 @@ from mttsg_core.report.charts import draw
 from mttsg_core.report.compared_cases import ComparedCase
 from mttsg_core.report.comparison_tables import (
     DECIMALS,
-    difference_title,
     notes,
     shown_difference,
     shown_figure,
@@ -106,7 +105,6 @@ def render_comparison_page(
         figures=_tables(report, 0, _figure_cells),
         notes=notes(report),
         differences=_tables(report, 1, lambda system, names: _difference_cells(report, system, names)),
-        difference_title=difference_title(report),
         recall=[draw(plot) for plot in compared_recall_plots(report)],
         headline=report.metric_config.headline,
         breakdown=_breakdown(report),
@@ -155,15 +153,20 @@ def _about(system: System) -> str:
 def _figure_cells(system: System, names: Sequence[str]) -> list[_Cell]:
     cells = []
     for name in names:
+        value, _, spread = shown_figure(system.metrics[name], DECIMALS).partition(" ")
         low, high = system.intervals[name]
-        cells.append(_Cell(shown_figure(system.metrics[name], DECIMALS), [f"{low:.1f}–{high:.1f}"]))
+        cells.append(_Cell(value, [*([spread] if spread else []), f"{low:.1f}–{high:.1f}"]))
     return cells
 
 
 def _difference_cells(report: ComparisonReport, system: System, names: Sequence[str]) -> list[_Cell]:
     differences = report.differences[system.name]
-    shown = [shown_difference(differences[name], DECIMALS) for name in names]
-    return [_Cell(value, [interval, p]) for value, interval, p in shown]
+    cells = []
+    for name in names:
+        value, _, p = shown_difference(differences[name], DECIMALS)
+        _, interval, _ = shown_difference(differences[name], 1)  # a column is not wide enough for more
+        cells.append(_Cell(value, [interval, p]))
+    return cells
 
 
 def _breakdown(report: ComparisonReport) -> list[tuple[str, list[_Group]]]:

@@ -21,12 +21,12 @@ def render_markdown(report: ComparisonReport, decimals: int = DECIMALS) -> str:
     parts = [markdown_table(*_figures(report, decimals))]
     if report.others:
         parts += [f"{difference_title(report)}:\n", markdown_table(*_differences(report, decimals))]
-    return "\n".join([*parts, f"{notes(report)}\n"])
+    return "\n".join([*parts, f"{scope(report)}. {notes(report)}\n"])
 
 
 def render_latex(report: ComparisonReport, decimals: int = DECIMALS) -> str:
     """Return the same as `tabular`s with the rules of booktabs; what the figures mean is a comment."""
-    parts = [latex_comment(notes(report)) + latex_table(*_figures(report, decimals))]
+    parts = [latex_comment(f"{scope(report)}. {notes(report)}") + latex_table(*_figures(report, decimals))]
     if report.others:
         parts.append(latex_comment(difference_title(report)) + latex_table(*_differences(report, decimals)))
     return "\n".join(parts)
@@ -44,11 +44,16 @@ RENDERERS: Mapping[str, Callable[[ComparisonReport, int], str]] = {
 }
 
 
+def scope(report: ComparisonReport) -> str:
+    """Return what was answered: the split, its queries and videos."""
+    queries, videos = count(len(report.pairs), "query", "queries"), count(report.videos, "video")
+    return f"{report.split}: {queries} of {videos}"
+
+
 def notes(report: ComparisonReport) -> str:
     """Return what the figures are, in a few sentences."""
     conventions = report.conventions
     parts = [
-        f"{report.split}: {count(len(report.pairs), 'query', 'queries')} of {count(report.videos, 'video')}.",
         f"Percent; {conventions['hit']}, in seconds; NMS: {conventions['nms']}.",
         f"A query without an answer {conventions['no_prediction']}.",
     ]
