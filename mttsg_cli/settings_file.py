@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     settings = _read(path)
     tables = _pop_tables(settings) if context.info_name in _WITH_TABLES else {}
     parameters = _options_of(context.command)
+    if context.info_name == "ablate":  # which takes the files of `train`
+        _move_training(settings, tables, except_for=parameters)
     _refuse_unknown(settings, parameters, path)
     defaults = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
     repeatable = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
@@ -65,9 +67,7 @@ def load_training_settings(context: typer.Context, path: Path | None) -> Path | 
     tables = _pop_tables(values)
     train: Any = context.parent.command
     _refuse_unknown(values, _options_of(train.get_command(context.parent, "train")), path)
-    own = {field.name for field in fields(TrainingConfig)}
-    named = {key.replace("-", "_"): value for key, value in values.items()}
-    tables["training"] = {**tables.get("training", {}), **{key: named[key] for key in named if key in own}}
+    _move_training(values, tables)
     context.obj = tables
     return path
 
@@ -139,7 +139,7 @@ def merge_settings(
     typed = {("training", name): name for name in training} | {("network", name): "without" for name in switches}
     for table, name, value in assigned:
         parameter = typed.get((table, name))
-        if parameter is not None and _is_typed(context, parameter) and tables[table][name] != value:
+        if parameter is not None and is_typed(context, parameter) and tables[table][name] != value:
             option = f"--{parameter.replace('_', '-')}"
             raise ConfigError(f"--set {table}.{name}: contradicts {option}; give one of them")
         tables[table][name] = value
@@ -156,7 +156,7 @@ def settings_layers(
     return [(name, layer) for name, layer in (("--config", context.obj or {}), ("--set", tables)) if layer]
 
 
-def _is_typed(context: typer.Context, parameter: str) -> bool:
+def is_typed(context: typer.Context, parameter: str) -> bool:
     """Return whether an option was given on the command line, and not by a file."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
@@ -174,6 +174,15 @@ def _read(path: Path) -> dict[str, Any]:
 def _pop_tables(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Take the tables of settings out of the content of a file."""
     return {name: settings.pop(name) for name in TABLES if isinstance(settings.get(name), dict)}
+
+
+def _move_training(
+    settings: dict[str, Any], tables: dict[str, dict[str, Any]], except_for: Collection[str] = ()
+) -> None:
+    """Move settings of the training that a file has outside of its tables into their table."""
+    names = {field.name for field in fields(TrainingConfig)} - set(except_for)
+    found = {key: key.replace("-", "_") for key in settings if key.replace("-", "_") in names}
+    tables["training"] = {**tables.get("training", {}), **{name: settings.pop(key) for key, name in found.items()}}
 
 
 def _options_of(command: Any) -> dict[str, str]:

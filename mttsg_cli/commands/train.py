@@ -12,7 +12,7 @@ from mttsg_cli.command_line import command_words
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
-from mttsg_cli.settings_file import merge_settings, parse_settings
+from mttsg_cli.settings_file import is_typed, merge_settings, parse_settings
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
 
@@ -73,15 +73,17 @@ def train(
         training = option_values.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
-        settings = merge_settings(context, training, without or [], parse_settings(assigned or []), display.reporter)
+        assignments = parse_settings(assigned or [])
+        settings = merge_settings(context, training, without or [], assignments, display.reporter)
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
         runtime = (device, cache, offline, workers)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
+        has_seed = is_typed(context, "seed") or any(one[:2] == ("training", "seed") for one in assignments)
         report: TrainReport | SeedsReport
         if seeds is None:
             report = workflow.train(data, out, **settings, features=chosen, options=made, on_event=display.show)
         else:
-            report = _train_seeds(data, out, seeds, settings, chosen, made, display)
+            report = _train_seeds(data, out, seeds, has_seed, settings, chosen, made, display)
         if as_json:
             print_json(report.as_dict())
         if report.failures:
@@ -92,6 +94,7 @@ def _train_seeds(
     data: Path,
     out: Path | None,
     seeds: str,
+    has_seed: bool,
     settings: dict[str, dict[str, Any]],
     features: FeatureOptions,
     options: TrainOptions,
@@ -103,7 +106,7 @@ def _train_seeds(
 
     if out is None:
         raise ConfigError("--seeds: name the folder of the runs with --out")
-    if "seed" in settings["config"]:
+    if has_seed:
         raise ConfigError("--seeds: a seed is given as well; name all of them with --seeds")
     with_seeds = SeedsOptions(**vars(options), seeds=option_values.seed_list(seeds))
     return train_seeds(data, out, **settings, features=features, options=with_seeds, on_event=display.show)
