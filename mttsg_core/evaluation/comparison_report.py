@@ -122,7 +122,8 @@ class ComparisonReport:
     def _system(self, system: System) -> dict[str, Any]:
         values: dict[str, Any] = {
             "name": system.name,
-            "runs": list(system.sources) or len(system.runs),
+            "seeds": len(system.runs),
+            "sources": list(system.sources),
             "missed": system.missed,
             **{name: value.mean for name, value in system.metrics.items()},
             "intervals": {name: list(ends) for name, ends in system.intervals.items()},

@@ -57,6 +57,8 @@ def notes(report: ComparisonReport) -> str:
         f"Percent; {conventions['hit']}, in seconds; NMS: {conventions['nms']}.",
         f"A query without an answer {conventions['no_prediction']}.",
     ]
+    if any(run.mode == "joint" for system in report.systems for run in system.runs):
+        parts.append("Models answer the sentences of a video jointly.")
     if any(len(system.runs) > 1 for system in report.systems):
         parts.append("± is the standard deviation over seeds.")
     parts += [

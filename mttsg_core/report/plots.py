@@ -148,6 +148,28 @@ def training_plots(epochs: Sequence[Mapping[str, Any]]) -> list[Plot]:
     return plots
 
 
+def reliability_plots(report: Mapping[str, Any]) -> list[Plot]:
+    """Return the share of correct predictions by score, before and after calibration; none without calibration.
+
+    Args:
+        report: of a training, see `checkpoints.files.REPORT`.
+    """
+    measured = report.get("confidence")
+    if not measured:
+        return []
+    curves = [
+        Curve(
+            name if name == "calibrated" else "not calibrated",
+            [part["score"] for part in measured[name]["bins"]],
+            [100 * part["right"] for part in measured[name]["bins"]],
+        )
+        for name in ("raw", "calibrated")
+    ]
+    curves.append(Curve("perfect calibration", [0, 1], [0, 100], is_other=True))
+    label = "Share of correct predictions by score"
+    return [Plot("reliability", label, "score", "correct (%)", curves, 100, [0, 0.2, 0.4, 0.6, 0.8, 1])]
+
+
 def compared_training_plots(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Plot]:
     """Return validation mIoU by epoch with a curve for each run that was validated; none without any.
 

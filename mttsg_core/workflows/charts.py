@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mttsg_core.checkpoints.files import REPORT, read_json_if_any
 from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.comparison_report import ComparisonReport
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
@@ -18,6 +19,7 @@ from mttsg_core.report.plots import (
     group_plots,
     read_epochs,
     recall_plot,
+    reliability_plots,
     training_plots,
 )
 from mttsg_core.workflows.outputs import require_folders, require_writable, save
@@ -51,7 +53,7 @@ def write_charts(folder: Path, plots: Iterable[Plot]) -> None:
 
 
 def evaluation_charts(report: EvaluationReport, model: Path | None) -> list[Plot]:
-    """Return the plots of an evaluation, and those of the training of its model where that left a log.
+    """Return the plots of an evaluation, and those of the training of its model where that left any.
 
     Args:
         report: the results.
@@ -59,7 +61,8 @@ def evaluation_charts(report: EvaluationReport, model: Path | None) -> list[Plot
     """
     groups = group_plots({report.main.name: report.breakdown}, report.main.metric_config.headline)
     epochs = _epochs(model)
-    return [recall_plot(report), *groups, *(training_plots(epochs) if epochs else [])]
+    plots = [recall_plot(report), *groups, *(training_plots(epochs) if epochs else [])]
+    return plots if model is None else [*plots, *reliability_plots(read_json_if_any(model / REPORT))]
 
 
 def comparison_charts(report: ComparisonReport, models: Mapping[str, Path]) -> list[Plot]:

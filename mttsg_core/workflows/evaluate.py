@@ -111,7 +111,7 @@ def _evaluate(
         raise ConfigError(
             f"--model {model} and --predictions {predictions}: give one of them, and 'mttsg compare' takes several"
         )
-    require_folders(options.cache, options.charts)
+    require_folders(options.cache)
     out, html = _outputs(options)
     folder = open_data(data, features.features)
     clock = Clock.start(options.command, options.device)

@@ -15,6 +15,7 @@ from mttsg_core.report.plots import (
     compared_training_plots,
     group_plots,
     read_epochs,
+    reliability_plots,
     training_plots,
 )
 from tests.helpers.report_pages import evaluation_report
@@ -82,3 +83,14 @@ def test_a_page_draws_the_points_at_their_place() -> None:
     assert (x1, x2) == pytest.approx((middle, Chart.right))
     assert (Chart.bottom - y1) / (Chart.bottom - Chart.top) == pytest.approx(0.4, abs=1e-3)
     assert [tick.label for tick in chart.x_ticks] == ["0", "1", "2"]
+
+
+def test_how_reliable_the_scores_are() -> None:
+    bins = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 0.75, "answers": 4}]
+    [plot] = reliability_plots({"confidence": {"raw": {"bins": bins[:1]}, "calibrated": {"bins": bins}}})
+    assert {curve.name: (curve.xs, curve.ys) for curve in plot.curves} == {
+        "not calibrated": ([0.1], [0.0]),
+        "calibrated": ([0.1, 0.9], [0.0, 75.0]),
+        "perfect calibration": ([0, 1], [0, 100]),
+    }
+    assert reliability_plots({"confidence": None}) == reliability_plots({}) == []
