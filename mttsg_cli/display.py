@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -125,9 +124,7 @@ class EventDisplay:
 
     def _moved_series(self, event: object) -> bool:
         """Start or advance the bar of several runs. Returns whether the event is of that bar."""
-        if "mttsg_core.workflows.series" not in sys.modules:  # only what runs several has such events
-            return False
-        from mttsg_core.workflows.series import SeriesAdvanced, SeriesStarted
+        from mttsg_core.workflows.events import SeriesAdvanced, SeriesStarted
 
         if isinstance(event, SeriesStarted):
             self._series = self._stack.enter_context(self.reporter.progress(event.total, "All runs", slow=True))

@@ -19,7 +19,7 @@ from mttsg_core.evaluation.comparison_report import ComparisonReport
 from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.workflows.ablation_plan import PlannedRun, plan_runs
 from mttsg_core.workflows.answers import Clock, save_answers
-from mttsg_core.workflows.events import InputFailed, RowsSkipped, Warned
+from mttsg_core.workflows.events import InputFailed, RowsSkipped, SeriesAdvanced, SeriesRun, SeriesStarted, Warned
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import AblateOptions, AnyPath, FeatureOptions, ScoringOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
@@ -33,7 +33,7 @@ from mttsg_core.workflows.scoring import (
     score_model,
     training_pairs,
 )
-from mttsg_core.workflows.series import SeriesAdvanced, SeriesEvent, SeriesRun, SeriesStarted, follow
+from mttsg_core.workflows.series import SeriesEvent, follow
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.train import Configs, TrainEvent, train_steps

@@ -2,8 +2,7 @@
 
 Beside the classes here, workflows pass on the events of what they run: `Extracted`, `ExtractionProgress`,
 `ExtractionFailed` and `ExtractionPassedOver` of an extraction; `TrainingStarted` (which has the model folder and the
-device as well), `EpochDone` and `TrainingFinished` of a training; `SeriesStarted`, `SeriesRun` and `SeriesAdvanced` of
-several trainings. All are frozen dataclasses.
+device as well), `EpochDone` and `TrainingFinished` of a training. All are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.training.trainer import EpochDone, TrainingFinished, TrainingStarted
-    from mttsg_core.workflows.series import SeriesAdvanced, SeriesRun, SeriesStarted
 
 __all__ = [
     "EpochDone",
@@ -45,17 +43,13 @@ __all__ = [
     "Warned",
 ]
 
-# Imported on first use: their modules need torch, or this one.
-_ELSEWHERE = {
-    **dict.fromkeys(("EpochDone", "TrainingFinished", "TrainingStarted"), "mttsg_core.training.trainer"),
-    **dict.fromkeys(("SeriesAdvanced", "SeriesRun", "SeriesStarted"), "mttsg_core.workflows.series"),
-}
+_TRAINING = ("EpochDone", "TrainingFinished", "TrainingStarted")  # imported on first use: their module needs torch
 _SHOWN_ROWS = 3
 
 
 def __getattr__(name: str) -> object:
-    if name in _ELSEWHERE:
-        return getattr(import_module(_ELSEWHERE[name]), name)
+    if name in _TRAINING:
+        return getattr(import_module("mttsg_core.training.trainer"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -125,6 +119,45 @@ class PushFailed:
     reason: str
 
 
+@dataclass(frozen=True)
+class SeriesStarted:
+    """Several runs begin.
+
+    Attributes:
+        total: number of runs.
+        done: number of those that were done before.
+    """
+
+    total: int
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class SeriesRun:
+    """One of several runs begins.
+
+    Attributes:
+        number: of the run, from 1.
+        total: number of runs.
+        name: what is special about it.
+        folder: of its model.
+        resumed: whether it was stopped before, and goes on.
+    """
+
+    number: int
+    total: int
+    name: str
+    folder: Path
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SeriesAdvanced:
+    """A part of a run is done. `runs` is how many runs that is, at most 1."""
+
+    runs: float
+
+
 class Message(NamedTuple):
     """A line about an event. `level` is one of `logging`."""
 
@@ -161,6 +194,18 @@ def _(event: Warned) -> list[Message]:
 @describe_event.register
 def _(event: Noted) -> list[Message]:
     return [Message(logging.INFO, event.text)]
+
+
+@describe_event.register
+def _(event: SeriesStarted) -> list[Message]:
+    kept = f", {event.done} of them done before" if event.done else ""
+    return [Message(logging.INFO, f"{event.total} runs{kept}")]
+
+
+@describe_event.register
+def _(event: SeriesRun) -> list[Message]:
+    resumed = ", resumed" if event.resumed else ""
+    return [Message(logging.INFO, f"run {event.number} of {event.total}: {event.name}{resumed}")]
 
 
 @describe_event.register

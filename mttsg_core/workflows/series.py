@@ -1,73 +1,24 @@
-"""Several trainings one after the other, as one task: how far it is, and which run is at work."""
+"""Several trainings one after the other, as one task: how far it is."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from mttsg_core.workflows import events
-from mttsg_core.workflows.events import Message, Noted, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import (
+    Noted,
+    ProgressAdvanced,
+    ProgressStarted,
+    SeriesAdvanced,
+    SeriesRun,
+    SeriesStarted,
+)
 
 _Event = TypeVar("_Event")
 _Report = TypeVar("_Report")
 
-
-@dataclass(frozen=True)
-class SeriesStarted:
-    """Several runs begin.
-
-    Attributes:
-        total: number of runs.
-        done: number of those that were done before.
-    """
-
-    total: int
-    done: int = 0
-
-
-@dataclass(frozen=True)
-class SeriesRun:
-    """One of several runs begins.
-
-    Attributes:
-        number: of the run, from 1.
-        total: number of runs.
-        name: what is special about it.
-        folder: of its model.
-        resumed: whether it was stopped before, and goes on.
-    """
-
-    number: int
-    total: int
-    name: str
-    folder: Path
-    resumed: bool = False
-
-
-@dataclass(frozen=True)
-class SeriesAdvanced:
-    """A part of a run is done. `runs` is how many runs that is, at most 1."""
-
-    runs: float
-
-
 SeriesEvent: TypeAlias = SeriesStarted | SeriesRun | SeriesAdvanced
-
-
-@events.describe_event.register
-def _(event: SeriesStarted) -> list[Message]:
-    kept = f", {event.done} of them done before" if event.done else ""
-    return [Message(logging.INFO, f"{event.total} runs{kept}")]
-
-
-@events.describe_event.register
-def _(event: SeriesRun) -> list[Message]:
-    resumed = ", resumed" if event.resumed else ""
-    return [Message(logging.INFO, f"run {event.number} of {event.total}: {event.name}{resumed}")]
 
 
 def follow(

@@ -15,10 +15,10 @@ from mttsg_core.data.folder import DataFolder
 from mttsg_core.errors import ConfigError, TrainingError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted
+from mttsg_core.workflows.events import InputFailed, Noted, SeriesRun, SeriesStarted
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, SeedsOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
-from mttsg_core.workflows.series import SeriesEvent, SeriesRun, SeriesStarted, follow
+from mttsg_core.workflows.series import SeriesEvent, follow
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.train import Configs, TrainEvent, TrainReport, train_steps
 

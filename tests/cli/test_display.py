@@ -12,8 +12,16 @@ from mttsg_cli.console import Bar, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob
 from mttsg_core.utils.json_lines import Problem
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
-from mttsg_core.workflows.series import SeriesAdvanced, SeriesStarted
+from mttsg_core.workflows.events import (
+    InputFailed,
+    Noted,
+    ProgressAdvanced,
+    ProgressStarted,
+    RowsSkipped,
+    SeriesAdvanced,
+    SeriesStarted,
+    Warned,
+)
 
 JOB = ExtractionJob(Path("a.mp4"), Path("a.safetensors"))
 

@@ -18,9 +18,8 @@ from mttsg_core.errors import ConfigError, DataError, TrainingError
 from mttsg_core.training.events import EpochDone
 from mttsg_core.workflows import ablate as workflow
 from mttsg_core.workflows.ablation_plan import MODULES, PLAIN, WHOLE, plan_runs, plan_variants
-from mttsg_core.workflows.events import InputFailed
+from mttsg_core.workflows.events import InputFailed, SeriesAdvanced, SeriesRun, SeriesStarted
 from mttsg_core.workflows.options import FeatureOptions
-from mttsg_core.workflows.series import SeriesAdvanced, SeriesRun, SeriesStarted
 from mttsg_core.workflows.train import train_steps as genuine
 from tests.helpers.tiny import SIZES, dataset
 
