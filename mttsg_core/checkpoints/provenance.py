@@ -72,7 +72,7 @@ class Provenance:
     Attributes:
         data: name of the data folder.
         rows: digest of the pairs, see `rows_digest`.
-        features: digest of the features, see `features.digest.FeaturesDigest`.
+        features: digest of the features, see `features.digest.FeaturesDigest`, and their fingerprint.
         videos: number of videos in the training split.
         sentences: number of sentences in the training split.
         validation_sentences: number of sentences in the validation split.

@@ -44,7 +44,7 @@ def _provenance(folder: Path) -> list[str]:
     division = f", {record['division']}" if record.get("division") else ""
     lines = [
         f"Data folder: {record.get('data')}{division}, rows {str(record.get('rows'))[:19]}…",
-        f"Features: {features.get('encoder')}, {str(features['digest'])[:19]}…" if features.get("digest") else "",
+        f"Features: {features['fingerprint']['encoder']}, {features['digest'][:19]}…" if features else "",
         f"Command: {record['command']}" if record.get("command") else "",
         f"To repeat: {record['repeat']}" if record.get("repeat") else "",
         f"Started {record.get('started')} on {record.get('device')} with {record.get('threads', '?')} CPU threads, "

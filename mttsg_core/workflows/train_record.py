@@ -65,7 +65,7 @@ class TrainingRecord:
         provenance = Provenance(
             data=data.path.resolve().name,
             rows=rows_digest([*training.pairs, *held_out]),
-            features={**digest_features(files).as_dict(), **training.fingerprint},
+            features={**digest_features(files).as_dict(), "fingerprint": dict(training.fingerprint)},
             videos=len({pair.video for pair in training.pairs}),
             sentences=len(training.pairs),
             validation_sentences=len(held_out),

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from mttsg_core.checkpoints.checkpoint import REPORT
 from mttsg_core.checkpoints.runs import has_state
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
-from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.errors import ConfigError, TrainingError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
 from mttsg_core.utils.text import count
@@ -137,7 +137,7 @@ def _train_seeds(
             yield InputFailed(failures[-1])
     failures += [line for report in reports.values() for line in report.failures]
     summary = SeedsReport(out, reports, tuple(dict.fromkeys(failures)))
-    yield from _summary(data, summary)
+    yield from _summary(open_data(data, features.features if features else None), features, summary)
     return summary
 
 
@@ -150,15 +150,21 @@ def _train_options(options: SeedsOptions) -> TrainOptions:
     return TrainOptions(**{field.name: getattr(options, field.name) for field in fields(TrainOptions)})
 
 
-def _summary(data: AnyPath | DataFolder, report: SeedsReport) -> Iterator[Noted]:
+def _summary(data: DataFolder, features: FeatureOptions | None, report: SeedsReport) -> Iterator[Noted]:
     """Yield mean and spread of the figures on the validation split, and the command that measures all runs."""
     figures = [f"{name} {shown(report.metrics[name])}" for name in _SHOWN if name in report.metrics]
     if figures:
         yield Noted(f"{count(len(report.runs), 'seed')}: {' | '.join(figures)}")
-    if report.runs and not isinstance(data, DataFolder):
-        folders = ",".join(str(run.folder) for run in report.runs.values())
-        name = report.folder.resolve().name
-        yield Noted(f"to measure them: mttsg compare {quote(str(data))} {quote(f'{name}={folders}')}")
+    split = next((name for name in ("test", "val") if name in data.splits), None)
+    if report.runs and split is not None and data.division is None:
+        runs = ",".join(str(run.folder) for run in report.runs.values())
+        words = [
+            str(data.path),
+            f"{report.folder.resolve().name}={runs}",
+            *([] if split == "test" else ["--split", split]),
+        ]
+        words += [] if features is None or features.features is None else ["--features", str(features.features)]
+        yield Noted(f"to measure them: mttsg compare {' '.join(map(quote, words))}")
 
 
 def shown(value: OverSeeds) -> str:
