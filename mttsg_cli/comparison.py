@@ -72,9 +72,9 @@ def _print_tables(report: ComparisonReport, decimals: int, console: Console) -> 
         for names in kinds:
             print_parts(names, _differences(report, sign, decimals, console), console)
         for system in report.others:
-            won, lost, tied = report.outcomes(system)
-            headline = report.metric_config.headline
-            text = f"{system.name}: {headline} better on {won} queries, worse on {lost}, equal on {tied}"
+            outcomes = report.outcomes(system)
+            better = f"{report.metric_config.headline} better on {count(outcomes.won, 'query', 'queries')}"
+            text = f"{system.name}: {better}, worse on {outcomes.lost}, equal on {outcomes.tied}"
             console.print(Text(printable(text)))
     console.print(Text(printable(notes(report)), style="dim"))
 

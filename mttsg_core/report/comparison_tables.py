@@ -61,6 +61,7 @@ def notes(report: ComparisonReport) -> str:
         parts.append("Models answer the sentences of a video jointly.")
     if any(len(system.runs) > 1 for system in report.systems):
         parts.append("± is the standard deviation over seeds.")
+        parts += ["Intervals and p-values are over videos, not over seeds."] if report.others else []
     parts += [
         f"{system.name}: {shown_missed(system)} of {count(len(report.pairs), 'query', 'queries')} without an answer."
         for system in report.systems
@@ -71,10 +72,9 @@ def notes(report: ComparisonReport) -> str:
 
 def difference_title(report: ComparisonReport) -> str:
     """Return what the table of differences holds."""
-    return (
-        f"Difference to {report.first.name} in points, its 95 % interval and p-value (paired bootstrap over videos, "
-        "values averaged over seeds)"
-    )
+    several = any(len(system.runs) > 1 for system in report.systems)
+    how = "paired bootstrap over videos" + (", each query averaged over seeds" if several else "")
+    return f"Difference to {report.first.name} in points, its 95 % interval and p-value ({how})"
 
 
 def shown_figure(value: OverSeeds, decimals: int) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from mttsg_core.checkpoints.checkpoint import read_description
+from mttsg_core.checkpoints.files import REPORT
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation.breakdown import vocabulary
@@ -16,10 +18,11 @@ from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.inference.excerpts import safe_part
 from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.report import pick_compared_cases, render_comparison_page, take_thumbnails
+from mttsg_core.utils.files import is_file
 from mttsg_core.workflows.answers import Clock, files_of, prepare_answers, save_answers
 from mttsg_core.workflows.charts import comparison_charts, prepare_charts, write_charts
 from mttsg_core.workflows.compared import Compared, NamedRuns, is_predictions, named_runs
-from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.model_choice import TrainedChoice, choose_for_data
 from mttsg_core.workflows.options import AnyPath, CompareOptions, FeatureOptions
@@ -159,6 +162,7 @@ def _plan(system: NamedRuns, folder: DataFolder, features: FeatureOptions, optio
             yield _Run(name, Path(given))
             continue
         choice = choose_for_data(given, folder.path, features, offline=options.offline)
+        read_description(choice.folder)  # another folder is refused before any model answers
         keep = None if options.save is None else Path(options.save) / f"{safe_part(name)}.jsonl"
         if keep is not None:
             prepare_answers(keep, overwrite=options.overwrite)
@@ -174,6 +178,8 @@ def _score(
         return scored
     clock = Clock.start(options.command, options.device)
     yield Noted(f"{one.name}: {one.source.line}")
+    if not is_file(one.source.folder / REPORT):
+        yield Warned(f"{one.name}: the training in {one.source.folder} has not ended")
     grounder = load_trained(one.source.folder, features, options)
     dataset = yield from find_features(folder, split, grounder, features.features, options)
     with limited_threads(grounder.device):

@@ -129,3 +129,18 @@ def test_what_cannot_be_used(data: Path, model: Path, tmp_path: Path) -> None:
         compare(data, {"a/b": model, "a_b": model}, options=CompareOptions(save=tmp_path / "kept"))
     with pytest.raises(ConfigError, match="--fps 2"):
         compare(data, [model], features=FeatureOptions(fps=2), options=CPU)
+
+
+def test_a_training_that_has_not_ended_is_said(data: Path, tmp_path: Path) -> None:
+    unfinished = model_folder(tmp_path / "unfinished")
+    (unfinished / "report.json").unlink()
+    seen: list[object] = []
+    compare(data, {"net": unfinished}, options=CPU, on_event=seen.append)
+    assert events.Warned(f"net: the training in {unfinished} has not ended") in seen
+
+
+def test_every_model_is_found_before_any_answers(data: Path, model: Path, tmp_path: Path) -> None:
+    seen: list[object] = []
+    with pytest.raises(ModelError, match="not a model folder"):
+        compare(data, [model, tmp_path], options=CPU, on_event=seen.append)
+    assert not seen
