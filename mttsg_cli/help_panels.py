@@ -10,7 +10,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
         *("zero-shot", "per-query"),
     ),
-    "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
+    "Training": (
+        *("epochs", "batch-videos", "queries-per-video", "lr", "network", "without", "resume", "push", "tensorboard"),
+    ),
     "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Computer": ("device", "workers", "cache", "offline", "ray"),

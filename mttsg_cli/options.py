@@ -9,7 +9,7 @@ import typer
 
 from mttsg_cli.settings_file import load_config
 from mttsg_cli.writers import FORMATS
-from mttsg_core.config import NetworkConfig, TrainingConfig
+from mttsg_core.config import NETWORKS, NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
 
@@ -196,6 +196,16 @@ QueriesPerVideo = Annotated[
 ]
 LearningRate = Annotated[
     float | None, typer.Option("--lr", metavar="F", help=f"Largest learning rate. Default: {_TRAINING.lr:g}.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help=f"Network that finds the moments, with the same encoders and co-training: {', '.join(NETWORKS)}. "
+        f"Default: {NetworkConfig.network}.",
+        autocompletion=lambda: list(NETWORKS),
+    ),
 ]
 Without = Annotated[
     list[str] | None,

@@ -25,6 +25,7 @@ def train(
     batch_videos: options.BatchVideos = None,
     queries_per_video: options.QueriesPerVideo = None,
     lr: options.LearningRate = None,
+    network: options.Network = None,
     without: options.Without = None,
     resume: options.Resume = False,
     push: options.Push = None,
@@ -68,7 +69,7 @@ def train(
         report = workflow.train(
             data,
             out,
-            **_configs(context, training, without or [], display.reporter),
+            **_configs(context, training, option_values.given(network=network), without or [], display.reporter),
             features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
             options=TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context)),
             on_event=display.show,
@@ -80,7 +81,11 @@ def train(
 
 
 def _configs(
-    context: typer.Context, training: Mapping[str, Any], without: Sequence[str], reporter: Reporter
+    context: typer.Context,
+    training: Mapping[str, Any],
+    network: Mapping[str, Any],
+    without: Sequence[str],
+    reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
     """Return the settings of the --config file, with those of the options. Raises ConfigError for an unknown part."""
     tables = config_tables(context)
@@ -89,6 +94,6 @@ def _configs(
         reporter.say(f"renamed parts: {'; '.join(notes)}")
     return {
         "config": {**tables["training"], **training},
-        "network": {**tables["network"], **NetworkConfig.switched_off(switches)},
+        "network": {**tables["network"], **network, **NetworkConfig.switched_off(switches)},
         "loss": tables["loss"],
     }

@@ -29,6 +29,7 @@ _GRAMS = Range(at_least=1, at_most=100)
 _CLIPS = Range(at_least=1, at_most=100_000)
 _CONSIDERED = Range(at_least=1, at_most=1024)
 _BINS = Range(at_least=1, at_most=128)
+_SLOTS = Range(at_least=1, at_most=1000)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class NetworkConfig:
     map_width: int = setting(64, "proposal-map: width of the map", COUNT)
     map_layers: int = setting(3, "proposal-map: convolutions over the map", _LAYERS)
     map_kernel: int = setting(3, "proposal-map: starts and ends that a convolution covers", _ODD)
-    moment_slots: int = setting(10, "query-decoder: learned moment queries", COUNT)
+    moment_slots: int = setting(10, "query-decoder: learned moment queries", _SLOTS)
     encoder_layers: int = setting(2, "query-decoder: layers over clips and words", _LAYERS)
     decoder_layers: int = setting(2, "query-decoder: layers over moment queries", Range(at_least=1, at_most=100))
 

@@ -167,4 +167,4 @@ class SpanPredictor(nn.Module):
 
 
 def _boundary_scores(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
+    return nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1, bias=False))
