@@ -226,10 +226,9 @@ def test_a_model_is_the_same_after_writing_and_reading(name: str, tmp_path: Path
     assert read.network.config == written.network.config
     assert type(read.network.head) is type(written.network.head) is NETWORKS[name].head
     queries = ["a door opens", "the red thing moves"]
-    first, second = (
-        Grounder(MKTNPredictor(one)).ground_features(features(9), queries, top=3) for one in (written, read)
-    )
-    assert first == second
+    grounders = [Grounder(MKTNPredictor(one)) for one in (written, read)]
+    before, after = (grounder.ground_features(features(9), queries, top=3) for grounder in grounders)
+    assert before == after
 
 
 @EVERY

@@ -322,10 +322,13 @@ def test_a_run_of_a_version_with_fewer_settings_is_resumed(data: Dataset, tmp_pa
     assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))
 
 
-def test_every_network_resumes_to_the_very_same_weights(data: Dataset, tmp_path: Path) -> None:
-    for name in NETWORKS:
-        network = {**SIZES, "map_bins": 8, "map_width": 8, "network": name}
-        fit(data, tmp_path / f"{name}-unbroken", network=network)
-        fit_until(data, tmp_path / name, 2, network=network)
-        fit(data, tmp_path / name, resume=True, network=network)
-        assert equal(weights(tmp_path / f"{name}-unbroken"), weights(tmp_path / name))
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mktn"])
+def test_every_network_resumes_to_the_very_same_weights(data: Dataset, tmp_path: Path, name: str) -> None:
+    settings = {
+        "network": {**SIZES, "map_bins": 8, "map_width": 8, "network": name},
+        "config": replace(CONFIG, epochs=2),
+    }
+    fit(data, tmp_path / "unbroken", **settings)
+    fit_until(data, tmp_path / "m", 1, **settings)
+    fit(data, tmp_path / "m", resume=True, **settings)
+    assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))
