@@ -4,7 +4,7 @@ The classes are frozen and strict: an unknown name is refused, with the one that
 """
 
 from mttsg_core.config.compat import upgrade_settings
-from mttsg_core.config.fields import Range, from_mapping, to_mapping
+from mttsg_core.config.fields import OneOf, Range, from_mapping, to_mapping
 from mttsg_core.config.names import nearest, refuse_unknown
 from mttsg_core.config.network import NETWORKS, NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
@@ -13,6 +13,7 @@ __all__ = [
     "NETWORKS",
     "LossConfig",
     "NetworkConfig",
+    "OneOf",
     "Range",
     "TrainingConfig",
     "from_mapping",

@@ -92,7 +92,7 @@ class NetworkConfig:
 
     # The other networks (section 15)
     map_bins: int = setting(32, "proposal-map: equal parts of a video that moments start and end at", _BINS)
-    map_width: int = setting(64, "proposal-map: width of the map", COUNT)
+    map_width: int = setting(32, "proposal-map: width of the map", COUNT)
     map_layers: int = setting(3, "proposal-map: convolutions over the map", _LAYERS)
     map_kernel: int = setting(3, "proposal-map: starts and ends that a convolution covers", _ODD)
     moment_slots: int = setting(10, "query-decoder: learned moment queries", _SLOTS)
