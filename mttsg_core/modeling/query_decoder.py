@@ -1,8 +1,9 @@
 """A decoder of moment queries, as Moment-DETR (NeurIPS 2021) and its successors; docs/method.md, section 15.
 
-    x = Encoder([clips with the evidence ; sentence ; words])      self-attention over both together
+    c = W_c F * (1 + W_g s) + evidence                             clips, gated by the sentence
+    x = Encoder([c ; sentence ; words])                            self-attention over all together
     each slot starts with a learned span (centre, length) and refines it from layer to layer (DAB-DETR, ICLR 2022):
-    q = q + SelfAttention(q);  q = q + Attention(q, x of the clips);  span = sigma(sigma^-1(span) + MLP(q))
+    q = q + SelfAttention(q);  q = q + Attention(q, x of the clips);  span = sigma(sigma^-1(span) + MLP(q + pos(span)))
     p = sigma(w . q)                                               has the slot found a moment?
 
 A *slot* is what these papers call a moment query; here a query is a sentence. Slots are matched with the true moments
@@ -31,6 +32,7 @@ from mttsg_core.modeling.proposals import answers_apart, shared_occupancy, span_
 
 _HEADS = 4  # of the attention, or as many of them as divide its width
 _CYCLES = (32.0, 0.5)  # of the shortest and the longest wave of a position, in a video
+_SHARPNESS = 6.0  # of the heads that look near a span: what their logits lose a length away from its centre
 _FIRST_LENGTH = 0.3  # of the spans that slots start with, in lengths of the video
 _EPSILON = 1e-3  # distance from 0 and 1 that spans keep before their logit is taken
 
@@ -157,6 +159,7 @@ class JointEncoder(nn.Module):
         super().__init__()
         wide, width = config.width, config.head_width
         self.clip = nn.Linear(wide, width)
+        self.gate = nn.Linear(wide, width)
         self.sentence = nn.Linear(wide, width)
         self.word = nn.Linear(wide, width)
         self.layers = nn.ModuleList(_EncoderLayer(width, config.dropout) for _ in range(config.encoder_layers))
@@ -167,7 +170,7 @@ class JointEncoder(nn.Module):
     ) -> Tensor:
         """Fuse N queries with their videos, as `Fusion` does: (N, T, D_h)."""
         mask, count = groups.of_video(videos.mask), videos.mask.shape[1]  # (N, T)
-        clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
+        clips = groups.of_video(self.clip(videos.clips)) * (1 + self.gate(queries.sentence)[:, None])  # (N, T, D_h)
         for term in evidence:
             clips = clips + term
         x = torch.cat([clips, self.sentence(queries.sentence)[:, None], self.word(queries.words)], dim=1)
@@ -184,6 +187,7 @@ class QueryDecoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width, slots = config.head_width, config.moment_slots
+        self.heads = attention_heads(width)
         self.content = nn.Parameter(torch.randn(slots, width) * 0.02)
         first = [[_logit((slot + 0.5) / slots), _logit(_FIRST_LENGTH)] for slot in range(slots)]
         self.first_spans = nn.Parameter(torch.tensor(first))  # (S, 2) centre and length, before the sigmoid
@@ -203,9 +207,9 @@ class QueryDecoder(nn.Module):
         spans, found = [], []
         for layer in self.layers:
             position = self.position(wave_embedding(span, width).flatten(-2))  # (N, S, D_h)
-            slots = layer(slots, position, fused, places, mask)
+            slots = layer(slots, position, fused, places, nearness(span, mask, self.heads))
             result = self.norm(slots)
-            moved = (inverse_sigmoid(span) + self.change(result)).sigmoid()
+            moved = (inverse_sigmoid(span) + self.change(result + position)).sigmoid()
             spans.append(moved)
             found.append(self.found(result).squeeze(-1))
             span = moved.detach()
@@ -246,13 +250,20 @@ class _DecoderLayer(nn.Module):
         self.feed_forward = _FeedForward(width, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, slots: Tensor, position: Tensor, clips: Tensor, places: Tensor, mask: Tensor) -> Tensor:
-        """Map slots and their positions (N, S, D_h), given clips and their positions (N, T, D_h), to (N, S, D_h)."""
+    def forward(self, slots: Tensor, position: Tensor, clips: Tensor, places: Tensor, nearness: Tensor) -> Tensor:
+        """Map slots and their positions (N, S, D_h) to (N, S, D_h).
+
+        Args:
+            slots, position: (N, S, D_h).
+            clips, places: (N, T, D_h) clips and their positions.
+            nearness: (N * heads, S, T) added to the logits of the attention to the clips.
+        """
         values = self.slot_norm(slots)
         keys = values + position
         slots = slots + self.dropout(self.among_slots(keys, keys, values, need_weights=False)[0])
         asked = self.clip_norm(slots) + position
-        attended, _ = self.to_clips(asked, clips + places, clips, key_padding_mask=~mask, need_weights=False)
+        placed = clips + places  # values too: what a slot moves to is where it looks
+        attended, _ = self.to_clips(asked, placed, placed, attn_mask=nearness, need_weights=False)
         return self.feed_forward(slots + self.dropout(attended))
 
 
@@ -273,7 +284,30 @@ class _FeedForward(nn.Module):
 
 
 def _attention(width: int, dropout: float) -> nn.MultiheadAttention:
-    return nn.MultiheadAttention(width, math.gcd(width, _HEADS), dropout, batch_first=True)
+    return nn.MultiheadAttention(width, attention_heads(width), dropout, batch_first=True)
+
+
+def attention_heads(width: int) -> int:
+    """Return the number of heads of an attention of even width."""
+    return math.gcd(width, _HEADS)
+
+
+def nearness(span: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """Return what is added to the logits of the attention of slots to clips, (N * heads, S, T).
+
+    Half of the heads look near their span first, as in SMCA (ICCV 2021), and the others everywhere.
+
+    Args:
+        span: (N, S, 2) centre and length of the slots, as shares of the video.
+        mask: (N, T).
+        heads: of the attention.
+    """
+    centre, length = span.detach().unsqueeze(2).unbind(-1)  # (N, S, 1) each
+    share = (torch.arange(mask.shape[1], device=mask.device) + 0.5) / mask.sum(1, keepdim=True)  # (N, T)
+    near = -_SHARPNESS * ((share[:, None] - centre) / length.clamp_min(_EPSILON)).square()  # (N, S, T)
+    far = torch.zeros_like(near)
+    logits = torch.stack([near if head < heads // 2 else far for head in range(heads)], dim=1)  # (N, H, S, T)
+    return logits.masked_fill(~mask[:, None, None], -torch.inf).flatten(0, 1)
 
 
 def clip_positions(mask: Tensor, width: int) -> Tensor:
