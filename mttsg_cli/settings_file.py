@@ -117,6 +117,8 @@ def merge_settings(
     without: Sequence[str],
     assigned: Sequence[Assignment],
     reporter: Reporter,
+    *,
+    network: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the settings that are given, by argument of the workflow: --set and options win over the --config file.
 
@@ -126,6 +128,7 @@ def merge_settings(
         without: parts to leave out.
         assigned: from `--set`.
         reporter: told of parts that were renamed.
+        network: settings of the network that have an option of their own, likewise.
 
     Raises:
         ConfigError: for an unknown part, or if an option and `--set` contradict each other.
@@ -135,8 +138,9 @@ def merge_settings(
     if notes:
         reporter.say(f"renamed parts: {'; '.join(notes)}")
     tables["training"] |= training
-    tables["network"] |= NetworkConfig.switched_off(switches)
-    typed = {("training", name): name for name in training} | {("network", name): "without" for name in switches}
+    tables["network"] |= {**(network or {}), **NetworkConfig.switched_off(switches)}
+    typed = {("training", name): name for name in training} | {("network", name): name for name in network or {}}
+    typed |= {("network", name): "without" for name in switches}
     for table, name, value in assigned:
         parameter = typed.get((table, name))
         if parameter is not None and is_typed(context, parameter) and tables[table][name] != value:

@@ -46,9 +46,8 @@ class Fusion(nn.Module):
         """
         clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
         gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
-        keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
-        weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
-        x = clips * (1 + gate) + shift + weights.transpose(1, 2) @ self.word_value(queries.words)  # (N, T, D_h)
+        attended = attend_words(self.word_key(videos.clips), self.word_value(queries.words), queries, groups)
+        x = clips * (1 + gate) + shift + attended  # (N, T, D_h)
         for term in evidence:
             x = x + term
         fused = clips + self.dropout(self.mix(nn.functional.gelu(x)))
@@ -107,3 +106,20 @@ class RegionCrossAttention(nn.Module):
         """Project (N, D) to a query for each head, (N, H, D_o), scaled for a softmax of its products."""
         queries: Tensor = self.query(sentence).unflatten(-1, (self.heads, -1))
         return queries / math.sqrt(queries.shape[-1])
+
+
+def attend_words(keys: Tensor, values: Tensor, queries: EncodedQueries, groups: QueryGroups) -> Tensor:
+    """Attend to the words of each query from every clip of its video.
+
+    Args:
+        keys: (V, T, D) of clips, to be compared with words.
+        values: (N, L, D_h) of words.
+        queries: with words (N, L, D).
+        groups: the queries by video.
+
+    Returns:
+        (N, T, D_h).
+    """
+    scaled = keys.transpose(1, 2) / math.sqrt(keys.shape[-1])  # (V, D, T)
+    weights = masked_softmax(groups.product(queries.words, scaled), queries.mask[..., None], dim=1)  # (N, L, T)
+    return weights.transpose(1, 2) @ values

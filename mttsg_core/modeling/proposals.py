@@ -138,15 +138,55 @@ def _select(logits: Tensor, spans: Tensor, top: int, config: NetworkConfig) -> S
     expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)
     probability = (half @ weight[..., None]).squeeze(-1)
     free = best > torch.finfo(best.dtype).min / 16
-    selected, scores = [], []
-    for _ in range(top):
-        position = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
-        scores.append((probability * free).gather(1, position))
-        selected.append(index.gather(1, position))
-        overlaps = overlap.gather(1, position[..., None].expand(-1, -1, considered)).squeeze(1)
-        free = free & ~(overlaps > config.nms_iou)
+    position, is_left = best_apart(expected, overlap, free, top, config.nms_iou)
     # The first has the largest utility but not always the largest probability; ranks and scores must not disagree.
-    return SelectedProposals(torch.cat(selected, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
+    scores = (probability.gather(1, position) * is_left).clamp(0, 1).cummin(dim=1).values
+    return SelectedProposals(index.gather(1, position), scores)
+
+
+def best_apart(values: Tensor, overlap: Tensor, free: Tensor, top: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Return the candidates of largest value that overlap each other by at most `nms_iou`, the best first.
+
+    Args:
+        values: (N, C) of the candidates.
+        overlap: (N, C, C) of each with each.
+        free: (N, C) True for candidates that may be chosen.
+        top: K.
+        nms_iou: largest overlap of two of them.
+
+    Returns:
+        Their numbers (N, K), and whether there was a candidate left for each place (N, K).
+    """
+    position, is_left = [], []
+    for _ in range(top):
+        best = values.masked_fill(~free, -torch.inf).argmax(-1, keepdim=True)  # (N, 1)
+        position.append(best)
+        is_left.append(free.gather(1, best))
+        overlaps = overlap.gather(1, best[..., None].expand(-1, -1, free.shape[1])).squeeze(1)  # (N, C)
+        free = free & ~(overlaps > nms_iou)
+    return torch.cat(position, 1), torch.cat(is_left, 1)
+
+
+def answers_apart(spans: Tensor, scores: Tensor, top: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Return the spans of largest score that overlap each other by at most `nms_iou`, the best first.
+
+    Args:
+        spans: (N, C, 2).
+        scores: (N, C), more than 0.
+        top: K.
+        nms_iou: largest overlap of two of them.
+
+    Returns:
+        Spans (N, K, 2) and their scores (N, K), 0 where no span is left.
+    """
+    parts = []
+    for some, values in zip(spans.split(_COMPARED_AT_ONCE), scores.split(_COMPARED_AT_ONCE), strict=True):
+        overlap = span_iou(some[:, :, None], some[:, None])  # (N, C, C)
+        position, is_left = best_apart(values, overlap, torch.ones_like(values, dtype=torch.bool), top, nms_iou)
+        chosen = some.gather(1, position[..., None].expand(-1, -1, 2))
+        parts.append((chosen, values.gather(1, position) * is_left))
+    answers, kept = zip(*parts, strict=True)
+    return torch.cat(answers), torch.cat(kept)
 
 
 def calibrated_logits(logits: Tensor, lengths: Tensor, config: NetworkConfig) -> Tensor:
@@ -195,12 +235,21 @@ def shared_occupancy(spans: Tensor, sentence_ids: Tensor, clips: int) -> Tensor:
 
     Args:
         spans: (N, 2) in clip units.
-        sentence_ids: (N,) numbers below N, equal for moments of one sentence.
+        sentence_ids: (N,) see `best_of_sentence`.
         clips: T.
 
     Returns:
         (N, T), 0..1.
     """
-    own = clip_occupancy(spans, clips)  # (N, T)
-    rows = sentence_ids[:, None].expand_as(own)
-    return torch.zeros_like(own).scatter_reduce(0, rows, own, "amax").gather(0, rows)
+    return best_of_sentence(clip_occupancy(spans, clips), sentence_ids)
+
+
+def best_of_sentence(values: Tensor, sentence_ids: Tensor) -> Tensor:
+    """Return for each true moment the largest values (N, X), at least 0, of all moments of its sentence: (N, X).
+
+    Args:
+        values: (N, X) of each moment.
+        sentence_ids: (N,) numbers below N, equal for moments of one sentence.
+    """
+    rows = sentence_ids[:, None].expand_as(values)
+    return torch.zeros_like(values).scatter_reduce(0, rows, values, "amax").gather(0, rows)
