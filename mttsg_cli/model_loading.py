@@ -42,7 +42,7 @@ def load_grounder(
     from mttsg_core.workflows.model_choice import choose_for_videos, choose_zero_shot
 
     if zero_shot:
-        external = None if features.features is None else external_fingerprint(Path(features.features), videos)
+        external = None if features.features is None else external_fingerprint(features.features, videos)
         choice = choose_zero_shot(model, features, external)
         reporter.say(choice.line)  # before a download
         return load_zero_shot(features, runtime, external), choice.about

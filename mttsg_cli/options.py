@@ -132,7 +132,13 @@ ZeroShot = Annotated[
     ),
 ]
 Features = Annotated[
-    Path | None, _folder("--features", "External features: a folder with one file per video, or an HDF5 file.")
+    list[str] | None,
+    typer.Option(
+        "--features",
+        metavar="[NAME=]DIR",
+        help="External features: a folder with one file per video, or an HDF5 file. Repeated: streams that are read "
+        "together, as in --features clip=DIR --features slowfast=DIR.",
+    ),
 ]
 Duration = Annotated[
     float | None,

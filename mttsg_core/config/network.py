@@ -17,7 +17,7 @@ from mttsg_core.config.fields import (
     required,
     setting,
 )
-from mttsg_core.config.names import refuse_unknown
+from mttsg_core.config.names import refuse_unknown, shown
 from mttsg_core.errors import ConfigError
 
 NETWORKS = ("mktn", "proposal-map", "query-decoder", "span")
@@ -40,6 +40,7 @@ class NetworkConfig:
     word_dim: int = required("width of a word vector")
     region_dim: int = setting(0, "width of a region vector; 0 if the features have no regions")
     regions: int = setting(0, "regions of a clip; 0 if the features have none")
+    streams: str = setting("", "widths of several streams that make up a clip vector, as in 512+2304; empty for one")
     joint: bool = setting(False, "clips and sentences come from one joint model: the first word is the sentence in it")
 
     # What finds the moments in encoded clips and words (sections 6 and 15); the co-training around it is the same
@@ -110,7 +111,7 @@ class NetworkConfig:
     negatives: bool = setting(True, "take likely false negatives out of the contrasts (section 3)")
     presence: bool = setting(True, "learn from mismatched queries whether the moment is in the video at all")
 
-    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "joint")
+    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "streams", "joint")
     SWITCHES: ClassVar[tuple[str, ...]] = (
         *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
     )
@@ -118,6 +119,21 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if not self.offsets and self.network != NetworkConfig.network:
             raise ConfigError(f"offsets: the network {self.network} has none that could be left out")
+
+        self.stream_widths  # noqa: B018 - refuses those that do not fit
+
+    @property
+    def stream_widths(self) -> tuple[int, ...]:
+        """The widths of the streams of a clip vector, in order; empty if it is one.
+
+        Raises:
+            ConfigError: if they are not widths, or not those of the clip vectors.
+        """
+        parts = self.streams.split("+") if self.streams else []
+        widths = tuple(int(part) for part in parts if part.isdecimal())
+        if len(widths) < len(parts) or (parts and (min(widths) < 1 or sum(widths) != self.clip_dim)):
+            raise ConfigError(f"streams = {shown(self.streams)}: must be widths whose sum is {self.clip_dim}")
+        return widths
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:

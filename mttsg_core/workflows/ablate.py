@@ -174,7 +174,7 @@ def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> 
     with limited_threads(grounder.device):
         found = score_model(predictor_of(grounder, scoring), dataset, grounder, scoring)
     yield from missed_warnings(found)
-    save_answers(one.predictions, found, clock.origin(one.data, dataset.store.files, one.name, one.folder))
+    save_answers(one.predictions, found, clock.origin(one.data, dataset.files, one.name, one.folder))
     one.finish()
     yield SeriesAdvanced(1 - _TRAINING_SHARE)
 

@@ -215,8 +215,11 @@ def _digests(data: DataFolder, splits: Sequence[str]) -> dict[str, Any]:
         if name in data.splits
         for pair in data.split(name, require_moment=True, check_videos=False).pairs
     ]
-    files = {pair.video: data.find_features(pair.video) or data.find_video(pair.video) for pair in pairs}
-    existing = {video: path for video, path in files.items() if path is not None}
+    existing: dict[str, Path] = {}
+    for pair in pairs:
+        match, video = data.match_features(pair.video), data.find_video(pair.video)
+        found = {} if match is None else match.files(pair.video)
+        existing |= found or ({} if video is None else {pair.video: video})
     return {"rows": rows_digest(pairs), "features": digest_features(existing).digest}
 
 

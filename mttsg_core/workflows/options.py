@@ -14,6 +14,7 @@ from mttsg_core.evaluation.metrics import DEFAULT_CONFIG, MetricConfig
 
 if TYPE_CHECKING:
     from mttsg_core.features.store import FeatureCache
+    from mttsg_core.features.streams import FeaturePlaces
 
 AnyPath: TypeAlias = str | Path
 
@@ -30,7 +31,7 @@ class FeatureOptions:
         text_encoder: `hashed`, `glove:FILE`, `clip` (the text tower of the video encoder), or a pretrained text model.
         fps: clips per second.
         reader: video reader: `auto`, `pyav` or `decord`.
-        features: folder (or HDF5 file) of external features.
+        features: folder (or HDF5 file) of external features; several, also as `NAME=FOLDER`, of a stream each.
         joint: whether clips and the text encoder's sentence embeddings share one space; None finds out from the
             training pairs.
 
@@ -42,7 +43,7 @@ class FeatureOptions:
     text_encoder: str | None = None
     fps: float | None = None
     reader: str | None = None
-    features: AnyPath | None = None
+    features: FeaturePlaces | None = None
     joint: bool | None = None
 
     def __post_init__(self) -> None:
