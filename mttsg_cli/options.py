@@ -60,8 +60,9 @@ Config = Annotated[
         "--config",
         is_eager=True,
         callback=load_config,
-        metavar="FILE.toml",
-        help="Read options from a file; their names are the same there.",
+        metavar="FILE.toml|recipe:NAME",
+        help="Read options from a file; their names are the same there. A recipe is such a file for a published data "
+        "set, as recipe:qvhighlights.",
     ),
 ]
 Model = Annotated[

@@ -67,6 +67,7 @@ def ablate(
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         form = table_format(form, None, as_json=as_json)
         fixed, varied = parse_variations(assigned or [])
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import ablate as workflow

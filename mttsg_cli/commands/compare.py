@@ -7,6 +7,7 @@ import typer
 from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
 from mttsg_cli.comparison import print_comparison, save_comparison
+from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -53,8 +54,10 @@ def compare(
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         form = table_format(form, out, as_json=as_json)
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
         named = read_systems(systems)
+        say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import compare as workflow
         from mttsg_core.workflows.options import CompareOptions, FeatureOptions

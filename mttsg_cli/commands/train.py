@@ -9,6 +9,7 @@ import typer
 
 from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
+from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -66,7 +67,9 @@ def train(
         mttsg train data/ --out runs --seeds 3 --set loss.contrast=0.5
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
+        say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions

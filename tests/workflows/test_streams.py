@@ -119,5 +119,5 @@ def test_each_stream_is_projected_by_itself() -> None:
     first = projection.norms[0](projection.layers[0](x[..., [0, 1, 5, 6]]))
     rest = projection(x) - first
     assert torch.allclose(rest.std(dim=-1), (projection(louder) - first).std(dim=-1), atol=0.2)
-    with pytest.raises(ConfigError, match="streams = '2.4': must be widths whose sum is 5"):
+    with pytest.raises(ConfigError, match=r"streams = '2.4': must be widths whose sum is 5"):
         NetworkConfig(clip_dim=5, word_dim=4, streams="2+4")
