@@ -18,7 +18,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
         *("clip-name", "pad", "join"),
     ),
-    "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
+    "Model and features": (
+        *("model", "encoder", "text-encoder", "joint", "features", "features-of", "bins", "duration", "fps", "reader"),
+    ),
     "Computer": ("device", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }

@@ -141,6 +141,23 @@ Features = Annotated[
         "together, as in --features clip=DIR --features slowfast=DIR.",
     ),
 ]
+FeaturesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--features-of",
+        metavar="ID",
+        help="Encoder that made the external features, so that the model can be asked about videos without them.",
+    ),
+]
+Bins = Annotated[
+    int | None,
+    typer.Option(
+        "--bins",
+        min=1,
+        metavar="N",
+        help="With --features-of: every video has features of N equal parts. Default: they are at a rate, --fps.",
+    ),
+]
 Duration = Annotated[
     float | None,
     typer.Option(

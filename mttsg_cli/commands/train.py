@@ -43,6 +43,8 @@ def train(
     reader: options.Reader = None,
     joint: options.Joint = None,
     features: options.Features = None,
+    features_of: options.FeaturesOf = None,
+    bins: options.Bins = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
@@ -82,7 +84,7 @@ def train(
             *(context, training, without or [], assignments, display.reporter),
             network=option_values.given(network=network),
         )
-        chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
+        chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint, features_of, bins)
         runtime = (device, cache, offline, workers)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
         has_seed = is_typed(context, "seed") or any(one[:2] == ("training", "seed") for one in assignments)

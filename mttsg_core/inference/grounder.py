@@ -18,6 +18,7 @@ from mttsg_core.data.batch import VideoItem
 from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder, build_text_encoder
 from mttsg_core.encoders.base import Array, Settings, sentence_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError
+from mttsg_core.features.declared import DeclaredFeatures
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
 from mttsg_core.inference.bounded_steps import bounded_batches, sentence_runs
@@ -46,11 +47,20 @@ class Grounder:
         predictor: scores the moments of a video, or of a window of a long one.
         cache: the feature cache; None uses the user's cache folder.
         offline: never use the network: a pretrained encoder must already be on this computer.
+        declared: what the external features that the predictor expects are; None if that is not known.
     """
 
-    def __init__(self, predictor: Predictor, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        cache: FeatureCache | None = None,
+        *,
+        offline: bool = False,
+        declared: DeclaredFeatures | None = None,
+    ) -> None:
         self.predictor = predictor
         self.offline = offline
+        self.declared = declared
         self.cache = cache or FeatureCache(default_cache())
         self._encoded_queries: dict[str, Array] = {}
 
@@ -106,11 +116,12 @@ class Grounder:
 
             encoder_id = find_files(str(encoder), offline=offline).id  # registers the folder, so that loading finds it
         loaded = load_model(folder, device=str(chosen), offline=offline)
-        own = (str(loaded.fingerprint.get("encoder")), loaded.text_encoder.id)
+        video_encoder = loaded.fingerprint.get("encoder") if loaded.declared is None else loaded.declared.encoder
+        own = (str(video_encoder), loaded.text_encoder.id)
         if encoder_id is not None and encoder_id not in own:
             raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own[0]!r}")
-        predictor = MKTNPredictor(loaded, chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        kept = FeatureCache(Path(cache) if cache else default_cache())
+        return cls(MKTNPredictor(loaded, chosen), kept, offline=offline, declared=loaded.declared)
 
     @classmethod
     def zero_shot(
@@ -202,7 +213,13 @@ class Grounder:
 
     def features_of(self, video: Path) -> VideoFeatures:
         """Return the features of a video file that the model expects, cached or extracted now. Raises as `ground`."""
-        return cached_features(video, self.cache, self.extraction_settings())
+        return self.adapt(cached_features(video, self.cache, self.extraction_settings()))
+
+    def adapt(self, features: VideoFeatures) -> VideoFeatures:
+        """Return features by `extraction_settings` as the model expects them: those of declared features are pooled."""
+        if self.declared is None:
+            return features
+        return self.declared.adapt(features, self.fingerprint, self.predictor.max_window_seconds)
 
     def extraction_settings(self) -> ExtractionSettings:
         """Return how the features that the model expects are extracted.
@@ -210,6 +227,8 @@ class Grounder:
         Raises:
             FeatureError: if they are external, or this version of the encoder computes other values.
         """
+        if self.declared is not None:
+            return self.declared.extraction(device=str(self.device), offline=self.offline)
         if self.fingerprint.get("encoder") == EXTERNAL:
             raise FeatureError("the model was trained on external features: give those of the video with --features")
         settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from mttsg_core.data.file_index import open_index
 from mttsg_core.data.nearby_durations import NearbyDurations
-from mttsg_core.encoders.base import Array
+from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
 from mttsg_core.features.extraction import (
@@ -300,7 +300,8 @@ class _Extraction:
     def batches(self) -> _Batches:
         """Yield batches of videos in order, each as soon as it can be read, and what happens meanwhile."""
         settings = self._grounder.extraction_settings()
-        targets = yield from self._find_targets()
+        own = self._grounder.fingerprint if self._grounder.declared is None else settings.fingerprint()
+        targets = yield from self._find_targets(own)
         missing = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in missing}
         jobs = [
@@ -329,12 +330,12 @@ class _Extraction:
                     batch.append((video, features))
             yield batch
 
-    def _find_targets(self) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
+    def _find_targets(self, fingerprint: Settings) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
         """Return the place of each video in the cache; videos that cannot be read are events."""
         targets: dict[VideoFile, Path] = {}
         for video in self._videos:
             try:
-                targets[video] = self._grounder.cache.path(video.path, self._grounder.fingerprint)
+                targets[video] = self._grounder.cache.path(video.path, fingerprint)
             except VideoError as error:
                 yield InputFailed(str(error))
         return targets
@@ -355,7 +356,7 @@ class _Extraction:
     def _read(self, target: Path, video: VideoFile) -> VideoFeatures:
         """Read features from the cache; missing or damaged ones are extracted now. Raises VideoError if that fails."""
         try:
-            return store.read_features(target)
+            return self._grounder.adapt(store.read_features(target))
         except FeatureError:
             return self._grounder.features_of(video.path)
 

@@ -34,9 +34,11 @@ class FeatureOptions:
         features: folder (or HDF5 file) of external features; several, also as `NAME=FOLDER`, of a stream each.
         joint: whether clips and the text encoder's sentence embeddings share one space; None finds out from the
             training pairs.
+        features_of: encoder that made the external features, so that a model trained on them can be asked about videos.
+        bins: equal parts that each video of these features is divided into; None if their clips are at a rate.
 
     Raises:
-        ConfigError: if `fps` is not a positive number.
+        ConfigError: if `fps` is not a positive number, or `bins` without `features_of` or below 1.
     """
 
     encoder: str | None = None
@@ -45,8 +47,12 @@ class FeatureOptions:
     reader: str | None = None
     features: FeaturePlaces | None = None
     joint: bool | None = None
+    features_of: str | None = None
+    bins: int | None = None
 
     def __post_init__(self) -> None:
+        if self.bins is not None and (self.features_of is None or self.bins < 1):
+            raise ConfigError(f"bins = {self.bins}: at least 1, and of features that features_of declares")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"fps = {self.fps!r}: must be more than 0")
 

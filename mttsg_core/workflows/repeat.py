@@ -54,6 +54,10 @@ def _feature_words(
 ) -> Iterator[str]:
     """Yield the options of the features. What was chosen by default is named where it could be another elsewhere."""
     chosen = {name: getattr(features, name) for name in ("encoder", "fps", "reader")}
+    declared = inputs.declared
+    if declared is not None:
+        yield from ("--features-of", declared.encoder)
+        yield from ("--bins", str(declared.bins)) if declared.bins else ("--fps", str(declared.fps))
     if features.features is not None:
         yield from feature_words(features.features)
     elif not any(path.is_relative_to(data.features) for path in inputs.training.store.files.values()):
