@@ -30,6 +30,7 @@ class TrainingRecord:
         features: folder of external features, or of each stream, as named; None for those of the data folder.
         training, validation: the splits.
         provenance: where the model comes from.
+        is_declared: whether it was said what external features are, so that videos can be asked about without any.
     """
 
     data: DataFolder
@@ -37,6 +38,7 @@ class TrainingRecord:
     training: Dataset
     validation: Dataset | None
     provenance: Provenance
+    is_declared: bool = False
 
     @classmethod
     def start(
@@ -74,7 +76,7 @@ class TrainingRecord:
             division=data.division,
             repeat=repeat,
         )
-        return cls(data, features, training, validation, provenance)
+        return cls(data, features, training, validation, provenance, inputs.declared is not None)
 
     def warnings(self, needed: int) -> Iterator[Warned]:
         """Yield one warning if there are too few sentences to learn from, or to calibrate scores on.
@@ -115,7 +117,9 @@ class TrainingRecord:
             chosen = "" if split == "test" else f" --split {split}"
             yield Noted(f"to measure it: mttsg evaluate {quote(str(data))}{chosen}{model}{features}")
         first = self.training.pairs[0]
-        if self.training.fingerprint["encoder"] == EXTERNAL:
+        if self.is_declared:
+            video, features = "VIDEO", ""
+        elif self.training.fingerprint["encoder"] == EXTERNAL:
             video, features = "VIDEO", features or self._own_features()
         else:
             video = quote(str(data / "videos" if (data / "videos").is_dir() else data))
