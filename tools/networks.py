@@ -137,8 +137,8 @@ def write_table(out: Path, data: Path, split: str, runs: Sequence[Run]) -> str:
             for kind in (PLAIN, CO_TRAINED)
         )
         rows = {
-            f"{network}, {PLAIN}": list(ablation.figures([run.metrics for run in plain]).values()),
-            f"{network}, {CO_TRAINED}": list(ablation.figures([run.metrics for run in trained]).values()),
+            f"{network}, {PLAIN}": list(ablation.figures([dict(run.metrics) for run in plain]).values()),
+            f"{network}, {CO_TRAINED}": list(ablation.figures([dict(run.metrics) for run in trained]).values()),
             "difference": [difference(plain, trained, name) for name in ablation.FIGURES],
         }
         lines += [f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |" for name, cells in rows.items()]

@@ -153,7 +153,7 @@ def test_the_terms_of_the_co_training_are_the_same_around_every_network(name: st
     config = LossConfig()
     terms = {}
     for parts in ({}, PLAIN):
-        losses = small_losses(small_network(network=name, **parts), small_items(), config)  # type: ignore[arg-type]
+        losses = small_losses(small_network(network=name, **parts), small_items(), config)
         weighted = sum(getattr(config, term) * float(value) for term, value in losses.terms.items())
         assert float(losses.total.detach()) == pytest.approx(weighted, rel=1e-5)
         terms[len(parts)] = set(losses.terms)
