@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ablation
-import numpy as np
 
 from mttsg_core.checkpoints.runs import has_state
 from mttsg_core.config import NETWORKS, NetworkConfig, refuse_unknown
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.predictions import read_predictions
 from mttsg_core.errors import ConfigError, MttsgError
-from mttsg_core.evaluation.bootstrap import bootstrap_interval
+from mttsg_core.evaluation.comparison import System
 from mttsg_core.evaluation.evaluator import Evaluation, score
 
 PLAIN, CO_TRAINED = "plain", "co-trained"
@@ -133,14 +132,13 @@ def write_table(out: Path, data: Path, split: str, runs: Sequence[Run]) -> str:
         if not seeds:
             continue
         plain, trained = (
-            [evaluate_file(answers_of(Run(network, kind, seed), out, split), data, split) for seed in seeds]
+            System(
+                kind, [evaluate_file(answers_of(Run(network, kind, seed), out, split), data, split) for seed in seeds]
+            )
             for kind in (PLAIN, CO_TRAINED)
         )
-        rows = {
-            f"{network}, {PLAIN}": list(ablation.figures([dict(run.metrics) for run in plain]).values()),
-            f"{network}, {CO_TRAINED}": list(ablation.figures([dict(run.metrics) for run in trained]).values()),
-            "difference": [difference(plain, trained, name) for name in ablation.FIGURES],
-        }
+        rows = {f"{network}, {system.name}": figures(system) for system in (plain, trained)}
+        rows["difference"] = differences(plain, trained)
         lines += [f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     if len(lines) == 2:
         raise ConfigError(f"{out}: no seed is done both {PLAIN} and {CO_TRAINED} yet")
@@ -156,11 +154,16 @@ def evaluate_file(path: Path, data: Path, split: str) -> Evaluation:
     return score(split, pairs, matched.moments, "predictions")
 
 
-def difference(plain: Sequence[Evaluation], trained: Sequence[Evaluation], metric: str) -> str:
-    """Return by how much the second runs are ahead in a metric, with its interval."""
-    before, after = (np.mean([run.query_values[metric] for run in runs], axis=0) for runs in (plain, trained))
-    low, high = bootstrap_interval(after - before, plain[0].video_index)
-    return f"{np.mean(after - before):+.1f} [{low:+.1f}, {high:+.1f}]"
+def figures(system: System) -> list[str]:
+    """Return mean and standard deviation over seeds of each figure."""
+    values = [system.metrics[name] for name in ablation.FIGURES]
+    return [f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}") for mean, spread in values]
+
+
+def differences(plain: System, trained: System) -> list[str]:
+    """Return by how much the second is ahead in each figure, with its interval."""
+    found = trained.against(plain)
+    return [f"{found[name].value:+.1f} [{found[name].low:+.1f}, {found[name].high:+.1f}]" for name in ablation.FIGURES]
 
 
 if __name__ == "__main__":
