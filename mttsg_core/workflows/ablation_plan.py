@@ -157,7 +157,7 @@ def plan_runs(
 ) -> list[PlannedRun]:
     """Return the runs, in the order in which they are trained: all variants with the first seed, then the next.
 
-    Variants that change nothing, such as the loss of a part that is off already, are left out.
+    Variants that change nothing, as where a part is off already, are left out.
 
     Args:
         data: the data folder.
