@@ -22,7 +22,7 @@ from mttsg_core.utils.files import is_file
 from mttsg_core.workflows.answers import Clock, files_of, prepare_answers, save_answers
 from mttsg_core.workflows.charts import comparison_charts, prepare_charts, write_charts
 from mttsg_core.workflows.compared import Compared, NamedRuns, is_predictions, named_runs
-from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, Warned
+from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.model_choice import TrainedChoice, choose_for_data
 from mttsg_core.workflows.options import AnyPath, CompareOptions, FeatureOptions
@@ -118,10 +118,11 @@ def _compare(
         raise ConfigError(f"{options.save}: two systems whose answers would be in files of the same name; rename one")
     found: list[System] = []
     durations: list[float | None] = []
+    said: set[object] = set()
     for name, runs in planned:
         evaluations: list[Evaluation] = []
         for one in runs:
-            scored = yield from _score(one, folder, split, features, options)
+            scored = yield from _without_repeats(_score(one, folder, split, features, options), said)
             evaluations.append(scored.evaluation)
             durations = _known(durations, scored.durations)
             first = found[0].runs[0] if found else evaluations[0]
@@ -191,6 +192,28 @@ def _score(
         origin = clock.origin(folder, dataset.store.files, one.source.about, one.source.folder)
         save_answers(one.keep, found, origin)
     return Scored(replace(found, name=one.name), [dataset.duration(pair) for pair in dataset.pairs])
+
+
+def _without_repeats(
+    steps: Generator[CompareEvent, None, Scored], said: set[object]
+) -> Generator[CompareEvent, None, Scored]:
+    """Pass on the events of a run without the bad rows and warnings of runs before, which have the same annotations."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            scored: Scored = end.value
+            return scored
+        if isinstance(event, RowsSkipped):
+            problems = [problem for problem in event.problems if problem not in said]
+            said.update(problems)
+            if problems:
+                yield RowsSkipped(problems)
+        elif not isinstance(event, Warned):
+            yield event
+        elif event not in said:
+            said.add(event)
+            yield event
 
 
 def _known(durations: Sequence[float | None], others: Sequence[float | None]) -> list[float | None]:

@@ -144,3 +144,12 @@ def test_every_model_is_found_before_any_answers(data: Path, model: Path, tmp_pa
     with pytest.raises(ModelError, match="not a model folder"):
         compare(data, [model, tmp_path], options=CPU, on_event=seen.append)
     assert not seen
+
+
+def test_a_bad_row_is_named_once_for_all_systems(data: Path, model: Path, tmp_path: Path) -> None:
+    with (data / "test.jsonl").open("a") as file:
+        file.write('{"video": "test0", "query": "q", "start": 5, "end": 1}\n')
+    seen: list[object] = []
+    compare(data, [tmp_path / "late0.jsonl", tmp_path / "late1.jsonl", model], options=CPU, on_event=seen.append)
+    [skipped] = [event for event in seen if isinstance(event, events.RowsSkipped)]
+    assert len(skipped.problems) == 1
