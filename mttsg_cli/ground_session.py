@@ -31,8 +31,10 @@ from mttsg_core.workflows.outputs import protect_videos, require_folders
 if TYPE_CHECKING:
     from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
+    from mttsg_core.inference.excerpts import ExcerptFailed
     from mttsg_core.inference.grounder import Grounder
     from mttsg_core.inference.ranking import LeftOut, RankedMoment, Selection
+    from mttsg_core.moments import Timeline
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent, GroundRun
 
@@ -86,11 +88,13 @@ class Session:
         request: what to ground, and in which videos.
         assigner: of the queries to the videos.
         display: shows events, and counts failures.
-        keep_moments: whether an output needs all moments at once.
+        keep_moments: whether an output needs all moments at once, and where each video begins and ends.
         tell: whether to say what has no row on standard error, because the output does not show it.
         found: number of moments that were passed on to the outputs.
         left_out: number of moments that were not.
         moments: all that were passed on, with `keep_moments`.
+        timelines: of the videos, with `keep_moments`.
+        best: the first moment that was passed on: the best one of the first sentence that has any.
         videos: the videos that were grounded, for the page; empty if there is none.
         excerpts: number of excerpts in their folder; None if none are written.
         passed_over: number of files in folders that turned out not to be videos.
@@ -106,6 +110,8 @@ class Session:
     found: int = 0
     left_out: LeftOutTotal = field(default_factory=LeftOutTotal)
     moments: list[RankedMoment] = field(default_factory=list)
+    timelines: dict[VideoFile, Timeline] = field(default_factory=dict)
+    best: RankedMoment | None = None
     videos: list[GroundedVideo] = field(default_factory=list)
     excerpts: int | None = None
     passed_over: int = 0
@@ -131,6 +137,11 @@ class Session:
         from mttsg_core.workflows.events import InputFailed
 
         self.display.show(InputFailed(reason))
+
+    def fail_excerpt(self, failure: ExcerptFailed) -> None:
+        """Report a moment that could not be cut out."""
+        start, end, _ = failure.excerpt.moment
+        self.fail(f"{failure.excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {failure.reason}")
 
     def report_unmatched(self) -> None:
         """Report sentences about videos that are not among those given; of single videos, others are not expected."""
@@ -177,6 +188,8 @@ class Session:
                 self.display.show(event)
                 continue
             grounded.update(dict.fromkeys(event.queries))
+            if self.keep_moments:
+                self.timelines[event.video] = event.timeline
             if event.saliency is not None:
                 from mttsg_core.report import GroundedVideo
 
@@ -216,6 +229,7 @@ class Session:
                 continue
             answered.add(ranked.query)
             self.found += 1
+            self.best = self.best or ranked
             if self.keep_moments:
                 self.moments.append(ranked)
             label = self._labels[ranked.video] if several else ""
@@ -258,6 +272,7 @@ def run_session(
     require_folders(runtime.cache)
     outputs = plan_outputs(output_options, request.inputs, reporter)
     if not outputs.any_due:
+        outputs.show_page(reporter)
         return
     from mttsg_core.data.query_parts import QueryAssigner, query_parts
 
@@ -295,6 +310,9 @@ def run_session(
         if not any_found and session.passed_over and not display.failed:
             raise DataError(f"no video files in {request.inputs}; --verbose says what was passed over")
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
+    outputs.show_page(reporter)
+    if outputs.play:
+        _play_best(session, reporter)
     if display.failed:
         raise typer.Exit(SOME_FAILED if any_found else UNUSABLE)
 
@@ -306,6 +324,16 @@ def _write(session: Session, lines: Generator[Line, None, None], outputs: Output
         if first:
             outputs.write(session, chain(first, lines), workers)
     return bool(first)
+
+
+def _play_best(session: Session, reporter: Reporter) -> None:
+    """Play the best moment of the first sentence."""
+    from mttsg_cli.viewers import play
+
+    if session.best is None:
+        reporter.warn("--play: there is no moment to play")
+    else:
+        play(session.best.video.path, session.best.moment, reporter)
 
 
 def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, reporter: Reporter) -> bool:
@@ -361,7 +389,9 @@ def _at_most(queries: Iterable[Query], number: int) -> Iterator[Query]:
     """Yield queries. Raises ConfigError if there are more than `number`."""
     for position, query in enumerate(queries):
         if position == number:
-            raise ConfigError(f"--html and --clips: at most {number:,} sentences in one run; divide the file")
+            raise ConfigError(
+                f"--html, --clips, --join and timelines: at most {number:,} sentences in one run; divide the file"
+            )
         yield query
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mttsg_cli.settings_file import load_config
-from mttsg_cli.writers import FORMATS
+from mttsg_cli.writers import FORMAT_NAMES
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
@@ -301,8 +301,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="F",
-        help=f"{', '.join(FORMATS)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
-        autocompletion=lambda: list(FORMATS),
+        help=f"{', '.join(FORMAT_NAMES)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
+        autocompletion=lambda: list(FORMAT_NAMES),
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -330,7 +330,24 @@ ExcerptName = Annotated[
         "Default: {video}_{rank}_{start}-{end}; of several sentences {query}/{rank:02}_{video}_{start}.",
     ),
 ]
-MomentsPage = Annotated[Path | None, _file("--html", "Write a page with players and clickable moments to this file.")]
+Pad = Annotated[
+    float | None,
+    typer.Option(
+        "--pad",
+        min=0,
+        metavar="S",
+        help="Seconds more on either side of each excerpt of --clips, --join and timelines. The rows stay exact.",
+    ),
+]
+Film = Annotated[
+    Path | None,
+    _file("--join", "Write one film of the moments to this mp4 file, in the order of the rows. Needs no --clips."),
+]
+MomentsPage = Annotated[Path | None, _file("--html", "Write a page with a player and clickable moments to this file.")]
+OpenPage = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+Play = Annotated[
+    bool, typer.Option("--play", help="Play the best moment: with mpv, vlc, ffplay or the system's player.")
+]
 GroundEncoder = Annotated[
     str | None,
     typer.Option(

@@ -28,9 +28,7 @@ def save_rows(
 ) -> None:
     """Write rows to a file as `outputs.save` does, or to standard output. File names may be in any encoding."""
     if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        write_rows(lines, form, sys.stdout)
+        write_rows(lines, form, _standard_output())
         return
 
     def write(target: Path) -> None:
@@ -40,9 +38,23 @@ def save_rows(
     save(path, write, is_complete=is_complete)
 
 
+def print_text(text: str) -> None:
+    """Write a whole file to standard output, to a terminal without control characters."""
+    stream = for_terminal(_standard_output())
+    stream.write(text)
+    stream.flush()
+
+
 def write_rows(lines: Iterable[Line], form: str, stream: IO[str]) -> None:
     """Write rows as they arrive, to a terminal without control characters. `form` is a key of `FORMATS`."""
     FORMATS[form](lines, stream if form == "table" else for_terminal(stream))
+
+
+def _standard_output() -> IO[str]:
+    """Return standard output, in UTF-8 whatever the locale is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdout
 
 
 SUBTITLES = ("srt", "vtt")
@@ -105,6 +117,8 @@ FORMATS: dict[str, _Writer] = {
     "srt": _write_subtitles("", ",", numbered=True),
     "vtt": _write_subtitles("WEBVTT\n\n", ".", numbered=False),
 }
+EDITS = ("otio", "edl", "fcpxml")  # timelines for editing programs, which are written of all moments at once
+FORMAT_NAMES = (*FORMATS, *EDITS)
 
 
 def default_format(path: Path | None) -> str:
@@ -112,7 +126,7 @@ def default_format(path: Path | None) -> str:
     if path is None:
         return "table" if sys.stdout.isatty() else "tsv"
     suffix = path.suffix[1:].lower()
-    return suffix if suffix in FORMATS else "tsv"
+    return suffix if suffix in FORMAT_NAMES else "tsv"
 
 
 def _time_code(seconds: float, comma: str) -> str:

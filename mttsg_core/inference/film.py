@@ -70,8 +70,8 @@ def iter_film(
 ) -> Generator[FilmEvent, None, None]:
     """Write a film of moments in their order; yield an event for each as it is cut out, then `FilmWritten`.
 
-    A moment that cannot be cut out is an event, and missing in the film; without any moment nothing is written. The same
-    seconds of a video that answer several sentences are in the film once.
+    A moment that cannot be cut out is an event, and missing in the film; without any moment nothing is written. Seconds
+    of a video that answer several sentences are in the film once.
 
     Args:
         moments: what the film shows.

@@ -32,10 +32,10 @@ class Piece(NamedTuple):
 
 
 def join(pieces: Sequence[Piece], target: Path) -> None:
-    """Write pieces of one `PictureForm` one after the other. There is sound if one of them has any; the others are silent.
+    """Write pieces of one `PictureForm` one after the other.
 
     Args:
-        pieces: at least one.
+        pieces: at least one. If some have sound, the others are silent.
         target: the MP4 file to write, whatever its suffix.
 
     Raises:

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from mttsg_core.report.charts import Chart, _nice_ceiling, bar_style
-from mttsg_core.report.escape import clock, percent, visible_text
+from mttsg_core.report.escape import clock, percent
 from mttsg_core.report.layout import asset, environment, render_page
 
 
