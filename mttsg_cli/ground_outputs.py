@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mttsg_core.inference.excerpts import ExcerptNames
 
 
-FILM_SUFFIXES = (".mp4", ".m4v", ".mov")  # of which every player takes an mp4 file
+_FILM_SUFFIXES = (".mp4", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _check_dependent_options(options: OutputOptions, form: str) -> None:
         raise ConfigError(f"--pad: needs --clips, --join, or --format {'|'.join(EDITS)}")
     if options.open_page and options.html is None:
         raise ConfigError("--open: name the page with --html FILE")
-    if options.join is not None and options.join.suffix.lower() not in FILM_SUFFIXES:
+    if options.join is not None and options.join.suffix.lower() not in _FILM_SUFFIXES:
         raise ConfigError(f"{options.join}: a film is an mp4 file; name it so")
     if form in EDITS:
         from mttsg_core.inference.edit_timeline import require_edit_format

@@ -36,8 +36,7 @@ def _ffplay(video: str, moment: Moment) -> list[str]:
 
 
 _PLAYERS: Mapping[str, Callable[[str, Moment], list[str]]] = {"mpv": _mpv, "vlc": _vlc, "ffplay": _ffplay}
-_OPENERS: Mapping[str, tuple[str, ...]] = {"darwin": ("open",), "win32": ("explorer",)}
-_ELSEWHERE = ("xdg-open",)
+_OPENERS: Mapping[str, str] = {"darwin": "open", "win32": "explorer"}  # of the system; xdg-open elsewhere
 
 
 def player_command(video: Path, moment: Moment) -> tuple[list[str], bool]:
@@ -51,11 +50,11 @@ def player_command(video: Path, moment: Moment) -> tuple[list[str], bool]:
         program = shutil.which(name)
         if program is not None:
             return [program, *arguments(path, moment)], True
-    opener, *arguments = _OPENERS.get(sys.platform, _ELSEWHERE)
+    opener = _OPENERS.get(sys.platform, "xdg-open")
     program = shutil.which(opener)
     if program is None:
-        raise ConfigError(f"no video player found: install {', '.join(_PLAYERS)} or set up {opener}")
-    return [program, *arguments, path], False
+        raise ConfigError(f"no video player found ({', '.join(_PLAYERS)}, {opener}); install one of them")
+    return [program, path], False
 
 
 def play(video: Path, moment: Moment, reporter: _Say) -> None:

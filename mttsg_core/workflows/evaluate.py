@@ -153,7 +153,7 @@ def _load(
 def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
     """Return the files of predictions and page. Raises ConfigError if one cannot or must not be written."""
     out, html = (None if path is None else Path(path) for path in (options.out, options.html))
-    require_distinct(out, html)
+    require_distinct({"--out": out, "--html": html})
     for path in filter(None, (out, html)):
         if path == Path("-"):
             raise ConfigError("predictions and pages are written to files; '-' is not accepted here")

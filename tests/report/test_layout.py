@@ -14,6 +14,7 @@ from jinja2 import UndefinedError
 from mttsg_core.report.charts import Chart, _nice_ceiling, bar_style
 from mttsg_core.report.escape import clock, percent
 from mttsg_core.report.layout import asset, environment, render_page
+from mttsg_core.utils.text import visible_text
 
 
 def render(source: str, **context: object) -> str:
