@@ -115,7 +115,7 @@ class Outputs:
         else:
             deque(lines, maxlen=0)  # the other outputs need what the session collects
         if self.html is not None and self.page_due:
-            _write_page(session, self.html)
+            _write_page(session, self.html, workers)
         if self.need_all_moments:
             self._write_cuts(session, workers)
 
@@ -244,10 +244,23 @@ def _is_due(path: Path, reporter: Reporter, *, overwrite: bool) -> bool:
     return False
 
 
-def _write_page(session: Session, path: Path) -> None:
-    from mttsg_core.report import render_moments_page
+def _write_page(session: Session, path: Path, workers: int | None) -> None:
+    from mttsg_core.features.extraction import default_workers
+    from mttsg_core.report import moment_stills, render_moments_page
+    from mttsg_core.workflows.events import ProgressAdvanced, ProgressStarted
 
+    stills = {}
+    session.display.show(ProgressStarted("thumbnails", len({ranked.video for ranked in session.moments})))
+    with closing(moment_stills(session.moments, workers=workers or default_workers())) as taken:
+        for _, of_video in taken:
+            stills.update(of_video)
+            session.display.show(ProgressAdvanced("thumbnails"))
     content = render_moments_page(
-        session.videos, session.moments, path, model=session.model, show_scores=session.shows_scores
+        session.videos,
+        session.moments,
+        path,
+        stills=stills,
+        model=session.model,
+        show_scores=session.shows_scores,
     ).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)

@@ -9,7 +9,7 @@ html = render_moments_page(videos, moments, page)         # grounded moments; pl
 
 from mttsg_core.report.cases import Case, pick_cases
 from mttsg_core.report.evaluation_page import render_evaluation_page
-from mttsg_core.report.moments_page import GroundedVideo, render_moments_page
+from mttsg_core.report.moments_page import GroundedVideo, moment_stills, render_moments_page
 from mttsg_core.report.thumbnails import Thumbnail, take_thumbnails
 from mttsg_core.report.training_page import render_training_page
 
@@ -17,6 +17,7 @@ __all__ = [
     "Case",
     "GroundedVideo",
     "Thumbnail",
+    "moment_stills",
     "pick_cases",
     "render_evaluation_page",
     "render_moments_page",

@@ -1,4 +1,4 @@
-"""Small frames of the moments on an evaluation page, as JPEG files inside the page.
+"""Small frames of moments, as JPEG files inside a page.
 
 Videos are read in another process with a time limit, so that one that crashes or hangs the decoder loses its thumbnails
 and nothing else.
@@ -7,9 +7,10 @@ and nothing else.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from PIL import Image
 
 from mttsg_core.errors import VideoError
 from mttsg_core.report.cases import Case
-from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.utils.processes import WorkerLost, interrupts_blocked, run_in_workers, worker_pool
 from mttsg_core.video.probe import probe
 from mttsg_core.video.sampling import sample
 
@@ -82,6 +83,24 @@ def take_thumbnails(
                 yield case.index, []
 
 
+def take_stills(
+    times: Mapping[Path, Sequence[float]], *, workers: int = 1, time_limit: float = _TIME_LIMIT
+) -> Generator[tuple[Path, dict[float, Thumbnail]], None, None]:
+    """Yield videos, as they are done, with the thumbnails at some of their seconds: none of one that cannot be read.
+
+    Args:
+        times: seconds of each video.
+        workers: number of videos to read at a time.
+        time_limit: seconds that one video may take.
+    """
+    jobs = [((path, seconds), time_limit) for path, seconds in times.items()]
+    if not jobs:
+        return
+    with closing(run_in_workers(_read_stills, jobs, min(workers, len(jobs)))) as reading:
+        for (path, _), stills in reading:
+            yield path, {} if isinstance(stills, WorkerLost) else stills
+
+
 def read_thumbnails(path: Path, times: Sequence[tuple[str, float]]) -> list[Thumbnail]:
     """Return thumbnails of a video for the labels and seconds given, in that order, without frames that are damaged.
 
@@ -111,3 +130,9 @@ def _read(path: Path, times: Sequence[tuple[str, float]]) -> list[Thumbnail]:
         return read_thumbnails(path, times)
     except _UNREADABLE:
         return []
+
+
+def _read_stills(job: tuple[Path, Sequence[float]]) -> dict[float, Thumbnail]:
+    path, times = job
+    stills = _read(path, [(str(index), time) for index, time in enumerate(times)])
+    return {times[int(still.label)]: still for still in stills}
