@@ -14,8 +14,6 @@ from mttsg_core.errors import ConfigError
 from mttsg_core.moments import Moment
 from mttsg_core.utils.text import format_clock, os_reason
 
-BrowserCall = Callable[[str], bool]  # opens an address; returns whether it could
-
 
 class _Say(Protocol):
     def say(self, text: str) -> None:
@@ -80,13 +78,7 @@ def play(video: Path, moment: Moment, reporter: _Say) -> None:
         raise ConfigError(f"{player} ended with code {ended.returncode}; is there a screen?")
 
 
-def open_page(page: Path, reporter: _Say, open_address: BrowserCall = webbrowser.open) -> None:
-    """Open a page in the browser; say where it is if there is none.
-
-    Args:
-        page: an HTML file.
-        reporter: shows a line.
-        open_address: opens an address; returns whether it could.
-    """
-    if not open_address(page.resolve().as_uri()):
+def open_page(page: Path, reporter: _Say) -> None:
+    """Open an HTML file in the browser; say where it is if there is none."""
+    if not webbrowser.open(page.resolve().as_uri()):
         reporter.say(f"{page}: no browser found; open the file yourself")

@@ -15,7 +15,7 @@ from typing import Any
 from mttsg_core.errors import ConfigError
 from mttsg_core.inference.fcpxml import render_fcpxml
 from mttsg_core.inference.shots import Shot
-from mttsg_core.video.media import Media, is_drop_frame
+from mttsg_core.video.media import Media, is_drop_frame, numbering_rate
 
 _EXTRA = "needs OpenTimelineIO: pip install 'mttsg[otio]'"
 
@@ -133,7 +133,8 @@ class _Builder:
         return self._range(self._first_frame(shot.media) + first, max(1, round(end * rate) - first), shot.media)
 
     def _first_frame(self, media: Media) -> int:
-        return round(media.start_frame / media.rate * self._rate_of(media))
+        """Return the number that the time code of a file's first frame has at the rate of its shots."""
+        return round(media.start_frame / numbering_rate(media.rate) * numbering_rate(self._rate_of(media)))
 
     def _rate_of(self, media: Media) -> Fraction:
         return media.rate if self._own_rates else self._first

@@ -105,13 +105,13 @@ def iter_film(
 
 def _plan(moments: Iterable[RankedMoment], folder: Path) -> list[Excerpt]:
     """Return the moments as excerpts with names in their order, each only once."""
-    unique = {
-        (ranked.video.path, round(ranked.moment.start, 3), round(ranked.moment.end, 3)): ranked
-        for ranked in reversed(list(moments))
-    }
+    unique: dict[tuple[Path, float, float], RankedMoment] = {}
+    for ranked in moments:
+        start, end, _ = ranked.moment
+        unique.setdefault((ranked.video.path, round(start, 3), round(end, 3)), ranked)
     return [
         Excerpt(ranked.video.path, ranked.moment, folder / f"{number:06}.mp4")
-        for number, ranked in enumerate(reversed(unique.values()))
+        for number, ranked in enumerate(unique.values())
     ]
 
 

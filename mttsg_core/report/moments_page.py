@@ -134,5 +134,5 @@ def _in_order(moments: Sequence[RankedMoment]) -> list[RankedMoment]:
 
 
 def _link(ranked: RankedMoment, page: Path) -> str:
-    """Return the address of a moment: of its file, with the seconds as a media fragment (W3C Media Fragments, 4.2.1)."""
+    """Return the address of a moment: its file, with the seconds as a media fragment (W3C Media Fragments URI 1.0)."""
     return f"{relative_link(ranked.video.path, page)}#t={ranked.moment.start:.3f},{ranked.moment.end:.3f}"

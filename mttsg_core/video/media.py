@@ -110,6 +110,11 @@ def is_drop_frame(rate: Fraction) -> bool:
     return rate.denominator == 1001 and round(rate) % 30 == 0
 
 
+def numbering_rate(rate: Fraction) -> Fraction:
+    """Return how many frames the time codes of a rate number in a second: 24 at 23.976, but 29.97 with drop frame."""
+    return rate if is_drop_frame(rate) else Fraction(round(rate))
+
+
 def _measured_rate(info: VideoInfo) -> Fraction:
     frames = len(info.frame_times)
     return Fraction(frames / info.duration).limit_denominator(1001)

@@ -66,11 +66,14 @@ if (video) {
 
   const seek = (time, play) => {
     wanted = {time, play};
-    if (video.readyState >= HTMLMediaElement.HAVE_METADATA) return arrive();
-    if (video.preload !== "auto") {
-      video.preload = "auto";
-      video.load();
-    }
+    if (video.readyState >= HTMLMediaElement.HAVE_METADATA) arrive();
+    else load();
+  };
+
+  const load = () => {
+    if (video.preload === "auto") return;
+    video.preload = "auto";
+    video.load();
   };
 
   const arrive = () => {
@@ -91,16 +94,18 @@ if (video) {
       const still = hit.querySelector("img");
       if (still) video.poster = still.src; else video.removeAttribute("poster");
       video.src = file;
-      video.setAttribute("aria-label", hit.dataset.name);
     }
     current = hit;
+    video.setAttribute("aria-label", hit.dataset.name);
     hit.setAttribute("aria-current", "true");
     broken.querySelector("a").href = hit.href;
     const query = hit.closest("section").querySelector("h2").textContent;
     document.querySelector(".shown").textContent = `${query} · ${hit.dataset.name}`;
     drawCurve();
-    stopTime = play ? Number(hit.dataset.end) : null;
-    if (play) seek(Number(hit.dataset.start), true);
+    now.style.left = `${shareOf(hit.dataset.start, timelineOf(hit)) * 100}%`;
+    stopTime = Number(hit.dataset.end);
+    wanted = {time: Number(hit.dataset.start), play}; // if not now, then when the player's own button is pressed
+    if (play) seek(wanted.time, true);
   };
 
   const go = hit => {
@@ -144,7 +149,7 @@ if (video) {
       const focused = event.target.closest(".hit");
       if (focused && focused !== current) go(focused);
       else if (!video.paused) video.pause();
-      else if (stopTime === null && video.readyState >= HTMLMediaElement.HAVE_METADATA) video.play().catch(() => {});
+      else if (stopTime === null) video.play().catch(() => {});
       else go(current);
     }
   });
@@ -153,7 +158,7 @@ if (video) {
 
   select(linked() || hits[0], false);
   if (linked()) {
-    seek(Number(current.dataset.start), false); // shows the first picture; a browser may not play before a click
+    load(); // shows the first picture; a browser may not play before a click
     current.scrollIntoView({block: "center"});
   }
 }
