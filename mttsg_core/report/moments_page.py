@@ -15,8 +15,8 @@ from mttsg_core.inference.ranking import RankedMoment
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.report.charts import saliency_path
 from mttsg_core.report.layout import render_page
-from mttsg_core.report.thumbnails import Thumbnail, take_stills
 from mttsg_core.video.discovery import VideoFile
+from mttsg_core.video.stills import Thumbnail, take_stills
 
 _MAX_STILLS = 1000  # of the first moments on a page; each takes about 5 kB of it
 

@@ -1,4 +1,4 @@
-"""Small frames of moments, as JPEG files inside a page.
+"""Small frames of the moments on an evaluation page, as JPEG files inside the page.
 
 Videos are read in another process with a time limit, so that one that crashes or hangs the decoder loses its thumbnails
 and nothing else.
@@ -6,41 +6,18 @@ and nothing else.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import closing
-from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from pebble import ProcessExpired
-from PIL import Image
 
-from mttsg_core.errors import VideoError
 from mttsg_core.report.cases import Case
-from mttsg_core.utils.processes import WorkerLost, interrupts_blocked, run_in_workers, worker_pool
-from mttsg_core.video.probe import probe
-from mttsg_core.video.sampling import sample
+from mttsg_core.utils.processes import interrupts_blocked, worker_pool
+from mttsg_core.video.stills import TIME_LIMIT, Thumbnail, read_what_is_readable
 
 TRUE, PREDICTED = "true", "prediction"
-_HEIGHT, _MAX_WIDTH = 90, 200  # pixels
-_QUALITY = 80  # of the JPEG files
-_TIME_LIMIT = 30.0  # seconds per video
-_UNREADABLE = (VideoError, OSError, ValueError, ArithmeticError, MemoryError)
-
-
-class Thumbnail(NamedTuple):
-    """A frame: what it shows, its time in seconds, its size in pixels, and the JPEG file as base64."""
-
-    label: str
-    time: float
-    width: int
-    height: int
-    jpeg: str
 
 
 def thumbnail_times(case: Case) -> list[tuple[str, float]]:
@@ -53,7 +30,7 @@ def thumbnail_times(case: Case) -> list[tuple[str, float]]:
 
 
 def take_thumbnails(
-    cases: Sequence[Case], find_video: Callable[[str], Path | None], time_limit: float = _TIME_LIMIT
+    cases: Sequence[Case], find_video: Callable[[str], Path | None], time_limit: float = TIME_LIMIT
 ) -> Iterator[tuple[int, list[Thumbnail]]]:
     """Yield the index of each case and its thumbnails: none where its video is missing or cannot be read.
 
@@ -72,7 +49,9 @@ def take_thumbnails(
             for case in cases:
                 path = files[case.index]
                 if path is not None:
-                    futures[case.index] = pool.schedule(_read, args=(path, thumbnail_times(case)), timeout=time_limit)
+                    futures[case.index] = pool.schedule(
+                        read_what_is_readable, args=(path, thumbnail_times(case)), timeout=time_limit
+                    )
         for case in cases:
             if case.index not in futures:
                 yield case.index, []
@@ -81,58 +60,3 @@ def take_thumbnails(
                 yield case.index, futures[case.index].result()
             except (FutureTimeoutError, ProcessExpired, CancelledError):
                 yield case.index, []
-
-
-def take_stills(
-    times: Mapping[Path, Sequence[float]], *, workers: int = 1, time_limit: float = _TIME_LIMIT
-) -> Generator[tuple[Path, dict[float, Thumbnail]], None, None]:
-    """Yield videos, as they are done, with the thumbnails at some of their seconds: none of one that cannot be read.
-
-    Args:
-        times: seconds of each video.
-        workers: number of videos to read at a time.
-        time_limit: seconds that one video may take.
-    """
-    jobs = [((path, seconds), time_limit) for path, seconds in times.items()]
-    if not jobs:
-        return
-    with closing(run_in_workers(_read_stills, jobs, min(workers, len(jobs)))) as reading:
-        for (path, _), stills in reading:
-            yield path, {} if isinstance(stills, WorkerLost) else stills
-
-
-def read_thumbnails(path: Path, times: Sequence[tuple[str, float]]) -> list[Thumbnail]:
-    """Return thumbnails of a video for the labels and seconds given, in that order, without frames that are damaged.
-
-    Raises:
-        VideoError: if the video cannot be read.
-    """
-    info = probe(path)
-    size = (min(_MAX_WIDTH, max(2, round(info.width / info.height * _HEIGHT))), _HEIGHT)
-    order = sorted(range(len(times)), key=lambda index: times[index][1])
-    thumbnails: dict[int, Thumbnail] = {}
-    for chunk in sample(info, [times[index][1] for index in order], size, threads=1):
-        for row, time, frame in zip(chunk.indices, chunk.times, chunk.frames, strict=True):
-            index = order[int(row)]
-            thumbnails[index] = Thumbnail(times[index][0], float(time), *size, encode_jpeg(frame))
-    return [thumbnails[index] for index in sorted(thumbnails)]
-
-
-def encode_jpeg(frame: npt.NDArray[np.uint8]) -> str:
-    """Return an RGB image (H, W, 3) as a JPEG file in base64."""
-    target = BytesIO()
-    Image.fromarray(frame).save(target, "JPEG", quality=_QUALITY, optimize=True)
-    return base64.b64encode(target.getvalue()).decode("ascii")
-
-
-def _read(path: Path, times: Sequence[tuple[str, float]]) -> list[Thumbnail]:
-    try:
-        return read_thumbnails(path, times)
-    except _UNREADABLE:
-        return []
-
-
-def _read_stills(job: tuple[Path, Sequence[float]]) -> dict[float, Thumbnail]:
-    path, times = job
-    stills = _read(path, [(str(index), time) for index, time in enumerate(times)])
-    return {times[int(still.label)]: still for still in stills}
