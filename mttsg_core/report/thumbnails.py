@@ -17,6 +17,8 @@ from mttsg_core.report.cases import Case
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.video.stills import TIME_LIMIT, Thumbnail, read_what_is_readable
 
+__all__ = ["PREDICTED", "TRUE", "Thumbnail", "take_thumbnails", "thumbnail_times"]
+
 TRUE, PREDICTED = "true", "prediction"
 
 
