@@ -344,7 +344,7 @@ Film = Annotated[
     _file("--join", "Write one film of the moments to this mp4 file, in the order of the rows. Needs no --clips."),
 ]
 MomentsPage = Annotated[Path | None, _file("--html", "Write a page with a player and clickable moments to this file.")]
-OpenPage = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+OpenMoments = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
 Play = Annotated[
     bool, typer.Option("--play", help="Play the best moment: with mpv, vlc, ffplay or the system's player.")
 ]
@@ -363,6 +363,15 @@ GroundFps = Annotated[
         "Features per second of video, without a trained model. Default: 2. A model has its own; another value is "
         "refused."
     ),
+]
+
+# --- options of `search` ------------------------------------------------------------------------------------------
+
+SearchTop = Annotated[
+    int | None, typer.Option("--top", "-k", min=1, metavar="N", help="Moments that are shown at a time. Default: 5.")
+]
+CutFolder = Annotated[
+    Path | None, _folder("--clips", "Folder of the moments that :cut cuts out. Default: the current folder.")
 ]
 
 # --- options of `setup` and `cache` -------------------------------------------------------------------------------

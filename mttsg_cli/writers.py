@@ -28,7 +28,7 @@ def save_rows(
 ) -> None:
     """Write rows to a file as `outputs.save` does, or to standard output. File names may be in any encoding."""
     if path is None:
-        write_rows(lines, form, _standard_output())
+        write_rows(lines, form, standard_output())
         return
 
     def write(target: Path) -> None:
@@ -40,7 +40,7 @@ def save_rows(
 
 def print_text(text: str) -> None:
     """Write a whole file to standard output, to a terminal without control characters."""
-    stream = for_terminal(_standard_output())
+    stream = for_terminal(standard_output())
     stream.write(text)
     stream.flush()
 
@@ -50,11 +50,32 @@ def write_rows(lines: Iterable[Line], form: str, stream: IO[str]) -> None:
     FORMATS[form](lines, stream if form == "table" else for_terminal(stream))
 
 
-def _standard_output() -> IO[str]:
+def standard_output() -> IO[str]:
     """Return standard output, in UTF-8 whatever the locale is."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     return sys.stdout
+
+
+class SeparatedRows:
+    """Rows with a header, written as they arrive, whenever that is.
+
+    Args:
+        delimiter: between columns.
+        stream: where they are written.
+    """
+
+    def __init__(self, delimiter: str, stream: IO[str]) -> None:
+        self._stream = stream
+        self._writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write rows."""
+        for row in rows:
+            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
+            self._writer.writerow([row.video, row.query, row.rank, *numbers])
+            self._stream.flush()
 
 
 SUBTITLES = ("srt", "vtt")
@@ -84,12 +105,9 @@ def _write_jsonl(lines: Iterable[Line], stream: IO[str]) -> None:
 
 def _write_separated(delimiter: str) -> _Writer:
     def write(lines: Iterable[Line], stream: IO[str]) -> None:
-        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        rows = SeparatedRows(delimiter, stream)
         for row in _rows(lines):
-            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
-            writer.writerow([row.video, row.query, row.rank, *numbers])
-            stream.flush()
+            rows.write([row])
 
     return write
 

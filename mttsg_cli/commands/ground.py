@@ -22,7 +22,7 @@ def ground(
     pad: options.Pad = None,
     join: options.Film = None,
     html: options.MomentsPage = None,
-    open_page: options.OpenPage = False,
+    open_page: options.OpenMoments = False,
     play: options.Play = False,
     joint: options.Joint = None,
     features: options.Features = None,

@@ -170,7 +170,7 @@ class TestPlay:
         monkeypatch.setenv("PATH", str(tmp_path))
         ran = ground(clip, QUERY, "--play")
         assert (ran.code, len(rows(ran)), len(ran.errors)) == (2, 1, 1)
-        assert "no video player found (mpv, vlc, ffplay, " in ran.errors[0]
+        assert "no video player found; install one of mpv, vlc, ffplay" in ran.errors[0]
 
     def test_a_player_that_fails(
         self, ground: Mttsg, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
