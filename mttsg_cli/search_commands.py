@@ -129,9 +129,9 @@ class Searching:
         links = [
             f"{hit.video.path.as_uri()}#t={hit.moment.start:.3f},{hit.moment.end:.3f}" for hit in self._chosen(words)
         ]
-        copy_text("\n".join(links), sys.stdout)
+        is_copied = copy_text("\n".join(links), sys.stdout)
         for link in links:
-            self.reporter.say(f"copied {link}")
+            self.reporter.say(f"copied {link}" if is_copied else link)
 
     def cut(self, words: Sequence[str]) -> None:
         """Cut moments out."""
@@ -163,7 +163,8 @@ class Searching:
 
     def help(self, words: Sequence[str]) -> None:
         """Show what can be typed."""
-        self.reporter.say(HELP)
+        for line in HELP.splitlines():
+            self.reporter.say(line)
 
     def quit(self, words: Sequence[str]) -> None:
         """Leave."""

@@ -92,19 +92,24 @@ def open_file(path: Path) -> None:
     _run([opener, str(path.absolute())], wait=False)
 
 
-def copy_text(text: str, terminal: IO[str]) -> None:
-    """Put a text on the clipboard: with a program for it, else with the terminal's own sequence (OSC 52)."""
+def copy_text(text: str, terminal: IO[str]) -> bool:
+    """Put a text on the clipboard: with a program for it, else with the terminal's own sequence (OSC 52).
+
+    Return whether it could be sent there; whether a terminal takes the sequence, it does not say.
+    """
     for name, *arguments in _CLIPBOARDS:
         program = shutil.which(name)
         if program is not None:
             with suppress(OSError):
                 ran = subprocess.run([program, *arguments], input=text.encode(), stderr=subprocess.DEVNULL, check=False)
                 if not ran.returncode:
-                    return
-    if terminal.isatty():
-        encoded = base64.b64encode(text.encode()).decode("ascii")
-        terminal.write(f"\x1b]52;c;{encoded}\x07")
-        terminal.flush()
+                    return True
+    if not terminal.isatty():
+        return False
+    encoded = base64.b64encode(text.encode()).decode("ascii")
+    terminal.write(f"\x1b]52;c;{encoded}\x07")
+    terminal.flush()
+    return True
 
 
 def open_page(page: Path, reporter: _Say) -> None:
