@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
