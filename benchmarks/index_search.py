@@ -72,8 +72,8 @@ def make(folder: Path, clips: int) -> None:
     np.save(folder / "lowest.npy", best.min(axis=1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"{clips:,} clips of {DIM}: made and written in {written:.0f} s, indexed in {built:.0f} s ({spent:.0f} s of CPU "
-        f"in all), {clips / (written + built):,.0f} clips a second; {size / 1e6:,.0f} MB, {peak:.2f} GB of memory",
+        f"{clips:,} clips of {DIM}: made and written in {written:.0f} s, indexed in {built:.0f} s "
+        f"({spent:.0f} s of CPU in all), {clips / (written + built):,.0f} clips a second; {size / 1e6:,.0f} MB, {peak:.2f} GB of memory",
         flush=True,
     )
 

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mttsg_cli.console import SOME_FAILED, Reporter
 from mttsg_cli.display import EventDisplay
+from mttsg_cli.ground_videos import open_index
+from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.moment_table import write_hits
 from mttsg_cli.rows import Row
@@ -23,11 +26,14 @@ from mttsg_cli.search_commands import COMMANDS, Leave, Searching
 from mttsg_cli.signals import Stopped
 from mttsg_cli.terminal import for_terminal
 from mttsg_cli.writers import SeparatedRows, standard_output
-from mttsg_core.errors import DataError, MttsgError
+from mttsg_core.errors import ConfigError, DataError, MttsgError
 from mttsg_core.utils.paths import search_history
 from mttsg_core.utils.text import count, format_clock
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.outputs import require_folders
+
+if TYPE_CHECKING:
+    from mttsg_core.workflows.library import VideoLibrary
 
 _PROMPT = "search> "
 _TOP = 5  # moments that are shown at a time
@@ -57,7 +63,7 @@ def run_search(
     *,
     zero_shot: bool,
 ) -> None:
-    """Read the videos, then answer lines until there are no more.
+    """Read the videos, or open an index, then answer lines until there are no more.
 
     Raises:
         MttsgError: if no model or no video can be used.
@@ -65,18 +71,18 @@ def run_search(
     """
     require_folders(runtime.cache, options.clips)
     from mttsg_core.features.extraction import default_workers
-    from mttsg_core.workflows.library import VideoLibrary
 
-    grounder, _ = load_grounder(model, paths, features, runtime, reporter, zero_shot=zero_shot)
-    library = VideoLibrary(paths, grounder, workers=runtime.workers)
+    index = Inputs(tuple(paths), ()).index
+    if index is not None and zero_shot:
+        raise ConfigError("--zero-shot: an index answers by the model that it was made by")
     with EventDisplay(reporter) as display:
-        for event in library.iter_refresh():
-            display.show(event)
-        if not library.videos:
-            raise DataError(f"{', '.join(map(str, paths))}: no video can be used")
+        if index is not None:
+            library = open_index(index, model, features, runtime, reporter).library
+        else:
+            library = _read_videos(paths, model, features, runtime, display, zero_shot=zero_shot)
         seconds = sum(video.duration for video in library.videos)
         reporter.say(f"{count(len(library.videos), 'video')}, {format_clock(seconds)}")
-        shows_scores = grounder.predictor.has_comparable_scores
+        shows_scores = library.grounder.predictor.has_comparable_scores
         if not shows_scores:
             reporter.say("the scores of this model are not calibrated: they order the answers, and are not shown")
         is_typed = sys.stdin.isatty() and sys.stdout.isatty()
@@ -96,6 +102,27 @@ def run_search(
         failed = _answer_lines(searching, _piped_lines())
     if failed or display.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _read_videos(
+    paths: Sequence[Path],
+    model: Path | None,
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    display: EventDisplay,
+    *,
+    zero_shot: bool,
+) -> VideoLibrary:
+    """Return the videos with their features. Raises DataError if none can be used."""
+    from mttsg_core.workflows.library import VideoLibrary
+
+    grounder, _ = load_grounder(model, paths, features, runtime, display.reporter, zero_shot=zero_shot)
+    library = VideoLibrary(paths, grounder, workers=runtime.workers)
+    for event in library.iter_refresh():
+        display.show(event)
+    if not library.videos:
+        raise DataError(f"{', '.join(map(str, paths))}: no video can be used")
+    return library
 
 
 def _answer_lines(searching: Searching, read: _Read) -> int:

@@ -40,6 +40,7 @@ _PLAYERS: Mapping[str, Callable[[str, Moment], list[str]]] = {"mpv": _mpv, "vlc"
 _CLIPBOARDS = (("pbcopy",), ("wl-copy",), ("xclip", "-selection", "clipboard"), ("xsel", "-ib"), ("clip",))
 _SECONDS_TO_FAIL = 0.3  # after which a program that still runs counts as started
 _OPENERS: Mapping[str, str] = {"darwin": "open", "win32": "explorer"}  # of the system; xdg-open elsewhere
+_MEANINGLESS_CODES = ("explorer",)  # programs that end with 1 although all went well
 
 
 def player_command(video: Path, moment: Moment) -> tuple[list[str], bool]:
@@ -101,7 +102,13 @@ def copy_text(text: str, terminal: IO[str]) -> bool:
         program = shutil.which(name)
         if program is not None:
             with suppress(OSError):
-                ran = subprocess.run([program, *arguments], input=text.encode(), stderr=subprocess.DEVNULL, check=False)
+                ran = subprocess.run(
+                    [program, *arguments],
+                    input=text.encode(),
+                    stdout=subprocess.DEVNULL,  # some stay in the background, and would keep a pipe open
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                )
                 if not ran.returncode:
                     return True
     if not terminal.isatty():
@@ -144,5 +151,5 @@ def _run(command: Sequence[str], *, wait: bool) -> None:
     except subprocess.TimeoutExpired:
         Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
         return
-    if code:
+    if code and Path(command[0]).stem not in _MEANINGLESS_CODES:
         raise ConfigError(f"{Path(command[0]).stem} ended with code {code}; is there a screen?")

@@ -8,7 +8,7 @@ from mttsg_cli.inputs import find_named
 
 
 def search(
-    paths: options.Videos,
+    paths: options.IndexSources,
     model: options.Model = None,
     top: options.SearchTop = None,
     clips: options.CutFolder = None,
@@ -34,6 +34,8 @@ def search(
         mttsg search videos/
 
         mttsg search *.mp4 holidays/ --top 10 --clips excerpts/
+
+        mttsg search videos.index
 
         mttsg search videos/ < sentences.txt > moments.tsv
     """

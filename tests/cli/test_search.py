@@ -126,6 +126,20 @@ class TestPipe:
             f"{Path(row['video']).as_uri()}#t={row['start']},{row['end']}" for row in (first, second)
         )
 
+    def test_an_index_is_asked(self, mttsg: Mttsg, search: Mttsg, trained: Path, cache: Path, videos: Path) -> None:
+        pytest.importorskip("lancedb", reason="LanceDB is not installed")
+        index = videos.parent / "videos.index"
+        common = ("--cache", cache, "--workers", "1")
+        made = mttsg("index", videos, "--index", index, "--model", trained, *common)
+        assert made.code == 0, made.err
+        ran = mttsg("search", index, "--top", "2", *common, stdin=f"{QUERY}\n:more 1\n".encode())
+        assert ran.code == 0, ran.err
+        asked = search(videos, "--top", "2", stdin=f"{QUERY}\n:more 1\n".encode())
+        assert [row["start"] for row in rows(ran)] == [row["start"] for row in rows(asked)]
+        assert mttsg("search", index, "--zero-shot", *common, stdin=b"").errors == [
+            "error: --zero-shot: an index answers by the model that it was made by"
+        ]
+
     def test_help_names_every_command(self, search: Mttsg, videos: Path) -> None:
         ran = search(videos, stdin=b":help")
         assert (ran.code, rows(ran)) == (0, [])
