@@ -329,9 +329,7 @@ def run_session(
             raise DataError(f"no video files in {request.inputs}; --verbose says what was passed over")
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
     outputs.show_page(reporter)
-    if outputs.play:
-        _play_best(session, reporter)
-    if display.failed:
+    if (outputs.play and not _play_best(session, reporter)) or display.failed:
         raise typer.Exit(SOME_FAILED if any_found else UNUSABLE)
 
 
@@ -344,14 +342,19 @@ def _write(session: Session, lines: Generator[Line, None, None], outputs: Output
     return bool(first)
 
 
-def _play_best(session: Session, reporter: Reporter) -> None:
-    """Play the best moment of the first sentence."""
+def _play_best(session: Session, reporter: Reporter) -> bool:
+    """Play the best moment of the first sentence; return whether it could be played, or does not exist."""
     from mttsg_cli.viewers import play
 
     if session.best is None:
         reporter.warn("--play: there is no moment to play")
-    else:
+        return True
+    try:
         play(session.best.video.path, session.best.moment, reporter)
+    except ConfigError as error:
+        reporter.error(str(error))
+        return False
+    return True
 
 
 def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, reporter: Reporter) -> bool:

@@ -13,8 +13,9 @@ from mttsg_cli.rows import Row
 from mttsg_cli.viewers import copy_text, open_file, play
 from mttsg_core.config import nearest
 from mttsg_core.errors import ConfigError
-from mttsg_core.inference.excerpts import Excerpt, ExcerptFailed, ExcerptNames, cut_excerpts, plan_excerpts
+from mttsg_core.inference.excerpts import ExcerptFailed, ExcerptNames, cut_excerpts, plan_excerpts
 from mttsg_core.inference.ranking import RankedMoment
+from mttsg_core.utils.text import describe_os_error
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.video.excerpt_marks import mark_film
 
@@ -134,22 +135,22 @@ class Searching:
             self.reporter.say(f"copied {link}" if is_copied else link)
 
     def cut(self, words: Sequence[str]) -> None:
-        """Cut moments out."""
-        self.clips.mkdir(parents=True, exist_ok=True)
-        excerpts = [self._excerpt(hit) for hit in self._chosen(words)]
-        for excerpt in excerpts:
-            mark_film(excerpt.target)
+        """Cut moments out, as files whose names tell videos of the same name apart."""
+        videos = {video.id: VideoFile(video.path, Path(video.name)) for video in self.library.videos}
+        moments = [RankedMoment(videos[hit.video.id], self.query, 1, hit.moment) for hit in self._chosen(words)]
+        names = ExcerptNames("{video}_{start}-{end}")
+        excerpts = plan_excerpts(moments, list(videos.values()), self.clips, names)
+        try:
+            self.clips.mkdir(parents=True, exist_ok=True)
+            for excerpt in excerpts:
+                mark_film(excerpt.target)
+        except OSError as error:
+            raise ConfigError(describe_os_error(error)) from error
         for event in cut_excerpts(excerpts, workers=self.workers):
             if isinstance(event, ExcerptFailed):
                 self.reporter.error(f"{event.excerpt.video}: cannot be cut: {event.reason}")
             else:
                 self.reporter.say(f"{event.excerpt.target}: {'already exists' if event.existed else 'written'}")
-
-    def _excerpt(self, hit: Hit) -> Excerpt:
-        video = VideoFile(hit.video.path, Path(hit.video.name))
-        ranked = RankedMoment(video, self.query, self.hits.index(hit) + 1, hit.moment)
-        [excerpt] = plan_excerpts([ranked], [video], self.clips, ExcerptNames("{video}_{start}-{end}"))
-        return excerpt
 
     def _chosen(self, words: Sequence[str]) -> list[Hit]:
         """Return the moments with the numbers given, or the first one without any."""

@@ -22,7 +22,8 @@ from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.video.probe import probe
 from mttsg_core.video.sampling import sample
 
-TIME_LIMIT = 30.0  # seconds per video
+TIME_LIMIT = 30.0  # seconds that a few stills of one video may take
+_LIMIT_PER_STILL = 1.0  # more seconds for each of many
 _HEIGHT, _MAX_WIDTH = 90, 200  # pixels
 _QUALITY = 80  # of the JPEG files
 _UNREADABLE = (VideoError, OSError, ValueError, ArithmeticError, MemoryError)
@@ -46,9 +47,9 @@ def take_stills(
     Args:
         times: seconds of each video.
         workers: number of videos to read at a time.
-        time_limit: seconds that one video may take.
+        time_limit: seconds that one video may take, beside a second for each still.
     """
-    jobs = [((path, seconds), time_limit) for path, seconds in times.items()]
+    jobs = [((path, seconds), time_limit + _LIMIT_PER_STILL * len(seconds)) for path, seconds in times.items()]
     if not jobs:
         return
     with closing(run_in_workers(_read_stills, jobs, min(workers, len(jobs)))) as reading:

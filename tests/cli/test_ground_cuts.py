@@ -169,7 +169,7 @@ class TestPlay:
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         ran = ground(clip, QUERY, "--play")
-        assert (ran.code, len(rows(ran)), len(ran.errors)) == (2, 1, 1)
+        assert (ran.code, len(rows(ran)), len(ran.errors)) == (1, 1, 1)
         assert "no video player found; install one of mpv, vlc, ffplay" in ran.errors[0]
 
     def test_a_player_that_fails(
