@@ -14,7 +14,7 @@ from mttsg_cli.edit_outputs import write_edit, write_film
 from mttsg_cli.file_per_moment import write_excerpts, write_subtitles
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.rows import Line
-from mttsg_cli.viewers import open_page
+from mttsg_cli.viewers import open_page, play
 from mttsg_cli.writers import EDITS, FORMAT_NAMES, SUBTITLES, default_format, save_rows
 from mttsg_core.config import refuse_unknown
 from mttsg_core.errors import ConfigError
@@ -131,6 +131,21 @@ class Outputs:
             write_excerpts(session, moments, self.excerpts, self.names, workers, overwrite=self.overwrite)
         if self.film is not None:
             write_film(session, moments, self.film, workers)
+
+    def play_best(self, session: Session) -> bool:
+        """Play the best moment of the first sentence, if that is wanted; return False if no player could."""
+        reporter = session.display.reporter
+        if not self.play:
+            return True
+        if session.best is None:
+            reporter.warn("--play: there is no moment to play")
+            return True
+        try:
+            play(session.best.video.path, session.best.moment, reporter)
+        except ConfigError as error:
+            reporter.error(str(error))
+            return False
+        return True
 
     def show_page(self, reporter: Reporter) -> None:
         """Open the page in the browser, if that is wanted and it exists."""

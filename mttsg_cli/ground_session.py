@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,10 +18,10 @@ import typer
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.ground_outputs import OutputOptions, Outputs, plan_outputs
+from mttsg_cli.ground_queries import at_most, read_queries
 from mttsg_cli.ground_videos import choose_narrowing, filtered, find_searched, open_index, without_excerpts
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
-from mttsg_cli.option_values import BadRows
 from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
@@ -31,7 +30,6 @@ from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.outputs import protect_videos, require_folders
 
 if TYPE_CHECKING:
-    from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
     from mttsg_core.inference.excerpts import ExcerptFailed
     from mttsg_core.inference.grounder import Grounder
@@ -284,9 +282,9 @@ def run_session(
         return
     from mttsg_core.data.query_parts import QueryAssigner, query_parts
 
-    queries = _read_queries(request.inputs, request.queries_file, reporter)
+    queries = read_queries(request.inputs, request.queries_file, reporter)
     if outputs.need_all_moments:
-        queries = _at_most(queries, _MAX_QUERIES)
+        queries = at_most(queries, _MAX_QUERIES)
     index = None
     if request.inputs.index is not None:
         index = open_index(request.inputs.index, model, features, runtime, reporter)
@@ -329,7 +327,7 @@ def run_session(
             raise DataError(f"no video files in {request.inputs}; --verbose says what was passed over")
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
     outputs.show_page(reporter)
-    if (outputs.play and not _play_best(session, reporter)) or display.failed:
+    if not outputs.play_best(session) or display.failed:
         raise typer.Exit(SOME_FAILED if any_found else UNUSABLE)
 
 
@@ -340,21 +338,6 @@ def _write(session: Session, lines: Generator[Line, None, None], outputs: Output
         if first:
             outputs.write(session, chain(first, lines), workers)
     return bool(first)
-
-
-def _play_best(session: Session, reporter: Reporter) -> bool:
-    """Play the best moment of the first sentence; return whether it could be played, or does not exist."""
-    from mttsg_cli.viewers import play
-
-    if session.best is None:
-        reporter.warn("--play: there is no moment to play")
-        return True
-    try:
-        play(session.best.video.path, session.best.moment, reporter)
-    except ConfigError as error:
-        reporter.error(str(error))
-        return False
-    return True
 
 
 def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, reporter: Reporter) -> bool:
@@ -371,49 +354,6 @@ def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, 
     if used:
         reporter.warn(f"{' and '.join(used)}: taken as the model's raw scores, which do not compare across videos")
     return False
-
-
-def _read_queries(inputs: Inputs, file: Path | None, reporter: Reporter) -> Iterator[Query]:
-    """Return an iterator over the queries of the command line and of a file.
-
-    Raises:
-        ConfigError: if there are none.
-        DataError: if the file cannot be opened; the iterator may raise it too.
-    """
-    from mttsg_core.data.queries import Query
-
-    if any(not sentence.strip() for sentence in inputs.sentences):
-        raise ConfigError("a sentence must have at least one word")
-    if not inputs.sentences and file is None:
-        hint = "; what exists is taken for a video: put -- before the sentences" if len(inputs.videos) > 1 else ""
-        raise ConfigError(f"no sentence: give one after the video, or a file of them with --queries{hint}")
-    named = (Query(sentence.strip()) for sentence in inputs.sentences)
-    return named if file is None else chain(named, _read_file(file, reporter))
-
-
-def _read_file(path: Path, reporter: Reporter) -> Iterator[Query]:
-    """Yield the queries of a file, or of standard input, and warn about its bad rows."""
-    from mttsg_core.data.queries import Query, stream_queries
-    from mttsg_core.utils.json_lines import open_bytes
-
-    bad_rows = BadRows(reporter)
-    with nullcontext(sys.stdin.buffer) if str(path) == "-" else open_bytes(path) as file:
-        for entry in stream_queries(path, file):
-            if isinstance(entry, Query):
-                yield entry
-            else:
-                bad_rows.add(entry)
-    bad_rows.report_number()
-
-
-def _at_most(queries: Iterable[Query], number: int) -> Iterator[Query]:
-    """Yield queries. Raises ConfigError if there are more than `number`."""
-    for position, query in enumerate(queries):
-        if position == number:
-            raise ConfigError(
-                f"--html, --clips, --join and timelines: at most {number:,} sentences in one run; divide the file"
-            )
-        yield query
 
 
 def _announce(sentences: int, part: QueryPart, reporter: Reporter) -> None:
