@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +13,10 @@ from mttsg_cli.display import EventDisplay
 from mttsg_cli.inputs import Inputs, find_named
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
+
+if TYPE_CHECKING:
+    from mttsg_core.workflows.index_videos import IndexReport
+    from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
 
 def index(
@@ -46,37 +51,50 @@ def index(
     """
     with exit_codes():
         inputs = Inputs(tuple(find_named(paths)), ())
-        from mttsg_cli.model_loading import load_for_index
-        from mttsg_core.search.index_folder import IndexFolder
-        from mttsg_core.workflows.library import VideoLibrary
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
-        reporter = Reporter(quiet=quiet, verbose=verbose)
-        target = inputs.index or folder or _default_folder(inputs.videos[0])
-        sources = () if inputs.index is not None else inputs.videos
-        known = IndexFolder.prepare(target).extended(sources, None)
-        with EventDisplay(reporter) as display:
-            grounder, choice = load_for_index(
-                known,
-                option_values.only(model, "--model"),
-                FeatureOptions(encoder, fps=fps),
-                RuntimeOptions(device, cache, offline, workers),
-                reporter,
-            )
-            library = VideoLibrary(sources, grounder, index=target, workers=workers, model=choice.folder)
-            for event in library.iter_refresh():
-                display.show(event)
-        report = library.report
-        if report is None:
-            raise RuntimeError("a refresh without a report")
-        changes = {"new or changed": report.added, "moved": report.moved, "removed": report.removed}
-        told = ", ".join(f"{number} {name}" for name, number in changes.items() if number) or "nothing has changed"
-        reporter.say(f"{count(report.videos, 'video')} in {target}: {told}")
+        report = _run(
+            inputs,
+            inputs.index or folder or _default_folder(inputs.videos[0]),
+            option_values.only(model, "--model"),
+            FeatureOptions(encoder, fps=fps),
+            RuntimeOptions(device, cache, offline, workers),
+            Reporter(quiet=quiet, verbose=verbose),
+        )
         if as_json:
-            print_json({**report.as_dict(), "index": str(target)})
+            print_json(report.as_dict())
         if report.failures:
             raise typer.Exit(SOME_FAILED if report.videos else UNUSABLE)
         raise typer.Exit(ALL_DONE)
+
+
+def _run(
+    inputs: Inputs,
+    target: Path,
+    model: Path | None,
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    reporter: Reporter,
+) -> IndexReport:
+    """Bring the index in a folder up to date, and say what has changed."""
+    from mttsg_cli.model_loading import load_for_index
+    from mttsg_core.search.index_folder import IndexFolder
+    from mttsg_core.workflows.library import VideoLibrary
+
+    sources = () if inputs.index is not None else inputs.videos
+    known = IndexFolder.prepare(target).extended(sources, None)
+    with EventDisplay(reporter) as display:
+        grounder, choice = load_for_index(known, model, features, runtime, reporter)
+        library = VideoLibrary(sources, grounder, index=target, workers=runtime.workers, model=choice.folder)
+        for event in library.iter_refresh():
+            display.show(event)
+    report = library.report
+    if report is None:
+        raise RuntimeError("a refresh without a report")
+    changes = {"new or changed": report.added, "moved": report.moved, "removed": report.removed}
+    told = ", ".join(f"{number} {name}" for name, number in changes.items() if number) or "nothing has changed"
+    reporter.say(f"{count(report.videos, 'video')} in {target}: {told}")
+    return report
 
 
 def _default_folder(source: Path) -> Path:

@@ -161,6 +161,7 @@ class GroundRun:
         if self._narrowing is not None:
             queries = yield from self._narrowing.narrow(queries, self._batches)
         grounded: set[VideoFile] = set()
+        event: GroundEvent
         for event in self._ground(queries, keep=keep):
             if isinstance(event, VideoGrounded):
                 grounded.add(event.video)

@@ -278,12 +278,14 @@ class VideoLibrary:
         """Return the index of a model as it is now."""
         space = clip_space(grounder)
         if self._folder is None:
-            return _Contents(grounder, space, MemoryIndex())
+            return _Contents(grounder, space, MemoryIndex(() if space is None else space.widths))
         if space is None:
-            raise ConfigError("a model that was trained without contrast has no vectors to make an index of")
+            raise ConfigError(
+                "a model that was trained without objects and contrast has no vectors to make an index of"
+            )
         from mttsg_core.search.lance_index import LanceIndex
 
-        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim))
+        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths))
 
     def _refresh(self) -> Generator[RefreshEvent, None, None]:
         grounder, model, before = self._grounder, self._model, self._contents

@@ -44,7 +44,7 @@ class FolderNarrowing:
     def __init__(self, grounder: Grounder, top: int) -> None:
         self._space = clip_space(grounder)
         self._top = top
-        self._index = MemoryIndex()
+        self._index = MemoryIndex(() if self._space is None else self._space.widths)
         self._keys: dict[VideoFile, str] = {}
 
     def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | Noted, None, Queries]:
@@ -61,10 +61,11 @@ class FolderNarrowing:
             self._keys |= keys
         readable = {video: sentences for video, sentences in queries.items() if video in self._keys}
         common = _common(readable, size)
+        if not common:
+            return readable
         ranked = self._index.rank(self._space.sentences(common), size, {self._keys[video] for video in readable})
         best = {sentence: set(found) for sentence, found in zip(common, ranked, strict=True)}
-        if common:
-            yield _note(size, len(queries))
+        yield _note(size, len(queries))
         return _narrowed(readable, lambda video, sentence: sentence not in best or self._keys[video] in best[sentence])
 
 

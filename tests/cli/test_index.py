@@ -61,7 +61,7 @@ def test_an_index_answers_as_its_folder_does(
     assert (none.code, none.errors) == (2, ["error: no video of the index passes --below and --since"])
     again = index("videos.index", "--json")
     assert json.loads(again.out) == {
-        "videos": 6, "added": 0, "moved": 0, "removed": 0, "failures": 0, "index": "videos.index",
+        "videos": 6, "added": 0, "moved": 0, "removed": 0, "failures": 0,
     }  # fmt: skip
 
 
@@ -118,7 +118,18 @@ def test_killed_at_any_moment_nothing_is_wrong_and_nothing_is_lost(
     index: Mttsg, trained: Path, cache: Path, videos: Path, tmp_path: Path
 ) -> None:
     library = tmp_path / "library"
-    words = ["index", videos, "--index", library, "--model", trained, "--cache", cache, "--workers", "1"]
+    words: list[str | Path | bytes] = [
+        "index",
+        videos,
+        "--index",
+        library,
+        "--model",
+        trained,
+        "--cache",
+        cache,
+        "--workers",
+        "1",
+    ]
     for moment in (0.3, 0.6, 0.9):
         process = start_mttsg(*words)
         started = time.monotonic()
@@ -131,6 +142,6 @@ def test_killed_at_any_moment_nothing_is_wrong_and_nothing_is_lost(
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["videos"] == 6
     [model] = IndexFolder.read(library).models
-    table = LanceIndex(library, model.fingerprint, 128)
+    table = LanceIndex(library, model.fingerprint, 64, (1,))
     assert table.identities() == {video.identity for video in table.videos()}
     assert table._clips.count_rows() == sum(video.clips for video in table.videos())
