@@ -20,7 +20,7 @@ ROOMS = (
     *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
     *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows"),
 )
-HEAVY = ("torch", "transformers", "h5py", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit")
+HEAVY = (*("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit"),)
 
 
 def _modules(package: str) -> dict[str, Path]:
@@ -104,7 +104,7 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-commands = "extract train evaluate ground search index models setup doctor cache".split()
+commands = "extract train evaluate compare ground search index models setup doctor cache".split()
 for command in ([], *([name] for name in commands)):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
+from typing import Protocol
 
 from pebble import ProcessExpired
 
-from mttsg_core.report.cases import Case
+from mttsg_core.data.pairs import Pair
+from mttsg_core.moments import Moment
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.video.stills import TIME_LIMIT, Thumbnail, read_what_is_readable
 
@@ -22,7 +24,23 @@ __all__ = ["PREDICTED", "TRUE", "Thumbnail", "take_thumbnails", "thumbnail_times
 TRUE, PREDICTED = "true", "prediction"
 
 
-def thumbnail_times(case: Case) -> list[tuple[str, float]]:
+class Pictured(Protocol):
+    """A query that a page shows with stills, such as a `Case`."""
+
+    @property
+    def index(self) -> int:
+        """The query's index in the split."""
+
+    @property
+    def pair(self) -> Pair:
+        """The query and its true moments."""
+
+    @property
+    def predictions(self) -> Sequence[Moment]:
+        """The first of them is pictured too, if there are any."""
+
+
+def thumbnail_times(case: Pictured) -> list[tuple[str, float]]:
     """Return labels and seconds of frames to show: the middle of the longest true moment and of the top prediction."""
     start, end = max(case.pair.moments, key=lambda span: span[1] - span[0])
     times = [(TRUE, (start + end) / 2)]
@@ -32,7 +50,7 @@ def thumbnail_times(case: Case) -> list[tuple[str, float]]:
 
 
 def take_thumbnails(
-    cases: Sequence[Case], find_video: Callable[[str], Path | None], time_limit: float = TIME_LIMIT
+    cases: Sequence[Pictured], find_video: Callable[[str], Path | None], time_limit: float = TIME_LIMIT
 ) -> Iterator[tuple[int, list[Thumbnail]]]:
     """Yield the index of each case and its thumbnails: none where its video is missing or cannot be read.
 

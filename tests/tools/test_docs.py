@@ -22,7 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS = (
-    *("ground", "search", "train", "evaluate", "extract", "index", "check", "models", "setup", "doctor", "cache"),
+    *("ground", "search", "train", "evaluate", "compare", "extract", "index", "check", "models", "setup", "doctor"),
+    "cache",
 )
 
 
