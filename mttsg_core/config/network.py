@@ -34,7 +34,7 @@ _SLOTS = Range(at_least=1, at_most=1000)
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Every choice that shapes a network (see docs/method.md). The features decide the first four."""
+    """Every choice that shapes a network (see docs/method.md). The features decide `OF_FEATURES`."""
 
     clip_dim: int = required("width of a clip vector of the features")
     word_dim: int = required("width of a word vector")
@@ -110,13 +110,19 @@ class NetworkConfig:
     negatives: bool = setting(True, "take likely false negatives out of the contrasts (section 3)")
     presence: bool = setting(True, "learn from mismatched queries whether the moment is in the video at all")
 
+    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "joint")
     SWITCHES: ClassVar[tuple[str, ...]] = (
         *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
     )
 
     def __post_init__(self) -> None:
-        if not self.offsets and self.network != NetworkConfig.network:
+        if not self.offsets and "offsets" not in self.parts_of(self.network):
             raise ConfigError(f"offsets: the network {self.network} has none that could be left out")
+
+    @classmethod
+    def parts_of(cls, network: str) -> tuple[str, ...]:
+        """Return the parts that a network can be built without."""
+        return tuple(part for part in cls.SWITCHES if part != "offsets" or network == cls.network)
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:
