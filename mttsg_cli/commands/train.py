@@ -81,8 +81,7 @@ def train(
         )
         assignments = parse_settings(assigned or [])
         settings = merge_settings(
-            *(context, training, without or [], assignments, display.reporter),
-            network=option_values.given(network=network),
+            context, training, without or [], assignments, display.reporter, option_values.given(network=network)
         )
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint, features_of, bins)
         runtime = (device, cache, offline, workers)

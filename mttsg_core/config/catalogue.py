@@ -53,9 +53,7 @@ class Setting:
     @property
     def range(self) -> str:
         """What it may be, in words."""
-        if self.limits is None:
-            return "true or false" if isinstance(self.default, bool) else "text"
-        return str(self.limits)
+        return "true or false" if self.limits is None else str(self.limits)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

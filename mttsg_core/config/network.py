@@ -117,7 +117,7 @@ class NetworkConfig:
     )
 
     def __post_init__(self) -> None:
-        if not self.offsets and self.network != NetworkConfig.network:
+        if not self.offsets and "offsets" not in self.parts_of(self.network):
             raise ConfigError(f"offsets: the network {self.network} has none that could be left out")
 
         self.stream_widths  # noqa: B018 - refuses those that do not fit
@@ -134,6 +134,11 @@ class NetworkConfig:
         if len(widths) < len(parts) or (parts and (min(widths) < 1 or sum(widths) != self.clip_dim)):
             raise ConfigError(f"streams = {shown(self.streams)}: must be widths whose sum is {self.clip_dim}")
         return widths
+
+    @classmethod
+    def parts_of(cls, network: str) -> tuple[str, ...]:
+        """Return the parts that a network can be built without."""
+        return tuple(part for part in cls.SWITCHES if part != "offsets" or network == cls.network)
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -215,6 +216,14 @@ class Grounder:
         """Return the features of a video file that the model expects, cached or extracted now. Raises as `ground`."""
         return self.adapt(cached_features(video, self.cache, self.extraction_settings()))
 
+    def cache_path(self, video: Path) -> Path:
+        """Return where features of a video by `extraction_settings` are, or are to be written.
+
+        Raises:
+            VideoError: if the video file cannot be read.
+        """
+        return self.cache.path(video, self._extracted_fingerprint)
+
     def adapt(self, features: VideoFeatures) -> VideoFeatures:
         """Return features by `extraction_settings` as the model expects them: those of declared features are pooled."""
         if self.declared is None:
@@ -234,6 +243,10 @@ class Grounder:
         settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
         check_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
         return settings
+
+    @cached_property
+    def _extracted_fingerprint(self) -> Settings:
+        return self.fingerprint if self.declared is None else self.extraction_settings().fingerprint()
 
     @overload
     def ground_features(  # type: ignore[overload-overlap]
@@ -377,6 +390,14 @@ class Grounder:
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""
         check_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        return self.encode_queries(queries)
+
+    def encode_queries(self, queries: Sequence[str]) -> list[Array]:
+        """Return sentences as the predictor reads them, one array (L, D) each; the last ones stay in memory.
+
+        Raises:
+            DataError: as `ground`.
+        """
         if isinstance(queries, str):
             raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
         if any(not query.strip() for query in queries):

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from mttsg_core.data.file_index import open_index
 from mttsg_core.data.nearby_durations import NearbyDurations
-from mttsg_core.encoders.base import Array, Settings
+from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features import store
 from mttsg_core.features.extraction import (
@@ -29,8 +29,10 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, Warned
+from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.ground_batches import ground_batch
+from mttsg_core.workflows.narrowing import Narrowing, Queries
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.unfamiliar import VideoWarnings, warn_of_queries
@@ -79,7 +81,7 @@ _ExtractionEvent: TypeAlias = (
     | VideoPassedOver
     | InputFailed
 )
-GroundEvent: TypeAlias = _ExtractionEvent | Warned | VideoGrounded
+GroundEvent: TypeAlias = _ExtractionEvent | Warned | Noted | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 
 
@@ -119,6 +121,8 @@ def iter_ground(
 class GroundRun:
     """Grounds many sentences, one part of them after the other; arguments and errors are those of `iter_ground`.
 
+    With a `narrowing`, sentences are asked of the videos only that it leaves them.
+
     A video that failed is left out of the parts that follow. Features of the others stay in memory for them, if those
     of all videos are small enough.
     """
@@ -132,8 +136,10 @@ class GroundRun:
         duration: float | None = None,
         workers: int | None = None,
         with_saliency: bool = False,
+        narrowing: Narrowing | None = None,
     ) -> None:
         self._grounder = grounder
+        self._narrowing = narrowing
         self._top = top
         self._streams = None if features is None else parse_streams(features)
         self._duration = duration
@@ -149,13 +155,19 @@ class GroundRun:
     ) -> Generator[GroundEvent, None, None]:
         """Yield what `iter_ground` does for some of the sentences. `is_last` tells that no part follows."""
         asked = {video: sentences for video, sentences in queries.items() if video not in self._failed}
+        yield from (event for event in iterate(self._narrow_and_ground(asked, keep=not is_last)) if event is not None)
+
+    def _narrow_and_ground(self, queries: Queries, *, keep: bool) -> Generator[GroundEvent, None, None]:
+        """Ground sentences in the videos that are worth it, and remember the videos that failed."""
+        if self._narrowing is not None:
+            queries = yield from self._narrowing.narrow(queries, self._batches)
         grounded: set[VideoFile] = set()
-        for event in iterate(self._ground(asked, keep=not is_last)):
+        event: GroundEvent
+        for event in self._ground(queries, keep=keep):
             if isinstance(event, VideoGrounded):
                 grounded.add(event.video)
-            if event is not None:
-                yield event
-        self._failed |= asked.keys() - grounded
+            yield event
+        self._failed |= queries.keys() - grounded
 
     def _ground(self, queries: Mapping[VideoFile, Sequence[str]], *, keep: bool) -> Generator[GroundEvent, None, None]:
         yield from warn_of_queries(
@@ -271,15 +283,14 @@ def _parts(batch: list[_ReadVideo], queries: Mapping[VideoFile, Sequence[str]]) 
 
 
 def _ground_batch(
-    grounder: Grounder, queries: Mapping[VideoFile, Sequence[str]], batch: list[_ReadVideo], top: int
+    grounder: Grounder, queries: Queries, batch: list[_ReadVideo], top: int
 ) -> list[list[list[Moment]] | InputFailed]:
-    """Return the moments of each video, or why it failed. Where a batch fails, its videos are tried one by one."""
-    try:
-        return [*grounder.ground_many(((features, queries[video]) for video, features in batch), top)]
-    except FeatureError as error:
-        if len(batch) > 1:
-            return [moments for item in batch for moments in _ground_batch(grounder, queries, [item], top)]
-        return [InputFailed(f"{batch[0][0].path}: {error}")]
+    """Return the moments of each video, or why it failed."""
+    answers = ground_batch(grounder, [(features, queries[video]) for video, features in batch], top)
+    return [
+        InputFailed(f"{video.path}: {answer}") if isinstance(answer, FeatureError) else answer
+        for (video, _), answer in zip(batch, answers, strict=True)
+    ]
 
 
 class _Extraction:
@@ -300,8 +311,7 @@ class _Extraction:
     def batches(self) -> _Batches:
         """Yield batches of videos in order, each as soon as it can be read, and what happens meanwhile."""
         settings = self._grounder.extraction_settings()
-        own = self._grounder.fingerprint if self._grounder.declared is None else settings.fingerprint()
-        targets = yield from self._find_targets(own)
+        targets = yield from self._find_targets()
         missing = {video.path: video for video, target in targets.items() if not target.is_file()}
         self._extracted = {video: True for video in targets if video.path not in missing}
         jobs = [
@@ -330,12 +340,12 @@ class _Extraction:
                     batch.append((video, features))
             yield batch
 
-    def _find_targets(self, fingerprint: Settings) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
+    def _find_targets(self) -> Generator[InputFailed, None, dict[VideoFile, Path]]:
         """Return the place of each video in the cache; videos that cannot be read are events."""
         targets: dict[VideoFile, Path] = {}
         for video in self._videos:
             try:
-                targets[video] = self._grounder.cache.path(video.path, fingerprint)
+                targets[video] = self._grounder.cache_path(video.path)
             except VideoError as error:
                 yield InputFailed(str(error))
         return targets

@@ -15,6 +15,7 @@ from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.errors import ConfigError, TrainingError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
 from mttsg_core.features.streams import feature_words
+from mttsg_core.report.comparison_tables import shown_figure
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, Noted, SeriesRun, SeriesStarted
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, SeedsOptions, TrainOptions
@@ -153,7 +154,7 @@ def _train_options(options: SeedsOptions) -> TrainOptions:
 
 def _summary(data: DataFolder, features: FeatureOptions | None, report: SeedsReport) -> Iterator[Noted]:
     """Yield mean and spread of the figures on the validation split, and the command that measures all runs."""
-    figures = [f"{name} {shown(report.metrics[name])}" for name in _SHOWN if name in report.metrics]
+    figures = [f"{name} {shown_figure(report.metrics[name], 1)}" for name in _SHOWN if name in report.metrics]
     if figures:
         yield Noted(f"{count(len(report.runs), 'seed')}: {' | '.join(figures)}")
     split = next((name for name in ("test", "val") if name in data.splits), None)
@@ -166,12 +167,3 @@ def _summary(data: DataFolder, features: FeatureOptions | None, report: SeedsRep
         ]
         words += feature_words(features.features if features else None)
         yield Noted(f"to measure them: mttsg compare {' '.join(map(quote, words))}")
-
-
-def shown(value: OverSeeds) -> str:
-    """Return mean and spread with one decimal.
-
-    >>> shown(OverSeeds(56.04, 1.23)), shown(OverSeeds(56.04, None))
-    ('56.0 ± 1.2', '56.0')
-    """
-    return f"{value.mean:.1f}" if value.spread is None else f"{value.mean:.1f} ± {value.spread:.1f}"

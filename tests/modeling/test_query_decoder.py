@@ -9,15 +9,8 @@ import torch
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
-from mttsg_core.modeling.query_decoder import (
-    SlotOutput,
-    clip_positions,
-    generalised_iou,
-    inverse_sigmoid,
-    match_slots,
-    slot_losses,
-    start_end,
-)
+from mttsg_core.modeling.query_decoder import clip_positions, inverse_sigmoid, nearness
+from mttsg_core.modeling.slots import SlotOutput, generalised_iou, match_slots, slot_losses, start_end
 
 CONFIG = NetworkConfig(clip_dim=1, word_dim=1)
 
@@ -118,3 +111,13 @@ def test_spans_and_positions() -> None:
     positions = clip_positions(mask, 16)
     torch.testing.assert_close(positions[0, 1], clip_positions(mask[:1, :4], 16)[0, 1])
     assert (positions[1, 1:] - positions[1, :-1]).abs().amax(-1).min() > 0.1, "neighbouring clips are told apart"
+
+
+def test_half_of_the_heads_look_near_their_span_and_none_into_the_padding() -> None:
+    mask = torch.tensor([[True] * 4 + [False] * 2])
+    bias = nearness(torch.tensor([[[0.375, 0.5], [0.875, 0.25]]]), mask, 4)
+    assert bias.shape == (4, 2, 6)
+    assert (bias[..., 4:] == -torch.inf).all()
+    assert (bias[2:, :, :4] == 0).all()
+    torch.testing.assert_close(bias[0, 0, :4], torch.tensor([-1.5, 0.0, -1.5, -6.0]))
+    assert bias[0, 1, :4].argmax() == 3

@@ -324,7 +324,7 @@ def test_a_run_of_a_version_with_fewer_settings_is_resumed(data: Dataset, tmp_pa
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mktn"])
 def test_every_network_resumes_to_the_very_same_weights(data: Dataset, tmp_path: Path, name: str) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "network": {**SIZES, "map_bins": 8, "map_width": 8, "network": name},
         "config": replace(CONFIG, epochs=2),
     }
