@@ -35,6 +35,7 @@ def evaluate(
     text_encoder: options.ModelTextEncoder = None,
     fps: options.ModelFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -61,7 +62,7 @@ def evaluate(
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
         metrics = option_values.metric_config(at, iou, strict=strict_iou)
-        runtime, outputs = (device, cache, offline, workers), (out, html, overwrite, command_words(context))
+        runtime, outputs = (device, cache, offline, workers, precision), (out, html, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
             option_values.only(model, "--model"),

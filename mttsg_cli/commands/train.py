@@ -36,6 +36,7 @@ def train(
     joint: options.Joint = None,
     features: options.Features = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     seed: options.TrainingSeed = None,
@@ -64,7 +65,7 @@ def train(
         training = option_values.given(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
-        runtime = (device, cache, offline, workers)
+        runtime = (device, cache, offline, workers, precision)
         report = workflow.train(
             data,
             out,
