@@ -1,7 +1,7 @@
 """How exactly a pretrained encoder computes: in single or half precision, and of which frames.
 
-Features are the same for all purposes: in bfloat16, or taken from a frame that hardly differs, they have a cosine of at
-least 0.998 with those of single precision (docs/benchmarks.md), so the fingerprint does not tell them apart.
+Features count as the same, and their fingerprint does not tell them apart: in bfloat16, or taken from a frame that
+hardly differs, all that were measured had a cosine above 0.998 with those of single precision (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def half_type(precision: Precision, device: torch.device) -> torch.dtype | None:
 
 
 def stand_ins(frames: npt.NDArray[np.uint8], precision: Precision) -> npt.NDArray[np.int64]:
-    """Return for each of B consecutive clips the one whose features it takes: itself, or an earlier one that looks alike.
+    """Return for each of B consecutive clips the one whose features it takes: itself, or one before that looks alike.
 
     In single precision only equal frames look alike. Otherwise the mean of no block of 8 x 8 pixels, in no colour, may
     differ by more than 8 of 255, so that a change is noticed in however small a part of the picture it is. A clip is
@@ -84,12 +84,14 @@ def _block_means(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the means of blocks (B, F, rows, columns, 3) of frames (B, F, H, W, 3); the last ones may be smaller."""
     height, width = frames.shape[2:4]
     starts = [np.arange(0, side, _BLOCK) for side in (height, width)]
-    sums = np.add.reduceat(frames.astype(np.uint16), starts[0], axis=2)  # at most 8 x 8 x 255, which 16 bits hold
-    sums = np.add.reduceat(sums, starts[1], axis=3)  # (B, F, rows, columns, 3)
+    sums = np.add.reduceat(frames, starts[0], axis=2, dtype=np.uint16)  # at most 8 x 8 x 255, which 16 bits hold
+    sums = np.add.reduceat(sums, starts[1], axis=3, dtype=np.uint16)  # (B, F, rows, columns, 3)
     rows, columns = (np.diff(np.append(start, side)) for start, side in zip(starts, (height, width), strict=True))
-    return sums / (rows[:, None, None] * columns[:, None]).astype(np.float32)
+    pixels = (rows[:, None, None] * columns[:, None]).astype(np.float32)  # (rows, columns, 1)
+    return np.divide(sums, pixels, dtype=np.float32)
 
 
 def _cpu_has_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # earlier releases of torch do not tell
+    tell = getattr(torch.cpu, "get_capabilities", None)  # which earlier releases of torch lack
+    capabilities = {} if tell is None else tell()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
