@@ -116,7 +116,7 @@ def _forwards(
 
     model = load_weights(find_files(settings.encoder), torch.device("cpu"))
     tower = getattr(model, "vision_model", model)
-    half = half_type(FASTEST, torch.device("cpu"))
+    half = half_type("auto", torch.device("cpu"))
 
     def in_half(pixels: Tensor) -> object:
         with torch.autocast("cpu", half, enabled=half is not None):

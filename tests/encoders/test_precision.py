@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mttsg_core import encoders
-from mttsg_core.encoders import build_encoder, precision
+from mttsg_core.encoders import build_encoder, build_joint_encoder, precision
 from mttsg_core.encoders.base import ClipFeatures
 from mttsg_core.encoders.precision import half_type, stand_ins
 from mttsg_core.encoders.vision import VisionEncoder
@@ -116,10 +116,9 @@ def test_auto_goes_back_to_single_precision_where_half_changes_the_features(
 
 def test_sentences_are_in_single_precision(tmp_path: Path) -> None:
     folder = str(save_clip(tmp_path / "clip"))
-    embedded = [
-        build_encoder(folder, precision=name).embed_queries(["a red circle"]) for name in ("float32", "bfloat16")
-    ]  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(*embedded)
+    encoders_of = [build_joint_encoder(folder, precision=name) for name in ("float32", "bfloat16")]
+    single, half = (encoder.embed_queries(["a red circle"]) for encoder in encoders_of)
+    np.testing.assert_array_equal(single, half)
 
 
 def test_equal_frames_are_encoded_once_in_any_precision(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
