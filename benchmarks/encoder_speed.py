@@ -7,7 +7,7 @@ Without `--encoder` it builds CLIP ViT-B/32 with random weights, which runs as f
 precision, the frames per second of the bare forward passes on frames that are held in memory and normalised; how many
 times faster than real time the whole extraction is: starting workers, decoding, resizing, normalising, encoding,
 pooling, writing; and the least and mean cosine of its features with those of single precision. All are measured in
-turns, and the best of each counts. Loading the model is part of none. `--onnx` adds bare forward passes of ONNX Runtime
+turns, and the best of each counts; on a busy machine the CPU seconds, those of workers included, say more. Loading the model is part of none. `--onnx` adds bare forward passes of ONNX Runtime
 with 8-bit weights (needs onnx, onnxscript and onnxruntime). Workers import this file too, so heavy modules are imported
 where they are needed.
 """
@@ -15,6 +15,7 @@ where they are needed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mttsg_core.features.extraction import (
     ExtractionFailed,
@@ -57,8 +58,8 @@ def main() -> int:
         settings = ExtractionSettings(arguments.encoder or str(_save_clip(folder / "clip")), arguments.fps)
         pixels = _pixels(videos, settings)
         forwards = _forwards(settings, pixels[0], folder if arguments.onnx else None)
-        bare: dict[str, list[float]] = defaultdict(list)
-        whole: dict[str, list[float]] = defaultdict(list)
+        bare: dict[str, list[Cost]] = defaultdict(list)
+        whole: dict[str, list[Cost]] = defaultdict(list)
         for turn in range(arguments.turns):
             for variant, forward in forwards.items():
                 bare[variant].append(_bare(forward, pixels))
@@ -68,18 +69,37 @@ def main() -> int:
             print(f"turn {turn + 1} of {arguments.turns}", file=sys.stderr)
         frames = sum(map(len, pixels))
         print(f"{len(videos)} videos, {frames} frames, {arguments.workers} workers")
-        for variant, seconds in bare.items():
-            rate = frames / min(seconds)
-            print(f"bare forward passes, {variant}: {rate:.1f} frames/s, {rate / arguments.fps:.1f} x real time")
-        for precision, seconds in whole.items():
+        for variant, costs in bare.items():
+            print(f"bare forward passes, {variant}: {_best(costs, frames, arguments.fps)}")
+        for precision, costs in whole.items():
             least, mean = _cosines(folder / f"{SINGLE}0", folder / f"{precision}0")
-            real_time = frames / arguments.fps / min(seconds)
-            ratio = min(seconds) / min(bare[precision])
             print(
-                f"whole extraction, {precision}: {real_time:.1f} x real time, {ratio:.3f} of the bare passes,"
+                f"whole extraction, {precision}: {_best(costs, frames, arguments.fps)},"
                 f" cosine {least:.4f} at least, {mean:.4f} on average"
             )
     return 0
+
+
+class Cost(NamedTuple):
+    """What a measurement took, in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def of(cls, work: Callable[[], object]) -> Cost:
+        """Do some work, in this process and others that end with it, and return what it took."""
+        began, used = time.perf_counter(), os.times()
+        work()
+        after = os.times()
+        return cls(time.perf_counter() - began, sum(after[:4]) - sum(used[:4]))
+
+
+def _best(costs: list[Cost], frames: int, fps: float) -> str:
+    """Return the least of the costs, in words."""
+    wall, cpu = (min(seconds) for seconds in zip(*costs, strict=True))
+    rate = frames / wall
+    return f"{rate:.1f} frames/s, {rate / fps:.1f} x real time, {1000 * cpu / frames:.0f} ms of CPU a frame"
 
 
 def _save_clip(folder: Path) -> Path:
@@ -163,29 +183,29 @@ def _onnx_session(tower: Any, example: Tensor, folder: Path) -> Any:
     return onnxruntime.InferenceSession(small, options)
 
 
-def _bare(forward: Callable[[Tensor], object], pixels: list[Tensor]) -> float:
-    """Return the seconds of the forward passes."""
+def _bare(forward: Callable[[Tensor], object], pixels: list[Tensor]) -> Cost:
+    """Return the cost of the forward passes."""
     import torch
 
     from mttsg_core.utils.devices import all_threads
 
-    began = time.perf_counter()
-    with torch.inference_mode(), all_threads():
-        for batch in pixels:
-            forward(batch)
-    return time.perf_counter() - began
+    def run() -> None:
+        with torch.inference_mode(), all_threads():
+            for batch in pixels:
+                forward(batch)
+
+    return Cost.of(run)
 
 
-def _whole(videos: list[Path], settings: ExtractionSettings, out: Path, workers: int) -> float:
-    """Return the seconds of the extraction."""
+def _whole(videos: list[Path], settings: ExtractionSettings, out: Path, workers: int) -> Cost:
+    """Return the cost of the extraction."""
     jobs = [ExtractionJob(video, out / f"{number}.safetensors") for number, video in enumerate(videos)]
-    began = time.perf_counter()
-    events = list(extract(jobs, settings, workers=workers))
-    seconds = time.perf_counter() - began
+    events: list[object] = []
+    cost = Cost.of(lambda: events.extend(extract(jobs, settings, workers=workers)))
     for event in events:
         if isinstance(event, ExtractionFailed | ExtractionPassedOver):
             raise SystemExit(f"{event.job.video}: {event.reason}")
-    return seconds
+    return cost
 
 
 def _cosines(expected: Path, actual: Path) -> tuple[float, float]:
