@@ -4,12 +4,12 @@
     python benchmarks/encoder_speed.py videos/ --encoder dinov2 --onnx     # a trained model; cosines mean something
 
 Without `--encoder` it builds CLIP ViT-B/32 with random weights, which runs as fast as the trained one. Prints, for each
-precision, the frames per second of the bare forward passes on frames that are held in memory and normalised; how many
-times faster than real time the whole extraction is: starting workers, decoding, resizing, normalising, encoding,
-pooling, writing; and the least and mean cosine of its features with those of single precision. All are measured in
-turns, and the best of each counts; on a busy machine the CPU seconds, those of workers included, say more. Loading the model is part of none. `--onnx` adds bare forward passes of ONNX Runtime
-with 8-bit weights (needs onnx, onnxscript and onnxruntime). Workers import this file too, so heavy modules are imported
-where they are needed.
+precision, the speed of the bare forward passes on frames that are held in memory and normalised; that of the whole
+extraction: starting workers, decoding, resizing, normalising, encoding, pooling, writing; and the least and mean cosine
+of its features with those of single precision. All are measured in turns, and the best of each counts; on a busy
+machine the CPU time, that of workers included, says more. Loading the model is part of none. `--onnx` adds bare forward
+passes of ONNX Runtime with 8-bit weights (needs onnx, onnxscript and onnxruntime). Workers import this file too, so
+heavy modules are imported where they are needed.
 """
 
 from __future__ import annotations

@@ -49,24 +49,23 @@ def half_type(precision: Precision, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
-def stand_ins(frames: npt.NDArray[np.uint8], precision: Precision) -> npt.NDArray[np.int64]:
+def stand_ins(frames: npt.NDArray[np.uint8], *, exact: bool) -> npt.NDArray[np.int64]:
     """Return for each of B consecutive clips the one whose features it takes: itself, or one before that looks alike.
 
-    In single precision only equal frames look alike. Otherwise the mean of no block of 8 x 8 pixels, in no colour, may
+    If `exact`, only equal frames look alike. Otherwise the mean of no block of 8 x 8 pixels, in no colour, may
     differ by more than 8 of 255, so that a change is noticed in however small a part of the picture it is. A clip is
     compared with the one whose features it would take, so that slow changes do not add up.
 
     >>> frames = np.zeros((4, 1, 16, 16, 3), dtype=np.uint8)
     >>> frames[2] += 5
     >>> frames[3] += 10
-    >>> stand_ins(frames, "bfloat16").tolist(), stand_ins(frames, "float32").tolist()
+    >>> stand_ins(frames, exact=False).tolist(), stand_ins(frames, exact=True).tolist()
     ([0, 0, 0, 3], [0, 0, 2, 3])
 
     Args:
         frames: (B, F, H, W, 3) RGB.
-        precision: of the encoder.
+        exact: whether frames that differ at all look different.
     """
-    exact = precision == "float32"
     pictures = frames if exact else _block_means(frames)
     chosen = np.arange(len(frames))
     for clip in range(1, len(frames)):

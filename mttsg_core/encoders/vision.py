@@ -61,8 +61,9 @@ class VisionEncoder:
     runs_in_workers = False
 
     def __init__(self, files: PretrainedFiles, device: torch.device, precision: Precision = DEFAULT_PRECISION) -> None:
-        self.files, self.device, self.precision = files, device, precision
+        self.files, self.device = files, device
         self._half = half_type(precision, device)
+        self._exact = precision == "float32" or device.type != "cpu"  # a GPU encodes faster than frames are compared
         self._half_is_checked = device.type != "cpu" or precision != "auto"
         config = load_config(files)
         vision = getattr(config, "vision_config", config)
@@ -106,7 +107,7 @@ class VisionEncoder:
             MemoryError: if memory does not suffice for a single clip.
             ConfigError: if the weights cannot be loaded.
         """
-        encoded, rows = np.unique(stand_ins(frames, self.precision), return_inverse=True)
+        encoded, rows = np.unique(stand_ins(frames, exact=self._exact), return_inverse=True)
         batches = list(self._encode_batches(torch.from_numpy(frames[encoded])))
         clips = np.concatenate([clips for clips, _ in batches])  # (E, D) of the encoded ones
         regions = [regions for _, regions in batches if regions is not None]
