@@ -8,10 +8,13 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Sentences and answers": ("queries", "top", "all", "threshold"),
     "Evaluation": (
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
-        *("zero-shot", "per-query"),
+        *("map", "zero-shot", "per-query"),
     ),
     "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
-    "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
+    "Output": (
+        *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
+        *("clip-name", "pad", "join"),
+    ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
