@@ -16,7 +16,9 @@ from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.index import index
 from mttsg_cli.commands.models import models
+from mttsg_cli.commands.search import search
 from mttsg_cli.commands.setup import setup
 from mttsg_cli.commands.train import train
 from mttsg_cli.program import GroupedCommand, Program, WordsCommand
@@ -32,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (train, evaluate, compare, ablate, extract, check):
+for command in (search, train, evaluate, compare, ablate, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, config, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Sentences and answers": ("queries", "top", "all", "threshold"),
+    "Sentences and answers": ("queries", "top", "all", "threshold", "below", "since", "exhaustive"),
     "Evaluation": (
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
         *("map", "zero-shot", "per-query"),
@@ -16,7 +16,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Output": (
         *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
-        *("clip-name", "pad", "join"),
+        *("clip-name", "pad", "join", "index"),
     ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.table_formats import TABLE_FORMATS
-from mttsg_cli.writers import FORMATS
+from mttsg_cli.writers import FORMAT_NAMES
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
@@ -434,13 +435,29 @@ ShowAll = Annotated[
     bool,
     typer.Option("--all", help="Of several videos show every one's answer, however weak; with --top N its N best."),
 ]
+Exhaustive = Annotated[
+    bool,
+    typer.Option(
+        "--exhaustive", help="Let the network answer in every video; else, of many, in those whose clips fit best."
+    ),
+]
+Below = Annotated[Path | None, _folder("--below", "Only videos in this folder, or below it.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        help="Only videos whose files were changed on this date or later: 2026-01-31, or 2026-01-31T18:30.",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(
         "--format",
         metavar="F",
-        help=f"{', '.join(FORMATS)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
-        autocompletion=lambda: list(FORMATS),
+        help=f"{', '.join(FORMAT_NAMES)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
+        autocompletion=lambda: list(FORMAT_NAMES),
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -468,7 +485,24 @@ ExcerptName = Annotated[
         "Default: {video}_{rank}_{start}-{end}; of several sentences {query}/{rank:02}_{video}_{start}.",
     ),
 ]
-MomentsPage = Annotated[Path | None, _file("--html", "Write a page with players and clickable moments to this file.")]
+Pad = Annotated[
+    float | None,
+    typer.Option(
+        "--pad",
+        min=0,
+        metavar="S",
+        help="Seconds more on either side of each excerpt of --clips, --join and timelines. The rows stay exact.",
+    ),
+]
+Film = Annotated[
+    Path | None,
+    _file("--join", "Write one film of the moments to this mp4 file, in the order of the rows. Needs no --clips."),
+]
+MomentsPage = Annotated[Path | None, _file("--html", "Write a page with a player and clickable moments to this file.")]
+OpenMoments = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+Play = Annotated[
+    bool, typer.Option("--play", help="Play the best moment: with mpv, vlc, ffplay or the system's player.")
+]
 GroundEncoder = Annotated[
     str | None,
     typer.Option(
@@ -484,6 +518,25 @@ GroundFps = Annotated[
         "Features per second of video, without a trained model. Default: 2. A model has its own; another value is "
         "refused."
     ),
+]
+
+# --- options of `search` ------------------------------------------------------------------------------------------
+
+SearchTop = Annotated[
+    int | None, typer.Option("--top", "-k", min=1, metavar="N", help="Moments that are shown at a time. Default: 5.")
+]
+CutFolder = Annotated[
+    Path | None, _folder("--clips", "Folder of the moments that :cut cuts out. Default: the current folder.")
+]
+
+# --- options of `index` -------------------------------------------------------------------------------------------
+
+IndexSources = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos, patterns; or an index."),
+]
+IndexOut = Annotated[
+    Path | None, _folder("--index", "Folder of the index. Default: named after the first PATH, here: videos.index.")
 ]
 
 # --- options of `setup` and `cache` -------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from mttsg_core.workflows.evaluate import evaluate as evaluate
     from mttsg_core.workflows.extract import ExtractReport as ExtractReport
     from mttsg_core.workflows.extract import extract as extract
+    from mttsg_core.workflows.library import Hit as Hit
+    from mttsg_core.workflows.library import LibraryVideo as LibraryVideo
+    from mttsg_core.workflows.library import VideoLibrary as VideoLibrary
     from mttsg_core.workflows.options import AblateOptions as AblateOptions
     from mttsg_core.workflows.options import CompareOptions as CompareOptions
     from mttsg_core.workflows.options import EvaluateOptions as EvaluateOptions
@@ -61,6 +64,8 @@ _MODULES = {
     "FeatureOptions": "mttsg_core.workflows.options",
     "FolderStatistics": "mttsg_core.data.statistics",
     "Grounder": "mttsg_core.inference.grounder",
+    "Hit": "mttsg_core.workflows.library",
+    "LibraryVideo": "mttsg_core.workflows.library",
     "LossConfig": "mttsg_core.config",
     "Moment": "mttsg_core.moments",
     "MttsgError": "mttsg_core.errors",
@@ -73,6 +78,7 @@ _MODULES = {
     "TrainingConfig": "mttsg_core.config",
     "VideoFeatures": "mttsg_core.features.store",
     "ablate": "mttsg_core.workflows.ablate",
+    "VideoLibrary": "mttsg_core.workflows.library",
     "check": "mttsg_core.workflows.check",
     "compare": "mttsg_core.workflows.compare",
     "evaluate": "mttsg_core.workflows.evaluate",
@@ -97,6 +103,8 @@ __all__ = [
     "FeatureOptions",
     "FolderStatistics",
     "Grounder",
+    "Hit",
+    "LibraryVideo",
     "LossConfig",
     "Moment",
     "MttsgError",
@@ -108,6 +116,7 @@ __all__ = [
     "TrainReport",
     "TrainingConfig",
     "VideoFeatures",
+    "VideoLibrary",
     "__version__",
     "ablate",
     "check",

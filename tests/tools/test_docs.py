@@ -22,8 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS = (
-    *("ground", "train", "ablate", "evaluate", "compare", "extract", "check", "models", "config", "setup", "doctor"),
-    "cache",
+    *("ground", "search", "train", "ablate", "evaluate", "compare", "extract", "index", "check"),
+    *("models", "config", "setup", "doctor", "cache"),
 )
 
 
