@@ -104,7 +104,8 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-for command in ([], *([name] for name in "extract train evaluate compare ground index models setup doctor cache".split())):
+names = "extract train evaluate compare ground index models setup doctor cache".split()
+for command in ([], *([name] for name in names)):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output
     assert not command or "mttsg " + command[0] in result.output, result.output  # an example
