@@ -57,17 +57,31 @@ class GroundingHead(nn.Module):
         self.proposal_score = nn.Linear(config.proposal_width, 1)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> HeadOutput:
-        """Score fused clips (N, T, D_h) with mask (N, T), of videos that last (N,) seconds.
+    def forward(
+        self,
+        fused: Tensor,
+        mask: Tensor,
+        durations: Tensor,
+        prior: Tensor | None = None,
+        video_index: Tensor | None = None,
+    ) -> HeadOutput:
+        """Score fused clips (N, T, D_h).
 
-        Proposals start from their logits `prior` (N, P), if there are any.
+        Args:
+            fused: (N, T, D_h).
+            mask: (N, T), or (V, T) with `video_index`.
+            durations: (N,) seconds of the video, or (V,) with `video_index`.
+            prior: (N, P) logits that the proposals start from, if there are any.
+            video_index: (N,) rows of mask and durations; None if each query has its own.
         """
+        first, last = proposal_edges(mask.shape[1], mask.device)
+        geometry = self.geometry(_geometry(first, last, mask.sum(1), durations))  # (V, P, D_p)
+        if video_index is not None:
+            geometry, mask = geometry.index_select(0, video_index), mask.index_select(0, video_index)
         hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
-        first, last = proposal_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)
         parts = proposal_sum(self.proposal_parts(hidden), mask)  # (N, P, D_p)
-        geometry = self.geometry(_geometry(first, last, clips, durations))
         whole = self.proposal_score(nn.functional.gelu(parts + geometry))  # (N, P, 1)
         proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
         if prior is not None:
@@ -108,8 +122,9 @@ class Presence(nn.Module):
     def forward(self, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
         """Map hidden (N, T, D_h), foreground logits (N, T) and mask (N, T) to logits (N,)."""
         weights = masked_softmax(foreground, mask)  # (N, T)
-        pooled = torch.einsum("nt,ntd->nd", weights, hidden)
-        strongest = hidden.masked_fill(~mask[..., None], torch.finfo(hidden.dtype).min).amax(1)  # (N, D_h)
+        pooled = (weights[:, None] @ hidden).squeeze(1)  # (N, D_h)
+        padding = torch.zeros_like(weights).masked_fill(~mask, torch.finfo(hidden.dtype).min)  # (N, T)
+        strongest = (hidden + padding[..., None]).amax(1)  # (N, D_h)
         logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
         return logits.float()
 
@@ -137,11 +152,11 @@ def refined_spans(output: HeadOutput, config: NetworkConfig) -> Tensor:
     clips = output.mask.sum(1, keepdim=True).float()
     start, end = first.float().expand(len(clips), -1), last.float().expand(len(clips), -1)  # (N, P)
     if output.offsets is not None:
-        start = start + output.offsets[:, first, 0].float()
-        end = end + output.offsets[:, last - 1, 1].float()
+        before, after = output.offsets.float().unbind(-1)  # (N, T) each
+        start, end = start + before.index_select(1, first), end + after.index_select(1, last - 1)
     start = torch.minimum(start.clamp_min(0), clips - config.min_moment_clips)
     end = torch.maximum(end, start + config.min_moment_clips)
-    return torch.stack([start, torch.minimum(end, clips)], dim=-1)
+    return torch.stack([start, torch.minimum(end, clips)]).movedim(0, -1)  # starts beside starts in memory
 
 
 def _geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
