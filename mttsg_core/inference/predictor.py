@@ -26,7 +26,7 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.devices import keep_freed_memory
 
 NO_ANSWER = "the scores of the network are not finite, or all zero: the model or these features are damaged"
-_MAX_CLIPS = 6144  # clips times queries in one step; larger tensors do not fit in the processor's cache
+_MAX_CLIPS = 8192  # clips times queries in one step; larger tensors do not fit in the processor's cache
 
 _Result = TypeVar("_Result")
 

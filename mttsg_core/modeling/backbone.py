@@ -156,10 +156,12 @@ class RegionEncoder(nn.Module):
         x = self.standardise(regions)
         mean = masked_mean(x, mask[..., None, None], dim=1)[:, None]  # (V, 1, R, D_r)
         # appearance(x) + deviation(x - mean) + the changes, in one product over all clips
-        weights = [self.appearance.weight + self.deviation.weight, *(layer.weight for layer in self.changes)]
+        values, weights = [x], [self.appearance.weight + self.deviation.weight]
         repeated = repeat_last(x, mask)
-        values = torch.cat([x, *(change(repeated, reach) for reach in _REACHES)], dim=-1)  # (V, T, R, 3 * D_r)
-        hidden = nn.functional.linear(values, torch.cat(weights, dim=1))  # (V, T, R, D_o)
+        for layer, reach in zip(self.changes, _REACHES, strict=True):
+            values.append(change(repeated, reach))
+            weights.append(layer.weight)
+        hidden = nn.functional.linear(torch.cat(values, dim=-1), torch.cat(weights, dim=1))  # (V, T, R, D_o)
         constant = self.appearance.bias + self.position - self.deviation(mean)  # (V, 1, R, D_o)
         out: Tensor = self.output(hidden.add_(constant))
         return out

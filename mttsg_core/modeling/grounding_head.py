@@ -57,32 +57,18 @@ class GroundingHead(nn.Module):
         self.proposal_score = nn.Linear(config.proposal_width, 1)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(
-        self,
-        fused: Tensor,
-        mask: Tensor,
-        durations: Tensor,
-        prior: Tensor | None = None,
-        video_index: Tensor | None = None,
-    ) -> HeadOutput:
-        """Score fused clips (N, T, D_h).
+    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> HeadOutput:
+        """Score fused clips (N, T, D_h) with mask (N, T), of videos that last (N,) seconds.
 
-        Args:
-            fused: (N, T, D_h).
-            mask: (N, T), or (V, T) with `video_index`.
-            durations: (N,) seconds of the video, or (V,) with `video_index`.
-            prior: (N, P) logits that the proposals start from, if there are any.
-            video_index: (N,) rows of mask and durations; None if each query has its own.
+        Proposals start from their logits `prior` (N, P), if there are any.
         """
-        first, last = proposal_edges(mask.shape[1], mask.device)
-        geometry = self.geometry(_geometry(first, last, mask.sum(1), durations))  # (V, P, D_p)
-        if video_index is not None:
-            geometry, mask = geometry.index_select(0, video_index), mask.index_select(0, video_index)
         hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
         clips = mask.sum(1)
+        first, last = proposal_edges(mask.shape[1], mask.device)
         parts = proposal_sum(self.proposal_parts(hidden), mask)  # (N, P, D_p)
-        whole = self.proposal_score(nn.functional.gelu(parts + geometry))  # (N, P, 1)
+        parts = parts + self._geometry(first, last, clips, durations)
+        whole = self.proposal_score(nn.functional.gelu(parts))  # (N, P, 1)
         proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
         if prior is not None:
             proposals = proposals + prior
@@ -100,6 +86,16 @@ class GroundingHead(nn.Module):
         """Return `HeadOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
         hidden = self._hidden(fused, mask)
         return self._presence(hidden, self.clip_scores(hidden)[..., 2], mask)
+
+    def _geometry(self, first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
+        """Project length and position of proposals (P,) in videos of (N,) clips and seconds: (N, P, D_p).
+
+        Neighbours are mostly queries of one video, for which it is computed once.
+        """
+        sizes = torch.stack([clips.to(durations.dtype), durations], dim=1)  # (N, 2)
+        sizes, number = sizes.unique_consecutive(dim=0, return_inverse=True)
+        geometry: Tensor = self.geometry(_geometry(first, last, *sizes.unbind(1)))
+        return geometry.expand(len(clips), -1, -1) if len(sizes) == 1 else geometry.index_select(0, number)
 
     def _hidden(self, fused: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))

@@ -181,7 +181,9 @@ class QueryGroups:
         return values if self.is_in_order else values.index_select(0, self.slot)
 
     def of_video(self, values: Tensor) -> Tensor:
-        """Repeat (V, ...) as (N, ...), each query with the values of its video."""
+        """Repeat (V, ...) as (N, ...), each query with the values of its video; of a single video without a copy."""
+        if self.is_in_order:
+            return values[:, None].expand(-1, self.size, *values.shape[1:]).flatten(0, 1)
         return values.index_select(0, self.video_index)
 
     def product(self, queries: Tensor, videos: Tensor) -> Tensor:

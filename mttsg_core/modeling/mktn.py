@@ -185,7 +185,8 @@ class MKTN(nn.Module):
         """
         fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
-        head: HeadOutput = self.head(fused.fused, encoded.mask, encoded.durations, fused.prior, video_index)
+        mask, durations = encoded.mask[video_index], encoded.durations[video_index]
+        head: HeadOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
 
     def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
