@@ -160,7 +160,7 @@ class RegionEncoder(nn.Module):
         repeated = repeat_last(x, mask)
         for layer, reach in zip(self.changes, _REACHES, strict=True):
             values.append(change(repeated, reach))
-            weights.append(layer.weight)
+            weights.append(layer.get_parameter("weight"))
         hidden = nn.functional.linear(torch.cat(values, dim=-1), torch.cat(weights, dim=1))  # (V, T, R, D_o)
         constant = self.appearance.bias + self.position - self.deviation(mean)  # (V, 1, R, D_o)
         out: Tensor = self.output(hidden.add_(constant))
