@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from mttsg_cli.commands.ablate import ablate
 from mttsg_cli.commands.cache import cache
 from mttsg_cli.commands.check import check
+from mttsg_cli.commands.compare import compare
+from mttsg_cli.commands.config import config
 from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.index import index
 from mttsg_cli.commands.models import models
+from mttsg_cli.commands.search import search
 from mttsg_cli.commands.setup import setup
 from mttsg_cli.commands.train import train
 from mttsg_cli.program import GroupedCommand, Program, WordsCommand
@@ -29,9 +34,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (train, evaluate, extract, check):
+for command in (search, train, evaluate, compare, ablate, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
-for of_this_computer in (models, setup, doctor, cache):
+for of_this_computer in (models, config, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Sentences and answers": ("queries", "top", "all", "threshold"),
+    "Sentences and answers": ("queries", "top", "all", "threshold", "below", "since", "exhaustive"),
     "Evaluation": (
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
-        *("zero-shot", "per-query"),
+        *("map", "zero-shot", "per-query"),
     ),
-    "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
-    "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
+    "Training": (
+        *("epochs", "batch-videos", "queries-per-video", "lr", "without", "set", "seeds", "folds", "share"),
+        *("resume", "push", "tensorboard"),
+    ),
+    "Output": (
+        *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
+        *("clip-name", "pad", "join", "index"),
+    ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Computer": ("device", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),

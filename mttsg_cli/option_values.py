@@ -24,15 +24,20 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def only(values: Sequence[Path] | None, option: str) -> Path | None:
+def only(values: Sequence[Path] | None, option: str, instead: str = "run the command for each") -> Path | None:
     """Return the value of an option that can be given once, or None.
+
+    Args:
+        values: those that were given.
+        option: its name.
+        instead: what to do with several.
 
     Raises:
         ConfigError: if it was given several times: of two models or files, none is silently left out.
     """
     if values and len(values) > 1:
         shown = " and ".join(f"{option} {value}" for value in values)
-        raise ConfigError(f"{shown}: give one of them, and run the command for each")
+        raise ConfigError(f"{shown}: give one of them, and {instead}")
     return values[0] if values else None
 
 
@@ -65,20 +70,39 @@ class BadRows:
             self._reporter.warn(f"{count(self._number, 'bad row')} skipped{hint}")
 
 
-def metric_config(at: str, iou: str, *, strict: bool) -> MetricConfig:
-    """Return the figures that --at, --iou and --strict-iou ask for.
+def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True) -> MetricConfig:
+    """Return the figures that --at, --iou, --strict-iou and --map ask for.
 
     Raises:
         ConfigError: if they are not numbers separated by commas, as in `1,5`, or out of range.
     """
     from mttsg_core.evaluation.metrics import MetricConfig
 
-    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, average_precision=True)
+    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision)
+
+
+def parts_lists(texts: Sequence[str]) -> list[list[str]]:
+    """Return the parts that each --without of an ablation names: separated by commas, or `plain` for all modules."""
+    from mttsg_core.workflows.ablation_plan import MODULES
+
+    return [list(MODULES) if text == "plain" else [part.strip() for part in text.split(",")] for text in texts]
+
+
+def seed_list(text: str) -> tuple[int, ...]:
+    """Return the seeds that --seeds names: `3` is the first three, `4,7` these two.
+
+    Raises:
+        ConfigError: if they are not whole numbers, separated by commas, or there are none.
+    """
+    numbers = _numbers("--seeds", text, int)
+    if numbers[0] < 0 or (len(numbers) == 1 and "," not in text and numbers[0] < 1):
+        raise ConfigError(f"--seeds: how many, as in 3, or which, as in 0,1,2; not {text!r}")
+    return tuple(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
 
 
 def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:
     """Parse numbers separated by commas, ascending and each once. Brackets around them are allowed, as in TOML."""
     try:
-        return tuple(sorted({number(part) for part in text.strip("[]() ").split(",")}))
+        return tuple(sorted({number(part) for part in text.strip("[](), ").split(",")}))
     except ValueError:
         raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None

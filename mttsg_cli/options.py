@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mttsg_cli.settings_file import load_config
-from mttsg_cli.writers import FORMATS
+from mttsg_cli.settings_file import load_config, load_training_settings
+from mttsg_cli.table_formats import TABLE_FORMATS
+from mttsg_cli.writers import FORMAT_NAMES
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
@@ -205,6 +207,14 @@ Without = Annotated[
         help=f"Leave out a part of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=VALUE",
+        help="Change a setting, as in loss.contrast=0.5; mttsg config lists them. Repeatable; wins over --config.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the stopped run in --out.")]
 Push = Annotated[
     str | None,
@@ -216,6 +226,14 @@ Push = Annotated[
 ]
 TrainingSeed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Seed of all random choices. Default: {_TRAINING.seed}.")
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="N|A,B,...",
+        help="Train with several seeds, one after the other, into --out/seed-0 and so on: how many, or which.",
+    ),
 ]
 TensorBoard = Annotated[
     bool,
@@ -268,11 +286,124 @@ BaselineSeed = Annotated[
     ),
 ]
 
+Charts = Annotated[
+    Path | None,
+    _folder("--charts", "Write charts as SVG and PDF, and their points as csv, to this folder (optional extra)."),
+]
+
+# --- options of `compare` -----------------------------------------------------------------------------------------
+
+Systems = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]MODEL_OR_FILE[,...]...",
+        help="Models (folders, numbers of runs, last, user/name) and files of predictions. The others are compared "
+        'with the first. Several seeds of one: ours=run1,run2,run3 or "ours=runs/*".',
+    ),
+]
+TableFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help=f"{', '.join(TABLE_FORMATS)}. Default: the suffix of --out, else table.",
+        autocompletion=lambda: list(TABLE_FORMATS),
+    ),
+]
+TableJson = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+TableOut = Annotated[Path | None, _file("--out", "Write the table to this file.", "-o")]
+Decimals = Annotated[
+    int,
+    typer.Option("--decimals", min=0, max=6, metavar="N", help="Decimals of the figures; csv and json are unrounded."),
+]
+WithMap = Annotated[bool, typer.Option("--map/--no-map", help="Mean average precision, beside recall and mIoU.")]
+ComparisonPage = Annotated[
+    Path | None, _file("--html", "Write a page with groups, and the queries that are won and lost, to this file.")
+]
+SavedPredictions = Annotated[
+    Path | None, _folder("--save", "Keep the answers of the models in this folder, as files of predictions.")
+]
+
 # --- options of `models` ------------------------------------------------------------------------------------------
 
 ShownModel = Annotated[
     Path | None,
     typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
+]
+
+# --- options of `ablate` ------------------------------------------------------------------------------------------
+
+AblationOut = Annotated[Path, _folder("--out", "Folder of the runs.", "-o")]
+WithoutVariant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="PART[,PART...]",
+        help="Add a variant without this part, or without these together; plain is without all but the offsets. "
+        "Repeatable. Default: each part alone, and plain.",
+    ),
+]
+SetVariants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=V1[,V2...]",
+        help="Add a variant for each of several values of a setting; a single value is set in every run. Repeatable.",
+    ),
+]
+AblationFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help=f"Of the table: {', '.join(TABLE_FORMATS)}. Default: table."),
+]
+AblationSeeds = Annotated[
+    str, typer.Option("--seeds", metavar="N|A,B,...", help="Seeds of each variant: how many, or which.")
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds",
+        metavar="K",
+        help="Cross-validate over the videos of train and val in K folds; the answers for all are scored together.",
+        show_default=False,
+    ),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--share", metavar="F", help="Train on this share of the training videos, 0 to 1, and test on the others."
+    ),
+]
+AblationSplit = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Which annotations to test on. Default: val; with --folds the fold left out, with --share the others.",
+    ),
+]
+
+# --- options of `config` ------------------------------------------------------------------------------------------
+
+SettingsPlace = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA|MODEL",
+        help="Show the values in force there: a data folder, or a model (its folder, the number of a run, last, or "
+        "user/name on the Hugging Face Hub).",
+        show_default=False,
+    ),
+]
+TrainingConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=load_training_settings,
+        metavar="FILE.toml",
+        help="Show the settings of a training with this file.",
+    ),
+]
+SettingsFormat = Annotated[
+    str, typer.Option("--format", metavar="F", help="table, toml (a --config file), json or md.")
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------
@@ -296,13 +427,29 @@ ShowAll = Annotated[
     bool,
     typer.Option("--all", help="Of several videos show every one's answer, however weak; with --top N its N best."),
 ]
+Exhaustive = Annotated[
+    bool,
+    typer.Option(
+        "--exhaustive", help="Let the network answer in every video; else, of many, in those whose clips fit best."
+    ),
+]
+Below = Annotated[Path | None, _folder("--below", "Only videos in this folder, or below it.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        help="Only videos whose files were changed on this date or later: 2026-01-31, or 2026-01-31T18:30.",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(
         "--format",
         metavar="F",
-        help=f"{', '.join(FORMATS)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
-        autocompletion=lambda: list(FORMATS),
+        help=f"{', '.join(FORMAT_NAMES)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
+        autocompletion=lambda: list(FORMAT_NAMES),
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -330,7 +477,24 @@ ExcerptName = Annotated[
         "Default: {video}_{rank}_{start}-{end}; of several sentences {query}/{rank:02}_{video}_{start}.",
     ),
 ]
-MomentsPage = Annotated[Path | None, _file("--html", "Write a page with players and clickable moments to this file.")]
+Pad = Annotated[
+    float | None,
+    typer.Option(
+        "--pad",
+        min=0,
+        metavar="S",
+        help="Seconds more on either side of each excerpt of --clips, --join and timelines. The rows stay exact.",
+    ),
+]
+Film = Annotated[
+    Path | None,
+    _file("--join", "Write one film of the moments to this mp4 file, in the order of the rows. Needs no --clips."),
+]
+MomentsPage = Annotated[Path | None, _file("--html", "Write a page with a player and clickable moments to this file.")]
+OpenMoments = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+Play = Annotated[
+    bool, typer.Option("--play", help="Play the best moment: with mpv, vlc, ffplay or the system's player.")
+]
 GroundEncoder = Annotated[
     str | None,
     typer.Option(
@@ -346,6 +510,25 @@ GroundFps = Annotated[
         "Features per second of video, without a trained model. Default: 2. A model has its own; another value is "
         "refused."
     ),
+]
+
+# --- options of `search` ------------------------------------------------------------------------------------------
+
+SearchTop = Annotated[
+    int | None, typer.Option("--top", "-k", min=1, metavar="N", help="Moments that are shown at a time. Default: 5.")
+]
+CutFolder = Annotated[
+    Path | None, _folder("--clips", "Folder of the moments that :cut cuts out. Default: the current folder.")
+]
+
+# --- options of `index` -------------------------------------------------------------------------------------------
+
+IndexSources = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos, patterns; or an index."),
+]
+IndexOut = Annotated[
+    Path | None, _folder("--index", "Folder of the index. Default: named after the first PATH, here: videos.index.")
 ]
 
 # --- options of `setup` and `cache` -------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.checkpoints.hub import find_model
 from mttsg_core.checkpoints.registry import fitting_run
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.encoders import DEFAULT_PRETRAINED, SentenceEncoder, build_joint_encoder, build_text_encoder
-from mttsg_core.encoders.base import Array, Settings
+from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder, build_text_encoder
+from mttsg_core.encoders.base import Array, Settings, sentence_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
@@ -164,9 +164,7 @@ class Grounder:
         """
         chosen = choose_device(device)
         encoder = build_text_encoder(text_encoder, device=str(chosen), offline=offline)
-        if not isinstance(encoder, SentenceEncoder) or not encoder.embedding_dim:
-            raise ConfigError(f"text encoder {text_encoder!r} embeds words, but not whole sentences")
-        predictor = ZeroShotPredictor(encoder.embed, fingerprint, PLAIN_PROMPTS, chosen)
+        predictor = ZeroShotPredictor(sentence_encoder(encoder).embed, fingerprint, PLAIN_PROMPTS, chosen)
         return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     @overload
@@ -364,6 +362,14 @@ class Grounder:
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""
         check_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        return self.encode_queries(queries)
+
+    def encode_queries(self, queries: Sequence[str]) -> list[Array]:
+        """Return sentences as the predictor reads them, one array (L, D) each; the last ones stay in memory.
+
+        Raises:
+            DataError: as `ground`.
+        """
         if isinstance(queries, str):
             raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
         if any(not query.strip() for query in queries):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -49,6 +49,19 @@ def prepare_file(path: Path) -> None:
         raise ConfigError(f"{path}: {os_reason(error)}") from error
 
 
+def prepare_new_file(path: Path, *, overwrite: bool = False) -> None:
+    """Make the folder of an output that is only written to a file, and only replaced if `overwrite`.
+
+    Raises:
+        ConfigError: if the file can never be written, or exists and is not to be replaced.
+    """
+    if path == Path("-"):
+        raise ConfigError("predictions and pages are written to files; '-' is not accepted here")
+    prepare_file(path)
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: exists already; use --overwrite")
+
+
 def follow_links(path: Path) -> Path:
     """Return the file that an output is written to: as everywhere, through a link and not in its place.
 
@@ -78,10 +91,14 @@ def require_writable(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written ({os_reason(error).lower()})") from error
 
 
-def require_distinct(rows: Path | None, page: Path | None) -> None:
-    """Raise ConfigError if two outputs would be written to one file."""
-    if rows is not None and page is not None and rows.resolve() == page.resolve():
-        raise ConfigError(f"{page}: --out and --html name the same file")
+def require_distinct(outputs: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError if two outputs would be written to one file. The keys are the options that name them."""
+    options: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is not None:
+            other = options.setdefault(path.resolve(), option)
+            if other != option:
+                raise ConfigError(f"{path}: {other} and {option} name the same file")
 
 
 def protect_videos(outputs: Iterable[Path | None], videos: Iterable[Path]) -> None:
