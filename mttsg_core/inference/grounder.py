@@ -296,7 +296,7 @@ class Grounder:
             rest = islice(grounded, parts.popleft() - 1)
             found = [*moments, *(of_query for part in rest for of_query in part)]
             yield [
-                [moment._replace(score=moment.score * factor) for moment in of_query]
+                of_query if factor == 1 else [moment._replace(score=moment.score * factor) for moment in of_query]
                 for of_query, factor in zip(found, factors.popleft(), strict=True)
             ]
 
@@ -306,15 +306,19 @@ class Grounder:
         """Yield what `ground_many` does, with all sentences of a video in one step."""
         pending: deque[list[VideoItem]] = deque()  # the windows of each video that has not been yielded yet
 
+        per_window = top  # of each window, until a video has several
+
         def windows() -> Iterator[VideoItem]:
+            nonlocal per_window
             for features, queries in videos:
                 words = self._encode(features, queries)
                 pending.append(
                     [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
                 )
+                if len(pending[-1]) > 1:
+                    per_window = max(top, _MIN_PER_WINDOW)
                 yield from pending[-1]
 
-        per_window = max(top, _MIN_PER_WINDOW)
         batches = bounded_batches(windows(), batch_size)
         results = (result for batch in batches for result in self.predictor.ground(batch, per_window, mode))
         for first in results:
