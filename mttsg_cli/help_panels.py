@@ -19,7 +19,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("clip-name", "pad", "join", "index"),
     ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
-    "Computer": ("device", "workers", "cache", "offline", "ray"),
+    "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }
 
