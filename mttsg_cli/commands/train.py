@@ -46,6 +46,7 @@ def train(
     features_of: options.FeaturesOf = None,
     bins: options.Bins = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     seed: options.TrainingSeed = None,
@@ -84,7 +85,7 @@ def train(
             context, training, without or [], assignments, display.reporter, option_values.given(network=network)
         )
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint, features_of, bins)
-        runtime = (device, cache, offline, workers)
+        runtime = (device, cache, offline, workers, precision)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
         has_seed = is_typed(context, "seed") or any(one[:2] == ("training", "seed") for one in assignments)
         report: TrainReport | SeedsReport

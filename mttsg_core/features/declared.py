@@ -38,9 +38,9 @@ class DeclaredFeatures:
     fps: float = setting(ExtractionSettings.fps, "frames per second", _FPS)
     unit_length: bool = setting(False, "whether the vectors of frames have length 1")
 
-    def extraction(self, *, device: str = "cpu", offline: bool = False) -> ExtractionSettings:
-        """Return how such features are made from a video, before `adapt`."""
-        return ExtractionSettings(self.encoder, self.fps, device=device, offline=offline)
+    def extraction(self, *, device: str = "cpu", offline: bool = False, precision: str = "auto") -> ExtractionSettings:
+        """Return how such features are made from a video, before `adapt`; arguments are those of the settings."""
+        return ExtractionSettings(self.encoder, self.fps, device=device, offline=offline, precision=precision)
 
     def adapt(self, features: VideoFeatures, fingerprint: Settings, window: float | None) -> VideoFeatures:
         """Return features of the encoder as those that were declared.

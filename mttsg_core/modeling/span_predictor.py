@@ -94,7 +94,7 @@ def _best_spans(log_edges: Tensor, top: int, config: NetworkConfig) -> tuple[Ten
     overlap = span_iou(spans[:, :, None], spans[:, None])  # (N, C, C)
     probability = ((overlap >= 0.5).to(best.dtype) @ best.softmax(-1)[..., None]).squeeze(-1)  # (N, C)
     inside = best > torch.finfo(best.dtype).min / 4
-    position, is_left = best_apart(best, overlap, inside, top, config.nms_iou)
+    position, is_left = best_apart(best, spans, inside, top, config.nms_iou)
     scores = (probability.gather(1, position) * is_left).clamp(0, 1).cummin(dim=1).values
     return spans.gather(1, position[..., None].expand(-1, -1, 2)), scores
 

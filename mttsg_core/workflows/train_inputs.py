@@ -105,11 +105,17 @@ def prepare_inputs(
     text_id = features.text_encoder or defaults.features.get("text_encoder")
     training = None if sources.jobs else sources.dataset("train", max_clips)
     declared = _declared(features, stopped, training, max_clips, options, str(device))
-    made = fingerprint if declared is None else declared.extraction(offline=options.offline).fingerprint()
+    made = (
+        fingerprint
+        if declared is None
+        else declared.extraction(offline=options.offline, precision=options.precision).fingerprint()
+    )
     text_encoder = _text_encoder(folder.path, text_id, stopped, made, options, str(device))  # before a long extraction
     failures: list[str] = []
     if training is None:
-        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
+        settings = feature_lookup.extraction_settings_for(
+            fingerprint, device=str(device), offline=options.offline, precision=options.precision
+        )
         if settings is not None:
             failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
         training = sources.dataset("train", max_clips)
@@ -137,7 +143,9 @@ def _declared(
     """Return what the features are declared to be, as given or as in the stopped run. Raises as `declare_features`."""
     if features.features_of is None:
         return None if stopped is None else declared_features(stopped.description)
-    settings = ExtractionSettings(features.features_of, device=device, offline=options.offline)
+    settings = ExtractionSettings(
+        features.features_of, device=device, offline=options.offline, precision=options.precision
+    )
     if training is None:
         raise FeatureError("--features-of: the features record how they were made")
     videos = (training.store.load(video) for video in training.by_video())
