@@ -105,11 +105,9 @@ def prepare_inputs(
     text_id = features.text_encoder or defaults.features.get("text_encoder")
     training = None if sources.jobs else sources.dataset("train", max_clips)
     declared = _declared(features, stopped, training, max_clips, options, str(device))
-    made = (
-        fingerprint
-        if declared is None
-        else declared.extraction(offline=options.offline, precision=options.precision).fingerprint()
-    )
+    made = fingerprint
+    if declared is not None:
+        made = declared.extraction(offline=options.offline, precision=options.precision).fingerprint()
     text_encoder = _text_encoder(folder.path, text_id, stopped, made, options, str(device))  # before a long extraction
     failures: list[str] = []
     if training is None:
