@@ -20,6 +20,10 @@ class DataError(MttsgError):
     """A data folder, annotation file or predictions file that cannot be used."""
 
 
+class UnknownVideoError(MttsgError):
+    """An id that no video of a library has."""
+
+
 class FeatureError(MttsgError):
     """Features that are missing, unreadable, or not made the way the model expects."""
 
