@@ -52,7 +52,7 @@ def render_page(
 
     Args:
         template: the file in `templates/`.
-        stylesheets: assets to inline after the common style sheet.
+        stylesheets: assets to inline after the common style sheets.
         script: the asset to inline as the only script that may run; None allows none.
         media: where video may come from, as a source list of the policy's `media-src`.
         context: the variables of the template.
@@ -60,7 +60,7 @@ def render_page(
     source = asset(script) if script else Markup()
     page = {
         "policy": _content_security_policy(source, media),
-        "style": Markup().join(asset(name) for name in ("report.css", *stylesheets)),
+        "style": Markup().join(asset(name) for name in ("palette.css", "report.css", *stylesheets)),
         "script": source,
         "version": __version__,
         "date": date.today().isoformat(),

@@ -1,0 +1,185 @@
+"""The library behind the page, the models that may answer, and the thread that reads new videos."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from mttsg_core.checkpoints.summary import summarise
+from mttsg_core.errors import DataError, MttsgError
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.ranking import WEAK_SCORE
+from mttsg_core.server.progress import Progress
+from mttsg_core.utils.text import normalise
+from mttsg_core.workflows.events import Warned, describe_event
+from mttsg_core.workflows.library import Hit, VideoLibrary
+from mttsg_core.workflows.loading import load_trained
+from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
+from mttsg_core.workflows.unfamiliar import warn_of_queries
+
+_SHOWN_PROBLEMS = 20
+_PATIENCE = 5.0  # seconds that the end of the server waits for the reading to stop
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that may answer, and what it is in one line."""
+
+    grounder: Grounder
+    about: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sentence found.
+
+    Attributes:
+        hits: the best moments, the best first.
+        about: the model that answered.
+        weak_below: scores that are rather wrong than right; None where scores do not compare across videos.
+        warnings: about the sentence.
+    """
+
+    hits: list[Hit]
+    about: str
+    weak_below: float | None
+    warnings: list[str]
+
+
+class Searcher:
+    """Asks a library, with one of several models; new videos are read in a thread of their own.
+
+    Args:
+        library: to ask.
+        model: that answers at first, the grounder of the library.
+        runtime: for models that are loaded later.
+        on_event: is given every event of the reading, in its thread.
+
+    Attributes:
+        library: as given.
+        models: all that may answer, the oldest first.
+        progress: of the reading; None while nothing is read.
+        problems: lines about videos that cannot be used, the last ones.
+    """
+
+    def __init__(
+        self,
+        library: VideoLibrary,
+        model: LoadedModel,
+        runtime: RuntimeOptions,
+        on_event: Callable[[object], object] = lambda event: None,
+    ) -> None:
+        self.library = library
+        self.models = [model]
+        self.progress: Progress | None = None
+        self.problems: deque[str] = deque(maxlen=_SHOWN_PROBLEMS)
+        self._runtime = runtime
+        self._on_event = on_event
+        self._reader: Thread | None = None
+        self._is_due = False  # whether to read once more, since something changed meanwhile
+        self._closing = Event()
+        self._lock = Lock()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model that answers now: a new one does once its features exist."""
+        grounder = self.library.grounder
+        return next(model for model in self.models if model.grounder is grounder)
+
+    def ask(self, query: str, top: int) -> Answer:
+        """Return the best moments of all videos.
+
+        Raises:
+            DataError: if the sentence is empty, or too long.
+        """
+        query = clean_sentence(query)
+        model = self.model
+        hits = self.library.ask(query, top)
+        predictor = model.grounder.predictor
+        warnings = [event.text for event in warn_of_queries(predictor.familiarity, [query])]
+        return Answer(hits, model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings)
+
+    def load_model(self, folder: Path) -> None:
+        """Load a trained model and let it answer once the features that it needs exist.
+
+        Raises:
+            MttsgError: if it cannot be loaded.
+        """
+        grounder = load_trained(folder, FeatureOptions(), self._runtime)
+        self.models.append(LoadedModel(grounder, summarise(folder).describe()))
+        self.use(len(self.models) - 1)
+
+    def use(self, index: int) -> None:
+        """Let one of `models` answer. Raises DataError if there is none with that index."""
+        if not 0 <= index < len(self.models):
+            raise DataError(f"no model {index}")
+        self.library.use(self.models[index].grounder)
+        self.start_reading()
+
+    def start_reading(self) -> None:
+        """Look for videos that are new or have changed, in another thread."""
+        with self._lock:
+            if self._reader is not None and self._reader.is_alive():
+                self._is_due = True
+                return
+            self.progress = Progress()
+            self._reader = Thread(target=self._read, name="mttsg-reading", daemon=True)
+            self._reader.start()
+
+    def wait(self) -> None:
+        """Wait until all videos are read."""
+        reader = self._reader
+        if reader is not None:
+            reader.join()
+
+    def close(self) -> None:
+        """Stop the reading; what has been read is kept."""
+        self._closing.set()
+        if self._reader is not None:
+            self._reader.join(_PATIENCE)
+
+    def _read(self) -> None:
+        while True:
+            self._read_once()
+            with self._lock:
+                if not self._is_due or self._closing.is_set():
+                    self.progress = None
+                    self._reader = None
+                    return
+                self._is_due = False
+
+    def _read_once(self) -> None:
+        self.problems.clear()
+        self.progress = progress = Progress()
+        try:
+            with closing(self._events()) as events:
+                for event in events:
+                    if self._closing.is_set():
+                        return
+                    self.progress = progress = progress.after(event)
+                    lines = describe_event(event)
+                    self.problems.extend(line.text for line in lines if line.level >= logging.WARNING)
+                    self._on_event(event)
+        except MttsgError as error:
+            self.problems.append(str(error))
+            self._on_event(Warned(str(error)))
+
+    def _events(self) -> Iterator[object]:
+        yield from self.library.iter_refresh()
+
+
+def clean_sentence(query: str) -> str:
+    """Return a sentence as rows and models take it. Raises DataError if there is none, or it is not text."""
+    query = normalise(query.strip())
+    if not query:
+        raise DataError("a sentence must have at least one word")
+    try:
+        query.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError("the sentence contains half of a character") from None
+    return query
