@@ -14,6 +14,7 @@ from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
 from mttsg_cli.commands.models import models
+from mttsg_cli.commands.serve import serve
 from mttsg_cli.commands.setup import setup
 from mttsg_cli.commands.train import train
 from mttsg_cli.program import GroupedCommand, Program, WordsCommand
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (train, evaluate, extract, check):
+for command in (serve, train, evaluate, extract, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -13,6 +13,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
     "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
+    "Page": ("port", "host", "token", "data"),
     "Computer": ("device", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }

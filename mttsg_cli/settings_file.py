@@ -16,7 +16,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TABLES = ("network", "loss", "training")  # of a --config file of `train`
+TABLES = ("network", "loss", "training")  # of a --config file of the commands that train
+_TRAINING_COMMANDS = ("train", "serve")
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -33,7 +34,7 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise typer.BadParameter(f"{path}: {error}") from error
-    takes_tables = context.info_name == "train"
+    takes_tables = context.info_name in _TRAINING_COMMANDS
     tables = {name: settings.pop(name) for name in TABLES if takes_tables and isinstance(settings.get(name), dict)}
     parameters: dict[str, str] = {}  # by option, without dashes
     for parameter in context.command.params:

@@ -32,9 +32,9 @@ from mttsg_core.workflows.options import FeatureOptions
 
 _LISTED_VIDEOS = 200  # of those whose names contain what is asked for
 _SHOWN_ROWS = 50
+_MODULES = ("annotate", "answers", "api", "app", "format", "hits", "player", "timeline")
 _PAGE_FILES = {
-    **{f"{name}.js": "text/javascript" for name in ("api", "annotate", "app", "format", "hits", "player", "timeline")},
-    **{f"{name}.js": "text/javascript" for name in ("answers",)},
+    **{f"{name}.js": "text/javascript" for name in _MODULES},
     "page.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
@@ -99,7 +99,7 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/assets/{name}")
     def asset(name: str) -> Response:
         if name == "palette.css":
-            return Response(files("mttsg_core.report").joinpath("assets", name).read_bytes(), media_type="text/css")
+            return Response((files("mttsg_core.report") / "assets" / name).read_bytes(), media_type="text/css")
         if name not in _PAGE_FILES:
             raise UnknownFileError(f"no file {name!r}")
         return _own_file(name, _PAGE_FILES[name])
@@ -236,7 +236,7 @@ class UnknownFileError(MttsgError):
 
 
 def _own_file(name: str, kind: str) -> Response:
-    content = files("mttsg_core.server").joinpath("assets", name).read_bytes()
+    content = (files("mttsg_core.server") / "assets" / name).read_bytes()
     return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
 
@@ -257,8 +257,9 @@ def _moment_in(video: LibraryVideo, start: float, end: float) -> Moment:
 
 async def _explain(request: Request, error: Exception) -> Response:
     """Answer with the line of an error that a user can cause."""
-    codes = {UnknownVideoError: 404, UnknownFileError: 404, BusyError: 409}
-    return JSONResponse({"error": visible_text(str(error))}, codes.get(type(error), 400))
+    is_missing = isinstance(error, UnknownVideoError | UnknownFileError)
+    code = 404 if is_missing else 409 if isinstance(error, BusyError) else 400
+    return JSONResponse({"error": visible_text(str(error))}, code)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

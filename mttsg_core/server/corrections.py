@@ -77,15 +77,16 @@ class Corrections:
     Args:
         folder: the data folder.
         videos: the folder of the videos, or one around all of their folders. It becomes `videos` in the data folder, as
-            a link, unless the videos are in the data folder already.
+            a link, unless the videos are in the data folder already. None if they have no folder in common: then no row
+            can be added.
 
     Attributes:
         folder: the data folder.
     """
 
-    def __init__(self, folder: Path, videos: Path) -> None:
+    def __init__(self, folder: Path, videos: Path | None) -> None:
         self.folder = folder.absolute()
-        self._videos = videos.resolve()
+        self._videos = None if videos is None else videos.resolve()
         self._read: dict[str, tuple[tuple[int, int], list[bytes]]] = {}  # lines of files, while they do not change
 
     @classmethod
@@ -100,8 +101,7 @@ class Corrections:
             ConfigError: if the data folder has other videos, or another file of training rows.
         """
         places = [place if place.is_dir() else place.parent for place in (path.resolve() for path in paths)]
-        root = Path(os.path.commonpath(places))
-        corrections = cls(folder or _default_folder(root), root)
+        corrections = cls(folder or _default_folder(places), _common_folder(places))
         corrections._check()
         return corrections
 
@@ -157,24 +157,26 @@ class Corrections:
             rows = DataFolder.open(self.folder).splits.get("train")
             if rows is not None and rows.name != TRAIN:
                 raise ConfigError(f"{rows}: holds the training rows, and new ones can go to {TRAIN} only")
-        if self._is_inside() or not os.path.lexists(self.folder / VIDEOS):
+        if self._videos is None or self._is_inside(self._videos) or not os.path.lexists(self.folder / VIDEOS):
             return
         raise ConfigError(
             f"{self.folder / VIDEOS}: the videos that are searched are not in there; "
             f"link it to {self._videos}, or name another folder with --data"
         )
 
-    def _is_inside(self) -> bool:
-        return any(root is not None and self._videos.is_relative_to(root) for root in self._roots())
+    def _is_inside(self, folder: Path) -> bool:
+        return any(root is not None and folder.is_relative_to(root) for root in self._roots())
 
     def _roots(self) -> list[Path | None]:
         """The folders in which a data folder's videos are: names are relative to them."""
         return [real_path(self.folder / VIDEOS), real_path(self.folder)]
 
     def _make_folder(self) -> None:
+        if self._videos is None:
+            raise DataError("the videos have no folder in common, so no data folder can hold them: serve one of theirs")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not self._is_inside():
+            if not self._is_inside(self._videos):
                 (self.folder / VIDEOS).symlink_to(self._videos, target_is_directory=True)
         except OSError as error:
             raise MttsgError(
@@ -222,9 +224,18 @@ class Corrections:
             raise MttsgError(f"{path}: {os_reason(error)}") from error
 
 
-def _default_folder(videos: Path) -> Path:
-    digest = blake2b(os.fsencode(videos), digest_size=4).hexdigest()
-    return user_folder(user_data_path) / "corrections" / f"{videos.name or 'all'}-{digest}"
+def _common_folder(places: Sequence[Path]) -> Path | None:
+    """Return the folder around all of these; None if that would be a whole disk, or they are on several."""
+    try:
+        folder = Path(os.path.commonpath(places))
+    except ValueError:  # several drives
+        return None
+    return None if folder == Path(folder.anchor) and len(set(places)) > 1 else folder
+
+
+def _default_folder(places: Sequence[Path]) -> Path:
+    digest = blake2b(b"\0".join(sorted(set(map(os.fsencode, places)))), digest_size=4).hexdigest()
+    return user_folder(user_data_path) / "corrections" / f"{places[0].name or 'all'}-{digest}"
 
 
 def _record(correction: Correction, name: str) -> dict[str, object]:
@@ -260,4 +271,3 @@ def _parsed(line: bytes) -> dict[str, object] | None:
         if isinstance(value, dict):
             return value
     return None
-

@@ -65,7 +65,7 @@ class Stills:
     def __init__(self, pool: ProcessPool) -> None:
         self._pool = pool
         self._kept: OrderedDict[tuple[_State, float, int], bytes] = OrderedDict()
-        self._waiting: set[ProcessFuture] = set()
+        self._waiting: set[ProcessFuture[bytes]] = set()
         self._lock = Lock()
 
     @classmethod
@@ -103,7 +103,7 @@ class Stills:
         with self._lock:
             self._waiting.add(future)
         try:
-            picture: bytes = future.result()
+            picture = future.result()
         except FutureTimeoutError:
             raise VideoError(path, given_up(_STILL_SECONDS)) from None
         except (ProcessExpired, CancelledError):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -35,7 +39,7 @@ def open_socket(host: str, port: int | None) -> socket.socket:
     for number in ports:
         listener = socket.socket(family, socket.SOCK_STREAM)
         if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no obstacle
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of a server that has just ended
         try:
             listener.bind((address[0], number))
             listener.listen()
@@ -52,12 +56,12 @@ def open_socket(host: str, port: int | None) -> socket.socket:
 def address_of(listener: socket.socket, host: str, token: str | None = None) -> str:
     """Return the address to open in a browser."""
     port = listener.getsockname()[1]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until a signal ends the program; the signal is raised again afterwards."""
+    """Serve until a signal ends the program; the signal is raised again when all has been put away."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -68,4 +72,28 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         ws="none",
         lifespan="on",
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    with _ended_by_hanging_up(server):
+        server.run(sockets=[listener])
+
+
+@contextmanager
+def _ended_by_hanging_up(server: uvicorn.Server) -> Iterator[None]:
+    """Let the end of the terminal end the server, as Ctrl-C and SIGTERM do by themselves."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is None or signal.getsignal(number) == signal.SIG_IGN:
+        yield
+        return
+    came = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        server.should_exit = True
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+    if came:
+        signal.raise_signal(number)

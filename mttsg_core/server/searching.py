@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -157,20 +156,16 @@ class Searcher:
         self.problems.clear()
         self.progress = progress = Progress()
         try:
-            with closing(self._events()) as events:
-                for event in events:
-                    if self._closing.is_set():
-                        return
-                    self.progress = progress = progress.after(event)
-                    lines = describe_event(event)
-                    self.problems.extend(line.text for line in lines if line.level >= logging.WARNING)
-                    self._on_event(event)
+            for event in self.library.iter_refresh():
+                if self._closing.is_set():
+                    return
+                self.progress = progress = progress.after(event)
+                lines = describe_event(event)
+                self.problems.extend(line.text for line in lines if line.level >= logging.WARNING)
+                self._on_event(event)
         except MttsgError as error:
             self.problems.append(str(error))
             self._on_event(Warned(str(error)))
-
-    def _events(self) -> Iterator[object]:
-        yield from self.library.iter_refresh()
 
 
 def clean_sentence(query: str) -> str:

@@ -1,7 +1,7 @@
 """Who may ask the server, and the headers of every answer.
 
 The page is for whoever started the server. What a browser sends on behalf of other pages is refused: by the name under
-which the server was addressed (so that a foreign name cannot be pointed at this computer), by the origin of the request,
+which the server was addressed (so that a foreign name cannot be pointed at this computer), by the origin of a request,
 and, where others can reach the address, by a token.
 """
 
@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-TOKEN = "token"  # noqa: S105 -- the name of the parameter in the address
+TOKEN = "token"  # of the address
 _MAX_BODY = 64 << 10  # bytes; no question or correction is longer
 _COOKIE_SECONDS = 30 * 24 * 3600
 _POLICY = (

@@ -28,13 +28,15 @@ class TrainingRequest:
         data: the data folder.
         features: of its videos.
         options: device, cache and the like.
-        settings: the tables `config`, `network` and `loss` of `train`.
+        config, network, loss: settings, as `train` takes them.
     """
 
     data: Path
     features: FeatureOptions
     options: TrainOptions
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
+    loss: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stage(Enum):
@@ -53,7 +55,7 @@ class TrainingStatus:
     """Where a training is, and how far it has come; `reason` says why it failed."""
 
     stage: Stage = Stage.NONE
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
     reason: str = ""
 
 
@@ -167,7 +169,12 @@ def _train(request: TrainingRequest, sender: Connection) -> None:
     progress = Progress()
     try:
         for event in iter_train(
-            request.data, features=request.features, options=request.options, **request.settings
+            request.data,
+            config=request.config,
+            network=request.network,
+            loss=request.loss,
+            features=request.features,
+            options=request.options,
         ):
             if isinstance(event, TrainReport):
                 sender.send(_Trained(event.folder))

@@ -42,7 +42,7 @@ def read_still(path: Path, seconds: float, height: int) -> RGB:
             except av.error.FFmpegError as error:
                 raise CorruptVideoError(path, f"no picture at {seconds:.1f} s ({error.strerror})") from error
             if shown is not None:
-                return _picture(shown, height)
+                return _picture(shown, stream.sample_aspect_ratio or Fraction(1), height)
     raise CorruptVideoError(path, f"no picture at {seconds:.1f} s")
 
 
@@ -56,7 +56,6 @@ def _last_until(frames: Iterator[av.VideoFrame], stamp: int) -> av.VideoFrame | 
     return shown
 
 
-def _picture(frame: av.VideoFrame, height: int) -> RGB:
-    aspect = frame.sample_aspect_ratio or Fraction(1)
+def _picture(frame: av.VideoFrame, aspect: Fraction, height: int) -> RGB:
     shown = display_size(frame.width, frame.height, aspect, Orientation.from_frame(frame))
     return RGBConverter((max(2, round(shown[0] / shown[1] * height)), height), "bilinear")(frame)

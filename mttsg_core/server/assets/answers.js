@@ -7,8 +7,6 @@ const TASKS = {extraction: "Reading videos", training: "Training"};
 const WORDS = {right: "✓ right", moved: "↔ moved", marked: "✎ marked", wrong: "✗ wrong"};
 
 export class Answers extends EventTarget {
-  #stage = "none";
-
   constructor() {
     super();
     $("train").addEventListener("click", () => attempt(async () => {
@@ -47,10 +45,6 @@ export class Answers extends EventTarget {
     } else {
       $("training-bar").removeAttribute("value");
     }
-    if (stage === "finished" && this.#stage !== "finished" && this.#stage !== "none") {
-      this.dispatchEvent(new Event("trained"));
-    }
-    this.#stage = stage;
   }
 
   async #takeBack(id) {
