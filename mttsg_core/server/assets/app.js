@@ -131,7 +131,7 @@ timeline.addEventListener("moment", momentChanged);
 timeline.addEventListener("seek", event => player.seek(event.detail));
 timeline.addEventListener("zoom", () => $("zoom").setAttribute("aria-pressed", String(timeline.zoomed)));
 player.addEventListener("time", () => { timeline.setTime(player.time); showClock(); });
-player.addEventListener("state", () => $("play").classList.toggle("playing", !player.paused));
+player.addEventListener("state", () => { $("play").textContent = player.paused ? "Play on" : "Pause"; });
 
 function press(id, action) { $(id).addEventListener("click", action); }
 
