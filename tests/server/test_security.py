@@ -1,4 +1,4 @@
-"""Who may ask: what a browser sends on behalf of others is refused, and nothing but the page and its videos is served."""
+"""Who may ask: requests on behalf of other pages are refused, and nothing but the page and its videos is served."""
 
 from __future__ import annotations
 

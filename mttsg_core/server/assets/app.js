@@ -93,6 +93,7 @@ videos.addEventListener("open", event => {
   hits.deselect();
   setMarking(true);
   openVideo(event.detail, null);
+  $("watch").focus(); // so that the keys play and mark, rather than press the entry again
 });
 
 const round = time => Math.round(time * 100) / 100;
