@@ -21,7 +21,6 @@ def serve(
     host: options.Host = "127.0.0.1",
     token: options.NeedToken = False,
     open_page: options.OpenPage = False,
-    epochs: options.Epochs = None,
     encoder: options.GroundEncoder = None,
     fps: options.GroundFps = None,
     device: options.Device = "auto",
@@ -47,7 +46,6 @@ def serve(
         from mttsg_cli.serve_session import PageOptions, run_page
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
-        training = option_values.given(epochs=epochs)
         tables = config_tables(context)
         run_page(
             paths,
@@ -55,6 +53,6 @@ def serve(
             PageOptions(data, clips, port, host, token, open_page),
             FeatureOptions(encoder, fps=fps),
             RuntimeOptions(device, cache, offline, workers),
-            {"config": {**tables["training"], **training}, "network": tables["network"], "loss": tables["loss"]},
+            {"config": tables["training"], "network": tables["network"], "loss": tables["loss"]},
             display,
         )

@@ -41,11 +41,17 @@ def make_work(searcher: Searcher, data: Path, cache: Path, clips: Path | None = 
     return Workplace(searcher, corrections, tiny_training(data, cache), clips, "videos")
 
 
-def tiny_training(data: Path, cache: Path) -> TrainingRequest:
+def tiny_training(data: Path, cache: Path, epochs: int = 3) -> TrainingRequest:
     """Return a training of a second, of a network that learns little."""
     options = TrainOptions(cache=cache, offline=True, workers=1)
     network = {**SIZES, "region_heads": 1}
-    return TrainingRequest(data, FeatureOptions(), options, config={"epochs": 3}, network=network)
+    return TrainingRequest(data, FeatureOptions(), options, config={"epochs": epochs}, network=network)
+
+
+@pytest.fixture(autouse=True)
+def _a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that a test trains are nobody else's default."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="session")
