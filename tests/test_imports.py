@@ -18,7 +18,7 @@ PAPER = ("cross_sentence_memory", "contrastive", "false_negatives", "object_phra
 # The rooms of the library, the lowest first: a room imports itself and those before it. One that is not named fails.
 ROOMS = (
     *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
-    *("checkpoints", "inference", "evaluation", "training", "report", "workflows", "server"),
+    *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows", "server"),
 )
 HEAVY = ("torch", "transformers", "h5py", "fastapi", "starlette", "uvicorn")
 

@@ -146,11 +146,11 @@ class VideoItem:
 
 def collate(items: Sequence[VideoItem]) -> Batch:
     """Make a batch of videos with at least one query in all."""
-    clips, clip_mask = _pad([item.features.clips for item in items])
+    clips, clip_mask = pad_arrays([item.features.clips for item in items])
     regions = None
     if items[0].features.regions is not None:
-        regions, _ = _pad([item.features.regions for item in items if item.features.regions is not None])
-    words, word_mask = _pad([query for item in items for query in item.words])
+        regions, _ = pad_arrays([item.features.regions for item in items if item.features.regions is not None])
+    words, word_mask = pad_arrays([query for item in items for query in item.words])
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
@@ -201,7 +201,7 @@ def _negatives(items: Sequence[VideoItem]) -> NegativeQueries | None:
     queries = [query for item in items for query in item.negatives]
     if not queries:
         return None
-    return NegativeQueries(*_pad(queries), _video_index([len(item.negatives) for item in items]))
+    return NegativeQueries(*pad_arrays(queries), _video_index([len(item.negatives) for item in items]))
 
 
 def _video_index(counts: Sequence[int]) -> Tensor:
@@ -209,8 +209,8 @@ def _video_index(counts: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.tensor(counts))
 
 
-def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Stack arrays (T_i, ...) into (B, T, ...) in single precision, with their mask (B, T)."""
+def pad_arrays(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack at least one array (T_i, ...) into (B, T, ...) in single precision, with their mask (B, T)."""
     longest = max(len(array) for array in arrays)
     padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
     mask = np.zeros((len(arrays), longest), dtype=bool)

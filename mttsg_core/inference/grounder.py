@@ -360,6 +360,14 @@ class Grounder:
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""
         check_fingerprint(features.fingerprint, self.fingerprint, "the features")
+        return self.encode_queries(queries)
+
+    def encode_queries(self, queries: Sequence[str]) -> list[Array]:
+        """Return sentences as the predictor reads them, one array (L, D) each; the last ones stay in memory.
+
+        Raises:
+            DataError: as `ground`.
+        """
         if isinstance(queries, str):
             raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
         if any(not query.strip() for query in queries):

@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from mttsg_core.checkpoints.checkpoint import Model
-from mttsg_core.data.batch import VideoItem, collate
+from mttsg_core.data.batch import VideoItem, collate, pad_arrays
 from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import FeatureError
@@ -131,6 +132,35 @@ class MKTNPredictor:
             [_stretch(curve, len(item.features.clips)) for curve in of_video]
             for item, of_video in zip(items, _by_video(curves, items), strict=True)
         ]
+
+    @torch.inference_mode()
+    def clip_vectors(self, features: VideoFeatures) -> Array:
+        """Return the clips of a video, or a window of one, in the common space of the contrast: (T, C) of length 1.
+
+        Raises:
+            FeatureError: if the features do not have the widths that the network expects.
+            ValueError: if the network was built without contrast.
+        """
+        if self.network.contrast is None:
+            raise ValueError("this network was built without contrast")
+        self._check_widths(features)
+        clips, mask = pad_arrays([features.clips])
+        regions = None if features.regions is None else pad_arrays([features.regions])[0].to(self.device)
+        durations = torch.tensor([features.timeline.duration], device=self.device)
+        encoded = self.network.video_encoder(clips.to(self.device), mask.to(self.device), durations, regions)
+        projected = normalize(self.network.contrast(encoded.clips)[0].float(), dim=-1)  # (T, C)
+        return projected.cpu().numpy()
+
+    @torch.inference_mode()
+    def sentence_vectors(self, words: Sequence[Array]) -> Array:
+        """Return encoded sentences in the common space of the contrast: (N, C) of length 1. Errors: `clip_vectors`."""
+        if self.network.contrast is None:
+            raise ValueError("this network was built without contrast")
+        if not words:
+            return np.zeros((0, self.network.config.contrast_width), dtype=np.float32)
+        padded, mask = pad_arrays(words)
+        encoded = self.network.query_encoder(padded.to(self.device), mask.to(self.device))
+        return self.network.contrast.project_sentence(encoded.sentence).cpu().numpy()
 
     def _head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
         """Yield the head's output for some queries at a time, and the video of each as the network sees it.

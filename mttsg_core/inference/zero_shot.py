@@ -95,6 +95,30 @@ class ZeroShotPredictor:
             saliency.append([_score(level, level - level.mean(), 1.0).float().cpu().numpy() for level in levels])
         return saliency
 
+    @property
+    def dim(self) -> int:
+        """Width of the vectors of clips and sentences."""
+        return self._bank.shape[1]
+
+    @torch.inference_mode()
+    def clip_vectors(self, features: VideoFeatures) -> Array:
+        """Return vectors (T, D) whose products with `sentence_vectors` are the scores of single clips, but for agreement.
+
+        Level and excess of a clip are linear in the sentence, so both are in the vector.
+
+        Raises:
+            FeatureError: as `ground`.
+        """
+        clips = self._clips(features)
+        relative = clips / _spread(clips @ self._bank.T)
+        vectors = _LEVEL * relative + _EXCESS * (relative - relative.mean(0))
+        return vectors.float().cpu().numpy()
+
+    def sentence_vectors(self, words: Sequence[Array]) -> Array:
+        """Return encoded sentences (N, D) less the mean of unrelated ones."""
+        mean = self._bank.mean(0).cpu().numpy()
+        return np.concatenate([*words, np.empty((0, self.dim), dtype=np.float32)]) - mean
+
     def _moments(self, clips: Tensor, words: Array, timeline: Timeline, top: int) -> list[Moment]:
         """Return the moments of one sentence in clips (T, D), the best first."""
         sentence = self._sentence(words)
@@ -111,8 +135,7 @@ class ZeroShotPredictor:
     def _levels(self, clips: Tensor, sentence: Tensor) -> Tensor:
         """Return how much better a sentence (D,) fits clips (T, D) than the mean of the bank does, in its spread."""
         cosines = clips @ self._bank.T  # (T, B)
-        spread = cosines.std(dim=1, correction=0).square().mean().sqrt().clamp_min(_MIN_SPREAD)
-        return (clips @ sentence - cosines.mean(1)) / spread
+        return (clips @ sentence - cosines.mean(1)) / _spread(cosines)
 
     def _embed(self, queries: Sequence[str]) -> Array:
         """Return unit vectors (N, D) of sentences, each the mean over the prompts."""
@@ -172,6 +195,11 @@ def _relevance(clips: Tensor, sentence: Tensor) -> Tensor:
     alone = QueryGroups(torch.zeros(1, dtype=torch.long, device=clips.device), 1)
     mask = torch.ones(1, len(clips), dtype=torch.bool, device=clips.device)
     return relevance_of(clips[None], mask, sentence[None], alone).curve[0]
+
+
+def _spread(cosines: Tensor) -> Tensor:
+    """Return how far the cosines (T, B) of clips with unrelated sentences are spread."""
+    return cosines.std(dim=1, correction=0).square().mean().sqrt().clamp_min(_MIN_SPREAD)
 
 
 def _score(level: Tensor, excess: Tensor, agreement: float) -> Tensor:
