@@ -68,6 +68,12 @@ def test_a_module_imports_its_own_room_and_those_below(module: str) -> None:
     assert not above
 
 
+def test_only_the_server_knows_what_serves_it() -> None:
+    frameworks = {"fastapi", "starlette", "uvicorn", "pydantic"}
+    users = {module for module, path in CORE.items() if frameworks & {name.split(".")[0] for name in _imports(path)}}
+    assert users and all(module.startswith("mttsg_core.server.") for module in users)
+
+
 def test_no_module_needs_itself() -> None:
     # Importing a package first imports its __init__, which may import its own modules: those do not import it.
     graph = {module: _own_imports(module) - {"mttsg_core"} for module in CORE if module != "mttsg_core"}

@@ -9,9 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 
-from mttsg_core.data.batch import pad_arrays
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.grounder import Grounder

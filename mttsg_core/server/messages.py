@@ -95,4 +95,5 @@ def progress_message(progress: Progress) -> dict[str, Any]:
         "done": round(progress.done, 2),
         "total": progress.total,
         "text": visible_text(progress.text),
+        "warnings": [visible_text(warning) for warning in progress.warnings],
     }

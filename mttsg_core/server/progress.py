@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.workflows.events import ProgressAdvanced, ProgressStarted, describe_event
 
+_KEPT_WARNINGS = 20
 _STEPS_OF_EXTRACTION = (Extracted, ExtractionFailed, ExtractionPassedOver)
 
 
@@ -19,22 +20,26 @@ class Progress:
         task: as in `ProgressStarted`; empty before the first.
         done, total: steps of the task; those of videos in work count in parts.
         text: the last line about it.
+        warnings: lines to look at, and those about what failed: the last ones.
     """
 
     task: str = ""
     done: float = 0.0
     total: float = 0.0
     text: str = ""
+    warnings: tuple[str, ...] = ()
 
     def after(self, event: object) -> Progress:
         """Return the progress after an event of a workflow.
 
         >>> Progress().after(ProgressStarted("training", 3)).after(ProgressAdvanced("training"))
-        Progress(task='training', done=1, total=3, text='')
+        Progress(task='training', done=1, total=3, text='', warnings=())
         """
         if isinstance(event, ProgressStarted):
             return replace(self, task=event.task, done=event.done, total=event.total)
-        lines = [message.text for message in describe_event(event) if message.level >= logging.INFO]
+        messages = describe_event(event)
+        lines = [message.text for message in messages if message.level >= logging.INFO]
+        warnings = [message.text for message in messages if message.level >= logging.WARNING]
         steps = 0
         if isinstance(event, ProgressAdvanced):
             steps = event.steps
@@ -42,4 +47,9 @@ class Progress:
             steps = 1
         elif isinstance(event, ExtractionProgress):
             lines = [f"{event.job.video.name}: {event.seconds:.0f} of {event.total_seconds:.0f} s"]
-        return replace(self, done=self.done + steps, text=lines[-1] if lines else self.text)
+        return replace(
+            self,
+            done=self.done + steps,
+            text=lines[-1] if lines else self.text,
+            warnings=(*self.warnings, *warnings)[-_KEPT_WARNINGS:],
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,12 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.ranking import WEAK_SCORE
 from mttsg_core.server.progress import Progress
 from mttsg_core.utils.text import normalise
-from mttsg_core.workflows.events import Warned, describe_event
+from mttsg_core.workflows.events import Warned
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.unfamiliar import warn_of_queries
 
-_SHOWN_PROBLEMS = 20
 _PATIENCE = 5.0  # seconds that the end of the server waits for the reading to stop
 
 
@@ -63,7 +60,7 @@ class Searcher:
         library: as given.
         models: all that may answer, the oldest first.
         progress: of the reading; None while nothing is read.
-        problems: lines about videos that cannot be used, the last ones.
+        problems: lines about videos that could not be used when they were read last.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class Searcher:
         self.library = library
         self.models = [model]
         self.progress: Progress | None = None
-        self.problems: deque[str] = deque(maxlen=_SHOWN_PROBLEMS)
+        self.problems: tuple[str, ...] = ()
         self._runtime = runtime
         self._on_event = on_event
         self._reader: Thread | None = None
@@ -97,8 +94,11 @@ class Searcher:
             DataError: if the sentence is empty, or too long.
         """
         query = clean_sentence(query)
-        model = self.model
-        hits = self.library.ask(query, top)
+        while True:
+            model = self.model
+            hits = self.library.ask(query, top)
+            if model is self.model:  # else another one has begun to answer meanwhile
+                break
         predictor = model.grounder.predictor
         warnings = [event.text for event in warn_of_queries(predictor.familiarity, [query])]
         return Answer(hits, model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings)
@@ -139,8 +139,9 @@ class Searcher:
     def close(self) -> None:
         """Stop the reading; what has been read is kept."""
         self._closing.set()
-        if self._reader is not None:
-            self._reader.join(_PATIENCE)
+        reader = self._reader
+        if reader is not None:
+            reader.join(_PATIENCE)
 
     def _read(self) -> None:
         while True:
@@ -153,19 +154,18 @@ class Searcher:
                 self._is_due = False
 
     def _read_once(self) -> None:
-        self.problems.clear()
         self.progress = progress = Progress()
         try:
             for event in self.library.iter_refresh():
                 if self._closing.is_set():
                     return
                 self.progress = progress = progress.after(event)
-                lines = describe_event(event)
-                self.problems.extend(line.text for line in lines if line.level >= logging.WARNING)
                 self._on_event(event)
         except MttsgError as error:
-            self.problems.append(str(error))
-            self._on_event(Warned(str(error)))
+            failure = Warned(str(error))
+            progress = progress.after(failure)
+            self._on_event(failure)
+        self.problems = progress.warnings
 
 
 def clean_sentence(query: str) -> str:

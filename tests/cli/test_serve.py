@@ -84,7 +84,7 @@ def test_ctrl_c_ends_a_training_too(
     page = Page(folder, "--model", trained, "--cache", cache, "--config", settings, "--data", data)
     while not page.state()["videos"]:
         time.sleep(0.05)
-    [video] = page.send("GET", "api/videos")["videos"]  # type: ignore[index, call-overload]
+    [video] = page.send("GET", "api/videos")["videos"]  # type: ignore[index]
     page.send("POST", "api/rows", {"video": video["id"], "query": "q", "kind": "right", "start": 1, "end": 2})
     page.send("POST", "api/training", {})
     while "epoch" not in str(page.state()["training"]):
@@ -117,7 +117,7 @@ def test_what_cannot_be_served_is_one_line(mttsg: Mttsg, folder: Path, tmp_path:
         ([folder, "--clips", tmp_path / "file"], "is a file, not a folder"),
         ([folder, "--data", tmp_path / "other"], "--data"),
     ):
-        ran = mttsg("serve", *arguments)  # type: ignore[arg-type]
+        ran = mttsg("serve", *arguments)
         assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
         assert said in ran.errors[0]
 

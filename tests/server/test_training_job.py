@@ -18,7 +18,7 @@ from mttsg_core.features.jobs import ExtractionJob
 from mttsg_core.server.corrections import Corrections
 from mttsg_core.server.progress import Progress
 from mttsg_core.server.training_job import Stage, TrainingJob, _Trained
-from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, Warned
 from tests.server.conftest import NAMES, tiny_training
 from tests.server.test_corrections import correction
 
@@ -87,3 +87,4 @@ def test_progress_counts_parts_of_videos_once() -> None:
     assert (progress.done, progress.text) == (0, "a.mp4: 30 of 60 s")
     progress = progress.after(ProgressAdvanced("extraction")).after(Noted("a line"))
     assert (progress.done, progress.total, progress.text) == (1, 2, "a line")
+    assert progress.after(Warned("too few")).warnings == ("too few",)

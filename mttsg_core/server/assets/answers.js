@@ -38,7 +38,8 @@ export class Answers extends EventTarget {
     $("training").hidden = stage === "none";
     $("stop").hidden = stage !== "running";
     $("training-bar").hidden = !isAtWork;
-    $("training-text").replaceChildren(trainingText(stage, progress, reason, state));
+    $("training-text").textContent = trainingText(stage, progress, reason, state);
+    $("training-warnings").replaceChildren(...(progress?.warnings ?? []).map(text => element("li", {}, text)));
     if (progress?.total) {
       $("training-bar").max = progress.total;
       $("training-bar").value = progress.done;
