@@ -102,9 +102,9 @@ class ZeroShotPredictor:
 
     @torch.inference_mode()
     def clip_vectors(self, features: VideoFeatures) -> Array:
-        """Return vectors (T, D) whose products with `sentence_vectors` are the scores of single clips, but for agreement.
+        """Return vectors (T, D) whose products with `sentence_vectors` are what scores of single clips are made of.
 
-        Level and excess of a clip are linear in the sentence, so both are in the vector.
+        Level and excess of a clip are linear in the sentence, so both are in the vector; the agreement is not.
 
         Raises:
             FeatureError: as `ground`.

@@ -19,7 +19,7 @@ from mttsg_core.search.spaces import ClipVectors
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MEMORY = 512 << 20  # bytes of vectors that are compared in memory, one by one; more have an approximate index
+_MEMORY = 256 << 20  # bytes of vectors that are compared in memory, one by one; more have an approximate index
 _BITS = 4  # a number in the approximate index, which only preselects: vectors themselves decide
 _SAMPLED, _ITERATIONS = 64, 15  # vectors a partition, and steps, by which the partitions are found
 _PROBES, _REFINE = 64, 3  # partitions that a sentence is compared with, and times as many clips whose vectors decide
@@ -107,17 +107,18 @@ class LanceIndex:
         unneeded = sorted(self.identities() - {video.identity for video in self.videos()})
         for first in range(0, len(unneeded), _WHERE_NAMES):
             self._clips.delete(_is_one_of(unneeded[first : first + _WHERE_NAMES]))
-        for table in (self._clips, self._videos):
-            table.optimize(cleanup_older_than=_KEPT)
-        if self._is_large and self._unindexed > _UNINDEXED:
-            self.build()
+        self._videos.optimize(cleanup_older_than=_KEPT)
+        self.tidy_vectors()
 
-    def build(self) -> None:
-        """Build the approximate index anew."""
+    def tidy_vectors(self) -> None:
+        """Store the vectors in few files, and of many build or extend the approximate index."""
         from lancedb.index import IvfRq
 
-        config = IvfRq(distance_type="dot", num_bits=_BITS, sample_rate=_SAMPLED, max_iterations=_ITERATIONS)
-        self._clips.create_index("vector", config=config)
+        is_new = not self._clips.list_indices()
+        self._clips.optimize(cleanup_older_than=_KEPT)
+        if self._is_large and (is_new or self._unindexed > _UNINDEXED):
+            config = IvfRq(distance_type="dot", num_bits=_BITS, sample_rate=_SAMPLED, max_iterations=_ITERATIONS)
+            self._clips.create_index("vector", config=config)
 
     def rank(self, sentences: Array, top: int, among: Collection[str] | None = None) -> list[list[str]]:
         """Return the identities that fit each sentence best."""
@@ -143,11 +144,8 @@ class LanceIndex:
     @property
     def _unindexed(self) -> float:
         """Share of the clips that are not in the approximate index."""
-        [*indices] = self._clips.list_indices()
-        if not indices:
-            return 1.0
-        statistics = self._clips.index_stats(indices[0].name)
-        return 1.0 if statistics is None else statistics.num_unindexed_rows / max(1, self._clips.count_rows())
+        statistics = self._clips.index_stats(self._clips.list_indices()[0].name)
+        return statistics.num_unindexed_rows / max(1, self._clips.count_rows())
 
     def _search(self, sentence: Array, top: int, among: Collection[str] | None) -> list[str]:
         """Return identities by their best clip."""

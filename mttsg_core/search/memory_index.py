@@ -25,6 +25,12 @@ class MemoryIndex:
         self._vectors: dict[str, Array] = {}
         self._matrix: ClipMatrix | None = None
 
+    def copy(self) -> MemoryIndex:
+        """Return an index of the same videos that can be changed while this one is asked."""
+        copied = MemoryIndex()
+        copied._videos, copied._vectors, copied._matrix = dict(self._videos), dict(self._vectors), self._matrix
+        return copied
+
     def videos(self) -> list[IndexedVideo]:
         """Return all videos, in the order of their paths."""
         return [self._videos[path] for path in sorted(self._videos)]

@@ -5,48 +5,35 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from hashlib import blake2b
 from heapq import nlargest
+from itertools import islice
 from pathlib import Path
 from threading import RLock
-from typing import TypeAlias
 
 from mttsg_core.encoders.base import Array
-from mttsg_core.errors import FeatureError, UnknownVideoError, VideoError
-from mttsg_core.features.arrays import read_metadata
-from mttsg_core.features.extraction import (
-    Extracted,
-    ExtractionFailed,
-    ExtractionJob,
-    ExtractionPassedOver,
-    ExtractionProgress,
-)
-from mttsg_core.features.fingerprint import number_in
-from mttsg_core.features.jobs import Cause
+from mttsg_core.errors import ConfigError, DataError, FeatureError, UnknownVideoError, VideoError
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
-from mttsg_core.video.discovery import VideoFile, find_videos, is_too_short
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
-from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.search.index import IndexedVideo, VideoIndex
+from mttsg_core.search.index_folder import IndexFolder, IndexModel, is_index
+from mttsg_core.search.memory_index import MemoryIndex
+from mttsg_core.search.shortlist import shortlist_size
+from mttsg_core.search.spaces import ClipSpace, clip_space
+from mttsg_core.workflows.answers import ground_batch
+from mttsg_core.workflows.index_videos import IndexReport, RefreshEvent, refresh_index
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 
 _MEMORY = 1 << 30  # bytes of features that stay in memory; those of further videos are read from the cache again
+_BATCH_VIDEOS = 16  # videos that are answered together; a larger batch is not faster
 
-RefreshEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | InputFailed
-)
 _log = logging.getLogger("mttsg")
 
 
@@ -79,30 +66,96 @@ class Hit:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What one `Grounder` can be asked about. It is replaced as a whole, so that no answer mixes two models."""
+    """What one `Grounder` can be asked about. It is replaced as a whole, so that no answer mixes two models.
+
+    Attributes:
+        grounder: that answers.
+        space: by which videos are ranked; None if the model has none.
+        index: of the clips.
+        indexed: what the index says of each video, by id.
+    """
 
     grounder: Grounder
-    videos: Mapping[str, LibraryVideo] = field(default_factory=dict)
-    features: FeatureStore = field(default_factory=lambda: FeatureStore({}))
+    space: ClipSpace | None
+    index: VideoIndex
+    indexed: Mapping[str, IndexedVideo] = field(default_factory=dict)
+
+    @cached_property
+    def videos(self) -> Mapping[str, LibraryVideo]:
+        """All videos by id."""
+        return {
+            key: LibraryVideo(key, video.path, video.name, video.duration, video.modified_ns / 1e9)
+            for key, video in self.indexed.items()
+        }
+
+    @cached_property
+    def features(self) -> FeatureStore:
+        """Features by the id of their video."""
+        folder = self.grounder.cache.folder
+        files = {key: folder / video.features for key, video in self.indexed.items()}
+        return FeatureStore(files, max_bytes=_MEMORY)
+
+    def updated(self) -> _Contents:
+        """Return the contents with the videos that the index has now."""
+        return replace(self, indexed={video_id(video.path): video for video in self.index.videos()})
+
+    def find(self, key: str) -> LibraryVideo:
+        """Return a video by id. Raises UnknownVideoError if there is none."""
+        if key not in self.videos:
+            raise UnknownVideoError(f"no video has the id {key[:40]!r}")
+        return self.videos[key]
+
+    def read(self, video: LibraryVideo) -> VideoFeatures:
+        """Return features from memory or the cache; missing or damaged ones are extracted now, if they can be."""
+        try:
+            return self.features.load(video.id)
+        except FeatureError:
+            return self.grounder.features_of(video.path)
 
 
 class VideoLibrary:
-    """Videos that are found once, and asked many times. Empty until `iter_refresh` is done for the first time.
+    """Videos that are found once, and asked many times. Empty until `iter_refresh`, unless it is of an index.
 
-    `ask` and the other questions may come from several threads; they are answered one after the other.
+    `ask` and the other questions may come from several threads; they are answered one after the other, and a refresh
+    does not make them wait.
 
     Args:
-        paths: video files, and folders that are searched for videos.
+        paths: video files, and folders that are searched for videos; or the folder of an index alone.
         grounder: of a trained model, or without training.
+        index: folder of an index that keeps the vectors of clips, begun if it does not exist; None keeps them in
+            memory.
         workers: number of videos to read at a time; None for one per core.
+        model: folder of the model, for the record of the index; None without training.
+
+    Raises:
+        ConfigError: if there is to be an index, and LanceDB is not installed, or the model has no common space.
+        DataError: if the index is damaged.
     """
 
-    def __init__(self, paths: Sequence[AnyPath], grounder: Grounder, *, workers: int | None = None) -> None:
-        self.paths = tuple(Path(path) for path in paths)
-        self._workers = workers
+    def __init__(
+        self,
+        paths: Sequence[AnyPath],
+        grounder: Grounder,
+        *,
+        index: AnyPath | None = None,
+        workers: int | None = None,
+        model: AnyPath | None = None,
+    ) -> None:
+        named = [Path(path) for path in paths]
+        if index is None and len(named) == 1 and is_index(named[0]):
+            index, named = named[0], []
+        self._folder = None if index is None else IndexFolder.prepare(Path(index)).extended(named, None)
+        self._named = tuple(named)
+        self._workers, self._model = workers, model
         self._lock = RLock()
         self._grounder = grounder
-        self._contents = _Contents(grounder)
+        self._contents = self._open(grounder).updated()
+        self.report: IndexReport | None = None  # of the last refresh
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files and folders whose videos are asked: those given, and those that an index was made of."""
+        return self._named if self._folder is None else self._folder.sources
 
     @property
     def grounder(self) -> Grounder:
@@ -111,16 +164,16 @@ class VideoLibrary:
 
     @property
     def videos(self) -> Sequence[LibraryVideo]:
-        """The videos whose features exist, in the order in which they were found."""
+        """The videos that can be asked, in the order of their paths."""
         return list(self._contents.videos.values())
 
     def video(self, video_id: str) -> LibraryVideo:
         """Return the video with an id. Raises UnknownVideoError if there is none."""
-        return _find(self._contents, video_id)
+        return self._contents.find(video_id)
 
-    def use(self, grounder: Grounder) -> None:
+    def use(self, grounder: Grounder, *, model: AnyPath | None = None) -> None:
         """Let another model answer once `iter_refresh` has run; until then the one before does."""
-        self._grounder = grounder
+        self._grounder, self._model = grounder, model
 
     def iter_refresh(self) -> Iterator[RefreshEvent]:
         """Find the videos again and extract missing features, which are the events; then questions see the result.
@@ -130,6 +183,7 @@ class VideoLibrary:
         Raises:
             DataError: if there are no videos.
             FeatureError: if the model expects external features.
+            BusyError: if another process changes the index.
             MttsgError: if a file cannot be written.
         """
         yield from (event for event in iterate(self._refresh()) if event is not None)
@@ -158,6 +212,8 @@ class VideoLibrary:
     ) -> list[list[Hit]]:
         """Return for each of several sentences the moments of all videos that it describes, the best first.
 
+        Of many videos, the network answers in those whose clips fit a sentence best, see `shortlist_size`.
+
         Args:
             queries: the sentences.
             top: number of moments of a sentence, at most.
@@ -168,15 +224,17 @@ class VideoLibrary:
         Raises:
             DataError: if a sentence is empty or has too many words, or `top` is less than 1.
         """
-        with self._lock:
+        if top < 1:
+            raise DataError(f"top must be at least 1, not {top}")
+        with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
+            contents.grounder.encode_queries(queries)  # wrong sentences are an error even where there are no videos
+            asked = choose_videos(contents.videos.values(), below, since)
             found: list[list[Hit]] = [[] for _ in queries]
-            with limited_threads(contents.grounder.device):
-                asked = list(_chosen(contents.videos.values(), below, since))
-                for video, features in _readable(contents, asked):
-                    [answers] = contents.grounder.ground_many([(features, queries)], top)
-                    for hits, moments in zip(found, answers, strict=True):
-                        hits += [Hit(video, moment) for moment in moments]
+            work = _everywhere(asked, len(queries)) if exhaustive else _shortlisted(contents, asked, queries, top)
+            for video, numbers, answers in _answers(contents, work, queries, top):
+                for number, moments in zip(numbers, answers, strict=True):
+                    found[number] += [Hit(video, moment) for moment in moments]
             return [nlargest(top, hits, key=lambda hit: hit.moment.score) for hits in found]
 
     def saliency(self, video_id: str, query: str) -> tuple[Timeline, Array]:
@@ -187,102 +245,109 @@ class VideoLibrary:
             VideoError, FeatureError: if its features are gone and cannot be extracted again.
             DataError: if the sentence is empty or has too many words.
         """
-        with self._lock:
+        with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
-            features = _read(contents, _find(contents, video_id))
-            with limited_threads(contents.grounder.device):
-                return features.timeline, contents.grounder.saliency(features, query)
+            features = contents.read(contents.find(video_id))
+            return features.timeline, contents.grounder.saliency(features, query)
+
+    def _open(self, grounder: Grounder) -> _Contents:
+        """Return the index of a model as it is now."""
+        space = clip_space(grounder)
+        if self._folder is None:
+            return _Contents(grounder, space, MemoryIndex())
+        if space is None:
+            raise ConfigError("a model that was trained without contrast has no vectors to make an index of")
+        from mttsg_core.search.lance_index import LanceIndex
+
+        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim))
 
     def _refresh(self) -> Generator[RefreshEvent, None, None]:
-        grounder = self._grounder
-        settings = grounder.extraction_settings()
-        targets: dict[VideoFile, Path] = {}
-        for video in find_videos(self.paths):
-            try:
-                targets[video] = grounder.cache.path(video.path, grounder.fingerprint)
-            except VideoError as error:
-                yield InputFailed(str(error))
-        partial = grounder.cache.partial_folder
-        jobs = [
-            ExtractionJob(video.path, target, video.from_folder, target.stem, partial)
-            for video, target in targets.items()
-            if not target.is_file()
-        ]
-        lost: set[Path] = set()
-        if jobs:
-            with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
-                for event in extraction:
-                    if isinstance(event, ExtractionPassedOver) or (
-                        isinstance(event, ExtractionFailed) and event.cause is not Cause.UNWRITTEN
-                    ):
-                        lost.add(event.job.video)
-                    yield event
-        files: dict[str, Path] = {}
-        videos: dict[str, LibraryVideo] = {}
-        for video, target in targets.items():
-            if video.path in lost:
-                continue
-            try:
-                entry = _describe(video, target, grounder)
-            except (VideoError, FeatureError) as error:
-                yield InputFailed(str(error))
-                continue
-            if not (video.from_folder and is_too_short(entry.duration)):
-                videos[entry.id], files[entry.id] = entry, target
+        grounder, model, before = self._grounder, self._model, self._contents
+        with nullcontext() if self._folder is None else self._folder.alone():
+            contents = self._open(grounder)
+            if isinstance(contents.index, MemoryIndex) and isinstance(before.index, MemoryIndex):
+                if before.grounder is grounder:
+                    contents = replace(contents, index=before.index.copy())
+            elif self._folder is not None and contents.space is not None:
+                named = self._folder.sources
+                self._folder = (
+                    IndexFolder.prepare(self._folder.folder) if is_index(self._folder.folder) else self._folder
+                )
+                self._folder = self._folder.extended(named, _model_of(grounder, contents.space, model))
+                self._folder.write()
+            self.report = yield from refresh_index(contents.index, contents.space, grounder, self.paths, self._workers)
         with self._lock:
-            self._contents = _Contents(grounder, videos, FeatureStore(files, max_bytes=_MEMORY))
+            self._contents = contents.updated()
 
 
-def _describe(video: VideoFile, target: Path, grounder: Grounder) -> LibraryVideo:
-    """Return what the library knows about a video. Raises VideoError or FeatureError if it cannot be used any more."""
-    path = video.path.absolute()
-    try:
-        duration = number_in(read_metadata(target), "duration", 0.0, float("inf"))
-    except (FeatureError, ValueError):
-        duration = None
-    if duration is None:  # damaged, or not written because the disk is full
-        duration = grounder.features_of(path).timeline.duration
-    try:
-        modified = path.stat().st_mtime
-    except OSError as error:
-        raise VideoError(video.path, "has gone") from error
-    return LibraryVideo(video_id_of(path), path, video.name.as_posix(), duration, modified)
-
-
-def video_id_of(path: Path) -> str:
+def video_id(path: Path) -> str:
     """Return the id of a video file: a digest of its absolute path."""
     return blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()
 
 
-def _find(contents: _Contents, video_id: str) -> LibraryVideo:
-    if video_id not in contents.videos:
-        raise UnknownVideoError(f"no video has the id {video_id[:40]!r}")
-    return contents.videos[video_id]
-
-
-def _chosen(videos: Iterable[LibraryVideo], below: AnyPath | None, since: datetime | None) -> Iterator[LibraryVideo]:
-    """Yield the videos that pass the filters of `VideoLibrary.ask_many`."""
+def choose_videos(
+    videos: Iterable[LibraryVideo], below: AnyPath | None = None, since: datetime | None = None
+) -> list[LibraryVideo]:
+    """Return the videos in a folder, or below it, that were changed at some time or later."""
     folder = None if below is None else Path(below).absolute()
     earliest = None if since is None else since.timestamp()
+    return [
+        video
+        for video in videos
+        if (folder is None or video.path.is_relative_to(folder)) and (earliest is None or video.modified >= earliest)
+    ]
+
+
+def _model_of(grounder: Grounder, space: ClipSpace, model: AnyPath | None) -> IndexModel:
+    """Return what the index records of a model."""
+    fps = grounder.fingerprint.get("fps")
+    folder = None if model is None else str(Path(model).absolute())
+    encoder = str(grounder.fingerprint["encoder"])
+    return IndexModel(space.fingerprint, folder, encoder, float(fps) if isinstance(fps, int | float) else None)
+
+
+_Work = Mapping[LibraryVideo, Sequence[int]]  # the numbers of the sentences that each video is asked
+
+
+def _everywhere(videos: Sequence[LibraryVideo], queries: int) -> _Work:
+    return dict.fromkeys(videos, range(queries))
+
+
+def _shortlisted(contents: _Contents, videos: Sequence[LibraryVideo], queries: Sequence[str], top: int) -> _Work:
+    """Return the videos whose clips fit each sentence best."""
+    size = shortlist_size(len(videos), top)
+    if contents.space is None or size == len(videos):
+        return _everywhere(videos, len(queries))
+    copies: dict[str, list[LibraryVideo]] = {}
     for video in videos:
-        is_below = folder is None or video.path.is_relative_to(folder)
-        if is_below and (earliest is None or video.modified >= earliest):
-            yield video
+        copies.setdefault(contents.indexed[video.id].identity, []).append(video)
+    among = None if len(videos) == len(contents.videos) else copies.keys()
+    ranked = contents.index.rank(contents.space.sentences(queries), size, among)
+    work: dict[LibraryVideo, list[int]] = {}
+    for number, identities in enumerate(ranked):
+        for video in (video for identity in identities for video in copies.get(identity, ())):
+            work.setdefault(video, []).append(number)
+    return work
+
+
+def _answers(
+    contents: _Contents, work: _Work, queries: Sequence[str], top: int
+) -> Iterator[tuple[LibraryVideo, Sequence[int], list[list[Moment]]]]:
+    """Yield each video with the numbers of its sentences and their moments. One that fails is warned about."""
+    readable = _readable(contents, work)
+    while batch := list(islice(readable, _BATCH_VIDEOS)):
+        items = [(features, [queries[number] for number in work[video]]) for video, features in batch]
+        for (video, _), answer in zip(batch, ground_batch(contents.grounder, items, top), strict=True):
+            if isinstance(answer, FeatureError):
+                _log.warning("%s: %s", video.path, answer)
+            else:
+                yield video, work[video], answer
 
 
 def _readable(contents: _Contents, videos: Iterable[LibraryVideo]) -> Iterator[tuple[LibraryVideo, VideoFeatures]]:
     """Yield videos with their features. One whose features are lost, and that is gone itself, is warned about."""
     for video in videos:
         try:
-            yield video, _read(contents, video)
+            yield video, contents.read(video)
         except (VideoError, FeatureError) as error:
             _log.warning("%s", error)
-
-
-def _read(contents: _Contents, video: LibraryVideo) -> VideoFeatures:
-    """Return the features of a video from memory or the cache; missing or damaged ones are extracted now."""
-    try:
-        features = contents.features.load(video.id)
-    except FeatureError:
-        features = contents.grounder.features_of(video.path)
-    return features if features.duration else replace(features, duration=video.duration)

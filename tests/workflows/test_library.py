@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from mttsg_core import events
-from mttsg_core.errors import DataError, UnknownVideoError
+from mttsg_core.errors import BusyError, ConfigError, DataError, UnknownVideoError
 from mttsg_core.inference.grounder import Grounder
+from mttsg_core.search.index_folder import IndexFolder
+from mttsg_core.search.spaces import ContrastSpace
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from tests.helpers.video_files import write_video
 
@@ -86,6 +89,9 @@ def test_files_come_go_and_fail(library: VideoLibrary, folder: Path) -> None:
     passed = refresh(library)
     assert [type(event).__name__ for event in passed] == ["ProgressStarted", "ExtractionFailed"]
     assert [video.name for video in library.videos] == ["b.mp4", "inner/c.mp4"]
+    assert library.report is not None and library.report.as_dict() == {
+        "videos": 2, "added": 0, "moved": 0, "removed": 1, "failures": 1,
+    }  # fmt: skip
     assert library.video(kept).name == "b.mp4"
 
 
@@ -107,3 +113,67 @@ def test_wrong_questions_are_errors_of_the_library(library: VideoLibrary) -> Non
         library.ask("  ")
     with pytest.raises(DataError):
         library.ask(QUERY, top=0)
+
+
+def index_of(folder: Path, trained: Path, tmp_path: Path) -> VideoLibrary:
+    return VideoLibrary([folder], Grounder.load(trained, cache=tmp_path / "cache"), index=tmp_path / "index", workers=1)
+
+
+def test_an_index_is_asked_at_once_and_encodes_only_what_is_new(
+    folder: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = index_of(folder, trained, tmp_path)
+    refresh(first)
+    opened = VideoLibrary([tmp_path / "index"], first.grounder)
+    assert opened.paths == (folder,)
+    assert opened.videos == first.videos
+    np.testing.assert_allclose(
+        [hit.moment for hit in opened.ask(QUERY, 4)], [hit.moment for hit in first.ask(QUERY, 4)], rtol=1e-4
+    )
+    encoded: list[object] = []
+    clips = ContrastSpace.clips
+    monkeypatch.setattr(ContrastSpace, "clips", lambda *given: encoded.append(given) or clips(*given))  # type: ignore[func-returns-value]
+    (folder / "a.mp4").rename(folder / "renamed.mp4")
+    write_video(folder / "b.mp4", range(75), first=900)
+    write_video(folder / "new.mp4", range(75), first=700)
+    shutil.copy2(folder / "new.mp4", folder / "copy.mp4")
+    (folder / "inner" / "c.mp4").unlink()
+    passed = refresh(opened)
+    assert sum(isinstance(event, events.Extracted) and not event.cached for event in passed) == 3  # with the copy
+    assert len(encoded) <= 3
+    assert [video.name for video in opened.videos] == ["b.mp4", "copy.mp4", "new.mp4", "renamed.mp4"]
+    assert opened.report is not None
+    assert (opened.report.added, opened.report.moved, opened.report.removed) == (3, 1, 1)
+    encoded.clear()
+    refresh(opened)
+    assert encoded == []
+
+
+def test_a_source_that_is_not_there_keeps_its_videos(folder: Path, trained: Path, tmp_path: Path) -> None:
+    library = index_of(folder, trained, tmp_path)
+    refresh(library)
+    folder.rename(tmp_path / "elsewhere")
+    [failed] = refresh(library)
+    assert isinstance(failed, events.InputFailed) and "its 3 videos stay" in failed.reason
+    assert len(library.videos) == 3
+
+
+def test_one_process_at_a_time_changes_an_index(folder: Path, trained: Path, tmp_path: Path) -> None:
+    library = index_of(folder, trained, tmp_path)
+    refresh(library)
+    with IndexFolder.read(tmp_path / "index").alone(), pytest.raises(BusyError, match="another indexing"):
+        refresh(library)
+
+
+def test_a_folder_of_something_else_is_not_made_an_index(folder: Path, trained: Path) -> None:
+    with pytest.raises(ConfigError, match="exists and is not an index"):
+        VideoLibrary([folder], Grounder.load(trained), index=folder)
+
+
+def test_of_many_videos_those_are_asked_that_fit(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh(library)
+    monkeypatch.setattr("mttsg_core.workflows.library.shortlist_size", lambda videos, top: 1)
+    assert len({hit.video for hit in library.ask(QUERY, 20)}) == 1
+    assert len({hit.video for hit in library.ask(QUERY, 20, exhaustive=True)}) == 3
+    inner = library.videos[2]
+    assert {hit.video for hit in library.ask(QUERY, 20, below=inner.path.parent)} == {inner}
