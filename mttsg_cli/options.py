@@ -43,6 +43,10 @@ DataOrFile = Annotated[Path, typer.Argument(metavar="DATA", help="Data folder, o
 Videos = Annotated[
     list[str], typer.Argument(metavar="PATH...", help='Video files, folders to search for videos, patterns as "*.mp4".')
 ]
+VideosOrIndex = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos; or the folder of an index."),
+]
 VideosAndQueries = Annotated[
     list[str],
     typer.Argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -41,7 +41,7 @@ def run_page(
     """Serve the page until a signal ends the program.
 
     Args:
-        paths: video files, and folders to search for videos.
+        paths: video files, and folders to search for videos; or the folder of an index alone.
         model: as the user named it; None chooses.
         page: where the page is, and where it writes.
         features: of the videos.
@@ -68,12 +68,13 @@ def run_page(
     require_folders(runtime.cache, page.data, page.clips)
     if page.clips is not None:
         require_writable(page.clips)
-    corrections = Corrections.for_videos(paths, page.data)
+    searched, model, features = _of_index(paths, model, features)
+    corrections = Corrections.for_videos(searched, page.data)
     require_writable(corrections.folder)
     with closing(open_socket(page.host, page.port)) as listener:
-        grounder, about = load_grounder(model, paths, features, runtime, display.reporter)
-        library = VideoLibrary(paths, grounder, workers=runtime.workers)
-        searcher = Searcher(library, LoadedModel(grounder, about), runtime, display.show)
+        grounder, about = load_grounder(model, searched, features, runtime, display.reporter)
+        library = VideoLibrary(paths, grounder, workers=runtime.workers, model=model)
+        searcher = Searcher(library, LoadedModel(grounder, about, model), runtime, display.show)
         training = TrainingRequest(
             corrections.folder,
             features,
@@ -89,3 +90,21 @@ def run_page(
         if page.open_page:
             Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         run(app, listener)
+
+
+def _of_index(
+    paths: Sequence[Path], model: Path | None, features: FeatureOptions
+) -> tuple[Sequence[Path], Path | None, FeatureOptions]:
+    """Return what is searched, and the model: those that an index was made of and by, where one is given alone."""
+    from mttsg_core.search.index_folder import IndexFolder, is_index
+
+    if len(paths) != 1 or not is_index(paths[0]):
+        return paths, model, features
+    index = IndexFolder.read(paths[0])
+    if model is None and not features.extraction and index.models:
+        made_by = index.models[-1]
+        if made_by.folder is None:
+            features = replace(features, encoder=made_by.encoder, fps=made_by.fps)
+        else:
+            model = Path(made_by.folder)
+    return index.sources, model, features

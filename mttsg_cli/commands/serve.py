@@ -13,7 +13,7 @@ from mttsg_cli.settings_file import config_tables
 
 def serve(
     context: typer.Context,
-    words: options.Videos,
+    words: options.VideosOrIndex,
     model: options.Model = None,
     data: options.CorrectionsFolder = None,
     clips: options.ClipFolder = None,
@@ -39,7 +39,7 @@ def serve(
 
         mttsg serve videos/ --open
 
-        mttsg serve videos/ --data data/ --clips excerpts/
+        mttsg serve data/videos --data data --clips excerpts/
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         paths = find_named(words)

@@ -24,10 +24,17 @@ _PATIENCE = 5.0  # seconds that the end of the server waits for the reading to s
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that may answer, and what it is in one line."""
+    """A model that may answer.
+
+    Attributes:
+        grounder: asks it.
+        about: what it is, in one line.
+        folder: of the model; None without training.
+    """
 
     grounder: Grounder
     about: str
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,15 @@ class Searcher:
             MttsgError: if it cannot be loaded.
         """
         grounder = load_trained(folder, FeatureOptions(), self._runtime)
-        self.models.append(LoadedModel(grounder, summarise(folder).describe()))
+        self.models.append(LoadedModel(grounder, summarise(folder).describe(), folder))
         self.use(len(self.models) - 1)
 
     def use(self, index: int) -> None:
         """Let one of `models` answer. Raises DataError if there is none with that index."""
         if not 0 <= index < len(self.models):
             raise DataError(f"no model {index}")
-        self.library.use(self.models[index].grounder)
+        model = self.models[index]
+        self.library.use(model.grounder, model=model.folder)
         self.start_reading()
 
     def start_reading(self) -> None:

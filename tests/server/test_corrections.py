@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,20 +84,22 @@ class TestOnThePage:
         assert len(rows(tmp_path / "data" / "train.jsonl")) == 2
 
 
-def _add(data: Path, videos: Path, worker: int, number: int) -> None:
-    corrections = Corrections.for_videos([videos], data)
-    for each in range(number):
-        corrections.add(correction(videos / NAMES[0], f"sentence {worker} {each}"))
+WRITER = """
+import sys
+from pathlib import Path
+from mttsg_core.moments import Moment
+from mttsg_core.server.corrections import Correction, Corrections
+data, video, name = sys.argv[1:]
+corrections = Corrections.for_videos([Path(video).parent], Path(data))
+for number in range(12):
+    corrections.add(Correction("marked", Path(video), 6.0, f"{name} {number}", Moment(1.0, 2.0)))
+"""
 
 
 def test_two_processes_lose_no_row(videos: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add, args=(tmp_path / "data", videos, worker, 12)) for worker in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-        assert writer.exitcode == 0
+    arguments = [sys.executable, "-c", WRITER, tmp_path / "data", videos / NAMES[0]]
+    writers = [subprocess.Popen([*arguments, name]) for name in ("one", "other")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
     assert len({row["query"] for row in rows(tmp_path / "data" / "train.jsonl")}) == 24
 
 
