@@ -17,6 +17,7 @@ from mttsg_core.utils.text import MAX_CHARACTERS
 from mttsg_core.workflows.library import LibraryVideo
 
 MAX_TOP = 100
+_DIGITS = 2  # of seconds: the page moves ends by no less
 _CURVE_POINTS = 4000  # at most; more than any screen shows
 
 
@@ -62,7 +63,12 @@ def video_message(video: LibraryVideo) -> dict[str, Any]:
 def answer_message(answer: Answer) -> dict[str, Any]:
     """Return the hits of a sentence."""
     hits = [
-        {"video": video_message(hit.video), "start": hit.moment.start, "end": hit.moment.end, "score": hit.moment.score}
+        {
+            "video": video_message(hit.video),
+            "start": round(hit.moment.start, _DIGITS),
+            "end": round(hit.moment.end, _DIGITS),
+            "score": hit.moment.score,
+        }
         for hit in answer.hits
     ]
     warnings = [visible_text(warning) for warning in answer.warnings]

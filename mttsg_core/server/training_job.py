@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -15,8 +16,10 @@ from typing import Any
 from mttsg_core.errors import BusyError, MttsgError, error_summary
 from mttsg_core.server.progress import Progress
 from mttsg_core.utils.processes import interrupts_blocked, start_worker
+from mttsg_core.workflows.events import Warned
 from mttsg_core.workflows.options import FeatureOptions, TrainOptions
 
+_log = logging.getLogger("mttsg")
 _PATIENCE = 5.0  # seconds that a stopped process may take to end
 
 
@@ -161,12 +164,33 @@ class TrainingJob:
                 self._status = TrainingStatus(stage, progress or self._status.progress, reason)
 
 
+class _WarningHandler(logging.Handler):
+    """Passes on what the library logs as warnings and not as events."""
+
+    def __init__(self, take: Callable[[object], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on one record."""
+        if not getattr(record, "of_event", False):
+            self._take(Warned(record.getMessage()))
+
+
 def _train(request: TrainingRequest, sender: Connection) -> None:
     """Train in this process, and send the progress and then the outcome."""
     start_worker()
     from mttsg_core.workflows.train import TrainReport, iter_train
 
     progress = Progress()
+
+    def take(event: object) -> None:
+        nonlocal progress
+        if (after := progress.after(event)) != progress:
+            progress = after
+            sender.send(progress)
+
+    _log.addHandler(_WarningHandler(take))
     try:
         for event in iter_train(
             request.data,
@@ -178,9 +202,8 @@ def _train(request: TrainingRequest, sender: Connection) -> None:
         ):
             if isinstance(event, TrainReport):
                 sender.send(_Trained(event.folder))
-            elif (after := progress.after(event)) != progress:
-                progress = after
-                sender.send(progress)
+            else:
+                take(event)
     except MttsgError as error:
         sender.send(_Failed(str(error)))
     except (MemoryError, RuntimeError) as error:  # of the device, mostly

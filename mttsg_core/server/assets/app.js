@@ -42,9 +42,15 @@ async function ask(sentence, top = TOP) {
   hits.show(answer);
   $("more").hidden = answer.hits.length < top || top >= 100;
   const best = answer.hits[0];
-  const found = best ? `${count(answer.hits.length, "moment")}, the best at ${span(best.start, best.end)} in ${best.video.name}.` : "No moment. Are videos still being read?";
-  $("summary").textContent = [found, ...answer.warnings].join(" ");
+  $("summary").textContent = [summary(answer, best), ...answer.warnings.map(text => `Note: ${text}.`)].join("\n");
   if (best) hits.select(0, {focus: document.activeElement?.id !== "sentence"});
+}
+
+function summary(answer, best) {
+  if (!best) return "No moment. Are videos still being read?";
+  const place = `at ${span(best.start, best.end)} in ${best.video.name}`;
+  if (best.score < (answer.weak_below ?? 0)) return `Probably in none of the videos. The best guess is ${place}.`;
+  return `${count(answer.hits.length, "moment")}, the best ${place}.`;
 }
 
 function remember(sentence) {
