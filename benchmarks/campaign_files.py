@@ -94,9 +94,11 @@ def _main(arguments: list[str]) -> int:
 def file_faults(kind: str, ended: Ended, folder: Path) -> Iterator[str]:
     """Yield what is wrong with the way in which a command dealt with a damaged file."""
     yield from faults_of(ended, [0, 1, 2])
-    errors = sum(line.startswith("error: ") for line in ended.err.splitlines())
-    if ended.code == 2 and errors != 1 and not (kind == "config" and "Invalid value for '--config'" in ended.err):
-        yield "wrong"
+    if ended.code == 2 and not (kind == "config" and "Invalid value for '--config'" in ended.err):
+        victim = (folder / "victim").read_text().splitlines()[0]
+        errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+        if not errors or any(victim not in error for error in errors[:-1]):  # what failed, then what follows from it
+            yield "wrong"
     if kind == "outputs" and not all(map(_is_playable, (folder / "clips").glob("*.mp4"))):
         yield "wrong"
     yield from left_behind(folder)

@@ -149,7 +149,7 @@ def hostile_encoder(random: np.random.Generator, base: Path, folder: Path) -> Ca
 
 
 def hostile_queries(random: np.random.Generator, base: Path, folder: Path) -> Case:
-    """Make a file of queries: with endless lines and words, bytes that are no text, or damaged JSON."""
+    """Make a file of queries: with endless lines and words, bytes that are not text, or damaged JSON."""
     kind = pick(random, ["words", "word", "line", "bytes", "lines", "json", "mixed"])
     good = QUERIES[0].encode()
     if kind == "words":

@@ -42,7 +42,7 @@ class LossConfig:
     memory_momentum: float = setting(0.5, "share of an entry that stays when its pair is seen again", SHARE)
 
     # The adaptive thresholds phi (section 3)
-    phi_neutral_odds: float = setting(0.1, "odds of a match above which a pair is no negative", POSITIVE)
+    phi_neutral_odds: float = setting(0.1, "odds of a match above which a pair is not a negative", POSITIVE)
     phi_same_odds: float = setting(1.0, "odds of a match above which a pair is a positive", POSITIVE)
     phi_update: float = setting(0.7, "share of the newly solved phi", PROBABILITY)
     phi_momentum: float = setting(0.9, "decay of the running statistics that phi is solved from", SHARE)

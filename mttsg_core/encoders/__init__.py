@@ -100,8 +100,6 @@ def build_text_encoder(
         return encoder
     from mttsg_core.encoders.joint_text import JointTextEncoder
 
-    if not isinstance(encoder, SentenceEncoder):
-        raise ConfigError(f"text encoder {text_id!r} embeds words, but not whole sentences")
     return JointTextEncoder(encoder)
 
 

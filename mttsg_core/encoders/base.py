@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from mttsg_core.errors import ConfigError
 from mttsg_core.video.resize import FrameTransform
 
 Array = npt.NDArray[np.float32]
@@ -106,3 +107,14 @@ class SentenceEncoder(TextEncoder, Protocol):
     def embed(self, queries: Sequence[str]) -> Array:
         """Embed N sentences, independently, as (N, embedding_dim)."""
         ...
+
+
+def sentence_encoder(encoder: TextEncoder) -> SentenceEncoder:
+    """Return a text encoder that embeds whole sentences.
+
+    Raises:
+        ConfigError: if it embeds only words.
+    """
+    if not isinstance(encoder, SentenceEncoder) or not encoder.embedding_dim:
+        raise ConfigError(f"text encoder {encoder.id!r} embeds words, but not whole sentences")
+    return encoder

@@ -17,13 +17,8 @@ def default_video_encoder(*, offline: bool = False) -> str:
     Args:
         offline: never use the network.
     """
-    missing = _why_missing(DEFAULT_PRETRAINED, "encoder", offline=offline)
-    if missing is None:
-        return DEFAULT_PRETRAINED
-    _log.warning(
-        "encoder %s (for simple drawn scenes; 'mttsg setup' gets one for real videos): %s", DEFAULT_ENCODER, missing
-    )
-    return DEFAULT_ENCODER
+    use = "for simple drawn scenes; 'mttsg setup' gets one for real videos"
+    return _pretrained_or(DEFAULT_ENCODER, DEFAULT_PRETRAINED, "encoder", use, offline=offline)
 
 
 def default_sentence_encoder(*, offline: bool = False) -> str:
@@ -32,15 +27,17 @@ def default_sentence_encoder(*, offline: bool = False) -> str:
     Args:
         offline: never use the network.
     """
-    missing = _why_missing(DEFAULT_SENTENCES, "text encoder", offline=offline)
+    use = "knows the words of the training only; 'mttsg setup' gets a better one"
+    return _pretrained_or(DEFAULT_TEXT_ENCODER, DEFAULT_SENTENCES, "text encoder", use, offline=offline)
+
+
+def _pretrained_or(built_in: str, pretrained: str, what: str, use: str, *, offline: bool) -> str:
+    """Return the pretrained model, or the built-in one after a warning that says what it is of use for."""
+    missing = _why_missing(pretrained, what, offline=offline)
     if missing is None:
-        return DEFAULT_SENTENCES
-    _log.warning(
-        "text encoder %s (knows the words of the training only; 'mttsg setup' gets a better one): %s",
-        DEFAULT_TEXT_ENCODER,
-        missing,
-    )
-    return DEFAULT_TEXT_ENCODER
+        return pretrained
+    _log.warning("%s %s (%s): %s", what, built_in, use, missing)
+    return built_in
 
 
 def _why_missing(name: str, what: str, *, offline: bool) -> str | None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.encoders.base import Array, SentenceEncoder
-from mttsg_core.errors import ConfigError
+from mttsg_core.encoders.base import Array, TextEncoder, sentence_encoder
 
 
 class JointTextEncoder:
@@ -23,10 +22,8 @@ class JointTextEncoder:
         ConfigError: if it does not embed sentences.
     """
 
-    def __init__(self, encoder: SentenceEncoder) -> None:
-        if not encoder.embedding_dim:
-            raise ConfigError(f"text encoder {encoder.id!r} embeds words, but not whole sentences")
-        self._encoder = encoder
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder = sentence_encoder(encoder)
         self.id = encoder.id
         self.embedding_dim = encoder.embedding_dim
         self.dim = max(encoder.dim, encoder.embedding_dim)

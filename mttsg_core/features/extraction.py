@@ -331,7 +331,7 @@ def _store(job: ExtractionJob, features: VideoFeatures, work: VideoInWork) -> Ex
 
 
 def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
-    """Return the event that replaces another one of a file in a folder that is no video; None if it is one."""
+    """Return the event that replaces another one of a file in a folder that is not a video; None if it is one."""
     if not job.from_folder:
         return None
     reason = None

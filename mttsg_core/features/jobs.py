@@ -135,7 +135,7 @@ class ExtractionFailed:
 
 @dataclass(frozen=True)
 class ExtractionPassedOver:
-    """The event that a file found in a folder is no video: it has only sound, or lasts less than a second, say."""
+    """The event that a file found in a folder is not a video: it has only sound, or lasts less than a second, say."""
 
     job: ExtractionJob
     reason: str

@@ -23,6 +23,7 @@ from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.utils.text import os_reason
 from mttsg_core.video.container import open_video
 from mttsg_core.video.discovery import VideoFile
+from mttsg_core.video.probe import scan
 from mttsg_core.video.trim import trim
 
 FIELDS = ("video", "rank", "start", "end", "query", "score")
@@ -51,7 +52,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class ExcerptWritten:
-    """An excerpt whose target exists; `existed` if it did before, can be opened, and was left as it was."""
+    """An excerpt whose target exists; `existed` if it did before, plays, and was left as it was."""
 
     excerpt: Excerpt
     existed: bool = False
@@ -159,7 +160,7 @@ def cut_excerpts(
     Args:
         excerpts: what to cut.
         workers: number of processes; with fewer excerpts than that, each process uses several threads.
-        overwrite: replace targets that exist; otherwise those that can be opened as a video are skipped.
+        overwrite: replace targets that exist; otherwise those that play are skipped.
     """
     missing = []
     for excerpt in excerpts:
@@ -182,10 +183,11 @@ def cut_excerpts(
 
 
 def _is_video(path: Path) -> bool:
-    """Return whether a file can be opened as a video, and is not cut off. No frame is decoded."""
+    """Return whether a file is a video whose first frame can be decoded, and is not cut off."""
     try:
         with open_video(path) as (container, _):
-            return "mp4" not in container.format.name or _is_whole_mp4(path)
+            is_cut_off = "mp4" in container.format.name and not _is_whole_mp4(path)
+        return not is_cut_off and scan(path).duration > 0
     except UnsupportedVideoError:
         return True  # a video, though not one of ours
     except (VideoError, OSError):

@@ -15,8 +15,8 @@ from mttsg_core.checkpoints.checkpoint import load_model
 from mttsg_core.checkpoints.hub import find_model
 from mttsg_core.checkpoints.registry import fitting_run
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.encoders import DEFAULT_PRETRAINED, SentenceEncoder, build_joint_encoder, build_text_encoder
-from mttsg_core.encoders.base import Array, Settings
+from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder, build_text_encoder
+from mttsg_core.encoders.base import Array, Settings, sentence_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
@@ -164,9 +164,7 @@ class Grounder:
         """
         chosen = choose_device(device)
         encoder = build_text_encoder(text_encoder, device=str(chosen), offline=offline)
-        if not isinstance(encoder, SentenceEncoder) or not encoder.embedding_dim:
-            raise ConfigError(f"text encoder {text_encoder!r} embeds words, but not whole sentences")
-        predictor = ZeroShotPredictor(encoder.embed, fingerprint, PLAIN_PROMPTS, chosen)
+        predictor = ZeroShotPredictor(sentence_encoder(encoder).embed, fingerprint, PLAIN_PROMPTS, chosen)
         return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
 
     @overload

@@ -108,7 +108,7 @@ class AdaptiveThresholds(nn.Module):
                 self.phi[index] = self.config.phi_update * solved + (1 - self.config.phi_update) * self.phi[index]
 
     def may_match(self, scores: Tensor) -> Tensor:
-        """Return which scores (N, M) are above phi: such a pair is no negative."""
+        """Return which scores (N, M) are above phi: such a pair is not a negative."""
         return scores > self.phi[0]
 
     def match(self, scores: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class ExcerptFilter:
         self._listed: set[Path] = set()
 
     def enter(self, parent: str | Path, folders: list[str], names: list[str]) -> list[str]:
-        """Return the names of a folder's files that are no excerpts; where all are, its folders are not entered."""
+        """Return the names of a folder's files that are not excerpts; where all are, its folders are not entered."""
         folder = Path(parent)
         listed = marked_excerpts(folder, names)
         if listed is None and folder != self._root:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import SentenceEncoder, TextEncoder
-from mttsg_core.encoders.base import Array
+from mttsg_core.encoders.base import Array, sentence_encoder
 from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.errors import ConfigError, FeatureError
 
@@ -44,8 +44,7 @@ def require_embeddings(encoder: TextEncoder, width: int) -> SentenceEncoder:
     Raises:
         ConfigError: if it does not.
     """
-    if not isinstance(encoder, SentenceEncoder) or not encoder.embedding_dim:
-        raise ConfigError(f"text encoder {encoder.id!r} embeds words, but not whole sentences: no space is shared")
+    encoder = sentence_encoder(encoder)
     if encoder.embedding_dim != width:
         sizes = f"{encoder.embedding_dim} dimensions, but clips have {width}"
         raise ConfigError(f"text encoder {encoder.id!r} embeds sentences in {sizes}")

@@ -151,8 +151,19 @@ def test_existing_excerpts_are_skipped(tmp_path: Path, source: Path) -> None:
     assert probe(mine).duration == pytest.approx(0.75, abs=1e-3)
 
 
-@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-200], lambda whole: b"\0" * len(whole)])
-def test_an_existing_excerpt_that_cannot_be_opened_is_cut_again(
+def without_frames(whole: bytes) -> bytes:
+    """Overwrite the coded frames of an MP4 file with zeros; its header stays."""
+    kind = whole.index(b"mdat")
+    end = kind - 4 + int.from_bytes(whole[kind - 4 : kind], "big")
+    return whole[: kind + 4] + bytes(end - kind - 4) + whole[end:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"", lambda whole: whole[:-200], lambda whole: b"\0" * len(whole), without_frames],
+    ids=["empty", "cut off", "zeros", "no frames"],
+)
+def test_an_existing_excerpt_that_does_not_play_is_cut_again(
     tmp_path: Path, source: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     excerpt = Excerpt(source, Moment(0.5, 1.25), tmp_path / "excerpt.mp4")

@@ -170,7 +170,7 @@ def test_videos_that_are_hard_to_tell_apart_are_more_likely_negatives() -> None:
     assert weights[0, 2] == weights[0].max()
     assert float(weights[0, 2] / weights[0, 3]) == pytest.approx(math.exp(cosine / SCALE), rel=1e-4)
     unsure = hard_negative_weights(similarity, torch.full((8,), cosine - 0.01), torch.arange(8), 8, SCALE)
-    assert unsure[0, 2] == 0, "two views of one sentence are no nearer than that"
+    assert unsure[0, 2] == 0, "two views of one sentence are not nearer than that"
 
 
 def test_equal_sentences_weigh_nothing_without_dropout_either() -> None:
