@@ -55,14 +55,14 @@ def main() -> None:
 def make(folder: Path, clips: int) -> None:
     """Make an index and the exact answers, and print what that took."""
     folder.mkdir(parents=True)
-    index = LanceIndex(folder, "benchmark", DIM)
+    index = LanceIndex(folder, "benchmark", DIM, (1,))
     sentences = make_sentences(clips)
     best = np.full((SENTENCES, TOP), -np.inf, dtype=np.float32)
     began, spent = time.monotonic(), time.process_time()
     for number, vectors in enumerate(make_videos(clips)):
         stored = vectors.astype(np.float16).astype(np.float32).reshape(-1, DIM)
         best = np.partition(np.concatenate([best, sentences @ stored.T], axis=1), -TOP, axis=1)[:, -TOP:]
-        times = np.stack([np.arange(CLIPS), np.arange(CLIPS) + 1], axis=1).astype(np.float32) / 2
+        times = np.stack([np.arange(CLIPS), np.arange(CLIPS) + 1], axis=1).astype(np.float32)
         index.add({f"{number:04x}{video:04x}": ClipVectors(clip, times) for video, clip in enumerate(vectors)})
     written = time.monotonic() - began
     began = time.monotonic()
@@ -71,17 +71,15 @@ def make(folder: Path, clips: int) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     np.save(folder / "lowest.npy", best.min(axis=1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"{clips:,} clips of {DIM}: made and written in {written:.0f} s, indexed in {built:.0f} s ({spent:.0f} s of CPU "
-        f"in all), {clips / (written + built):,.0f} clips a second; {size / 1e6:,.0f} MB, {peak:.2f} GB of memory",
-        flush=True,
-    )
+    seconds = f"made and written in {written:.0f} s, indexed in {built:.0f} s ({spent:.0f} s of CPU in all)"
+    rate = f"{clips / (written + built):,.0f} clips a second"
+    print(f"{clips:,} clips of {DIM}: {seconds}, {rate}; {size / 1e6:,.0f} MB, {peak:.2f} GB of memory", flush=True)
 
 
 def ask(folder: Path) -> None:
     """Ask an index, and print how fast and how exact it is."""
     lowest = np.load(folder / "lowest.npy")
-    index = LanceIndex(folder, "benchmark", DIM)
+    index = LanceIndex(folder, "benchmark", DIM, (1,))
     wall, cpu, recall = [], [], []
     for sentence, limit in zip(make_sentences(int(folder.name)), lowest, strict=True):
         began, spent = time.monotonic(), time.process_time()
@@ -109,7 +107,9 @@ def make_videos(clips: int) -> Iterator[_Vectors]:
     videos = max(1, clips // CLIPS)
     for first in range(0, videos, VIDEOS_AT_ONCE):
         number = min(VIDEOS_AT_ONCE, videos - first)
-        middle = topics[generator.integers(TOPICS, size=number)] + _noise(generator, (number, DIM), 0.5)
+        middle: npt.NDArray[np.floating] = topics[generator.integers(TOPICS, size=number)] + _noise(
+            generator, (number, DIM), 0.5
+        )
         scenes = middle[:, None] + _noise(generator, (number, CLIPS // SCENE, DIM), 0.5)
         yield _unit(np.repeat(scenes, SCENE, axis=1) + _noise(generator, (number, CLIPS, DIM), 0.25))
 

@@ -13,6 +13,7 @@ from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
 from mttsg_cli.commands.ground import ground
+from mttsg_cli.commands.index import index
 from mttsg_cli.commands.models import models
 from mttsg_cli.commands.serve import serve
 from mttsg_cli.commands.setup import setup
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (serve, train, evaluate, extract, check):
+for command in (serve, train, evaluate, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TASKS = {
     "extraction": "Reading videos",
     "training": "Training",
+    "indexing": "Indexing",
     "grounding": "Grounding",
     "thumbnails": "Taking thumbnails",
     "excerpts": "Cutting excerpts",

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -17,14 +18,15 @@ import typer
 
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
 from mttsg_cli.display import EventDisplay
-from mttsg_cli.ground_outputs import OutputOptions, Outputs, is_inside, plan_outputs
+from mttsg_cli.ground_outputs import OutputOptions, Outputs, plan_outputs
+from mttsg_cli.ground_videos import choose_narrowing, filtered, find_searched, open_index, without_excerpts
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.option_values import BadRows
 from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
-from mttsg_core.video.discovery import VideoFile, find_videos
+from mttsg_core.video.discovery import VideoFile
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.outputs import protect_videos, require_folders
 
@@ -54,6 +56,9 @@ class Request:
         threshold: moments with a lower score are left out; None for a choice that suits one video or several.
         duration: seconds of videos of which only external features are at hand; None if their data folder states them.
         zero_shot: answer without training, even where a trained model fits.
+        exhaustive: ask every sentence of all videos, however many.
+        below: only videos in this folder; None for all.
+        since: only videos that were changed then or later; None for all.
     """
 
     inputs: Inputs
@@ -63,6 +68,9 @@ class Request:
     threshold: float | None
     duration: float | None = None
     zero_shot: bool = False
+    exhaustive: bool = False
+    below: Path | None = None
+    since: datetime | None = None
 
     @property
     def selection(self) -> Selection | None:
@@ -264,10 +272,16 @@ def run_session(
     queries = _read_queries(request.inputs, request.queries_file, reporter)
     if outputs.need_all_moments:
         queries = _at_most(queries, _MAX_QUERIES)
-    videos = _find_videos(request.inputs, reporter, must_exist=features.features is None)
+    index = None
+    if request.inputs.index is not None:
+        index = open_index(request.inputs.index, model, features, runtime, reporter)
+        videos = index.videos(request.below, request.since)
+    else:
+        videos = find_searched(request.inputs, reporter, must_exist=features.features is None)
+        videos = filtered(videos, request.below, request.since)
     protect_videos(outputs.files, (video.path for video in videos))
     if outputs.excerpts is not None:
-        videos = _without_excerpts(videos, outputs.excerpts, reporter)
+        videos = without_excerpts(videos, outputs.excerpts, reporter)
     assigner = QueryAssigner(videos)
     parts = query_parts(queries, assigner, _MAX_QUERIES if outputs.need_all_moments else _PART_QUERIES)
     with EventDisplay(reporter) as display:
@@ -277,9 +291,12 @@ def run_session(
             session.report_unmatched()
             raise ConfigError("no sentence is about any of the videos")
         _announce(assigner.sentences, part, reporter)
-        grounder, session.model = load_grounder(
-            model, request.inputs.videos, features, runtime, reporter, zero_shot=request.zero_shot
-        )
+        if index is not None:
+            grounder, session.model = index.library.grounder, index.model
+        else:
+            grounder, session.model = load_grounder(
+                model, request.inputs.videos, features, runtime, reporter, zero_shot=request.zero_shot
+            )
         session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
         from mttsg_core.workflows.ground import GroundRun
 
@@ -290,6 +307,7 @@ def run_session(
             duration=request.duration,
             workers=runtime.workers,
             with_saliency=outputs.page_due,
+            narrowing=None if request.exhaustive else choose_narrowing(request.selection, grounder, index),
         )
         any_found = _write(session, session.answer(run, chain([part], parts)), outputs, runtime.workers)
         if not any_found and session.passed_over and not display.failed:
@@ -371,19 +389,3 @@ def _announce(sentences: int, part: QueryPart, reporter: Reporter) -> None:
         reporter.say(f"grounding more than {sentences:,} sentences; rows are written in parts")
     elif sentences > _MANY_QUERIES:
         reporter.say(f"grounding {sentences:,} sentences")
-
-
-def _find_videos(inputs: Inputs, reporter: Reporter, *, must_exist: bool) -> list[VideoFile]:
-    """Return the videos that are named or in folders; with external features, a video file itself need not exist."""
-    if not must_exist and not inputs.are_searched:
-        return [VideoFile(path, Path(path.name)) for path in inputs.videos]
-    return find_videos(inputs.videos, lambda file: reporter.detail(str(file)))
-
-
-def _without_excerpts(videos: list[VideoFile], folder: Path, reporter: Reporter) -> list[VideoFile]:
-    """Return the videos outside the folder of excerpts, except those named: excerpts of earlier versions are there."""
-    searched = [video for video in videos if not video.from_folder or not is_inside(video.path.parent, folder)]
-    if len(searched) < len(videos):
-        skipped = count(len(videos) - len(searched), "video")
-        reporter.say(f"{folder}: {skipped} not searched, this is the folder of --clips")
-    return searched

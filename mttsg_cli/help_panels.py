@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Sentences and answers": ("queries", "top", "all", "threshold"),
+    "Sentences and answers": ("queries", "top", "all", "threshold", "below", "since", "exhaustive"),
     "Evaluation": (
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
         *("zero-shot", "per-query"),
     ),
     "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
-    "Output": ("format", "json", "out", "overwrite", "html", "open", "play", "clips", "clip-name", "pad", "join"),
+    "Output": (
+        "format",
+        "json",
+        "out",
+        "overwrite",
+        "html",
+        "open",
+        "play",
+        "clips",
+        "clip-name",
+        "pad",
+        "join",
+        "index",
+    ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Page": ("port", "host", "token", "data"),
     "Computer": ("device", "workers", "cache", "offline", "ray"),

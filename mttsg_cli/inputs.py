@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mttsg_core.errors import ConfigError, DataError, VideoNotFoundError
+from mttsg_core.search.index_folder import is_index
 from mttsg_core.utils.named_paths import expand_pattern, find_path, is_address, is_pattern, missing_reason, shown_path
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
 from mttsg_core.video.identify import PICTURE_SUFFIXES
@@ -39,6 +40,14 @@ class Inputs:
     def have_folder(self) -> bool:
         """Whether there is a folder, in which sentences may name videos."""
         return any(path.is_dir() for path in self.videos)
+
+    @property
+    def index(self) -> Path | None:
+        """The index that is asked, or None for videos. Raises ConfigError for an index among other things."""
+        found = [path for path in self.videos if is_index(path)]
+        if found and len(self.videos) > 1:
+            raise ConfigError(f"{found[0]}: an index is asked by itself, without other videos")
+        return found[0] if found else None
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.videos))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -300,6 +301,22 @@ ShowAll = Annotated[
     bool,
     typer.Option("--all", help="Of several videos show every one's answer, however weak; with --top N its N best."),
 ]
+Exhaustive = Annotated[
+    bool,
+    typer.Option(
+        "--exhaustive", help="Let the network answer in every video; else, of many, in those whose clips fit best."
+    ),
+]
+Below = Annotated[Path | None, _folder("--below", "Only videos in this folder, or below it.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        help="Only videos whose files were changed on this date or later: 2026-01-31, or 2026-01-31T18:30.",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(
@@ -386,6 +403,16 @@ NeedToken = Annotated[
     bool, typer.Option("--token", help="Ask for a token on this computer, too, because others work on it.")
 ]
 OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
+
+# --- options of `index` -------------------------------------------------------------------------------------------
+
+IndexSources = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos, patterns; or an index."),
+]
+IndexOut = Annotated[
+    Path | None, _folder("--index", "Folder of the index. Default: named after the first PATH, here: videos.index.")
+]
 
 # --- options of `setup` and `cache` -------------------------------------------------------------------------------
 

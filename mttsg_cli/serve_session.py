@@ -5,13 +5,13 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from mttsg_cli.display import EventDisplay
-from mttsg_cli.model_loading import load_grounder
+from mttsg_cli.model_loading import load_chosen, load_for_index
 from mttsg_core.errors import ConfigError
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
@@ -57,6 +57,7 @@ def run_page(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ConfigError("the page needs two packages: pip install 'mttsg[serve]'") from error
+    from mttsg_core.search.index_folder import IndexFolder, is_index
     from mttsg_core.server.app import Workplace, create_app
     from mttsg_core.server.corrections import Corrections
     from mttsg_core.server.running import address_of, open_socket, run
@@ -68,13 +69,16 @@ def run_page(
     require_folders(runtime.cache, page.data, page.clips)
     if page.clips is not None:
         require_writable(page.clips)
-    searched, model, features = _of_index(paths, model, features)
-    corrections = Corrections.for_videos(searched, page.data)
+    index = IndexFolder.read(paths[0]) if len(paths) == 1 and is_index(paths[0]) else None
+    corrections = Corrections.for_videos(paths if index is None else index.sources, page.data)
     require_writable(corrections.folder)
     with closing(open_socket(page.host, page.port)) as listener:
-        grounder, about = load_grounder(model, searched, features, runtime, display.reporter)
-        library = VideoLibrary(paths, grounder, workers=runtime.workers, model=model)
-        searcher = Searcher(library, LoadedModel(grounder, about, model), runtime, display.show)
+        if index is None:
+            grounder, choice = load_chosen(model, paths, features, runtime, display.reporter)
+        else:
+            grounder, choice = load_for_index(index, model, features, runtime, display.reporter)
+        library = VideoLibrary(paths, grounder, workers=runtime.workers, model=choice.folder)
+        searcher = Searcher(library, LoadedModel(grounder, choice.about, choice.folder), runtime, display.show)
         training = TrainingRequest(
             corrections.folder,
             features,
@@ -90,21 +94,3 @@ def run_page(
         if page.open_page:
             Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         run(app, listener)
-
-
-def _of_index(
-    paths: Sequence[Path], model: Path | None, features: FeatureOptions
-) -> tuple[Sequence[Path], Path | None, FeatureOptions]:
-    """Return what is searched, and the model: those that an index was made of and by, where one is given alone."""
-    from mttsg_core.search.index_folder import IndexFolder, is_index
-
-    if len(paths) != 1 or not is_index(paths[0]):
-        return paths, model, features
-    index = IndexFolder.read(paths[0])
-    if model is None and not features.extraction and index.models:
-        made_by = index.models[-1]
-        if made_by.folder is None:
-            features = replace(features, encoder=made_by.encoder, fps=made_by.fps)
-        else:
-            model = Path(made_by.folder)
-    return index.sources, model, features

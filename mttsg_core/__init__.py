@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mttsg_core.workflows.evaluate import evaluate as evaluate
     from mttsg_core.workflows.extract import ExtractReport as ExtractReport
     from mttsg_core.workflows.extract import extract as extract
+    from mttsg_core.workflows.library import Hit as Hit
+    from mttsg_core.workflows.library import LibraryVideo as LibraryVideo
+    from mttsg_core.workflows.library import VideoLibrary as VideoLibrary
     from mttsg_core.workflows.options import EvaluateOptions as EvaluateOptions
     from mttsg_core.workflows.options import ExtractOptions as ExtractOptions
     from mttsg_core.workflows.options import FeatureOptions as FeatureOptions
@@ -48,6 +51,8 @@ _MODULES = {
     "FeatureOptions": "mttsg_core.workflows.options",
     "FolderStatistics": "mttsg_core.data.statistics",
     "Grounder": "mttsg_core.inference.grounder",
+    "Hit": "mttsg_core.workflows.library",
+    "LibraryVideo": "mttsg_core.workflows.library",
     "LossConfig": "mttsg_core.config",
     "Moment": "mttsg_core.moments",
     "MttsgError": "mttsg_core.errors",
@@ -57,6 +62,7 @@ _MODULES = {
     "TrainReport": "mttsg_core.workflows.train",
     "TrainingConfig": "mttsg_core.config",
     "VideoFeatures": "mttsg_core.features.store",
+    "VideoLibrary": "mttsg_core.workflows.library",
     "check": "mttsg_core.workflows.check",
     "evaluate": "mttsg_core.workflows.evaluate",
     "events": "mttsg_core.workflows",
@@ -75,6 +81,8 @@ __all__ = [
     "FeatureOptions",
     "FolderStatistics",
     "Grounder",
+    "Hit",
+    "LibraryVideo",
     "LossConfig",
     "Moment",
     "MttsgError",
@@ -84,6 +92,7 @@ __all__ = [
     "TrainReport",
     "TrainingConfig",
     "VideoFeatures",
+    "VideoLibrary",
     "__version__",
     "check",
     "evaluate",

@@ -16,6 +16,9 @@ def ground(
     form: options.Format = None,
     as_json: options.JsonFormat = False,
     out: options.MomentsOut = None,
+    below: options.Below = None,
+    since: options.Since = None,
+    exhaustive: options.Exhaustive = False,
     threshold: options.Threshold = None,
     clips: options.ExcerptFolder = None,
     clip_name: options.ExcerptName = None,
@@ -39,7 +42,7 @@ def ground(
 ) -> None:
     """Find the moments of videos that sentences describe.
 
-    Videos come first: files, folders, patterns. Sentences follow, in quotes.
+    Videos come first: files, folders, patterns, or an index. Sentences follow, in quotes.
     A word that exists is a video; where both could be meant, -- divides them.
     Several videos are answered best first.
 
@@ -53,6 +56,8 @@ def ground(
 
         mttsg ground videos/ "person opens door" --top 10 --clips excerpts/
 
+        mttsg ground videos.index "person opens door" --top 10 --since 2026-01-31
+
         mttsg ground video.mp4 "person opens door" --encoder siglip2
 
         mttsg ground video.mp4 -- "-1 on the display"
@@ -65,7 +70,7 @@ def ground(
         from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
         run_session(
-            Request(inputs, queries_file, top, show_all, threshold, duration, zero_shot),
+            Request(inputs, queries_file, top, show_all, threshold, duration, zero_shot, exhaustive, below, since),
             OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
             option_values.only(model, "--model"),
             FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),

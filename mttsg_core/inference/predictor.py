@@ -21,6 +21,7 @@ from mttsg_core.encoders.base import Array, Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.modes import Mode
+from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.grounding_head import HeadOutput, decode
 from mttsg_core.modeling.proposals import coverage_probability
 from mttsg_core.moments import Moment, Timeline
@@ -143,24 +144,53 @@ class MKTNPredictor:
         """
         if self.network.contrast is None:
             raise ValueError("this network was built without contrast")
-        self._check_widths(features)
-        clips, mask = pad_arrays([features.clips])
-        regions = None if features.regions is None else pad_arrays([features.regions])[0].to(self.device)
-        durations = torch.tensor([features.timeline.duration], device=self.device)
-        encoded = self.network.video_encoder(clips.to(self.device), mask.to(self.device), durations, regions)
+        encoded = self._encode_video(features)
         projected = normalize(self.network.contrast(encoded.clips)[0].float(), dim=-1)  # (T, C)
         return projected.cpu().numpy()
 
     @torch.inference_mode()
     def sentence_vectors(self, words: Sequence[Array]) -> Array:
-        """Return encoded sentences in the common space of the contrast: (N, C) of length 1. Errors: `clip_vectors`."""
+        """Return at least one encoded sentence in that space: (N, C) of length 1. Errors: `clip_vectors`."""
         if self.network.contrast is None:
             raise ValueError("this network was built without contrast")
-        if not words:
-            return np.zeros((0, self.network.config.contrast_width), dtype=np.float32)
+        return self.network.contrast.project_sentence(self._encode_sentences(words).sentence).cpu().numpy()
+
+    @torch.inference_mode()
+    def object_vectors(self, features: VideoFeatures) -> Array:
+        """Return the object prototypes of each clip of a video, or a window of one: (T, K_o, C) of length 1.
+
+        Raises:
+            FeatureError: if the features do not have the widths that the network expects.
+            ValueError: if the network was built without objects.
+        """
+        if self.network.object_phrase is None:
+            raise ValueError("this network was built without objects")
+        encoded = self._encode_video(features)
+        objects: torch.Tensor = self.network.object_phrase(encoded.clips, encoded.regions)[0]  # (T, K_o, C)
+        return objects.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def phrase_vectors(self, words: Sequence[Array]) -> Array:
+        """Return phrase prototypes of at least one encoded sentence: (N, K_w, C). Errors: `object_vectors`."""
+        if self.network.object_phrase is None:
+            raise ValueError("this network was built without objects")
+        encoded = self._encode_sentences(words)
+        return self.network.object_phrase.phrases(encoded.words, encoded.mask).float().cpu().numpy()
+
+    def _encode_video(self, features: VideoFeatures) -> EncodedVideos:
+        self._check_widths(features)
+        clips, mask = pad_arrays([features.clips])
+        regions = None if features.regions is None else pad_arrays([features.regions])[0].to(self.device)
+        durations = torch.tensor([features.timeline.duration], device=self.device)
+        encoded: EncodedVideos = self.network.video_encoder(
+            clips.to(self.device), mask.to(self.device), durations, regions
+        )
+        return encoded
+
+    def _encode_sentences(self, words: Sequence[Array]) -> EncodedQueries:
         padded, mask = pad_arrays(words)
-        encoded = self.network.query_encoder(padded.to(self.device), mask.to(self.device))
-        return self.network.contrast.project_sentence(encoded.sentence).cpu().numpy()
+        encoded: EncodedQueries = self.network.query_encoder(padded.to(self.device), mask.to(self.device))
+        return encoded
 
     def _head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
         """Yield the head's output for some queries at a time, and the video of each as the network sees it.

@@ -115,9 +115,8 @@ class ZeroShotPredictor:
         return vectors.float().cpu().numpy()
 
     def sentence_vectors(self, words: Sequence[Array]) -> Array:
-        """Return encoded sentences (N, D) less the mean of unrelated ones."""
-        mean = self._bank.mean(0).cpu().numpy()
-        return np.concatenate([*words, np.empty((0, self.dim), dtype=np.float32)]) - mean
+        """Return at least one encoded sentence (N, D), less the mean of unrelated ones."""
+        return np.concatenate(words) - self._bank.mean(0).cpu().numpy()
 
     def _moments(self, clips: Tensor, words: Array, timeline: Timeline, top: int) -> list[Moment]:
         """Return the moments of one sentence in clips (T, D), the best first."""

@@ -68,7 +68,7 @@ class VideoIndex(Protocol):
         ...
 
     def rank(self, sentences: Array, top: int, among: Collection[str] | None = None) -> list[list[str]]:
-        """Return for each of the sentences (N, C) the identities that fit it best, the best first, `top` at most.
+        """Return for each of the sentences (N, P, C) the identities that fit it best, the best first, `top` at most.
 
         Args:
             sentences: of `ClipSpace.sentences`.

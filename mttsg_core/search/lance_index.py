@@ -26,7 +26,7 @@ _PROBES, _REFINE = 64, 3  # partitions that a sentence is compared with, and tim
 _CLIPS_A_VIDEO = 20  # that are asked for where one would do: a video has many clips that are alike
 _MAX_CLIPS = 20_000  # of a question
 _UNINDEXED = 0.1  # share of the clips outside the approximate index from which on it is extended
-_KEPT = timedelta(hours=1)  # for which a reader may still use what was replaced
+_KEPT = timedelta(days=1)  # for which a reader may still use what was replaced
 _WHERE_NAMES = 1000  # in one condition
 
 
@@ -37,13 +37,14 @@ class LanceIndex:
         folder: of the index.
         fingerprint: of the space, see `ClipSpace.fingerprint`.
         dim: width of the vectors.
+        widths: of the space, see `ClipSpace.widths`.
 
     Raises:
         ConfigError: if LanceDB is not installed.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, dim: int) -> None:
-        self._dim = dim
+    def __init__(self, folder: Path, fingerprint: str, dim: int, widths: Sequence[int]) -> None:
+        self._dim, self._widths = dim, tuple(widths)
         database = _connect(folder)
         self._clips = database.create_table(f"clips-{fingerprint}", schema=_clip_schema(dim), exist_ok=True)
         self._videos = database.create_table(f"videos-{fingerprint}", schema=_video_schema(), exist_ok=True)
@@ -148,14 +149,21 @@ class LanceIndex:
         return statistics.num_unindexed_rows / max(1, self._clips.count_rows())
 
     def _search(self, sentence: Array, top: int, among: Collection[str] | None) -> list[str]:
-        """Return identities by their best clip."""
-        clips = top * _CLIPS_A_VIDEO
-        while True:
-            found = self.nearest(sentence, min(clips, _MAX_CLIPS), among)["identity"].to_pylist()
-            identities = list(dict.fromkeys(found))
-            if len(identities) >= top or len(found) < clips or clips >= _MAX_CLIPS:
-                return identities[:top]
-            clips *= 4
+        """Return identities by their best clips for each vector of a sentence (P, C).
+
+        A video that is not among the best of one of the vectors counts there as the last one that is.
+        """
+        clips = min(top * _CLIPS_A_VIDEO, _MAX_CLIPS)
+        scores: dict[str, float] = {}
+        for part in sentence:
+            found = self.nearest(part, clips, among)
+            products = -found["_distance"].to_numpy()
+            best: dict[str, float] = {}
+            for identity, product in zip(found["identity"].to_pylist(), products.tolist(), strict=True):
+                best.setdefault(identity, product - products[-1])
+            for identity, product in best.items():
+                scores[identity] = scores.get(identity, 0.0) + product
+        return sorted(scores, key=lambda identity: -scores[identity])[:top]
 
     def _read_matrix(self) -> ClipMatrix:
         table = self._clips.search().select(["identity", "vector"]).limit(None).to_arrow().combine_chunks()
@@ -164,7 +172,7 @@ class LanceIndex:
         names = table["identity"].to_numpy()
         order = np.argsort(names, kind="stable")  # the clips of a video are added together, but may be moved later
         identities, first = np.unique(names[order], return_index=True)
-        return ClipMatrix(identities.tolist(), np.split(vectors[order], first[1:]))
+        return ClipMatrix(identities.tolist(), np.split(vectors[order], first[1:]), self._widths)
 
 
 def _connect(folder: Path) -> Any:

@@ -12,22 +12,25 @@ from mttsg_core.encoders.base import Array
 from mttsg_core.search.index import IndexedVideo
 from mttsg_core.search.spaces import ClipVectors
 
-# A moment may be a glimpse or last for long, so a video counts by its best clip and by its best few in a row.
-_WIDTHS = (1, 3, 5)
 _PRODUCTS = 1 << 22  # of sentences and clips in memory at a time
 
 
 class MemoryIndex:
-    """An index that is gone with the program. See `VideoIndex` for its methods."""
+    """An index that is gone with the program. See `VideoIndex` for its methods.
 
-    def __init__(self) -> None:
+    Args:
+        widths: of the space, see `ClipSpace.widths`.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        self._widths = tuple(widths)
         self._videos: dict[Path, IndexedVideo] = {}
         self._vectors: dict[str, Array] = {}
         self._matrix: ClipMatrix | None = None
 
     def copy(self) -> MemoryIndex:
         """Return an index of the same videos that can be changed while this one is asked."""
-        copied = MemoryIndex()
+        copied = MemoryIndex(self._widths)
         copied._videos, copied._vectors, copied._matrix = dict(self._videos), dict(self._vectors), self._matrix
         return copied
 
@@ -64,7 +67,7 @@ class MemoryIndex:
         if not self._vectors:
             return [[] for _ in sentences]
         if self._matrix is None:
-            self._matrix = ClipMatrix(list(self._vectors), list(self._vectors.values()))
+            self._matrix = ClipMatrix(list(self._vectors), list(self._vectors.values()), self._widths)
         return self._matrix.rank(sentences, top, among)
 
 
@@ -74,9 +77,11 @@ class ClipMatrix:
     Args:
         identities: of V videos.
         vectors: for each of them (T, C), at least one clip.
+        widths: of the space, see `ClipSpace.widths`.
     """
 
-    def __init__(self, identities: Sequence[str], vectors: Sequence[Array]) -> None:
+    def __init__(self, identities: Sequence[str], vectors: Sequence[Array], widths: Sequence[int]) -> None:
+        self._widths = tuple(widths)
         self._identities = np.array(identities)  # (V,)
         self._clips = np.concatenate(vectors).astype(np.float32, copy=False)  # (M, C)
         self._edges = np.cumsum([0, *map(len, vectors)])  # (V + 1,)
@@ -94,26 +99,33 @@ class ClipMatrix:
         return ranked
 
     def _scores(self, sentences: Array) -> Iterator[Array]:
-        """Yield how well all videos (V,) fit each of the sentences (N, C)."""
-        step = max(1, _PRODUCTS // len(self._clips))
+        """Yield how well all videos (V,) fit each of the sentences (N, P, C): the mean over its P vectors."""
+        parts = sentences.shape[1]
+        step = max(1, _PRODUCTS // (parts * len(self._clips)))
         for first in range(0, len(sentences), step):
-            yield from video_scores(sentences[first : first + step] @ self._clips.T, self._edges)
+            some = sentences[first : first + step].reshape(-1, sentences.shape[2])
+            scores = video_scores(some @ self._clips.T, self._edges, self._widths)  # (N' * P, V)
+            yield from scores.reshape(-1, parts, scores.shape[1]).mean(axis=1)
 
 
-def video_scores(products: Array, edges: npt.NDArray[np.int64]) -> Array:
-    """Return how well V videos fit N sentences, (N, V).
+def video_scores(products: Array, edges: npt.NDArray[np.int64], widths: Sequence[int]) -> Array:
+    """Return how well V videos fit N vectors, (N, V): by their best clip, and by their best few in a row.
 
     Args:
-        products: (N, M) of the sentences and the clips of all videos, one video after the other.
+        products: (N, M) of the vectors and the clips of all videos, one video after the other.
         edges: (V + 1,) the first clip of each video, and M. No video is empty.
+        widths: numbers of clips in a row.
     """
+    if tuple(widths) == (1,):
+        best: Array = np.maximum.reduceat(products, edges[:-1], axis=1)
+        return best
     clips = np.arange(products.shape[1])
     first = np.repeat(edges[:-1], np.diff(edges))  # (M,) of the video that a clip is in
     last = np.repeat(edges[1:], np.diff(edges))  # (M,) one past it
     totals = np.zeros((len(products), products.shape[1] + 1))
     np.cumsum(products, axis=1, out=totals[:, 1:])
     scores = np.zeros((len(products), len(edges) - 1))
-    for width in _WIDTHS:
+    for width in widths:
         begin, end = np.maximum(clips - width // 2, first), np.minimum(clips + width // 2 + 1, last)
         means = (totals[:, end] - totals[:, begin]) / (end - begin)
         scores += np.maximum.reduceat(means, edges[:-1], axis=1)

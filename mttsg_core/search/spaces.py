@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,14 +18,15 @@ from mttsg_core.inference.sliding_window import cut_windows
 from mttsg_core.inference.zero_shot import ZeroShotPredictor
 
 _DIGEST_BYTES = 8
+_CLIPS_IN_A_ROW = (1, 3, 5)
 
 
 class ClipVectors(NamedTuple):
-    """The clips of one video.
+    """The clips of one video, each by a vector or by several, one after the other.
 
     Attributes:
-        vectors: (T, C).
-        times: (T, 2) start and end of each in seconds.
+        vectors: (M, C).
+        times: (M, 2) start and end of the clip of each in seconds.
     """
 
     vectors: Array
@@ -45,6 +46,11 @@ class ClipSpace(Protocol):
         """C, the width of the vectors."""
         ...
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Over how many clips in a row products are averaged: a moment may be a glimpse or last for long."""
+        ...
+
     def clips(self, features: VideoFeatures) -> ClipVectors:
         """Return the vectors of a video. Overlapping windows of a long video may give a clip twice.
 
@@ -54,7 +60,7 @@ class ClipSpace(Protocol):
         ...
 
     def sentences(self, queries: Sequence[str]) -> Array:
-        """Return vectors (N, C) of sentences.
+        """Return vectors (N, P, C) of at least one sentence: one each, or one for each of several parts.
 
         Raises:
             DataError: if a sentence is empty or has too many words.
@@ -63,13 +69,15 @@ class ClipSpace(Protocol):
 
 
 def clip_space(grounder: Grounder) -> ClipSpace | None:
-    """Return the space of a model, or None for one that was trained without a contrast: it has no such space."""
+    """Return the space of a model, or None for one that was trained without objects and contrast: it has none."""
     predictor = grounder.predictor
     if isinstance(predictor, ZeroShotPredictor):
         return JointSpace(grounder, predictor)
-    if isinstance(predictor, MKTNPredictor) and predictor.network.contrast is not None:
-        return ContrastSpace(grounder, predictor)
-    return None
+    if not isinstance(predictor, MKTNPredictor):
+        return None
+    if predictor.network.object_phrase is not None:
+        return ObjectSpace(grounder, predictor)
+    return None if predictor.network.contrast is None else ContrastSpace(grounder, predictor)
 
 
 class JointSpace:
@@ -77,6 +85,8 @@ class JointSpace:
 
     The product is what the score of a moment of this one clip would be made of, see `ZeroShotPredictor.clip_vectors`.
     """
+
+    widths: ClassVar[tuple[int, ...]] = _CLIPS_IN_A_ROW
 
     def __init__(self, grounder: Grounder, predictor: ZeroShotPredictor) -> None:
         self._grounder, self._predictor = grounder, predictor
@@ -97,25 +107,66 @@ class JointSpace:
         return ClipVectors(self._predictor.clip_vectors(features), _times(features))
 
     def sentences(self, queries: Sequence[str]) -> Array:
-        """Return vectors of sentences, see `ClipSpace.sentences`."""
-        words = self._grounder.encode_queries(queries)
-        return self._predictor.sentence_vectors(words)
+        """Return vectors (N, 1, C) of sentences, see `ClipSpace.sentences`."""
+        return self._predictor.sentence_vectors(self._grounder.encode_queries(queries))[:, None]
 
 
-class ContrastSpace:
-    """The common space that the contrast of a trained network learned (docs/method.md, section 3)."""
+class _NetworkSpace:
+    """What the spaces of a trained network have in common."""
+
+    kind: ClassVar[str]
 
     def __init__(self, grounder: Grounder, predictor: MKTNPredictor) -> None:
         self._grounder, self._predictor = grounder, predictor
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all weights."""
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        """Of all weights, and of the kind of space."""
+        digest = hashlib.blake2b(self.kind.encode(), digest_size=_DIGEST_BYTES)
         for name, values in self._predictor.network.state_dict().items():
             digest.update(name.encode())
             digest.update(values.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def _windows(self, features: VideoFeatures) -> list[VideoFeatures]:
+        """Return a video as the network sees it."""
+        max_clips = self._predictor.network.config.max_clips
+        return [window.downsample(max_clips) for window in cut_windows(features, self._predictor.max_window_seconds)]
+
+
+class ObjectSpace(_NetworkSpace):
+    """The space of objects and phrases of a trained network (docs/method.md, section 4).
+
+    A clip has several vectors, its object prototypes, and a sentence its phrase prototypes: a video fits if it shows
+    something for each of the phrases. No other space of the network that knows nothing of the query ranks videos as the
+    network itself does nearly as well (docs/benchmarks.md).
+    """
+
+    kind: ClassVar[str] = "objects"
+    widths: ClassVar[tuple[int, ...]] = (1,)
+
+    @property
+    def dim(self) -> int:
+        """Width of prototypes."""
+        return self._predictor.network.config.prototype_width
+
+    def clips(self, features: VideoFeatures) -> ClipVectors:
+        """Return the vectors of a video, see `ClipSpace.clips`."""
+        windows = self._windows(features)
+        objects = [self._predictor.object_vectors(window) for window in windows]  # (T, K_o, C) each
+        times = [np.repeat(_times(window), of.shape[1], axis=0) for window, of in zip(windows, objects, strict=True)]
+        return ClipVectors(np.concatenate(objects).reshape(-1, self.dim), np.concatenate(times))
+
+    def sentences(self, queries: Sequence[str]) -> Array:
+        """Return vectors (N, K_w, C) of sentences, see `ClipSpace.sentences`."""
+        return self._predictor.phrase_vectors(self._grounder.encode_queries(queries))
+
+
+class ContrastSpace(_NetworkSpace):
+    """The common space that the contrast of a trained network learned (docs/method.md, section 3)."""
+
+    kind: ClassVar[str] = "contrast"
+    widths: ClassVar[tuple[int, ...]] = _CLIPS_IN_A_ROW
 
     @property
     def dim(self) -> int:
@@ -124,16 +175,13 @@ class ContrastSpace:
 
     def clips(self, features: VideoFeatures) -> ClipVectors:
         """Return the vectors of a video, see `ClipSpace.clips`."""
-        config = self._predictor.network.config
-        windows = [
-            window.downsample(config.max_clips) for window in cut_windows(features, self._predictor.max_window_seconds)
-        ]
+        windows = self._windows(features)
         vectors = [self._predictor.clip_vectors(window) for window in windows]
         return ClipVectors(np.concatenate(vectors), np.concatenate([_times(window) for window in windows]))
 
     def sentences(self, queries: Sequence[str]) -> Array:
-        """Return vectors of sentences, see `ClipSpace.sentences`."""
-        return self._predictor.sentence_vectors(self._grounder.encode_queries(queries))
+        """Return vectors (N, 1, C) of sentences, see `ClipSpace.sentences`."""
+        return self._predictor.sentence_vectors(self._grounder.encode_queries(queries))[:, None]
 
 
 def _times(features: VideoFeatures) -> Array:

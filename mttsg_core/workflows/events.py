@@ -55,7 +55,7 @@ class ProgressStarted:
     """A task of known length begins. Each video is a step of an extraction; steps of others are `ProgressAdvanced`.
 
     Attributes:
-        task: `extraction`, `training`, `grounding`, `thumbnails` or `excerpts`.
+        task: `extraction`, `indexing`, `training`, `grounding`, `thumbnails` or `excerpts`.
         total: number of steps.
         done: number of those that were done before.
     """

@@ -28,8 +28,10 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, Warned
+from mttsg_core.workflows.answers import ground_batch
+from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.narrowing import Narrowing, Queries
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
@@ -79,7 +81,7 @@ _ExtractionEvent: TypeAlias = (
     | VideoPassedOver
     | InputFailed
 )
-GroundEvent: TypeAlias = _ExtractionEvent | Warned | VideoGrounded
+GroundEvent: TypeAlias = _ExtractionEvent | Warned | Noted | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 
 
@@ -118,6 +120,8 @@ def iter_ground(
 class GroundRun:
     """Grounds many sentences, one part of them after the other; arguments and errors are those of `iter_ground`.
 
+    With a `narrowing`, sentences are asked of the videos only that it leaves them.
+
     A video that failed is left out of the parts that follow. Features of the others stay in memory for them, if those
     of all videos are small enough.
     """
@@ -131,8 +135,10 @@ class GroundRun:
         duration: float | None = None,
         workers: int | None = None,
         with_saliency: bool = False,
+        narrowing: Narrowing | None = None,
     ) -> None:
         self._grounder = grounder
+        self._narrowing = narrowing
         self._top = top
         self._features = None if features is None else Path(features)
         self._duration = duration
@@ -148,13 +154,19 @@ class GroundRun:
     ) -> Generator[GroundEvent, None, None]:
         """Yield what `iter_ground` does for some of the sentences. `is_last` tells that no part follows."""
         asked = {video: sentences for video, sentences in queries.items() if video not in self._failed}
+        yield from (event for event in iterate(self._narrow_and_ground(asked, keep=not is_last)) if event is not None)
+
+    def _narrow_and_ground(self, queries: Queries, *, keep: bool) -> Generator[GroundEvent, None, None]:
+        """Ground sentences in the videos that are worth it, and remember the videos that failed."""
+        if self._narrowing is not None:
+            queries = yield from self._narrowing.narrow(queries, self._batches)
         grounded: set[VideoFile] = set()
-        for event in iterate(self._ground(asked, keep=not is_last)):
+        event: GroundEvent
+        for event in self._ground(queries, keep=keep):
             if isinstance(event, VideoGrounded):
                 grounded.add(event.video)
-            if event is not None:
-                yield event
-        self._failed |= asked.keys() - grounded
+            yield event
+        self._failed |= queries.keys() - grounded
 
     def _ground(self, queries: Mapping[VideoFile, Sequence[str]], *, keep: bool) -> Generator[GroundEvent, None, None]:
         yield from warn_of_queries(
@@ -270,15 +282,14 @@ def _parts(batch: list[_ReadVideo], queries: Mapping[VideoFile, Sequence[str]]) 
 
 
 def _ground_batch(
-    grounder: Grounder, queries: Mapping[VideoFile, Sequence[str]], batch: list[_ReadVideo], top: int
+    grounder: Grounder, queries: Queries, batch: list[_ReadVideo], top: int
 ) -> list[list[list[Moment]] | InputFailed]:
-    """Return the moments of each video, or why it failed. Where a batch fails, its videos are tried one by one."""
-    try:
-        return [*grounder.ground_many(((features, queries[video]) for video, features in batch), top)]
-    except FeatureError as error:
-        if len(batch) > 1:
-            return [moments for item in batch for moments in _ground_batch(grounder, queries, [item], top)]
-        return [InputFailed(f"{batch[0][0].path}: {error}")]
+    """Return the moments of each video, or why it failed."""
+    answers = ground_batch(grounder, [(features, queries[video]) for video, features in batch], top)
+    return [
+        InputFailed(f"{video.path}: {answer}") if isinstance(answer, FeatureError) else answer
+        for (video, _), answer in zip(batch, answers, strict=True)
+    ]
 
 
 class _Extraction:

@@ -231,11 +231,35 @@ class VideoLibrary:
             contents.grounder.encode_queries(queries)  # wrong sentences are an error even where there are no videos
             asked = choose_videos(contents.videos.values(), below, since)
             found: list[list[Hit]] = [[] for _ in queries]
-            work = _everywhere(asked, len(queries)) if exhaustive else _shortlisted(contents, asked, queries, top)
+            size = len(asked) if exhaustive else shortlist_size(len(asked), top)
+            work: _Work = dict.fromkeys(asked, range(len(queries)))
+            if size < len(asked):
+                likely = self.likely(queries, size, [video.path for video in asked])
+                work = {video: [n for n, paths in enumerate(likely) if video.path in paths] for video in asked}
             for video, numbers, answers in _answers(contents, work, queries, top):
                 for number, moments in zip(numbers, answers, strict=True):
                     found[number] += [Hit(video, moment) for moment in moments]
             return [nlargest(top, hits, key=lambda hit: hit.moment.score) for hits in found]
+
+    def likely(self, queries: Sequence[str], videos: int, paths: Sequence[Path]) -> list[set[Path]]:
+        """Return for each sentence the files in which it is most likely answered, by the vectors of their clips.
+
+        Args:
+            queries: the sentences.
+            videos: number of videos of a sentence.
+            paths: the files to choose from, absolute; those that are not in the library are in no answer.
+        """
+        with self._lock:
+            contents = self._contents
+            if contents.space is None:
+                return [set(paths) for _ in queries]
+            copies: dict[str, list[Path]] = {}
+            for video in map(contents.indexed.get, map(video_id, paths)):
+                if video is not None:
+                    copies.setdefault(video.identity, []).append(video.path)
+            among = None if len(paths) == len(contents.indexed) else copies.keys()
+            ranked = contents.index.rank(contents.space.sentences(queries), videos, among)
+        return [{path for identity in found for path in copies.get(identity, ())} for found in ranked]
 
     def saliency(self, video_id: str, query: str) -> tuple[Timeline, Array]:
         """Return the clips of a video in seconds, and (T,) for each the probability that it is in the moment.
@@ -254,12 +278,14 @@ class VideoLibrary:
         """Return the index of a model as it is now."""
         space = clip_space(grounder)
         if self._folder is None:
-            return _Contents(grounder, space, MemoryIndex())
+            return _Contents(grounder, space, MemoryIndex(() if space is None else space.widths))
         if space is None:
-            raise ConfigError("a model that was trained without contrast has no vectors to make an index of")
+            raise ConfigError(
+                "a model that was trained without objects and contrast has no vectors to make an index of"
+            )
         from mttsg_core.search.lance_index import LanceIndex
 
-        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim))
+        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths))
 
     def _refresh(self) -> Generator[RefreshEvent, None, None]:
         grounder, model, before = self._grounder, self._model, self._contents
@@ -309,32 +335,11 @@ def _model_of(grounder: Grounder, space: ClipSpace, model: AnyPath | None) -> In
 _Work = Mapping[LibraryVideo, Sequence[int]]  # the numbers of the sentences that each video is asked
 
 
-def _everywhere(videos: Sequence[LibraryVideo], queries: int) -> _Work:
-    return dict.fromkeys(videos, range(queries))
-
-
-def _shortlisted(contents: _Contents, videos: Sequence[LibraryVideo], queries: Sequence[str], top: int) -> _Work:
-    """Return the videos whose clips fit each sentence best."""
-    size = shortlist_size(len(videos), top)
-    if contents.space is None or size == len(videos):
-        return _everywhere(videos, len(queries))
-    copies: dict[str, list[LibraryVideo]] = {}
-    for video in videos:
-        copies.setdefault(contents.indexed[video.id].identity, []).append(video)
-    among = None if len(videos) == len(contents.videos) else copies.keys()
-    ranked = contents.index.rank(contents.space.sentences(queries), size, among)
-    work: dict[LibraryVideo, list[int]] = {}
-    for number, identities in enumerate(ranked):
-        for video in (video for identity in identities for video in copies.get(identity, ())):
-            work.setdefault(video, []).append(number)
-    return work
-
-
 def _answers(
     contents: _Contents, work: _Work, queries: Sequence[str], top: int
 ) -> Iterator[tuple[LibraryVideo, Sequence[int], list[list[Moment]]]]:
     """Yield each video with the numbers of its sentences and their moments. One that fails is warned about."""
-    readable = _readable(contents, work)
+    readable = _readable(contents, [video for video, numbers in work.items() if numbers])
     while batch := list(islice(readable, _BATCH_VIDEOS)):
         items = [(features, [queries[number] for number in work[video]]) for video, features in batch]
         for (video, _), answer in zip(batch, ground_batch(contents.grounder, items, top), strict=True):

@@ -14,7 +14,7 @@ from mttsg_core import events
 from mttsg_core.errors import BusyError, ConfigError, DataError, UnknownVideoError
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index_folder import IndexFolder
-from mttsg_core.search.spaces import ContrastSpace
+from mttsg_core.search.spaces import ObjectSpace
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from tests.helpers.video_files import write_video
 
@@ -131,8 +131,8 @@ def test_an_index_is_asked_at_once_and_encodes_only_what_is_new(
         [hit.moment for hit in opened.ask(QUERY, 4)], [hit.moment for hit in first.ask(QUERY, 4)], rtol=1e-4
     )
     encoded: list[object] = []
-    clips = ContrastSpace.clips
-    monkeypatch.setattr(ContrastSpace, "clips", lambda *given: encoded.append(given) or clips(*given))  # type: ignore[func-returns-value]
+    clips = ObjectSpace.clips
+    monkeypatch.setattr(ObjectSpace, "clips", lambda *given: encoded.append(given) or clips(*given))  # type: ignore[func-returns-value]
     (folder / "a.mp4").rename(folder / "renamed.mp4")
     write_video(folder / "b.mp4", range(75), first=900)
     write_video(folder / "new.mp4", range(75), first=700)
