@@ -67,11 +67,11 @@ def run_page(
     from mttsg_core.workflows.library import VideoLibrary
 
     require_folders(runtime.cache, page.data, page.clips)
-    if page.clips is not None:
-        require_writable(page.clips)
+    for folder in (page.data, page.clips):
+        if folder is not None:
+            require_writable(folder)
     index = IndexFolder.read(paths[0]) if len(paths) == 1 and is_index(paths[0]) else None
     corrections = Corrections.for_videos(paths if index is None else index.sources, page.data)
-    require_writable(corrections.folder)
     with closing(open_socket(page.host, page.port)) as listener:
         if index is None:
             grounder, choice = load_chosen(model, paths, features, runtime, display.reporter)

@@ -101,7 +101,7 @@ def _add_page(app: FastAPI) -> None:
         if name == "palette.css":
             return Response((files("mttsg_core.report") / "assets" / name).read_bytes(), media_type="text/css")
         if name not in _PAGE_FILES:
-            raise UnknownFileError(f"no file {name!r}")
+            return JSONResponse({"error": "the page has no such file"}, 404)
         return _own_file(name, _PAGE_FILES[name])
 
 
@@ -231,10 +231,6 @@ def _training_message(status: TrainingStatus) -> dict[str, Any]:
     }
 
 
-class UnknownFileError(MttsgError):
-    """A file that is not one of the page."""
-
-
 def _own_file(name: str, kind: str) -> Response:
     content = (files("mttsg_core.server") / "assets" / name).read_bytes()
     return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
@@ -257,8 +253,7 @@ def _moment_in(video: LibraryVideo, start: float, end: float) -> Moment:
 
 async def _explain(request: Request, error: Exception) -> Response:
     """Answer with the line of an error that a user can cause."""
-    is_missing = isinstance(error, UnknownVideoError | UnknownFileError)
-    code = 404 if is_missing else 409 if isinstance(error, BusyError) else 400
+    code = 404 if isinstance(error, UnknownVideoError) else 409 if isinstance(error, BusyError) else 400
     return JSONResponse({"error": visible_text(str(error))}, code)
 
 

@@ -25,10 +25,11 @@ from mttsg_core.errors import ConfigError, DataError, MttsgError
 from mttsg_core.moments import Moment
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.files import real_path, unsafe_path_reason
-from mttsg_core.utils.json_lines import is_unicode, parse_json, to_json
+from mttsg_core.utils.json_lines import is_unicode, parse_json, read_bytes, to_json
 from mttsg_core.utils.locks import hold_lock
 from mttsg_core.utils.paths import user_folder
 from mttsg_core.utils.text import os_reason, shorten
+from mttsg_core.workflows.outputs import follow_links
 
 Kind: TypeAlias = Literal["right", "moved", "marked", "wrong"]
 KINDS: tuple[Kind, ...] = ("right", "moved", "marked", "wrong")
@@ -87,7 +88,7 @@ class Corrections:
     def __init__(self, folder: Path, videos: Path | None) -> None:
         self.folder = folder.absolute()
         self._videos = None if videos is None else videos.resolve()
-        self._read: dict[str, tuple[tuple[int, int], list[bytes]]] = {}  # lines of files, while they do not change
+        self._shown: dict[str, tuple[tuple[int, ...], list[bytes]]] = {}  # lines of files, while they do not change
 
     @classmethod
     def for_videos(cls, paths: Sequence[Path], folder: Path | None = None) -> Corrections:
@@ -116,12 +117,12 @@ class Corrections:
         with self._locked():
             self._make_folder()
             record = _record(correction, self._name_of(correction.video))
-            lines = self._lines(file)
+            lines = _read_lines(file)
             for line in lines:
                 known = _parsed(line)
                 if known is not None and {**known, "id": ""} == {**record, "id": ""}:
                     return str(known.get("id"))
-            self._write(file, [*lines, to_json(record).encode("utf-8")])
+            _write_lines(file, [*lines, to_json(record).encode("utf-8")])
         return str(record["id"])
 
     def remove(self, row_id: str) -> bool:
@@ -135,11 +136,11 @@ class Corrections:
             return False
         file = self._file_of(kind)
         with self._locked():
-            lines = self._lines(file)
+            lines = _read_lines(file)
             left = [line for line in lines if (_parsed(line) or {}).get("id") != row_id]
             if len(left) == len(lines):
                 return False
-            self._write(file, left)
+            _write_lines(file, left)
         return True
 
     def rows(self) -> list[KeptRow]:
@@ -204,24 +205,30 @@ class Corrections:
         return hold_lock(self.folder / _LOCK, f"{self.folder}: another process", wait=_LOCK_SECONDS)
 
     def _lines(self, path: Path) -> list[bytes]:
-        """Return the lines of a file that are not blank."""
+        """Return the lines of a file to show; it is read again if it has changed."""
         try:
             status = path.stat()
-            state = status.st_mtime_ns, status.st_size
-            if self._read.get(path.name, (None,))[0] != state:
-                self._read[path.name] = state, [line for line in path.read_bytes().splitlines() if line.strip()]
-        except FileNotFoundError:
+        except OSError:
             return []
-        except OSError as error:
-            raise MttsgError(f"{path}: {os_reason(error)}") from error
-        return self._read[path.name][1]
+        state = status.st_ino, status.st_mtime_ns, status.st_size
+        known = self._shown.get(path.name)
+        if known is None or known[0] != state:
+            known = state, _read_lines(path)
+            self._shown[path.name] = known
+        return known[1]
 
-    def _write(self, path: Path, lines: Iterable[bytes]) -> None:
-        content = b"".join(line + b"\n" for line in lines)
-        try:
-            write_atomically(path, lambda part: part.write_bytes(content), durable=True)
-        except OSError as error:
-            raise MttsgError(f"{path}: {os_reason(error)}") from error
+
+def _read_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file that are not blank; none if it does not exist. Raises DataError if it is not UTF-8."""
+    return [line for line in read_bytes(path).splitlines() if line.strip()] if path.exists() else []
+
+
+def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    content = b"".join(line + b"\n" for line in lines)
+    try:
+        write_atomically(follow_links(path), lambda part: part.write_bytes(content), durable=True)
+    except OSError as error:
+        raise MttsgError(f"{path}: {os_reason(error)}") from error
 
 
 def _common_folder(places: Sequence[Path]) -> Path | None:

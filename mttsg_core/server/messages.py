@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from mttsg_core.encoders.base import Array
 from mttsg_core.moments import Timeline
 from mttsg_core.report.escape import visible_text
-from mttsg_core.server.corrections import KeptRow
+from mttsg_core.server.corrections import KeptRow, Kind
 from mttsg_core.server.progress import Progress
 from mttsg_core.server.searching import Answer
 from mttsg_core.utils.text import MAX_CHARACTERS
@@ -44,7 +44,7 @@ class SpanOfVideo(_Message):
 class Judgement(SpanOfVideo):
     """What a person says about a moment; see `corrections.Correction`."""
 
-    kind: Literal["right", "moved", "marked", "wrong"]
+    kind: Kind
     score: FiniteFloat = 1.0
     rank: int = Field(default=1, ge=1)
 

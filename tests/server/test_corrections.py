@@ -97,7 +97,7 @@ for number in range(12):
 
 
 def test_two_processes_lose_no_row(videos: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", WRITER, tmp_path / "data", videos / NAMES[0]]
+    arguments = [sys.executable, "-c", WRITER, str(tmp_path / "data"), str(videos / NAMES[0])]
     writers = [subprocess.Popen([*arguments, name]) for name in ("one", "other")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     assert len({row["query"] for row in rows(tmp_path / "data" / "train.jsonl")}) == 24
@@ -174,6 +174,13 @@ class TestFolders:
             with pytest.raises(DataError, match=reason):
                 corrections.add(correction(folder / name))
         assert not (tmp_path / "data" / "train.jsonl").exists()
+
+    def test_a_file_of_rows_that_is_a_link_stays_one(self, videos: Path, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "elsewhere.jsonl").touch()
+        (tmp_path / "data" / "train.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+        Corrections.for_videos([videos], tmp_path / "data").add(correction(videos / NAMES[0]))
+        assert len(rows(tmp_path / "elsewhere.jsonl")) == 1
 
     def test_places_without_a_folder_in_common_can_be_searched_only(self, tmp_path: Path) -> None:
         corrections = Corrections.for_videos([tmp_path, Path("/usr")], tmp_path / "data")

@@ -9,7 +9,7 @@ import {Player} from "./player.js";
 import {Timeline} from "./timeline.js";
 
 const HISTORY = "mttsg-history", KEPT_QUERIES = 50;
-const TOP = 10, MORE = 20;
+const TOP = 10, MORE = 20, MAX_TOP = 100;
 const POLL_BUSY = 700, POLL_IDLE = 8000; // milliseconds
 const NUDGE = 0.5; // seconds
 
@@ -17,7 +17,7 @@ const player = new Player(), timeline = new Timeline(), hits = new Hits(), video
 let query = ""; // that was answered
 let answered = null; // the moment as the model gave it: {start, end, score, rank}
 let marking = false;
-let asking = 0, top_ = TOP, poll = null, model = null;
+let asking = 0, shown = TOP, poll = null, model = null;
 
 // --- asking ---------------------------------------------------------------------------------------------------------
 
@@ -36,11 +36,11 @@ async function ask(sentence, top = TOP) {
   }
   if (number !== asking) return;
   query = sentence;
-  top_ = top;
+  shown = top;
   remember(sentence);
   history.replaceState(null, "", `#${new URLSearchParams({q: sentence})}`);
   hits.show(answer);
-  $("more").hidden = answer.hits.length < top || top >= 100;
+  $("more").hidden = answer.hits.length < top || top >= MAX_TOP;
   const best = answer.hits[0];
   $("summary").textContent = [summary(answer, best), ...answer.warnings.map(text => `Note: ${text}.`)].join("\n");
   if (best) hits.select(0, {focus: document.activeElement?.id !== "sentence"});
@@ -278,7 +278,7 @@ function showReading({reading, problems, videos: number}) {
 answers.addEventListener("changed", update);
 press("reread", () => attempt(async () => { await post("/api/reading"); await update(); }));
 press("forget", () => { localStorage.removeItem(HISTORY); showHistory(); say("Forgotten."); });
-press("more", () => ask(query, Math.min(100, top_ + MORE)));
+press("more", () => ask(query, Math.min(MAX_TOP, shown + MORE)));
 $("model").addEventListener("change", () => attempt(async () => {
   await post("/api/model", {model: Number($("model").value)});
   await update();
