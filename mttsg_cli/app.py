@@ -9,6 +9,7 @@ import typer
 
 from mttsg_cli.commands.cache import cache
 from mttsg_cli.commands.check import check
+from mttsg_cli.commands.compare import compare
 from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (serve, train, evaluate, extract, index, check):
+for command in (serve, train, evaluate, compare, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -24,15 +24,20 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def only(values: Sequence[Path] | None, option: str) -> Path | None:
+def only(values: Sequence[Path] | None, option: str, instead: str = "run the command for each") -> Path | None:
     """Return the value of an option that can be given once, or None.
+
+    Args:
+        values: those that were given.
+        option: its name.
+        instead: what to do with several.
 
     Raises:
         ConfigError: if it was given several times: of two models or files, none is silently left out.
     """
     if values and len(values) > 1:
         shown = " and ".join(f"{option} {value}" for value in values)
-        raise ConfigError(f"{shown}: give one of them, and run the command for each")
+        raise ConfigError(f"{shown}: give one of them, and {instead}")
     return values[0] if values else None
 
 
@@ -65,15 +70,15 @@ class BadRows:
             self._reporter.warn(f"{count(self._number, 'bad row')} skipped{hint}")
 
 
-def metric_config(at: str, iou: str, *, strict: bool) -> MetricConfig:
-    """Return the figures that --at, --iou and --strict-iou ask for.
+def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True) -> MetricConfig:
+    """Return the figures that --at, --iou, --strict-iou and --map ask for.
 
     Raises:
         ConfigError: if they are not numbers separated by commas, as in `1,5`, or out of range.
     """
     from mttsg_core.evaluation.metrics import MetricConfig
 
-    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, average_precision=True)
+    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision)
 
 
 def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mttsg_cli.settings_file import load_config
+from mttsg_cli.table_formats import TABLE_FORMATS
 from mttsg_cli.writers import FORMATS
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
@@ -271,6 +272,44 @@ BaselineSeed = Annotated[
     typer.Option(
         "--seed", callback=_check_seed, metavar="N", help="Seed of the random order of the shuffled baselines."
     ),
+]
+
+Charts = Annotated[
+    Path | None,
+    _folder("--charts", "Write charts as SVG and PDF, and their points as csv, to this folder (optional extra)."),
+]
+
+# --- options of `compare` -----------------------------------------------------------------------------------------
+
+Systems = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]MODEL_OR_FILE[,...]...",
+        help="Models (folders, numbers of runs, last, user/name) and files of predictions. The others are compared "
+        'with the first. Several seeds of one: ours=run1,run2,run3 or "ours=runs/*".',
+    ),
+]
+TableFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help=f"{', '.join(TABLE_FORMATS)}. Default: the suffix of --out, else table.",
+        autocompletion=lambda: list(TABLE_FORMATS),
+    ),
+]
+TableJson = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+TableOut = Annotated[Path | None, _file("--out", "Write the table to this file.", "-o")]
+Decimals = Annotated[
+    int,
+    typer.Option("--decimals", min=0, max=6, metavar="N", help="Decimals of the figures; csv and json are unrounded."),
+]
+WithMap = Annotated[bool, typer.Option("--map/--no-map", help="Mean average precision, beside recall and mIoU.")]
+ComparisonPage = Annotated[
+    Path | None, _file("--html", "Write a page with groups, and the queries that are won and lost, to this file.")
+]
+SavedPredictions = Annotated[
+    Path | None, _folder("--save", "Keep the answers of the models in this folder, as files of predictions.")
 ]
 
 # --- options of `models` ------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ Intervals = Mapping[str, tuple[float, float]]
 
 def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
     """Print the figures of a split: a row for each evaluation, and half the 95 % intervals below it."""
-    console = _console()
+    console = output_console()
     main = report.main
     names = list(main.metrics)
     sign = ">" if main.metric_config.strict else "≥"
@@ -42,15 +42,15 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
     ]
     queries, videos = count(len(main.predictions), "query", "queries"), count(main.videos, "video")
     console.print(Text(f"{printable(main.split)}: {queries} of {videos}, {main.missed} without answer"))
-    for kind in _kinds(names):
+    for kind in kinds_of(names):
 
         def table_of(part: Sequence[str]) -> Table:
-            table = _table(part, sign, console)
+            table = metric_table(part, sign, console)
             for label, other in rows:
                 table.add_row(Text(printable(label)), *_cells(part, other.metrics, other.intervals))
             return table
 
-        _print_parts(kind, table_of, console)
+        print_parts(kind, table_of, console)
     if breakdown:
         _print_breakdown(report, console)
     conventions = report.conventions
@@ -69,7 +69,7 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
     sign = ">" if report.main.metric_config.strict else "≥"
 
     def table_of(part: Sequence[str]) -> Table:
-        table = _table(["queries", *part], sign, console)
+        table = metric_table(["queries", *part], sign, console)
         kind = ""
         for group in groups:
             if group.kind != kind:
@@ -79,7 +79,7 @@ def _print_breakdown(report: EvaluationReport, console: Console) -> None:
             table.add_row(Text(f"  {printable(group.name)}"), str(group.queries), *cells)
         return table
 
-    _print_parts(names, table_of, console)
+    print_parts(names, table_of, console)
 
 
 def print_columns(
@@ -93,7 +93,7 @@ def print_columns(
         rows: of each its label and its cells.
         left: the columns that are aligned to the left.
     """
-    console = _console()
+    console = output_console()
     if title:
         console.print(Text(printable(title)), soft_wrap=True)
     rows = list(rows)
@@ -108,24 +108,24 @@ def print_columns(
             table.add_row(Text(printable(label)), *(Text(printable(cells[int(index)])) for index in part))
         return table
 
-    _print_parts([str(index) for index in range(len(columns))], table_of, console)
+    print_parts([str(index) for index in range(len(columns))], table_of, console)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines of text, which are not broken."""
-    console = _console()
+    console = output_console()
     for line in lines:
         console.print(Text(printable(line)), soft_wrap=True)
 
 
-def _console() -> Console:
+def output_console() -> Console:
     """Return the console of standard output; characters that its encoding lacks become question marks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return table_console()
 
 
-def _print_parts(names: Sequence[str], table_of: Callable[[Sequence[str]], Table], console: Console) -> None:
+def print_parts(names: Sequence[str], table_of: Callable[[Sequence[str]], Table], console: Console) -> None:
     """Print as few tables as hold all columns without shortening any, each with the same labels."""
     rest = list(names)
     while rest:
@@ -149,7 +149,7 @@ def _empty_table(console: Console) -> Table:
     return table
 
 
-def _table(names: Sequence[str], sign: str, console: Console) -> Table:
+def metric_table(names: Sequence[str], sign: str, console: Console) -> Table:
     table = _empty_table(console)
     for name in names:
         table.add_column(_heading(name, sign), justify="right", no_wrap=True)
@@ -165,7 +165,7 @@ def _heading(name: str, sign: str) -> Text:
     return Text(f"{name}\n{'@' if mark == '@' else ''}{rest}")
 
 
-def _kinds(names: Sequence[str]) -> list[list[str]]:
+def kinds_of(names: Sequence[str]) -> list[list[str]]:
     """Divide figures into those of recall and those of average precision, each with a table of its own."""
     kinds = [[name for name in names if not name.startswith("mAP")], [name for name in names if name.startswith("mAP")]]
     return [kind for kind in kinds if kind]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mttsg_core.data.statistics import FolderStatistics as FolderStatistics
     from mttsg_core.errors import MttsgError as MttsgError
     from mttsg_core.evaluation import metrics as metrics
+    from mttsg_core.evaluation.comparison_report import ComparisonReport as ComparisonReport
     from mttsg_core.evaluation.evaluation_report import EvaluationReport as EvaluationReport
     from mttsg_core.features.store import VideoFeatures as VideoFeatures
     from mttsg_core.inference.grounder import Grounder as Grounder
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from mttsg_core.moments import Timeline as Timeline
     from mttsg_core.workflows import events as events
     from mttsg_core.workflows.check import check as check
+    from mttsg_core.workflows.compare import compare as compare
     from mttsg_core.workflows.evaluate import evaluate as evaluate
     from mttsg_core.workflows.extract import ExtractReport as ExtractReport
     from mttsg_core.workflows.extract import extract as extract
     from mttsg_core.workflows.library import Hit as Hit
     from mttsg_core.workflows.library import LibraryVideo as LibraryVideo
     from mttsg_core.workflows.library import VideoLibrary as VideoLibrary
+    from mttsg_core.workflows.options import CompareOptions as CompareOptions
     from mttsg_core.workflows.options import EvaluateOptions as EvaluateOptions
     from mttsg_core.workflows.options import ExtractOptions as ExtractOptions
     from mttsg_core.workflows.options import FeatureOptions as FeatureOptions
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 # The module of each name, imported on first use: `import mttsg_core` and `mttsg --help` load neither torch nor NumPy.
 _MODULES = {
     "DataFolder": "mttsg_core.data.folder",
+    "CompareOptions": "mttsg_core.workflows.options",
+    "ComparisonReport": "mttsg_core.evaluation.comparison_report",
     "EvaluateOptions": "mttsg_core.workflows.options",
     "EvaluationReport": "mttsg_core.evaluation.evaluation_report",
     "ExtractOptions": "mttsg_core.workflows.options",
@@ -64,6 +69,7 @@ _MODULES = {
     "VideoFeatures": "mttsg_core.features.store",
     "VideoLibrary": "mttsg_core.workflows.library",
     "check": "mttsg_core.workflows.check",
+    "compare": "mttsg_core.workflows.compare",
     "evaluate": "mttsg_core.workflows.evaluate",
     "events": "mttsg_core.workflows",
     "extract": "mttsg_core.workflows.extract",
@@ -73,6 +79,8 @@ _MODULES = {
 _SUBMODULES = ("events", "metrics")  # names that are modules themselves
 
 __all__ = [
+    "CompareOptions",
+    "ComparisonReport",
     "DataFolder",
     "EvaluateOptions",
     "EvaluationReport",
@@ -95,6 +103,7 @@ __all__ = [
     "VideoLibrary",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "events",
     "extract",

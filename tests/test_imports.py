@@ -20,7 +20,7 @@ ROOMS = (
     *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
     *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows", "server"),
 )
-HEAVY = ("torch", "transformers", "h5py", "lancedb", "pyarrow", "fastapi", "starlette", "uvicorn")
+HEAVY = ("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "fastapi", "starlette", "uvicorn")
 
 
 def _modules(package: str) -> dict[str, Path]:
@@ -110,7 +110,7 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-commands = "extract train evaluate ground index serve models setup doctor cache".split()
+commands = "extract train evaluate compare ground index serve models setup doctor cache".split()
 for command in ([], *([name] for name in commands)):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output

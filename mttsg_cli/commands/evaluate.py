@@ -12,6 +12,8 @@ from mttsg_cli.inputs import require_data
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
 
+_SEVERAL = "'mttsg compare' takes several"
+
 
 def evaluate(
     context: typer.Context,
@@ -22,6 +24,7 @@ def evaluate(
     predictions: options.PredictionsIn = None,
     out: options.PredictionsOut = None,
     html: options.EvaluationPage = None,
+    charts: options.Charts = None,
     baselines: options.Baselines = False,
     breakdown: options.Breakdown = False,
     at: options.RecallAt = "1,5",
@@ -54,21 +57,21 @@ def evaluate(
         mttsg evaluate data/ --predictions theirs.jsonl --json
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
-        scored = option_values.only(predictions, "--predictions")
+        scored = option_values.only(predictions, "--predictions", _SEVERAL)
         require_data(data, features=features, predictions=None if model else scored)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
         metrics = option_values.metric_config(at, iou, strict=strict_iou)
-        runtime, outputs = (device, cache, offline, workers), (out, html, overwrite, command_words(context))
+        runtime, outputs = (device, cache, offline, workers), (html, charts, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
-            option_values.only(model, "--model"),
+            option_values.only(model, "--model", _SEVERAL),
             split=split,
             predictions=scored,
             features=FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
-            options=EvaluateOptions(*runtime, mode, metrics, baselines, seed, strict, *outputs, zero_shot=zero_shot),
+            options=EvaluateOptions(*runtime, mode, metrics, strict, *outputs, baselines, seed, out, zero_shot),
             on_event=display.show,
         )
         if as_json:

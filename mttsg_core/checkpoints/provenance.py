@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -107,6 +108,8 @@ def command_text(words: Iterable[str]) -> str:
 
     >>> command_text(["mttsg", "ground", "/home/ada/a.mp4", "a dog"])
     "mttsg ground a.mp4 'a dog'"
+    >>> command_text(["mttsg", "compare", "data", "ours=/home/ada/1,/home/ada/2"])
+    'mttsg compare data ours=1,2'
     """
     return " ".join(map(_without_folder, words))
 
@@ -121,5 +124,9 @@ def rows_digest(pairs: Iterable[Pair]) -> str:
 
 
 def _without_folder(word: str) -> str:
-    path = PurePath(word)
-    return quote(path.name if path.is_absolute() and path.name else word)
+    return quote("".join(map(_last_part, re.split("([=,])", word))))
+
+
+def _last_part(text: str) -> str:
+    path = PurePath(text)
+    return path.name if path.is_absolute() and path.name else text

@@ -3,4 +3,6 @@
 `metrics` holds all metrics as pure functions, from `matching` (IoU), `average_precision` (mAP) and `bootstrap`
 (intervals). `evaluator` grounds a split and scores it. `baselines` are predictions to compare with, `breakdown` gives
 the metrics of groups of queries, `evaluation_report` puts these together, and `reliability` measures the scores.
+`comparison` has several systems on the same queries: means over seeds and paired differences; `comparison_report` is
+its report.
 """

@@ -56,6 +56,26 @@ def bootstrap_intervals(
     Raises:
         DataError: if there are no queries or the lengths differ.
     """
+    means = bootstrap_means(columns, videos, samples, seed)
+    edges = [(1 - level) / 2, (1 + level) / 2]
+    return np.array([_quantiles(column, edges) for column in means.T])
+
+
+def bootstrap_means(columns: FloatArray, videos: npt.ArrayLike, samples: int = SAMPLES, seed: int = 0) -> FloatArray:
+    """Return the means of many columns in each bootstrap sample, all from the same draws of videos.
+
+    Args:
+        columns: (queries, columns), NaN where a query does not count.
+        videos: (queries,), equal for queries of one video.
+        samples: bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        (samples, columns); NaN where no query of a sample counts.
+
+    Raises:
+        DataError: if there are no queries or the lengths differ.
+    """
     keys = np.asarray(videos)
     if columns.ndim != 2 or not columns.size or columns.shape[:1] != keys.shape:
         raise DataError(f"a bootstrap needs one row and one video per query, not {columns.shape} and {keys.shape}")
@@ -74,8 +94,7 @@ def bootstrap_intervals(
         times = np.bincount(drawn.ravel(), minlength=size * len(names)).reshape(size, -1).astype(np.float64)
         queries = times @ counts  # (size, columns) that count in each sample
         np.divide(times @ sums, queries, out=means[first : first + size], where=queries > 0)
-    edges = [(1 - level) / 2, (1 + level) / 2]
-    return np.array([_quantiles(means[:, column], edges) for column in width])
+    return means
 
 
 def _quantiles(means: FloatArray, edges: list[float]) -> FloatArray:

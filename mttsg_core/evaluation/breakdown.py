@@ -8,7 +8,7 @@ a group of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.bootstrap import bootstrap_intervals
-from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.moments import FloatArray
 from mttsg_core.utils.text import find_words, normalise
 
@@ -94,13 +93,20 @@ def group_queries(
     return groups
 
 
-def break_down(evaluation: Evaluation, groups: Sequence[Group]) -> list[GroupMetrics]:
-    """Return the recall and mIoU of each group."""
+def break_down(
+    query_values: Mapping[str, FloatArray], videos: npt.NDArray[np.int64], groups: Sequence[Group]
+) -> list[GroupMetrics]:
+    """Return the recall and mIoU of each group.
+
+    Args:
+        query_values: of one evaluation, or averaged over several; see `metrics.query_values`.
+        videos: the number of each query's video, (queries,).
+        groups: see `group_queries`.
+    """
     if not groups:
         return []
-    names = [name for name in evaluation.query_values if not name.startswith("mAP")]
-    values = np.stack([evaluation.query_values[name] for name in names], axis=1)  # (queries, metrics)
-    videos = evaluation.video_index
+    names = [name for name in query_values if not name.startswith("mAP")]
+    values = np.stack([query_values[name] for name in names], axis=1)  # (queries, metrics)
     columns = np.full((len(values), len(groups), len(names)), np.nan)
     for number, group in enumerate(groups):
         columns[group.queries, number] = values[group.queries]

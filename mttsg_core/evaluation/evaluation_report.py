@@ -74,7 +74,8 @@ class EvaluationReport:
     @cached_property
     def breakdown(self) -> list[GroupMetrics]:
         """The main evaluation's metrics over groups of queries."""
-        return break_down(self.main, group_queries(self.main.pairs, self.durations, self.seen_words))
+        groups = group_queries(self.main.pairs, self.durations, self.seen_words)
+        return break_down(self.main.query_values, self.main.video_index, groups)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values ready for JSON: the main metrics at the top level, everything else beside them."""

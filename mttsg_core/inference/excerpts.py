@@ -115,7 +115,7 @@ class ExcerptNames:
                 path += _safe(format(texts[field], form))
             elif field is not None:
                 path += format(numbers[field], form or ("" if field == "rank" else ".3f"))
-        parts = [_safe_part(part) for part in path.split("/") if part]
+        parts = [safe_part(part) for part in path.split("/") if part]
         return Path(*parts or ["_"])
 
 
@@ -228,7 +228,7 @@ def _safe(text: str) -> str:
     return "".join("_" if c in '/\\<>:"|?*' or not c.isprintable() else c for c in text)
 
 
-def _safe_part(text: str) -> str:
+def safe_part(text: str) -> str:
     """Return a file or folder name that is not hidden, not `..`, not too long, and cannot be taken for an option."""
     text = _truncate(_safe(text).strip(), _MAX_NAME_BYTES).rstrip(". ") or "_"
     return f"_{text[1:]}" if text.startswith(("-", ".")) else text

@@ -1,12 +1,12 @@
 """Charts as coordinates, which `templates/charts.html.j2` draws as SVG.
 
-Colours are classes of the style sheet, so that a chart follows the light and the dark theme. In a chart x and y are
-shares of its width and height, 0..1, until `_x` and `_y` turn them into SVG units.
+Colours are classes of the style sheet (`palette`), so that a chart follows the light and the dark theme. In a chart x
+and y are shares of its width and height, 0..1, until `_x` and `_y` turn them into SVG units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar, NamedTuple
@@ -14,15 +14,13 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from mttsg_core.encoders.base import Array
-from mttsg_core.evaluation.evaluation_report import EvaluationReport
-from mttsg_core.evaluation.metrics import best_ious, hits_at
 from mttsg_core.modeling.calibration import Bin
 from mttsg_core.moments import FloatArray
+from mttsg_core.report.palette import line_classes
+from mttsg_core.report.plots import Plot
 from mttsg_core.utils.text import count
 
 _BINS = 20
-_THRESHOLDS = np.linspace(0.02, 1, 50)
-_COLOURS = 10  # classes s0 .. s9 of the style sheet
 _SALIENCY_POINTS = 240  # at most
 
 
@@ -109,20 +107,21 @@ def iou_histogram(ious: FloatArray) -> Chart:
     return Chart("Histogram of the IoU of the top predictions", "IoU of the top prediction", _x_ticks(), y_ticks, bars)
 
 
-def recall_curves(report: EvaluationReport) -> Chart:
-    """Return recall by IoU threshold: every R@n of the main evaluation, and the first R@n of each baseline."""
-    main = report.main
-    config = main.metric_config
-    true_moments = [pair.moments for pair in main.pairs]
-    first = min(config.ns)
-    curves = [(f"R@{n} {main.name}", main.predictions, n, "") for n in config.ns]
-    curves += [(f"R@{first} {baseline.name}", baseline.predictions, first, " other") for baseline in report.baselines]
-    lines = []
-    for index, (name, predictions, n, suffix) in enumerate(curves):
-        ious = best_ious(true_moments, predictions, n)
-        recalls = [float(hits_at(ious, n, float(iou), strict=config.strict).mean()) for iou in _THRESHOLDS]
-        lines.append(Line(name, _line_style(index) + suffix, _points(_THRESHOLDS.tolist(), recalls)))
-    return Chart("Recall by IoU threshold", "IoU threshold", _x_ticks(), _percent_ticks(), lines=lines, legend=lines)
+def draw(plot: Plot) -> Chart:
+    """Return the curves of a plot over the positions 0 to the last tick of its x axis."""
+    end = plot.x_ticks[-1]
+    lines = [
+        Line(
+            curve.name,
+            line_classes(index) + (" other" if curve.is_other else ""),
+            _points([x / end for x in curve.xs], [y / plot.highest for y in curve.ys]),
+        )
+        for index, curve in enumerate(plot.curves)
+    ]
+    x_ticks = [Tick(_x(x / end), f"{x:g}") for x in plot.x_ticks]
+    unit = "%" if plot.y_label.endswith("(%)") else ""
+    y_ticks = [Tick(_y(share), f"{plot.highest * share:g}{unit}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return Chart(plot.label, plot.x_label, x_ticks, y_ticks, lines=lines, legend=lines)
 
 
 def reliability_plot(bins: Sequence[Bin]) -> Chart:
@@ -140,27 +139,9 @@ def reliability_plot(bins: Sequence[Bin]) -> Chart:
         )
         for part in bins
     ]
-    diagonal = Line("perfect calibration", _line_style(0) + " other", _points([0, 1], [0, 1]))
+    diagonal = Line("perfect calibration", line_classes(1) + " other", _points([0, 1], [0, 1]))
     label = "Share of correct predictions by score"
     return Chart(label, "score", _x_ticks(), _percent_ticks(), lines=[diagonal], dots=dots)
-
-
-def epoch_curves(label: str, curves: Mapping[str, Sequence[float]], highest: float) -> Chart:
-    """Return named curves with a value per epoch, on a scale from 0 to `highest`."""
-    epochs = max(len(values) for values in curves.values())
-    lines = [
-        Line(
-            name,
-            _line_style(index),
-            _points(
-                [epoch / epochs for epoch in range(1, len(values) + 1)], [min(value / highest, 1) for value in values]
-            ),
-        )
-        for index, (name, values) in enumerate(curves.items())
-    ]
-    x_ticks = [Tick(_x(share), f"{epochs * share:g}") for share in (0.0, 0.5, 1.0)]
-    y_ticks = [Tick(_y(share), f"{highest * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return Chart(label, "epoch", x_ticks, y_ticks, lines=lines, legend=lines)
 
 
 def saliency_path(saliency: Array) -> str:
@@ -195,11 +176,6 @@ def _y(share: float) -> float:
 
 def _points(xs: Sequence[float], ys: Sequence[float]) -> str:
     return " ".join(f"{_x(x)},{_y(y)}" for x, y in zip(xs, ys, strict=True))
-
-
-def _line_style(index: int) -> str:
-    """Return the classes of a line; beyond the last colour the first ones come again, dotted."""
-    return f"line s{index % _COLOURS}{' again' if index >= _COLOURS else ''}"
 
 
 def _x_ticks() -> list[Tick]:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from mttsg_core.evaluation.baselines import BLIND
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.report.cases import Case
-from mttsg_core.report.charts import iou_histogram, recall_curves
+from mttsg_core.report.charts import draw, iou_histogram
 from mttsg_core.report.layout import render_page
+from mttsg_core.report.plots import recall_plot
 from mttsg_core.report.thumbnails import Thumbnail
 
 
-class _Interval(NamedTuple):
+class Interval(NamedTuple):
     """A metric of a set of queries, in percent, with the ends of its confidence interval."""
 
     value: float
@@ -30,7 +31,7 @@ class _ResultRow:
     name: str
     mode: str
     is_main: bool
-    cells: Sequence[_Interval | None]
+    cells: Sequence[Interval | None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class _GroupRow:
 
     name: str
     queries: int
-    headline: _Interval
+    headline: Interval
 
 
 def render_evaluation_page(
@@ -79,7 +80,7 @@ def render_evaluation_page(
         conventions=report.conventions,
         baseline_note=report.baseline_note,
         histogram=iou_histogram(main.first_ious),
-        recall=recall_curves(report),
+        recall=draw(recall_plot(report)),
         headline=main.metric_config.headline,
         breakdown=_breakdown(report),
         has_training_words=report.seen_words is not None,
@@ -97,14 +98,14 @@ def _result_tables(report: EvaluationReport) -> list[_ResultTable]:
     return [
         _ResultTable(
             label,
-            [_column_name(name) for name in columns],
+            [column_name(name) for name in columns],
             [
                 _ResultRow(
                     evaluation.name,
                     "" if evaluation.mode in (BLIND, evaluation.name) else evaluation.mode,
                     evaluation is report.main,
                     [
-                        _Interval(evaluation.metrics[name], *evaluation.intervals[name])
+                        Interval(evaluation.metrics[name], *evaluation.intervals[name])
                         if name in evaluation.metrics
                         else None
                         for name in columns
@@ -118,7 +119,7 @@ def _result_tables(report: EvaluationReport) -> list[_ResultTable]:
     ]
 
 
-def _column_name(name: str) -> tuple[str, str]:
+def column_name(name: str) -> tuple[str, str]:
     """Return the name of a metric in two lines: R@1 and IoU 0.5, mAP and @0.5, mAP and short."""
     metric, comma, iou = name.partition(",IoU=")
     if comma:
@@ -138,9 +139,9 @@ def _breakdown(report: EvaluationReport) -> list[tuple[str, list[_GroupRow]]]:
             kind,
             [
                 _GroupRow(
-                    _with_unbroken_unit(group.name),
+                    with_unbroken_unit(group.name),
                     group.queries,
-                    _Interval(group.metrics[headline], *group.intervals[headline]),
+                    Interval(group.metrics[headline], *group.intervals[headline]),
                 )
                 for group in groups
             ],
@@ -149,7 +150,7 @@ def _breakdown(report: EvaluationReport) -> list[tuple[str, list[_GroupRow]]]:
     ]
 
 
-def _with_unbroken_unit(name: str) -> str:
+def with_unbroken_unit(name: str) -> str:
     """Return a group's name with a no-break space between a number and its unit."""
     head, _, unit = name.rpartition(" ")
     return f"{head}\u00a0{unit}" if head[-1:].isdigit() else name

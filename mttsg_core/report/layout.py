@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mttsg_core import __version__
+from mttsg_core.report import palette
 from mttsg_core.report.charts import bar_style
 from mttsg_core.report.escape import clock, percent, visible_text
 from mttsg_core.utils.text import count
@@ -33,7 +34,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    result.filters.update(percent=percent, clock=clock, bar_style=bar_style)
+    result.filters.update(percent=percent, clock=clock, bar_style=bar_style, colour_number=palette.colour_number)
     result.globals.update(count=count)
     return result
 
@@ -60,7 +61,9 @@ def render_page(
     source = asset(script) if script else Markup()
     page = {
         "policy": _content_security_policy(source, media),
-        "style": Markup().join(asset(name) for name in ("palette.css", "report.css", *stylesheets)),
+        "style": Markup().join(
+            [asset("colours.css"), asset("report.css"), Markup(palette.stylesheet()), *map(asset, stylesheets)]
+        ),
         "script": source,
         "version": __version__,
         "date": date.today().isoformat(),

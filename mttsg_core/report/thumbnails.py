@@ -12,15 +12,16 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pebble import ProcessExpired
 from PIL import Image
 
+from mttsg_core.data.pairs import Pair
 from mttsg_core.errors import VideoError
-from mttsg_core.report.cases import Case
+from mttsg_core.moments import Moment
 from mttsg_core.utils.processes import interrupts_blocked, worker_pool
 from mttsg_core.video.probe import probe
 from mttsg_core.video.sampling import sample
@@ -42,7 +43,23 @@ class Thumbnail(NamedTuple):
     jpeg: str
 
 
-def thumbnail_times(case: Case) -> list[tuple[str, float]]:
+class Pictured(Protocol):
+    """A query that a page shows with stills, such as a `Case`."""
+
+    @property
+    def index(self) -> int:
+        """The query's index in the split."""
+
+    @property
+    def pair(self) -> Pair:
+        """The query and its true moments."""
+
+    @property
+    def predictions(self) -> Sequence[Moment]:
+        """The first of them is pictured too, if there are any."""
+
+
+def thumbnail_times(case: Pictured) -> list[tuple[str, float]]:
     """Return labels and seconds of frames to show: the middle of the longest true moment and of the top prediction."""
     start, end = max(case.pair.moments, key=lambda span: span[1] - span[0])
     times = [(TRUE, (start + end) / 2)]
@@ -52,7 +69,7 @@ def thumbnail_times(case: Case) -> list[tuple[str, float]]:
 
 
 def take_thumbnails(
-    cases: Sequence[Case], find_video: Callable[[str], Path | None], time_limit: float = _TIME_LIMIT
+    cases: Sequence[Pictured], find_video: Callable[[str], Path | None], time_limit: float = _TIME_LIMIT
 ) -> Iterator[tuple[int, list[Thumbnail]]]:
     """Yield the index of each case and its thumbnails: none where its video is missing or cannot be read.
 

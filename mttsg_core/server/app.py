@@ -98,7 +98,7 @@ def _add_page(app: FastAPI) -> None:
 
     @app.get("/assets/{name}")
     def asset(name: str) -> Response:
-        if name == "palette.css":
+        if name == "colours.css":
             return Response((files("mttsg_core.report") / "assets" / name).read_bytes(), media_type="text/css")
         if name not in _PAGE_FILES:
             return JSONResponse({"error": "the page has no such file"}, 404)

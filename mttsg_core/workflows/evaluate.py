@@ -4,49 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from mttsg_core.checkpoints.provenance import command_text, rows_digest
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.durations import find_durations
-from mttsg_core.data.feature_lookup import find_fingerprint, require_fingerprint, resolve_splits
+from mttsg_core.data.feature_lookup import find_fingerprint
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import read_predictions, write_predictions
-from mttsg_core.errors import ConfigError, DataError
-from mttsg_core.evaluation import baselines, evaluator
+from mttsg_core.data.predictions import write_predictions
+from mttsg_core.errors import ConfigError
+from mttsg_core.evaluation import baselines
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
-from mttsg_core.features.store import EXTERNAL, check_fingerprint
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.inference.modes import Mode, grounding_mode
+from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
-from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.charts import evaluation_charts, prepare_charts, write_charts
+from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.loading import load_trained, load_zero_shot
 from mttsg_core.workflows.model_choice import ModelChoice, choose_for_data, choose_zero_shot
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
-from mttsg_core.workflows.outputs import follow_links, prepare_file, require_distinct, require_folders, save
+from mttsg_core.workflows.outputs import follow_links, prepare_new_file, require_distinct, require_folders, save
+from mttsg_core.workflows.scoring import (
+    ScoringEvent,
+    find_features,
+    missed_warnings,
+    page_origin,
+    predictor_of,
+    score_file,
+    score_model,
+    training_pairs,
+)
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 
-EvaluateEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | InputFailed
-    | RowsSkipped
-    | Noted
-    | Warned
-)
+EvaluateEvent: TypeAlias = ScoringEvent
 _Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
 
 
@@ -112,29 +107,33 @@ def _evaluate(
     options: EvaluateOptions | None,
 ) -> _Steps:
     features, options = features or FeatureOptions(), options or EvaluateOptions()
-    mode = grounding_mode(options.mode)
+    grounding_mode(options.mode)  # a wrong one is refused before any work
     if model is not None and predictions is not None:
-        raise ConfigError(f"--model {model} and --predictions {predictions}: give one of them, and evaluate each")
+        raise ConfigError(
+            f"--model {model} and --predictions {predictions}: give one of them, and 'mttsg compare' takes several"
+        )
     require_folders(options.cache)
     out, html = _outputs(options)
     folder = DataFolder.open(data, features.features)
+    choice = None
     if predictions is not None:
-        report = yield from _score_file(folder, split, Path(predictions), options)
+        scored = yield from score_file(folder, split, Path(predictions), options)
+        report = yield from _compare(folder, *scored, with_baselines=options.baselines)
         about = f"predictions in {Path(predictions).name}"
     else:
         grounder, choice = _load(model, folder, split, features, options)
         about = choice.about
         yield Noted(choice.line)
-        if features.features is not None:
-            named = require_fingerprint(folder, [split])
-            check_fingerprint(named, grounder.fingerprint, str(features.features))
-        dataset = yield from _find_features(folder, split, grounder, options)
-        report = yield from _ground_split(folder, dataset, grounder, mode, options)
+        dataset = yield from find_features(folder, split, grounder, features.features, options)
+        report = yield from _ground_split(folder, dataset, grounder, options)
     report = replace(report, answered_by=about)
     if out is not None:
         write_predictions(follow_links(out), report.main.pairs, report.main.predictions)
     if html is not None:
         yield from _write_page(html, report, folder, options.command)
+    if options.charts is not None:
+        trained = None if choice is None else choice.folder
+        write_charts(Path(options.charts), evaluation_charts(report, trained))
     return report
 
 
@@ -155,73 +154,25 @@ def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
     out, html = (None if path is None else Path(path) for path in (options.out, options.html))
     require_distinct(out, html)
     for path in filter(None, (out, html)):
-        if path == Path("-"):
-            raise ConfigError("predictions and pages are written to files; '-' is not accepted here")
-        prepare_file(path)
-        if path.exists() and not options.overwrite:
-            raise ConfigError(f"{path}: exists already; use --overwrite")
+        prepare_new_file(path, overwrite=options.overwrite)
+    if options.charts is not None:
+        prepare_charts(Path(options.charts), overwrite=options.overwrite)
     return out, html
 
 
-def _score_file(folder: DataFolder, split: str, file: Path, options: EvaluateOptions) -> _Steps:
-    """Score predictions of a file."""
-    rows = folder.split(split, require_moment=True, check_videos=False, strict=options.strict)
-    predictions = read_predictions(file)
-    yield from map(Warned, rows.notes)
-    problems = [*rows.problems, *predictions.problems]
-    if problems:
-        yield RowsSkipped(problems)
-    matched = predictions.match(rows.pairs, folder.video_key)
-    if matched.missing:
-        queries = count(len(rows.pairs), "query", "queries")
-        yield Warned(f"{matched.missing} of {queries} without a prediction, counted as missed")
-    if matched.unknown:
-        yield Warned(f"{count(matched.unknown, 'prediction')} for no query of {split}")
-    pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in rows.pairs]
-    main = evaluator.score(split, pairs, matched.moments, "predictions", missed=matched.missing)
-    main = replace(main, metric_config=options.metrics, name="predictions", nms="none here, scored as given")
-    return (yield from _compare(folder, main, find_durations(folder, rows.pairs), with_baselines=options.baselines))
-
-
-def _find_features(
-    folder: DataFolder, split: str, grounder: Grounder, options: EvaluateOptions
-) -> Generator[EvaluateEvent, None, Dataset]:
-    """Return the pairs with the features that the model expects, after extracting those that are missing."""
-    folder.require_media()
-    sources = resolve_splits(
-        folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
-    )
-    if sources.problems:
-        yield RowsSkipped(sources.problems)
-    if sources.jobs:
-        yield from extract_jobs(sources.jobs, grounder.extraction_settings(), workers=options.workers)
-    dataset = sources.dataset(split)
-    yield from map(InputFailed, sources.unusable)
-    if not dataset.store.files:
-        external = grounder.fingerprint["encoder"] == EXTERNAL
-        hint = "; the model was trained on external features" if external and not sources.unusable else ""
-        raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
-    return dataset
-
-
-def _ground_split(
-    folder: DataFolder, dataset: Dataset, grounder: Grounder, mode: Mode, options: EvaluateOptions
-) -> _Steps:
+def _ground_split(folder: DataFolder, dataset: Dataset, grounder: Grounder, options: EvaluateOptions) -> _Steps:
     """Evaluate the model, and the baselines if `options` say so."""
-    predict = partial(evaluator.evaluate, grounder, top=max(evaluator.TOP, *options.metrics.ns), mode=mode)
+    predict = predictor_of(grounder, options)
     shuffles = (baselines.evaluate_shuffled_sentences, baselines.evaluate_shuffled_features)
     shuffled: list[Evaluation] = []
     with limited_threads(grounder.device):
         yield ProgressStarted("grounding", 1 + len(shuffles) * options.baselines)
-        nms = f"greedy, candidates overlap a better one by IoU <= {grounder.predictor.nms_iou:g}"
-        main = replace(predict(dataset), metric_config=options.metrics, nms=nms)
+        main = score_model(predict, dataset, grounder, options)
         yield ProgressAdvanced("grounding")
         for shuffle in shuffles if options.baselines else ():
             shuffled.append(shuffle(predict, dataset, main, options.seed))
             yield ProgressAdvanced("grounding")
-    if main.missed:
-        queries = count(len(dataset.pairs), "query", "queries")
-        yield Warned(f"{main.missed} of {queries} without features, counted as missed")
+    yield from missed_warnings(main)
     durations = [dataset.duration(pair) for pair in dataset.pairs]
     report = yield from _compare(folder, main, durations, with_baselines=options.baselines)
     return replace(report, baselines=[*report.baselines, *shuffled])
@@ -231,12 +182,7 @@ def _compare(
     folder: DataFolder, main: Evaluation, durations: Sequence[float | None], *, with_baselines: bool
 ) -> Generator[Warned, None, EvaluationReport]:
     """Add what comes from the training split: its vocabulary, and the blind baselines."""
-    training: list[Pair] = []
-    if "train" in folder.splits:
-        try:
-            training = folder.split("train", check_videos=False).pairs
-        except DataError as error:
-            yield Warned(f"{error}: the training split is not used")
+    training = yield from training_pairs(folder)
     seen = vocabulary(pair.query for pair in training) if training else None
     if not with_baselines:
         return EvaluationReport(main, durations, seen_words=seen)
@@ -259,8 +205,7 @@ def _write_page(
     path: Path, report: EvaluationReport, folder: DataFolder, command: Sequence[str] | None
 ) -> Iterator[EvaluateEvent]:
     """Write the page of an evaluation, with thumbnails of the videos that are available."""
-    made = [f"Data folder: {folder.path.resolve().name}, rows {rows_digest(report.main.pairs)[:19]}…"]
-    made += [] if command is None else [f"Command: {command_text(command)}"]
+    made = page_origin(folder, report.main.pairs, command)
     cases = pick_cases(report)
     yield ProgressStarted("thumbnails", len(cases))
     thumbnails = {}

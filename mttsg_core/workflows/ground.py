@@ -159,7 +159,9 @@ class GroundRun:
     def _narrow_and_ground(self, queries: Queries, *, keep: bool) -> Generator[GroundEvent, None, None]:
         """Ground sentences in the videos that are worth it, and remember the videos that failed."""
         if self._narrowing is not None:
-            queries = yield from self._narrowing.narrow(queries, self._batches)
+            narrowing: Generator[_ExtractionEvent | Noted, None, Queries]
+            narrowing = self._narrowing.narrow(queries, self._batches)
+            queries = yield from narrowing
         grounded: set[VideoFile] = set()
         event: GroundEvent
         for event in self._ground(queries, keep=keep):

@@ -119,29 +119,51 @@ class TrainOptions(RuntimeOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(RuntimeOptions):
-    """Options of `evaluate`.
+class ScoringOptions(RuntimeOptions):
+    """Options of `evaluate` and `compare`.
 
     Attributes:
         mode: `independent` grounds each sentence by itself; in `joint` mode the sentences of a video help each other.
         metrics: which figures to compute.
-        baselines: add baselines that ignore the video or the sentence, on the same queries.
-        seed: of the shuffles of the baselines.
         strict: stop at the first bad row instead of skipping it.
-        out: file to write the predictions to.
-        html: file to write a report page to.
-        overwrite: replace `out` and `html`.
+        html: file to write a page to.
+        charts: folder to write charts to, as SVG and PDF, with their points as csv (optional extra `charts`).
+        overwrite: replace existing outputs.
         command: the words of the command line, for the page.
-        zero_shot: answer without training, in the space that clips and sentences share.
     """
 
     mode: str = "independent"
     metrics: MetricConfig = _FIGURES
-    baselines: bool = False
-    seed: int = 0
     strict: bool = False
-    out: AnyPath | None = None
     html: AnyPath | None = None
+    charts: AnyPath | None = None
     overwrite: bool = False
     command: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ScoringOptions):
+    """Options of `evaluate`.
+
+    Attributes:
+        baselines: add baselines that ignore the video or the sentence, on the same queries.
+        seed: of the shuffles of the baselines.
+        out: file to write the predictions to.
+        zero_shot: answer without training, in the space that clips and sentences share.
+    """
+
+    baselines: bool = False
+    seed: int = 0
+    out: AnyPath | None = None
     zero_shot: bool = False
+
+
+@dataclass(frozen=True)
+class CompareOptions(ScoringOptions):
+    """Options of `compare`.
+
+    Attributes:
+        save: folder to keep the answers of the models in, as files of predictions.
+    """
+
+    save: AnyPath | None = None

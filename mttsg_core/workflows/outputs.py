@@ -49,6 +49,19 @@ def prepare_file(path: Path) -> None:
         raise ConfigError(f"{path}: {os_reason(error)}") from error
 
 
+def prepare_new_file(path: Path, *, overwrite: bool = False) -> None:
+    """Make the folder of an output that is only written to a file, and only replaced if `overwrite`.
+
+    Raises:
+        ConfigError: if the file can never be written, or exists and is not to be replaced.
+    """
+    if path == Path("-"):
+        raise ConfigError("predictions and pages are written to files; '-' is not accepted here")
+    prepare_file(path)
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: exists already; use --overwrite")
+
+
 def follow_links(path: Path) -> Path:
     """Return the file that an output is written to: as everywhere, through a link and not in its place.
 

@@ -78,8 +78,8 @@ def test_a_query_of_a_video_that_is_not_there_is_a_miss_for_a_model_too(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--model", "A", "--predictions", "P"], "--model A and --predictions P: give one"),
-        (["--model", "A", "-m", "B"], "--model A and --model B: give one"),
+        (["--model", "A", "--predictions", "P"], "--model A and --predictions P: give one of them, and 'mttsg"),
+        (["--model", "A", "-m", "B"], "--model A and --model B: give one of them, and 'mttsg compare' takes several"),
         (["--predictions", "P", "--predictions", "Q"], "--predictions P and --predictions Q: give one"),
     ],
 )

@@ -34,6 +34,8 @@ OPTIONS = {
     "--features --device --cache --seed --config --quiet --verbose --json",
     "evaluate": "--model --split --mode --predictions --out --baselines --encoder --text-encoder --fps --features "
     "--device --cache --seed --config --quiet --verbose --json",
+    "compare": "--split --mode --format --decimals --out --html --charts --save --at --iou --map --features --device "
+    "--cache --config --quiet --verbose --json",
     "ground": "--model --queries --top --format --out --threshold --clips --html --encoder --text-encoder --fps "
     "--features --device --cache --config --quiet --verbose --json",
 }
@@ -91,6 +93,10 @@ def test_wrong_usage_is_2_and_prints_nothing_on_standard_output(mttsg: Mttsg, ar
         "train DATA --out FILE",
         "train DATA --cache FILE",
         "evaluate DATA --cache FILE",
+        "evaluate DATA --charts FILE",
+        "compare DATA model --cache FILE",
+        "compare DATA model --save FILE",
+        "compare DATA model --charts FILE",
         "ground VIDEO q --clips FILE",
         "ground VIDEO q --cache FILE",
     ],

@@ -77,7 +77,7 @@ def test_metrics_of_groups() -> None:
     assert video.metrics["R@1,IoU=0.5"] == pytest.approx(200 / 3)
     assert video.metrics["mIoU"] == pytest.approx(50)
     assert video.intervals["mIoU"] == pytest.approx((0, 75))
-    assert break_down(main, []) == []
+    assert break_down(main.query_values, main.video_index, []) == []
     plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert plain["breakdown"]["moment position"][0]["group"] == "first third"
     assert plain["convention"]["hit"] == "IoU >= m"

@@ -41,7 +41,7 @@ def test_a_missing_variable_is_an_error() -> None:
 
 def test_no_template_switches_escaping_off() -> None:
     templates = [path for path in files("mttsg_core.report").joinpath("templates").iterdir() if "j2" in path.name]
-    assert len(templates) == 5
+    assert len(templates) == 7
     for path in templates:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\|\s*safe\b|autoescape|Markup", text), path.name

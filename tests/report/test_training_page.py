@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,8 +12,8 @@ import pytest
 from mttsg_core.checkpoints.checkpoint import REPORT, write_json
 from mttsg_core.errors import ModelError
 from mttsg_core.report import render_training_page
-from mttsg_core.report.charts import epoch_curves
-from mttsg_core.report.layout import asset
+from mttsg_core.report.charts import draw
+from mttsg_core.report.plots import training_plots
 from mttsg_core.training.trainer import LOG, EpochDone
 
 BINS = [{"score": 0.1, "right": 0.0, "answers": 9}, {"score": 0.9, "right": 1.0, "answers": 4}]
@@ -60,16 +59,11 @@ def test_a_folder_without_a_report_is_an_error(tmp_path: Path) -> None:
 
 
 def test_every_loss_term_has_a_colour_of_its_own() -> None:
-    curves = epoch_curves("x", {f"term{number}": [1.0] for number in range(25)}, 1.0)
-    styles = [line.style for line in curves.lines]
-    assert len(set(styles[:10])) == 10 and not any("again" in style for style in styles[:10])
-    assert len(set(styles[:20])) == 20  # the same colours, dotted
-    colours = dict(re.findall(r"^\.(s\d+) { stroke: var\((--\w+)\) }", asset("report.css"), re.MULTILINE))
-    assert {style.split()[1] for style in styles} == colours.keys()
-    light, dark = asset("report.css").split("@media (prefers-color-scheme: dark)", 1)
-    for text in (light, dark.split("* {")[0]):
-        values = dict(re.findall(r"(--\w+): (#\w+)", text))
-        assert len({values[name] for name in colours.values()}) == 10
+    names = [f"term{number}" for number in range(25)]
+    [plot] = training_plots([{"metrics": {}, "losses": {"total": 1.0, **dict.fromkeys(names, 1.0)}}])
+    styles = [line.style for line in draw(plot).lines]
+    assert len(set(styles)) == 25
+    assert len({style.split()[1] for style in styles[:9]}) == 9
 
 
 def _parts(text: str, start: str) -> list[str]:

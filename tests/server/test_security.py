@@ -205,7 +205,7 @@ def test_the_page_is_whole_and_loads_from_nowhere_else(client: TestClient) -> No
     assert "://" not in page
     for part in ("style=", "onclick", "<script>", "<style>"):
         assert part not in page
-    for name in ("palette.css", "page.css", "app.js", "icon.svg"):
+    for name in ("colours.css", "page.css", "app.js", "icon.svg"):
         assert f"/assets/{name}" in page
         answer = client.get(f"/assets/{name}")
         assert answer.status_code == 200

@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-COMMANDS = ("ground", "serve", "train", "evaluate", "extract", "index", "check", "models", "setup", "doctor", "cache")
+COMMANDS = (
+    *("ground", "serve", "train", "evaluate", "compare", "extract", "index", "check"),
+    *("models", "setup", "doctor", "cache"),
+)
 
 
 def test_reference_holds_every_public_name() -> None:

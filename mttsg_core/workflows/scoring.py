@@ -1,0 +1,148 @@
+"""What `evaluate` and `compare` share: the answers of a model, or of a file, for every query of a split, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from mttsg_core.checkpoints.provenance import command_text, rows_digest
+from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.durations import find_durations
+from mttsg_core.data.feature_lookup import require_fingerprint, resolve_splits
+from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.pairs import Pair
+from mttsg_core.data.predictions import read_predictions
+from mttsg_core.errors import DataError
+from mttsg_core.evaluation import evaluator
+from mttsg_core.evaluation.evaluator import Evaluation
+from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
+from mttsg_core.features.store import EXTERNAL, check_fingerprint
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.modes import grounding_mode
+from mttsg_core.utils.text import count
+from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.options import AnyPath, ScoringOptions
+
+ScoringEvent: TypeAlias = (
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionProgress
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | InputFailed
+    | RowsSkipped
+    | Noted
+    | Warned
+)
+
+
+class Scored(NamedTuple):
+    """An evaluation, and the seconds of each query's video, None where they are not known."""
+
+    evaluation: Evaluation
+    durations: list[float | None]
+
+
+def score_file(
+    folder: DataFolder, split: str, file: Path, options: ScoringOptions, name: str = ""
+) -> Generator[ScoringEvent, None, Scored]:
+    """Score the predictions of a file; queries without one are counted as missed, in a warning.
+
+    Args:
+        folder: the data folder.
+        split: name of the split.
+        file: of predictions.
+        options: figures, and whether bad rows are fatal.
+        name: of the file, for warnings where there are several.
+
+    Raises:
+        DataError: if the split or the file cannot be used.
+    """
+    rows = folder.split(split, require_moment=True, check_videos=False, strict=options.strict)
+    predictions = read_predictions(file)
+    yield from map(Warned, rows.notes)
+    problems = [*rows.problems, *predictions.problems]
+    if problems:
+        yield RowsSkipped(problems)
+    matched = predictions.match(rows.pairs, folder.video_key)
+    prefix = f"{name}: " if name else ""
+    if matched.missing:
+        queries = count(len(rows.pairs), "query", "queries")
+        yield Warned(f"{prefix}{matched.missing} of {queries} without a prediction, counted as missed")
+    if matched.unknown:
+        yield Warned(f"{prefix}{count(matched.unknown, 'prediction')} for no query of {split}")
+    pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in rows.pairs]
+    found = evaluator.score(split, pairs, matched.moments, "predictions", missed=matched.missing)
+    found = replace(found, metric_config=options.metrics, name="predictions", nms="none here, scored as given")
+    return Scored(found, find_durations(folder, rows.pairs))
+
+
+def find_features(
+    folder: DataFolder, split: str, grounder: Grounder, features: AnyPath | None, options: ScoringOptions
+) -> Generator[ScoringEvent, None, Dataset]:
+    """Return the pairs with the features that the model expects, after extracting those that are missing.
+
+    Raises:
+        DataError: if the split cannot be used, or there are no features of any of its videos.
+        FeatureError: if the features are not those that the model was trained on.
+    """
+    if features is not None:
+        check_fingerprint(require_fingerprint(folder, [split]), grounder.fingerprint, str(features))
+    folder.require_media()
+    sources = resolve_splits(
+        folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
+    )
+    if sources.problems:
+        yield RowsSkipped(sources.problems)
+    if sources.jobs:
+        yield from extract_jobs(sources.jobs, grounder.extraction_settings(), workers=options.workers)
+    dataset = sources.dataset(split)
+    yield from map(InputFailed, sources.unusable)
+    if not dataset.store.files:
+        external = grounder.fingerprint["encoder"] == EXTERNAL
+        hint = "; the model was trained on external features" if external and not sources.unusable else ""
+        raise DataError(f"{folder.path}: no features of any video of {split}{hint}")
+    return dataset
+
+
+def predictor_of(grounder: Grounder, options: ScoringOptions) -> Callable[[Dataset], Evaluation]:
+    """Return what grounds the queries of a data set with a model, in the mode that `options` name."""
+    top = max(evaluator.TOP, *options.metrics.ns)
+    return partial(evaluator.evaluate, grounder, top=top, mode=grounding_mode(options.mode))
+
+
+def score_model(
+    predict: Callable[[Dataset], Evaluation], dataset: Dataset, grounder: Grounder, options: ScoringOptions
+) -> Evaluation:
+    """Ground every query of a data set and score the answers."""
+    nms = f"greedy, candidates overlap a better one by IoU <= {grounder.predictor.nms_iou:g}"
+    return replace(predict(dataset), metric_config=options.metrics, nms=nms)
+
+
+def missed_warnings(found: Evaluation, name: str = "") -> Iterator[Warned]:
+    """Yield a warning if there are queries that a model cannot answer for want of features."""
+    if found.missed:
+        queries = count(len(found.pairs), "query", "queries")
+        yield Warned(f"{f'{name}: ' if name else ''}{found.missed} of {queries} without features, counted as missed")
+
+
+def training_pairs(folder: DataFolder) -> Generator[Warned, None, Sequence[Pair]]:
+    """Return the training split, whose words and moments queries are compared with; empty if it cannot be used."""
+    if "train" not in folder.splits:
+        return ()
+    try:
+        return folder.split("train", check_videos=False).pairs
+    except DataError as error:
+        yield Warned(f"{error}: the training split is not used")
+        return ()
+
+
+def page_origin(folder: DataFolder, pairs: Sequence[Pair], command: Sequence[str] | None) -> list[str]:
+    """Return the lines of a page on how it was made: data and command."""
+    lines = [f"Data folder: {folder.path.resolve().name}, rows {rows_digest(pairs)[:19]}…"]
+    return lines if command is None else [*lines, f"Command: {command_text(command)}"]
