@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mttsg_cli.commands.ablate import ablate
 from mttsg_cli.commands.cache import cache
 from mttsg_cli.commands.check import check
 from mttsg_cli.commands.compare import compare
+from mttsg_cli.commands.config import config
 from mttsg_cli.commands.doctor import doctor
 from mttsg_cli.commands.evaluate import evaluate
 from mttsg_cli.commands.extract import extract
@@ -32,9 +34,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (serve, train, evaluate, compare, extract, index, check):
+for command in (serve, train, evaluate, compare, ablate, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
-for of_this_computer in (models, setup, doctor, cache):
+for of_this_computer in (models, config, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)
 
 

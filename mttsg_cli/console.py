@@ -15,6 +15,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -26,6 +27,7 @@ from mttsg_cli.terminal import printable
 from mttsg_core.errors import MttsgError, is_out_of_memory
 from mttsg_core.utils.text import describe_os_error
 
+_FAST_SECONDS, _SLOW_SECONDS = 30.0, 7 * 86_400.0  # of progress, from which the remaining time is estimated
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 
 
@@ -38,15 +40,27 @@ class Bar:
 
     def advance(self, steps: float = 1, rate: str = "", position: str | None = None) -> None:
         """Move on by some steps, which may be parts of one; show a rate, and a position other than the steps done."""
-        task = self.bar.tasks[self.task]
+        task = self._task
         done = task.completed + steps
         shown = f"{int(done + 1e-6)}/{int(task.total)}" if task.total is not None else f"{int(done + 1e-6)}"
         self.bar.update(self.task, completed=done, rate=rate, position=position or shown)
 
+    def below(self, total: int | None, task: str) -> Bar:
+        """Show another bar below this one, for a part of its task; `remove` ends it."""
+        return Bar(self.bar, self.bar.add_task(f"  {task}", total=total, rate="", position=""))
+
+    def remove(self) -> None:
+        """Remove a bar that is below another one."""
+        self.bar.remove_task(self.task)
+
     @property
     def elapsed(self) -> float:
         """Seconds since the bar appeared."""
-        return self.bar.tasks[0].elapsed or 0.0
+        return self._task.elapsed or 0.0
+
+    @property
+    def _task(self) -> Task:
+        return next(task for task in self.bar.tasks if task.id == self.task)
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,14 @@ class Reporter:
         self.console.print(f"error: {printable(text)}", style="red")
 
     @contextmanager
-    def progress(self, total: int | None, task: str) -> Iterator[Bar]:
-        """Show a progress bar with rate and remaining time, on a terminal only."""
+    def progress(self, total: int | None, task: str, *, slow: bool = False) -> Iterator[Bar]:
+        """Show a progress bar with rate and remaining time, on a terminal only.
+
+        Args:
+            total: number of steps; None if that is not known.
+            task: what is done.
+            slow: whether steps take minutes, so that the remaining time is estimated from all that were done.
+        """
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -116,6 +136,7 @@ class Reporter:
             console=self.console,
             transient=True,
             disable=self.quiet or not self.console.is_terminal,
+            speed_estimate_period=_SLOW_SECONDS if slow else _FAST_SECONDS,
         )
         with bar:
             yield Bar(bar, bar.add_task(task, total=total, rate="", position=""))

@@ -33,14 +33,17 @@ class _LogHandler(logging.Handler):
     def __init__(self, reporter: Reporter) -> None:
         super().__init__()
         self._reporter = reporter
+        self._warned: set[str] = set()  # several runs warn of the same
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "of_event", False):
             return
-        if record.levelno >= logging.WARNING:
-            self._reporter.warn(record.getMessage())
-        else:
-            self._reporter.detail(record.getMessage())
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING and text not in self._warned:
+            self._warned.add(text)
+            self._reporter.warn(text)
+        elif record.levelno < logging.WARNING:
+            self._reporter.detail(text)
 
 
 class EventDisplay:
@@ -57,6 +60,7 @@ class EventDisplay:
         self._level_before = logging.NOTSET
         self._stack = ExitStack()
         self._bar: Bar | None = None
+        self._series: Bar | None = None  # of several runs, above the bar of what is at work
         self._left = 0.0  # steps until the bar is full
         self._video_seconds = 0.0
         self._shares: dict[Path, float] = {}  # how much of each video in work is done, 0..1
@@ -82,6 +86,7 @@ class EventDisplay:
 
     def show(self, event: object) -> None:
         """Show an event."""
+        from mttsg_core.training.events import EpochDone
         from mttsg_core.workflows.events import RowsSkipped, describe_event
 
         if isinstance(event, RowsSkipped):
@@ -89,7 +94,8 @@ class EventDisplay:
             return
         for message in describe_event(event):
             self.failed += message.level == logging.ERROR
-            self.reporter.message(message.level, message.text)
+            is_detail = self._series is not None and isinstance(event, EpochDone)
+            self.reporter.message(logging.DEBUG if is_detail else message.level, message.text)
         self._move_bar(event)
 
     def _move_bar(self, event: object) -> None:
@@ -103,6 +109,8 @@ class EventDisplay:
             ProgressStarted,
         )
 
+        if self._moved_series(event):
+            return
         if isinstance(event, ProgressStarted):
             self._start_bar(event)
         elif isinstance(event, ProgressAdvanced):
@@ -115,13 +123,29 @@ class EventDisplay:
                 self._video_seconds += event.video_seconds * (1 - share)
             self._advance_bar(1 - share)
 
+    def _moved_series(self, event: object) -> bool:
+        """Start or advance the bar of several runs. Returns whether the event is of that bar."""
+        from mttsg_core.workflows.events import SeriesAdvanced, SeriesStarted
+
+        if isinstance(event, SeriesStarted):
+            self._series = self._stack.enter_context(self.reporter.progress(event.total, "All runs", slow=True))
+            self._series.advance(event.done)
+        elif isinstance(event, SeriesAdvanced) and self._series is not None:
+            self._series.advance(event.runs)
+        return isinstance(event, SeriesStarted | SeriesAdvanced)
+
     def _start_bar(self, event: ProgressStarted) -> None:
         self._end_bar()
         self._video_seconds = 0.0
         self._shares.clear()
         self._left = event.total - event.done
         if self._left > 0:
-            self._bar = self._stack.enter_context(self.reporter.progress(event.total, _TASKS[event.task]))
+            name = _TASKS[event.task]
+            self._bar = (
+                self._series.below(event.total, name)
+                if self._series is not None
+                else self._stack.enter_context(self.reporter.progress(event.total, name))
+            )
             self._bar.advance(event.done)
 
     def _advance_in_video(self, event: ExtractionProgress) -> None:
@@ -147,7 +171,10 @@ class EventDisplay:
             self._end_bar()
 
     def _end_bar(self) -> None:
-        self._stack.close()
+        if self._series is None:
+            self._stack.close()
+        elif self._bar is not None:
+            self._bar.remove()
         self._bar = None
 
 

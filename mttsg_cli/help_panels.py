@@ -10,7 +10,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
         *("map", "zero-shot", "per-query"),
     ),
-    "Training": (*("epochs", "batch-videos", "queries-per-video", "lr", "without", "resume", "push", "tensorboard"),),
+    "Training": (
+        *("epochs", "batch-videos", "queries-per-video", "lr", "without", "set", "seeds", "folds", "share"),
+        *("resume", "push", "tensorboard"),
+    ),
     "Output": (
         *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
         *("clip-name", "pad", "join", "index"),

@@ -81,9 +81,28 @@ def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True) ->
     return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision)
 
 
+def parts_lists(texts: Sequence[str]) -> list[list[str]]:
+    """Return the parts that each --without of an ablation names: separated by commas, or `plain` for all modules."""
+    from mttsg_core.workflows.ablation_plan import MODULES
+
+    return [list(MODULES) if text == "plain" else [part.strip() for part in text.split(",")] for text in texts]
+
+
+def seed_list(text: str) -> tuple[int, ...]:
+    """Return the seeds that --seeds names: `3` is the first three, `4,7` these two.
+
+    Raises:
+        ConfigError: if they are not whole numbers, separated by commas, or there are none.
+    """
+    numbers = _numbers("--seeds", text, int)
+    if numbers[0] < 0 or (len(numbers) == 1 and "," not in text and numbers[0] < 1):
+        raise ConfigError(f"--seeds: how many, as in 3, or which, as in 0,1,2; not {text!r}")
+    return tuple(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
+
+
 def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[_Number, ...]:
     """Parse numbers separated by commas, ascending and each once. Brackets around them are allowed, as in TOML."""
     try:
-        return tuple(sorted({number(part) for part in text.strip("[]() ").split(",")}))
+        return tuple(sorted({number(part) for part in text.strip("[](), ").split(",")}))
     except ValueError:
         raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mttsg_cli.settings_file import load_config
+from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.table_formats import TABLE_FORMATS
 from mttsg_cli.writers import FORMATS
 from mttsg_core.config import NetworkConfig, TrainingConfig
@@ -211,6 +211,14 @@ Without = Annotated[
         help=f"Leave out a part of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=VALUE",
+        help="Change a setting, as in loss.contrast=0.5; mttsg config lists them. Repeatable; wins over --config.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the stopped run in --out.")]
 Push = Annotated[
     str | None,
@@ -222,6 +230,14 @@ Push = Annotated[
 ]
 TrainingSeed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Seed of all random choices. Default: {_TRAINING.seed}.")
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="N|A,B,...",
+        help="Train with several seeds, one after the other, into --out/seed-0 and so on: how many, or which.",
+    ),
 ]
 TensorBoard = Annotated[
     bool,
@@ -317,6 +333,81 @@ SavedPredictions = Annotated[
 ShownModel = Annotated[
     Path | None,
     typer.Option("--show", metavar="DIR|N|last|NAME", help="Show where this model comes from, and all its settings."),
+]
+
+# --- options of `ablate` ------------------------------------------------------------------------------------------
+
+AblationOut = Annotated[Path, _folder("--out", "Folder of the runs.", "-o")]
+WithoutVariant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="PART[,PART...]",
+        help="Add a variant without this part, or without these together; plain is without all but the offsets. "
+        "Repeatable. Default: each part alone, and plain.",
+    ),
+]
+SetVariants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=V1[,V2...]",
+        help="Add a variant for each of several values of a setting; a single value is set in every run. Repeatable.",
+    ),
+]
+AblationFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help=f"Of the table: {', '.join(TABLE_FORMATS)}. Default: table."),
+]
+AblationSeeds = Annotated[
+    str, typer.Option("--seeds", metavar="N|A,B,...", help="Seeds of each variant: how many, or which.")
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds",
+        metavar="K",
+        help="Cross-validate over the videos of train and val in K folds; the answers for all are scored together.",
+        show_default=False,
+    ),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--share", metavar="F", help="Train on this share of the training videos, 0 to 1, and test on the others."
+    ),
+]
+AblationSplit = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Which annotations to test on. Default: val; with --folds the fold left out, with --share the others.",
+    ),
+]
+
+# --- options of `config` ------------------------------------------------------------------------------------------
+
+SettingsPlace = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA|MODEL",
+        help="Show the values in force there: a data folder, or a model (its folder, the number of a run, last, or "
+        "user/name on the Hugging Face Hub).",
+        show_default=False,
+    ),
+]
+TrainingConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=load_training_settings,
+        metavar="FILE.toml",
+        help="Show the settings of a training with this file.",
+    ),
+]
+SettingsFormat = Annotated[
+    str, typer.Option("--format", metavar="F", help="table, toml (a --config file), json or md.")
 ]
 
 # --- options of `ground` ------------------------------------------------------------------------------------------

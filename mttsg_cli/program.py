@@ -23,6 +23,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("fit", "finetune"), "train"),
     **dict.fromkeys(("validate", "lint", "stats"), "check"),
     **dict.fromkeys(("runs", "list", "ls"), "models"),
+    **dict.fromkeys(("settings", "defaults", "options"), "config"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mttsg_core.checkpoints.files import RECORD_SUFFIX
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.named_paths import expand_pattern, find_path, is_pattern, missing_reason, shown_path
 
@@ -56,7 +57,7 @@ def _find(part: str) -> list[Path]:
     if path is not None:
         return [path]
     if is_pattern(part) or Path(part).suffix.lower() in _SUFFIXES:
-        matches = expand_pattern(part)
+        matches = [path for path in expand_pattern(part) if not path.name.endswith(RECORD_SUFFIX)]
         if not matches:
             raise DataError(f"{shown_path(part)}: {missing_reason(part)}")
         return matches

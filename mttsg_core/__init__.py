@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mttsg_core.moments import Moment as Moment
     from mttsg_core.moments import Timeline as Timeline
     from mttsg_core.workflows import events as events
+    from mttsg_core.workflows.ablate import AblationReport as AblationReport
+    from mttsg_core.workflows.ablate import ablate as ablate
     from mttsg_core.workflows.check import check as check
     from mttsg_core.workflows.compare import compare as compare
     from mttsg_core.workflows.evaluate import evaluate as evaluate
@@ -36,19 +38,25 @@ if TYPE_CHECKING:
     from mttsg_core.workflows.library import Hit as Hit
     from mttsg_core.workflows.library import LibraryVideo as LibraryVideo
     from mttsg_core.workflows.library import VideoLibrary as VideoLibrary
+    from mttsg_core.workflows.options import AblateOptions as AblateOptions
     from mttsg_core.workflows.options import CompareOptions as CompareOptions
     from mttsg_core.workflows.options import EvaluateOptions as EvaluateOptions
     from mttsg_core.workflows.options import ExtractOptions as ExtractOptions
     from mttsg_core.workflows.options import FeatureOptions as FeatureOptions
+    from mttsg_core.workflows.options import SeedsOptions as SeedsOptions
     from mttsg_core.workflows.options import TrainOptions as TrainOptions
     from mttsg_core.workflows.train import TrainReport as TrainReport
     from mttsg_core.workflows.train import train as train
+    from mttsg_core.workflows.train_seeds import SeedsReport as SeedsReport
+    from mttsg_core.workflows.train_seeds import train_seeds as train_seeds
 
 # The module of each name, imported on first use: `import mttsg_core` and `mttsg --help` load neither torch nor NumPy.
 _MODULES = {
-    "DataFolder": "mttsg_core.data.folder",
+    "AblateOptions": "mttsg_core.workflows.options",
+    "AblationReport": "mttsg_core.workflows.ablate",
     "CompareOptions": "mttsg_core.workflows.options",
     "ComparisonReport": "mttsg_core.evaluation.comparison_report",
+    "DataFolder": "mttsg_core.data.folder",
     "EvaluateOptions": "mttsg_core.workflows.options",
     "EvaluationReport": "mttsg_core.evaluation.evaluation_report",
     "ExtractOptions": "mttsg_core.workflows.options",
@@ -62,12 +70,15 @@ _MODULES = {
     "Moment": "mttsg_core.moments",
     "MttsgError": "mttsg_core.errors",
     "NetworkConfig": "mttsg_core.config",
+    "SeedsOptions": "mttsg_core.workflows.options",
+    "SeedsReport": "mttsg_core.workflows.train_seeds",
     "Timeline": "mttsg_core.moments",
     "TrainOptions": "mttsg_core.workflows.options",
     "TrainReport": "mttsg_core.workflows.train",
     "TrainingConfig": "mttsg_core.config",
     "VideoFeatures": "mttsg_core.features.store",
     "VideoLibrary": "mttsg_core.workflows.library",
+    "ablate": "mttsg_core.workflows.ablate",
     "check": "mttsg_core.workflows.check",
     "compare": "mttsg_core.workflows.compare",
     "evaluate": "mttsg_core.workflows.evaluate",
@@ -75,10 +86,13 @@ _MODULES = {
     "extract": "mttsg_core.workflows.extract",
     "metrics": "mttsg_core.evaluation",
     "train": "mttsg_core.workflows.train",
+    "train_seeds": "mttsg_core.workflows.train_seeds",
 }
 _SUBMODULES = ("events", "metrics")  # names that are modules themselves
 
 __all__ = [
+    "AblateOptions",
+    "AblationReport",
     "CompareOptions",
     "ComparisonReport",
     "DataFolder",
@@ -95,6 +109,8 @@ __all__ = [
     "Moment",
     "MttsgError",
     "NetworkConfig",
+    "SeedsOptions",
+    "SeedsReport",
     "Timeline",
     "TrainOptions",
     "TrainReport",
@@ -102,6 +118,7 @@ __all__ = [
     "VideoFeatures",
     "VideoLibrary",
     "__version__",
+    "ablate",
     "check",
     "compare",
     "evaluate",
@@ -109,6 +126,7 @@ __all__ = [
     "extract",
     "metrics",
     "train",
+    "train_seeds",
 ]
 
 

@@ -110,8 +110,8 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-commands = "extract train evaluate compare ground index serve models setup doctor cache".split()
-for command in ([], *([name] for name in commands)):
+commands = "extract train ablate evaluate compare ground index serve models config setup doctor cache"
+for command in ([], *([name] for name in commands.split())):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output
     assert not command or "mttsg " + command[0] in result.output, result.output  # an example

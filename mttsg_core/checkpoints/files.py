@@ -13,6 +13,7 @@ from mttsg_core.utils.json_lines import parse_json
 
 CONFIG, WEIGHTS, WORDS, REPORT = "config.json", "model.safetensors", "words.safetensors", "report.json"
 PROVENANCE, FAMILIARITY = "run.json", "familiarity.json"
+RECORD_SUFFIX = ".provenance.json"  # of the file beside predictions that says where they come from
 _MAX_JSON_BYTES = 4 << 20
 
 

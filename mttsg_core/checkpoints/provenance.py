@@ -1,4 +1,7 @@
-"""Where a model comes from: `run.json` in its folder, written when its training starts and again when it has ended."""
+"""Where models and predictions come from: `run.json` in a model folder, and a file beside predictions.
+
+A model's is written when its training starts, and again when it has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,60 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from shlex import quote
+from typing import Any
 
 from mttsg_core import __version__
 from mttsg_core.checkpoints.files import PROVENANCE, write_json
 from mttsg_core.data.pairs import Pair
 from mttsg_core.utils.source import source_commit
+
+
+@dataclass(frozen=True)
+class Computation:
+    """With what, on what and when something was computed.
+
+    Attributes:
+        command: as it was typed; None if the library was called.
+        started: date and time in UTC.
+        device: that it ran on.
+        threads: of the CPU that torch used. Results are equal to the bit for equal numbers of threads.
+        mttsg, commit, torch, python: versions; the commit is None unless the program ran from a repository.
+    """
+
+    command: str | None
+    started: str
+    device: str
+    threads: int
+    mttsg: str
+    commit: str | None
+    torch: str
+    python: str
+
+    @classmethod
+    def starting(cls, command: Sequence[str] | None, *, device: str, threads: int) -> Computation:
+        """Return the record of a computation that starts now.
+
+        Args:
+            command: the words of the command line.
+            device: that it runs on.
+            threads: of torch.
+        """
+        return cls(
+            command=None if command is None else command_text(command),
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            device=device,
+            threads=threads,
+            mttsg=__version__,
+            commit=source_commit(),
+            torch=version("torch"),
+            python=platform.python_version(),
+        )
 
 
 @dataclass(frozen=True)
@@ -26,69 +72,29 @@ class Provenance:
     Attributes:
         data: name of the data folder.
         rows: digest of the pairs, see `rows_digest`.
+        features: digest of the features, see `features.digest.FeaturesDigest`, and their fingerprint.
         videos: number of videos in the training split.
         sentences: number of sentences in the training split.
         validation_sentences: number of sentences in the validation split.
-        device: that it was trained on.
         seed: of the training.
-        command: as it could be typed; None if the library was called.
-        started: date and time in UTC.
+        computation: with what, on what and when.
+        division: how the videos were divided anew for it; None if the splits are those of the data folder.
+        repeat: a command that trains the same model, with every setting that is not a default; None where the videos
+            were divided anew.
         seconds: wall time of all epochs; None until the training has ended.
-        mttsg, commit, torch, python: versions; the commit is None unless the program ran from a repository.
     """
 
     data: str
     rows: str
+    features: Mapping[str, Any]
     videos: int
     sentences: int
     validation_sentences: int
-    device: str
     seed: int
-    command: str | None
-    started: str
-    seconds: float | None
-    mttsg: str
-    commit: str | None
-    torch: str
-    python: str
-
-    @classmethod
-    def of_training(
-        cls,
-        data: Path,
-        training: Sequence[Pair],
-        validation: Sequence[Pair],
-        *,
-        device: str,
-        seed: int,
-        command: Sequence[str] | None,
-    ) -> Provenance:
-        """Return the record of a training that starts now.
-
-        Args:
-            data: the data folder.
-            training: pairs that it learns from.
-            validation: pairs that it is validated on.
-            device: that it runs on.
-            seed: of the training.
-            command: the words of the command line.
-        """
-        return cls(
-            data=data.resolve().name,
-            rows=rows_digest([*training, *validation]),
-            videos=len({pair.video for pair in training}),
-            sentences=len(training),
-            validation_sentences=len(validation),
-            device=device,
-            seed=seed,
-            command=None if command is None else command_text(command),
-            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            seconds=None,
-            mttsg=__version__,
-            commit=source_commit(),
-            torch=version("torch"),
-            python=platform.python_version(),
-        )
+    computation: Computation
+    division: str | None = None
+    repeat: str | None = None
+    seconds: float | None = None
 
     def save(self, folder: Path, seconds: float | None = None) -> None:
         """Write the record to a model folder.
@@ -100,7 +106,12 @@ class Provenance:
         Raises:
             OSError: if it cannot be written.
         """
-        write_json(folder / PROVENANCE, asdict(replace(self, seconds=seconds)))
+        write_json(folder / PROVENANCE, replace(self, seconds=seconds).as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON; those of the computation are not a table of their own."""
+        values = asdict(self)
+        return {**values.pop("computation"), **values}
 
 
 def command_text(words: Iterable[str]) -> str:

@@ -92,6 +92,15 @@ def finished_runs() -> list[FinishedRun]:
     return sorted(runs.values(), key=lambda run: (run.finished, run.number or 0), reverse=True)
 
 
+def roots_of(folder: Path) -> tuple[Path, ...]:
+    """Return the folders that the videos and features of a model on this computer are below; () if not recorded."""
+    entry = read_json_if_any(_entry_of(folder))
+    roots = entry.get("roots")
+    if not isinstance(roots, list) or _started(folder) != entry.get("started"):
+        return ()
+    return tuple(Path(root) for root in roots if isinstance(root, str))
+
+
 def fitting_run(*alternatives: Sequence[Path]) -> FinishedRun | None:
     """Return the newest finished run that was trained on videos below the same folder, or None.
 

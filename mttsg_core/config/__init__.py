@@ -3,6 +3,7 @@
 The classes are frozen and strict: an unknown name is refused, with the one that was probably meant.
 """
 
+from mttsg_core.config.catalogue import TABLES, Assignment, Setting, all_settings, parse_assignment
 from mttsg_core.config.compat import upgrade_settings
 from mttsg_core.config.fields import Range, from_mapping, to_mapping
 from mttsg_core.config.names import nearest, refuse_unknown
@@ -10,12 +11,17 @@ from mttsg_core.config.network import NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
 
 __all__ = [
+    "TABLES",
+    "Assignment",
     "LossConfig",
     "NetworkConfig",
     "Range",
+    "Setting",
     "TrainingConfig",
+    "all_settings",
     "from_mapping",
     "nearest",
+    "parse_assignment",
     "refuse_unknown",
     "to_mapping",
     "upgrade_settings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from mttsg_core.config.names import refuse_unknown, shown
@@ -99,21 +99,32 @@ def from_mapping(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         raise ConfigError(f"the settings{_table(kind)} are not an object")
     known = {declared.name: declared for declared in fields(kind)}  # type: ignore[arg-type]
     refuse_unknown(values, known, f"setting{_table(kind)}")
-    checked: dict[str, Any] = {}
-    value: Any
-    for name, value in values.items():
-        wanted = str(known[name].type)
-        is_wanted = isinstance(value, _TYPES[wanted])
-        if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
-            raise ConfigError(f"{name} = {shown(value)}: must be {_KINDS[wanted]}")
-        limits = known[name].metadata.get("limits", SIGNED)
-        if not isinstance(value, bool | str) and (violation := limits.violation(value)):
-            raise ConfigError(f"{name} = {shown(value)}: must be {violation}")
-        checked[name] = float(value) if wanted == "float" else value
+    checked = {name: check_value(known[name], value, name) for name, value in values.items()}
     try:
         return kind(**checked)
     except TypeError as error:
         raise ConfigError(f"settings{_table(kind)}: {error}") from error
+
+
+def check_value(declared: Field[Any], value: Any, name: str) -> Any:
+    """Return a value for a field of a config class, in the field's type.
+
+    Args:
+        declared: the field.
+        value: to check.
+        name: of the setting in messages.
+
+    Raises:
+        ConfigError: if the value is of another type or out of range.
+    """
+    wanted = str(declared.type)
+    is_wanted = isinstance(value, _TYPES[wanted])
+    if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
+        raise ConfigError(f"{name} = {shown(value)}: must be {_KINDS[wanted]}")
+    limits = declared.metadata.get("limits", SIGNED)
+    if not isinstance(value, bool | str) and (violation := limits.violation(value)):
+        raise ConfigError(f"{name} = {shown(value)}: must be {violation}")
+    return float(value) if wanted == "float" else value
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

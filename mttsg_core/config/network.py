@@ -29,7 +29,7 @@ _CONSIDERED = Range(at_least=1, at_most=1024)
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Every choice that shapes a network (see docs/method.md). The features decide the first four."""
+    """Every choice that shapes a network (see docs/method.md). The features decide `OF_FEATURES`."""
 
     clip_dim: int = required("width of a clip vector of the features")
     word_dim: int = required("width of a word vector")
@@ -93,6 +93,7 @@ class NetworkConfig:
     negatives: bool = setting(True, "take likely false negatives out of the contrasts (section 3)")
     presence: bool = setting(True, "learn from mismatched queries whether the moment is in the video at all")
 
+    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "joint")
     SWITCHES: ClassVar[tuple[str, ...]] = (
         *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
     )

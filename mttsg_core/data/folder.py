@@ -29,7 +29,10 @@ class DataFolder:
         splits: annotation file by split name: `train`, `val`, `test`, and others by their stem.
         features: the folder, or HDF5 file, in which features are looked up.
         subset_of: for splits that are a part of a file of several, which part.
+        division: how the videos were divided anew; None for the splits as they are in the folder.
     """
+
+    division: str | None = None
 
     def __init__(
         self, path: Path, splits: Mapping[str, Path], features: Path, subset_of: Mapping[str, str] | None = None
@@ -252,3 +255,16 @@ class DataFolder:
             unreadable = [*self._video_index.unreadable, *self._feature_index(self.features).unreadable]
             return "; ".join([video.reason, *unreadable[:1]])
         return None if features.path is not None else features.reason
+
+
+def open_data(data: str | Path | DataFolder, features: str | Path | None = None) -> DataFolder:
+    """Return the data folder that is given, or open the one at a path.
+
+    Args:
+        data: a data folder, or its path.
+        features: see `DataFolder.open`; a folder that is open has its own.
+
+    Raises:
+        DataError: as `DataFolder.open`.
+    """
+    return data if isinstance(data, DataFolder) else DataFolder.open(data, features)

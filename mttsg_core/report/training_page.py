@@ -40,10 +40,14 @@ def _provenance(folder: Path) -> list[str]:
     if not record:
         return []
     commit = f" ({record['commit']})" if record.get("commit") else ""
+    features = record.get("features") or {}
+    division = f", {record['division']}" if record.get("division") else ""
     lines = [
-        f"Data folder: {record.get('data')}, rows {str(record.get('rows'))[:19]}…",
+        f"Data folder: {record.get('data')}{division}, rows {str(record.get('rows'))[:19]}…",
+        f"Features: {features['fingerprint']['encoder']}, {features['digest'][:19]}…" if features else "",
         f"Command: {record['command']}" if record.get("command") else "",
-        f"Started {record.get('started')} on {record.get('device')}, seed {record.get('seed')}, "
-        f"with mttsg {record.get('mttsg')}{commit} and torch {record.get('torch')}",
+        f"To repeat: {record['repeat']}" if record.get("repeat") else "",
+        f"Started {record.get('started')} on {record.get('device')} with {record.get('threads', '?')} CPU threads, "
+        f"seed {record.get('seed')}, with mttsg {record.get('mttsg')}{commit} and torch {record.get('torch')}",
     ]
     return [line for line in lines if line]

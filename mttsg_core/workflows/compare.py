@@ -10,7 +10,6 @@ from typing import TypeAlias
 from mttsg_core.checkpoints.checkpoint import read_description
 from mttsg_core.checkpoints.files import REPORT
 from mttsg_core.data.folder import DataFolder
-from mttsg_core.data.predictions import write_predictions
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.comparison import System, same_queries
@@ -20,19 +19,19 @@ from mttsg_core.inference.excerpts import safe_part
 from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.report import pick_compared_cases, render_comparison_page, take_thumbnails
 from mttsg_core.utils.files import is_file
+from mttsg_core.workflows.answers import Clock, files_of, prepare_answers, save_answers
 from mttsg_core.workflows.charts import comparison_charts, prepare_charts, write_charts
 from mttsg_core.workflows.compared import Compared, NamedRuns, is_predictions, named_runs
 from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.model_choice import TrainedChoice, choose_for_data
 from mttsg_core.workflows.options import AnyPath, CompareOptions, FeatureOptions
-from mttsg_core.workflows.outputs import follow_links, prepare_new_file, require_folders, save
+from mttsg_core.workflows.outputs import prepare_new_file, require_folders, save
 from mttsg_core.workflows.scoring import (
     Scored,
     ScoringEvent,
     find_features,
     missed_warnings,
-    page_origin,
     predictor_of,
     score_file,
     score_model,
@@ -111,6 +110,7 @@ def _compare(
     grounding_mode(options.mode)  # a wrong one is refused before any work
     named = named_runs(systems)
     _check_outputs(options)
+    clock = Clock.start(options.command, options.device)
     folder = DataFolder.open(data, features.features)
     planned = [(system.name, list(_plan(system, folder, features, options))) for system in named]
     kept = [one.keep for _, runs in planned for one in runs if one.keep is not None]
@@ -133,7 +133,7 @@ def _compare(
     seen = vocabulary(pair.query for pair in training) if training else None
     report = ComparisonReport(found, durations, seen)
     if options.html is not None:
-        yield from _write_page(Path(options.html), report, folder, options.command)
+        yield from _write_page(Path(options.html), report, folder, clock)
     if options.charts is not None:
         runs = [one for _, runs in planned for one in runs]
         models = {one.name: one.source.folder for one in runs if isinstance(one.source, TrainedChoice)}
@@ -166,7 +166,7 @@ def _plan(system: NamedRuns, folder: DataFolder, features: FeatureOptions, optio
         read_description(choice.folder)  # another folder is refused before any model answers
         keep = None if options.save is None else Path(options.save) / f"{safe_part(name)}.jsonl"
         if keep is not None:
-            prepare_new_file(keep, overwrite=options.overwrite)
+            prepare_answers(keep, overwrite=options.overwrite)
         yield _Run(name, choice, keep)
 
 
@@ -177,6 +177,7 @@ def _score(
     if isinstance(one.source, Path):
         scored = yield from score_file(folder, split, one.source, options, one.name)
         return scored
+    clock = Clock.start(options.command, options.device)
     yield Noted(f"{one.name}: {one.source.line}")
     if not is_file(one.source.folder / REPORT):
         yield Warned(f"{one.name}: the training in {one.source.folder} has not ended")
@@ -188,7 +189,8 @@ def _score(
         yield ProgressAdvanced("grounding")
     yield from missed_warnings(found, one.name)
     if one.keep is not None:
-        write_predictions(follow_links(one.keep), found.pairs, found.predictions)
+        origin = clock.origin(folder, dataset.store.files, one.source.about, one.source.folder)
+        save_answers(one.keep, found, origin)
     return Scored(replace(found, name=one.name), [dataset.duration(pair) for pair in dataset.pairs])
 
 
@@ -221,9 +223,7 @@ def _known(durations: Sequence[float | None], others: Sequence[float | None]) ->
     return [one if other is None else other for one, other in zip(others, durations, strict=True)]
 
 
-def _write_page(
-    path: Path, report: ComparisonReport, folder: DataFolder, command: Sequence[str] | None
-) -> Iterator[CompareEvent]:
+def _write_page(path: Path, report: ComparisonReport, folder: DataFolder, clock: Clock) -> Iterator[CompareEvent]:
     """Write the page of a comparison, with thumbnails of the videos that are available."""
     cases = pick_compared_cases(report)
     pictured = list({case.index: case for of_system in cases.values() for case in of_system}.values())
@@ -232,5 +232,6 @@ def _write_page(
     for number, images in take_thumbnails(pictured, folder.find_video):
         thumbnails[number] = images
         yield ProgressAdvanced("thumbnails")
-    page = render_comparison_page(report, cases, thumbnails, page_origin(folder, report.pairs, command))
+    origin = clock.origin(folder, files_of(folder, report.pairs))
+    page = render_comparison_page(report, cases, thumbnails, origin.lines(report.pairs))
     save(path, lambda part: part.write_bytes(page.encode("utf-8", "replace")))

@@ -10,9 +10,8 @@ from typing import TypeAlias
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.durations import find_durations
 from mttsg_core.data.feature_lookup import find_fingerprint
-from mttsg_core.data.folder import DataFolder
+from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import write_predictions
 from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation import baselines
 from mttsg_core.evaluation.breakdown import vocabulary
@@ -22,17 +21,17 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.report import pick_cases, render_evaluation_page, take_thumbnails
 from mttsg_core.utils.text import count
+from mttsg_core.workflows.answers import AnswersOrigin, Clock, prepare_answers, save_answers
 from mttsg_core.workflows.charts import evaluation_charts, prepare_charts, write_charts
 from mttsg_core.workflows.events import Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.loading import load_trained, load_zero_shot
 from mttsg_core.workflows.model_choice import ModelChoice, choose_for_data, choose_zero_shot
 from mttsg_core.workflows.options import AnyPath, EvaluateOptions, FeatureOptions
-from mttsg_core.workflows.outputs import follow_links, prepare_new_file, require_distinct, require_folders, save
+from mttsg_core.workflows.outputs import prepare_new_file, require_distinct, require_folders, save
 from mttsg_core.workflows.scoring import (
     ScoringEvent,
     find_features,
     missed_warnings,
-    page_origin,
     predictor_of,
     score_file,
     score_model,
@@ -46,7 +45,7 @@ _Steps: TypeAlias = Generator[EvaluateEvent, None, EvaluationReport]
 
 
 def evaluate(
-    data: AnyPath,
+    data: AnyPath | DataFolder,
     model: AnyPath | None = None,
     *,
     split: str = "test",
@@ -58,7 +57,7 @@ def evaluate(
     """Ground every sentence of a split and compute the recall. A sentence without an answer is a miss.
 
     Args:
-        data: data folder.
+        data: data folder: its path, or opened.
         model: model folder, number of a run, `last`, or `user/name` on the Hugging Face Hub; None for the newest
             finished run that was trained on videos below the same folder.
         split: name of the split.
@@ -80,13 +79,13 @@ def evaluate(
         MttsgError: if a file cannot be written.
     """
     return run(
-        _evaluate(Path(data), model, split, predictions, features, options),
+        _evaluate(data, model, split, predictions, features, options),
         on_event,
     )
 
 
 def iter_evaluate(
-    data: AnyPath,
+    data: AnyPath | DataFolder,
     model: AnyPath | None = None,
     *,
     split: str = "test",
@@ -95,11 +94,11 @@ def iter_evaluate(
     options: EvaluateOptions | None = None,
 ) -> Iterator[EvaluateEvent | EvaluationReport]:
     """Yield the events of `evaluate` as they happen, then its report. Arguments and errors are those of `evaluate`."""
-    return iterate(_evaluate(Path(data), model, split, predictions, features, options))
+    return iterate(_evaluate(data, model, split, predictions, features, options))
 
 
 def _evaluate(
-    data: Path,
+    data: AnyPath | DataFolder,
     model: AnyPath | None,
     split: str,
     predictions: AnyPath | None,
@@ -114,8 +113,9 @@ def _evaluate(
         )
     require_folders(options.cache)
     out, html = _outputs(options)
-    folder = DataFolder.open(data, features.features)
-    choice = None
+    folder = open_data(data, features.features)
+    clock = Clock.start(options.command, options.device)
+    choice, files = None, dict[str, Path]()
     if predictions is not None:
         scored = yield from score_file(folder, split, Path(predictions), options)
         report = yield from _compare(folder, *scored, with_baselines=options.baselines)
@@ -126,14 +126,16 @@ def _evaluate(
         yield Noted(choice.line)
         dataset = yield from find_features(folder, split, grounder, features.features, options)
         report = yield from _ground_split(folder, dataset, grounder, options)
+        files = dict(dataset.store.files)
     report = replace(report, answered_by=about)
+    model_folder = None if choice is None else choice.folder
+    origin = clock.origin(folder, files, about, model_folder)
     if out is not None:
-        write_predictions(follow_links(out), report.main.pairs, report.main.predictions)
+        save_answers(out, report.main, origin)
     if html is not None:
-        yield from _write_page(html, report, folder, options.command)
+        yield from _write_page(html, report, folder, origin)
     if options.charts is not None:
-        trained = None if choice is None else choice.folder
-        write_charts(Path(options.charts), evaluation_charts(report, trained))
+        write_charts(Path(options.charts), evaluation_charts(report, model_folder))
     return report
 
 
@@ -153,8 +155,10 @@ def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
     """Return the files of predictions and page. Raises ConfigError if one cannot or must not be written."""
     out, html = (None if path is None else Path(path) for path in (options.out, options.html))
     require_distinct(out, html)
-    for path in filter(None, (out, html)):
-        prepare_new_file(path, overwrite=options.overwrite)
+    if out is not None:
+        prepare_answers(out, overwrite=options.overwrite)
+    if html is not None:
+        prepare_new_file(html, overwrite=options.overwrite)
     if options.charts is not None:
         prepare_charts(Path(options.charts), overwrite=options.overwrite)
     return out, html
@@ -202,10 +206,10 @@ def _compare(
 
 
 def _write_page(
-    path: Path, report: EvaluationReport, folder: DataFolder, command: Sequence[str] | None
+    path: Path, report: EvaluationReport, folder: DataFolder, origin: AnswersOrigin
 ) -> Iterator[EvaluateEvent]:
     """Write the page of an evaluation, with thumbnails of the videos that are available."""
-    made = page_origin(folder, report.main.pairs, command)
+    made = origin.lines(report.main.pairs)
     cases = pick_cases(report)
     yield ProgressStarted("thumbnails", len(cases))
     thumbnails = {}

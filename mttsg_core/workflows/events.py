@@ -35,6 +35,9 @@ __all__ = [
     "PushFailed",
     "Pushed",
     "RowsSkipped",
+    "SeriesAdvanced",
+    "SeriesRun",
+    "SeriesStarted",
     "TrainingFinished",
     "TrainingStarted",
     "Warned",
@@ -116,6 +119,45 @@ class PushFailed:
     reason: str
 
 
+@dataclass(frozen=True)
+class SeriesStarted:
+    """Several runs begin.
+
+    Attributes:
+        total: number of runs.
+        done: number of those that were done before.
+    """
+
+    total: int
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class SeriesRun:
+    """One of several runs begins.
+
+    Attributes:
+        number: of the run, from 1.
+        total: number of runs.
+        name: what is special about it.
+        folder: of its model.
+        resumed: whether it was stopped before, and goes on.
+    """
+
+    number: int
+    total: int
+    name: str
+    folder: Path
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SeriesAdvanced:
+    """A part of a run is done. `runs` is how many runs that is, at most 1."""
+
+    runs: float
+
+
 class Message(NamedTuple):
     """A line about an event. `level` is one of `logging`."""
 
@@ -152,6 +194,18 @@ def _(event: Warned) -> list[Message]:
 @describe_event.register
 def _(event: Noted) -> list[Message]:
     return [Message(logging.INFO, event.text)]
+
+
+@describe_event.register
+def _(event: SeriesStarted) -> list[Message]:
+    kept = f", {event.done} of them done before" if event.done else ""
+    return [Message(logging.INFO, f"{event.total} runs{kept}")]
+
+
+@describe_event.register
+def _(event: SeriesRun) -> list[Message]:
+    resumed = ", resumed" if event.resumed else ""
+    return [Message(logging.INFO, f"run {event.number} of {event.total}: {event.name}{resumed}")]
 
 
 @describe_event.register

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mttsg_core.checkpoints.files import CONFIG, PROVENANCE, REPORT, read_json, read_json_if_any
-from mttsg_core.checkpoints.registry import finished_runs
+from mttsg_core.checkpoints.registry import finished_runs, roots_of
 from mttsg_core.checkpoints.summary import ModelSummary, summarise
 from mttsg_core.workflows.options import AnyPath
 
@@ -23,8 +23,9 @@ def describe_model(model: AnyPath, *, offline: bool = False) -> dict[str, Any]:
         offline: use a model of the hub only if it was downloaded before.
 
     Returns:
-        `model`, a summary; `provenance`, where it comes from, which models of earlier versions do not record; `report`
-        of its training; and the `settings` that shape its network and its inputs.
+        `model`, a summary; `here`, the folders of its data on this computer, as far as they are known; `provenance`,
+        where it comes from, which models of earlier versions do not record; `report` of its training; and the
+        `settings` that shape its network and its inputs.
 
     Raises:
         ModelError: if there is no such model.
@@ -36,6 +37,7 @@ def describe_model(model: AnyPath, *, offline: bool = False) -> dict[str, Any]:
     report = read_json_if_any(folder / REPORT)
     return {
         "model": summarise(folder).as_dict(),
+        "here": {"data": [str(root) for root in roots_of(folder)]},
         "provenance": read_json_if_any(folder / PROVENANCE),
         "report": {name: value for name, value in report.items() if not isinstance(value, dict)},
         "settings": settings,

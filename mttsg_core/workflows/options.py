@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from mttsg_core.config import TrainingConfig, from_mapping
 from mttsg_core.errors import ConfigError
-from mttsg_core.evaluation.metrics import MetricConfig
+from mttsg_core.evaluation.metrics import DEFAULT_CONFIG, MetricConfig
 
 if TYPE_CHECKING:
     from mttsg_core.features.store import FeatureCache
@@ -108,6 +109,7 @@ class TrainOptions(RuntimeOptions):
         tensorboard: write TensorBoard events below the model folder (optional extra `tensorboard`).
         push: `user/name` of a repository on the Hugging Face Hub to push the finished model to.
         command: the words of the command line, for the record.
+        remember: whether the finished model may become the default of other commands for videos below the same folder.
     """
 
     resume: bool = False
@@ -116,6 +118,25 @@ class TrainOptions(RuntimeOptions):
     tensorboard: bool = False
     push: str | None = None
     command: Sequence[str] | None = None
+    remember: bool = True
+
+
+@dataclass(frozen=True)
+class SeedsOptions(TrainOptions):
+    """Options of `train_seeds`.
+
+    Attributes:
+        seeds: of the runs, each once.
+
+    Raises:
+        ConfigError: if there are none, or one is there twice.
+    """
+
+    seeds: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -167,3 +188,50 @@ class CompareOptions(ScoringOptions):
     """
 
     save: AnyPath | None = None
+
+
+@dataclass(frozen=True)
+class AblateOptions(RuntimeOptions):
+    """Options of `ablate`.
+
+    Attributes:
+        seeds: of the runs of each variant.
+        without: a variant for each, without the parts that it names; none here and in `vary` leaves out each part
+            alone, and all of them together.
+        vary: a variant for each value of these settings, by `TABLE.NAME`.
+        folds: number of folds of a cross-validation over the videos of `train` and `val`; 0 keeps the splits.
+        share: of the training videos to train on; the others are the split `rest`. None keeps the splits.
+        split: to test on; None is `val`, with folds `left`, with a share `rest`.
+        metrics: which figures to compute.
+        strict: stop at the first bad row instead of skipping it.
+        overwrite: train runs again whose settings or data are other ones now.
+        command: the words of the command line, for the record.
+
+    Raises:
+        ConfigError: if there are no seeds or one is there twice, or folds and a share are both given.
+    """
+
+    seeds: Sequence[int] = (0, 1, 2)
+    without: Sequence[Sequence[str]] = ()
+    vary: Mapping[str, Sequence[bool | int | float | str]] = field(default_factory=dict)
+    folds: int = 0
+    share: float | None = None
+    split: str | None = None
+    metrics: MetricConfig = DEFAULT_CONFIG
+    strict: bool = False
+    overwrite: bool = False
+    command: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds(self.seeds)
+        if self.folds and self.share is not None:
+            raise ConfigError("folds and a share of the videos: give one of them")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ConfigError if there are no seeds, one is there twice, or one cannot be used."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds = {list(seeds)}: at least one, and each once")
+    for seed in seeds:
+        from_mapping(TrainingConfig, {"seed": seed})

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from mttsg_core.checkpoints.provenance import command_text, rows_digest
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.durations import find_durations
 from mttsg_core.data.feature_lookup import require_fingerprint, resolve_splits
@@ -140,9 +139,3 @@ def training_pairs(folder: DataFolder) -> Generator[Warned, None, Sequence[Pair]
     except DataError as error:
         yield Warned(f"{error}: the training split is not used")
         return ()
-
-
-def page_origin(folder: DataFolder, pairs: Sequence[Pair], command: Sequence[str] | None) -> list[str]:
-    """Return the lines of a page on how it was made: data and command."""
-    lines = [f"Data folder: {folder.path.resolve().name}, rows {rows_digest(pairs)[:19]}…"]
-    return lines if command is None else [*lines, f"Command: {command_text(command)}"]

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mttsg_core.checkpoints.checkpoint import load_text_encoder, read_description
+from mttsg_core.checkpoints.files import PROVENANCE, read_json_if_any
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, to_mapping, upgrade_settings
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Settings
 from mttsg_core.training.trainer import RunSettings, find_state
 
 Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
-
-_OF_FEATURES = ("clip_dim", "word_dim", "region_dim", "regions", "joint")  # network settings that the features decide
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,13 @@ class StoppedRun:
         training = dict(self.description["training"])
         loss = training.pop("loss", {})
         values = {"training": training, "loss": loss, "network": self.description["network"]}[table]
-        return {name: value for name, value in values.items() if name not in _OF_FEATURES}
+        return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}
+
+    @property
+    def repeat(self) -> str | None:
+        """The command that trains it again, as far as that was recorded."""
+        command = read_json_if_any(self.folder / PROVENANCE).get("repeat")
+        return command if isinstance(command, str) else None
 
     def text_encoder(self, *, device: str, offline: bool) -> TextEncoder:
         """Load its text encoder. Raises ModelError as `checkpoint.load_text_encoder`."""
@@ -86,7 +91,7 @@ class TrainingSettings(RunSettings):
             own, _ = upgrade_settings(table, below)
             tables[table] = {**own, **values}
             notes += renamed
-        from_mapping(NetworkConfig, {**tables["network"], **dict.fromkeys(_OF_FEATURES[:2], 1)})
+        from_mapping(NetworkConfig, {**tables["network"], "clip_dim": 1, "word_dim": 1})
         return cls(
             from_mapping(TrainingConfig, tables["training"]),
             from_mapping(LossConfig, tables["loss"]),
@@ -104,4 +109,4 @@ def _as_mapping(given: Given) -> dict[str, Any]:
     if given is None:
         return {}
     values = dict(given) if isinstance(given, Mapping) else to_mapping(given)
-    return {name: value for name, value in values.items() if name not in _OF_FEATURES}
+    return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}

@@ -14,8 +14,10 @@ import torch
 from mttsg_core.checkpoints import checkpoint
 from mttsg_core.checkpoints.hub import check_push, push_model
 from mttsg_core.checkpoints.model_card import write_card
+from mttsg_core.checkpoints.provenance import Computation
 from mttsg_core.checkpoints.runs import STATE, has_state, lock_run, lock_unfinished_run, new_run, runs_folder
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
+from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.data.folder_defaults import FolderDefaults, read_defaults
 from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
@@ -36,6 +38,7 @@ from mttsg_core.workflows.events import (
 )
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable, save
+from mttsg_core.workflows.repeat import repeat_command
 from mttsg_core.workflows.settings import StoppedRun, TrainingSettings
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
@@ -90,7 +93,7 @@ TrainEvent: TypeAlias = (
     | Pushed
     | PushFailed
 )
-_Configs: TypeAlias = tuple[
+Configs: TypeAlias = tuple[
     TrainingConfig | Mapping[str, Any] | None,
     NetworkConfig | Mapping[str, Any] | None,
     LossConfig | Mapping[str, Any] | None,
@@ -98,7 +101,7 @@ _Configs: TypeAlias = tuple[
 
 
 def train(
-    data: AnyPath,
+    data: AnyPath | DataFolder,
     out: AnyPath | None = None,
     *,
     config: TrainingConfig | Mapping[str, Any] | None = None,
@@ -114,7 +117,7 @@ def train(
     encoder; a setting that is given must be the same.
 
     Args:
-        data: data folder with a split `train`, and `val` to choose the best epoch by.
+        data: data folder with a split `train`, and `val` to choose the best epoch by; its path, or opened.
         out: model folder; None for a new numbered run in the user's data folder.
         config: settings of the training. A mapping names some of them; the others keep their defaults.
         network: settings of the network, likewise. The features decide `clip_dim`, `word_dim`, `region_dim` and
@@ -134,13 +137,13 @@ def train(
         MttsgError: if a file cannot be written.
     """
     return run(
-        _train(Path(data), out, (config, network, loss), features, options),
+        train_steps(data, out, (config, network, loss), features, options),
         on_event,
     )
 
 
 def iter_train(
-    data: AnyPath,
+    data: AnyPath | DataFolder,
     out: AnyPath | None = None,
     *,
     config: TrainingConfig | Mapping[str, Any] | None = None,
@@ -150,12 +153,17 @@ def iter_train(
     options: TrainOptions | None = None,
 ) -> Iterator[TrainEvent | TrainReport]:
     """Yield the events of `train` as they happen, then its report. Arguments and errors are those of `train`."""
-    return iterate(_train(Path(data), out, (config, network, loss), features, options))
+    return iterate(train_steps(data, out, (config, network, loss), features, options))
 
 
-def _train(
-    data: Path, out: AnyPath | None, configs: _Configs, features: FeatureOptions | None, options: TrainOptions | None
+def train_steps(
+    data: AnyPath | DataFolder,
+    out: AnyPath | None,
+    configs: Configs,
+    features: FeatureOptions | None,
+    options: TrainOptions | None,
 ) -> Generator[TrainEvent, None, TrainReport]:
+    """Train as `train` does, step by step, with the settings of training, network and losses in one tuple."""
     features, options = features or FeatureOptions(), options or TrainOptions()
     require_folders(out, options.cache)
     require_writable(runs_folder() if out is None else Path(out))
@@ -164,14 +172,16 @@ def _train(
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
         if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
             yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
-        defaults = read_defaults(data) if stopped is None else FolderDefaults()
+        path = data.path if isinstance(data, DataFolder) else Path(data)
+        defaults = read_defaults(path) if stopped is None else FolderDefaults()
         settings = TrainingSettings.merge(*configs, stopped, defaults.tables)
         if settings.notes:
             yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
         device = choose_device(options.device)
         _check_extras(options)
         with limited_threads(device):
-            inputs = yield from prepare_inputs(data, stopped, settings.max_clips, features, options, device, defaults)
+            opened = open_data(data, features.features)
+            inputs = yield from prepare_inputs(opened, stopped, settings.max_clips, features, options, device, defaults)
             if folder is None:
                 folder = new_run()
                 locks.enter_context(lock_run(folder))
@@ -184,14 +194,14 @@ def _train(
                 device=device,
                 resume=options.resume,
             )
+            repeat = repeat_command(opened, folder, settings, features, inputs, defaults, str(device))
             record = TrainingRecord.start(
-                data,
+                opened,
                 features.features,
-                inputs.training,
-                inputs.validation,
-                device=str(device),
+                inputs,
+                Computation.starting(options.command, device=str(device), threads=torch.get_num_threads()),
                 seed=settings.training.seed,
-                command=options.command,
+                repeat=repeat if stopped is None else stopped.repeat,
             )
             yield from record.warnings(settings.training.calibration_sentences)
             finished = yield from _follow(training, folder, device, record, tensorboard=options.tensorboard)
@@ -224,7 +234,7 @@ def _finish(
 ) -> Generator[TrainEvent, None, TrainReport]:
     """Write the card and the page of a trained model, record it, push it if `options` say so, and say what is next."""
     record.provenance.save(folder, finished.seconds)
-    is_default = record.remember(folder)
+    is_default = options.remember and record.remember(folder)
     write_card(folder, options.push, overwrite=options.overwrite)
     page = render_training_page(folder)
     save(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))

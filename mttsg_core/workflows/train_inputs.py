@@ -55,7 +55,7 @@ class TrainingInputs:
 
 
 def prepare_inputs(
-    data: Path,
+    folder: DataFolder,
     stopped: StoppedRun | None,
     max_clips: int,
     features: FeatureOptions,
@@ -66,7 +66,7 @@ def prepare_inputs(
     """Choose the features and the text encoder, and extract what is missing.
 
     Args:
-        data: the data folder.
+        folder: the data folder.
         stopped: the run to resume, whose features and text encoder are used; None for a new one.
         max_clips: reduce the features of longer training videos to this many clips.
         features: what is asked for.
@@ -79,7 +79,6 @@ def prepare_inputs(
         FeatureError: if there are only features that cannot be used.
         ConfigError: if an encoder cannot be used.
     """
-    folder = DataFolder.open(data, features.features)
     splits = _training_splits(folder)
     folder.require_media()
     if stopped is not None and features.features is None and not features.extraction:
@@ -99,7 +98,7 @@ def prepare_inputs(
     if sources.problems:
         yield RowsSkipped(sources.problems)
     text_id = features.text_encoder or defaults.features.get("text_encoder")
-    text_encoder = _text_encoder(data, text_id, stopped, fingerprint, options, str(device))
+    text_encoder = _text_encoder(folder.path, text_id, stopped, fingerprint, options, str(device))
     failures: list[str] = []
     if sources.jobs:
         settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from mttsg_core.checkpoints.provenance import Provenance
+from mttsg_core.checkpoints.provenance import Computation, Provenance, rows_digest
 from mttsg_core.checkpoints.registry import remember_run, run_number
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
+from mttsg_core.features.digest import digest_features
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import Noted, Warned
 from mttsg_core.workflows.options import AnyPath
+from mttsg_core.workflows.train_inputs import TrainingInputs
 
 _FEW = 100  # sentences that are too few to learn words from
 
@@ -24,13 +26,13 @@ class TrainingRecord:
     """A training and its data.
 
     Attributes:
-        data: the data folder, as it was named.
+        data: the data folder.
         features: folder of external features, as it was named; None for those of the data folder.
         training, validation: the splits.
         provenance: where the model comes from.
     """
 
-    data: Path
+    data: DataFolder
     features: AnyPath | None
     training: Dataset
     validation: Dataset | None
@@ -39,18 +41,39 @@ class TrainingRecord:
     @classmethod
     def start(
         cls,
-        data: Path,
+        data: DataFolder,
         features: AnyPath | None,
-        training: Dataset,
-        validation: Dataset | None,
+        inputs: TrainingInputs,
+        computation: Computation,
         *,
-        device: str,
         seed: int,
-        command: Sequence[str] | None,
+        repeat: str | None,
     ) -> TrainingRecord:
-        """Return the record of a training that starts now. Arguments are those of `Provenance.of_training`."""
+        """Return the record of a training that starts now.
+
+        Args:
+            data: the data folder.
+            features: folder of external features, as it was named.
+            inputs: what it reads.
+            computation: with what, on what and when.
+            seed: of the training.
+            repeat: a command that trains the same model.
+        """
+        training, validation = inputs.training, inputs.validation
         held_out = validation.pairs if validation else ()
-        provenance = Provenance.of_training(data, training.pairs, held_out, device=device, seed=seed, command=command)
+        files = {**(validation.store.files if validation else {}), **training.store.files}
+        provenance = Provenance(
+            data=data.path.resolve().name,
+            rows=rows_digest([*training.pairs, *held_out]),
+            features={**digest_features(files).as_dict(), "fingerprint": dict(training.fingerprint)},
+            videos=len({pair.video for pair in training.pairs}),
+            sentences=len(training.pairs),
+            validation_sentences=len(held_out),
+            seed=seed,
+            computation=computation,
+            division=data.division,
+            repeat=repeat,
+        )
         return cls(data, features, training, validation, provenance)
 
     def warnings(self, needed: int) -> Iterator[Warned]:
@@ -71,9 +94,10 @@ class TrainingRecord:
 
     def remember(self, folder: Path) -> bool:
         """Make a finished model the default for videos below the same folders. Returns whether that was possible."""
-        videos = self.data / "videos"
+        data = self.data.path
+        videos = data / "videos"
         features = [] if self.features is None else [Path(self.features)]
-        return remember_run(folder, [self.data, *([videos] if videos.exists() else []), *features])
+        return remember_run(folder, [data, *([videos] if videos.exists() else []), *features])
 
     def next_steps(self, folder: Path, *, is_default: bool) -> Iterator[Noted]:
         """Yield the commands that measure a finished model and ask it something.
@@ -85,14 +109,14 @@ class TrainingRecord:
         number = run_number(folder)
         model = "" if is_default else f" --model {number or quote(str(folder))}"
         features = "" if self.features is None else f" --features {quote(str(self.features))}"
-        data = DataFolder.open(self.data)
-        split = next((name for name in ("test", "val") if name in data.splits), None)
+        data = self.data.path
+        split = next((name for name in ("test", "val") if name in self.data.splits), None)
         if split is not None:
             chosen = "" if split == "test" else f" --split {split}"
-            yield Noted(f"to measure it: mttsg evaluate {quote(str(self.data))}{chosen}{model}{features}")
+            yield Noted(f"to measure it: mttsg evaluate {quote(str(data))}{chosen}{model}{features}")
         first = self.training.pairs[0]
         if self.training.fingerprint["encoder"] == EXTERNAL:
-            video, features = "VIDEO", features or f" --features {quote(str(data.features))}"
+            video, features = "VIDEO", features or f" --features {quote(str(self.data.features))}"
         else:
-            video = quote(str(self.data / "videos" if (self.data / "videos").is_dir() else self.data))
+            video = quote(str(data / "videos" if (data / "videos").is_dir() else data))
         yield Noted(f"to ask it:     mttsg ground {video} {quote(first.query)}{model}{features}")

@@ -11,7 +11,7 @@ import pytest
 
 import mttsg_core
 from mttsg_core.checkpoints.files import PROVENANCE
-from mttsg_core.checkpoints.provenance import Provenance, rows_digest
+from mttsg_core.checkpoints.provenance import Computation, Provenance, rows_digest
 from mttsg_core.checkpoints.summary import summarise
 from mttsg_core.data.pairs import Pair
 from mttsg_core.utils import source
@@ -21,19 +21,23 @@ PAIRS = [Pair("1", "a", "a dog", ((1.0, 2.0),)), Pair("2", "b", "ein Tür", ((0.
 
 def test_the_record_tells_nothing_of_the_computer(tmp_path: Path) -> None:
     command = ["mttsg", "train", str(tmp_path / "my data"), "--out", "model", "--features", "/mnt/secret/features"]
-    made = Provenance.of_training(tmp_path / "my data", PAIRS, PAIRS[:1], device="cpu", seed=3, command=command)
+    made = Provenance(
+        data="my data",
+        rows=rows_digest(PAIRS),
+        features={"digest": "sha256:0"},
+        videos=2,
+        sentences=2,
+        validation_sentences=1,
+        seed=3,
+        computation=Computation.starting(command, device="cpu", threads=2),
+    )
     made.save(tmp_path, 12.5)
     text = (tmp_path / PROVENANCE).read_text()
     assert str(tmp_path) not in text and "secret" not in text
     record = json.loads(text)
     assert record["command"] == "mttsg train 'my data' --out model --features features"
-    assert (record["data"], record["videos"], record["sentences"], record["validation_sentences"]) == (
-        "my data",
-        2,
-        2,
-        1,
-    )
-    assert (record["device"], record["seed"], record["seconds"]) == ("cpu", 3, 12.5)
+    assert (record["data"], record["features"], record["videos"]) == ("my data", {"digest": "sha256:0"}, 2)
+    assert (record["device"], record["threads"], record["seed"], record["seconds"]) == ("cpu", 2, 3, 12.5)
     assert record["mttsg"] == mttsg_core.__version__ and record["torch"] and record["python"]
 
 

@@ -12,7 +12,16 @@ from mttsg_cli.console import Bar, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionJob
 from mttsg_core.utils.json_lines import Problem
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.events import (
+    InputFailed,
+    Noted,
+    ProgressAdvanced,
+    ProgressStarted,
+    RowsSkipped,
+    SeriesAdvanced,
+    SeriesStarted,
+    Warned,
+)
 
 JOB = ExtractionJob(Path("a.mp4"), Path("a.safetensors"))
 
@@ -27,11 +36,11 @@ class RecordingReporter(Reporter):
         self.steps = 0
 
     @contextmanager
-    def progress(self, total: int | None, task: str) -> Iterator[Bar]:
+    def progress(self, total: int | None, task: str, *, slow: bool = False) -> Iterator[Bar]:
         self.bars.append((task, total))
         self.steps = 0
         self.open += 1
-        with super().progress(total, task) as bar:
+        with super().progress(total, task, slow=slow) as bar:
             yield bar
         self.steps = int(bar.bar.tasks[0].completed)
         self.open -= 1
@@ -102,3 +111,18 @@ def test_nothing_to_do_is_no_bar() -> None:
         display.show(ProgressStarted("extraction", 0))
         display.show(ProgressStarted("training", 4, done=4))
     assert reporter.bars == []
+
+
+def test_several_runs_have_a_bar_above_that_of_the_run_at_work() -> None:
+    reporter = RecordingReporter()
+    with EventDisplay(reporter) as display:
+        display.show(SeriesStarted(3, done=1))
+        [bar] = reporter.bars
+        assert bar == ("All runs", 3)
+        for epochs in (4, 2):
+            display.show(ProgressStarted("training", epochs))
+            for _ in range(epochs):
+                display.show(ProgressAdvanced("training"))
+                display.show(SeriesAdvanced(1 / epochs))
+        assert (len(reporter.bars), reporter.open) == (1, 1)  # the others are below it
+    assert (reporter.steps, reporter.open) == (3, 0)

@@ -22,8 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS = (
-    *("ground", "serve", "train", "evaluate", "compare", "extract", "index", "check"),
-    *("models", "setup", "doctor", "cache"),
+    *("ground", "serve", "train", "ablate", "evaluate", "compare", "extract", "index", "check"),
+    *("models", "config", "setup", "doctor", "cache"),
 )
 
 
@@ -46,12 +46,13 @@ def test_guide_of_a_command_holds_every_option(name: str) -> None:
     assert options - {"--help"} == documented
 
 
-@pytest.mark.parametrize("kind", [config.TrainingConfig, config.LossConfig, config.NetworkConfig])
-def test_tables_of_settings_hold_every_setting(kind: type) -> None:
-    page = docs_hooks.on_page_markdown(f"before\n\n<!-- settings: {kind.__name__} -->\n\nafter")
+@pytest.mark.parametrize(("table", "kind"), config.TABLES.items())
+def test_tables_of_settings_hold_every_setting(table: str, kind: type) -> None:
+    marker = f"<!-- settings: {table} -->"
+    page = docs_hooks.on_page_markdown(f"before\n\n{marker}\n\nafter")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in fields(kind)]
     assert page.startswith("before\n") and page.endswith("\nafter")
-    assert f"<!-- settings: {kind.__name__} -->" in (DOCS / "reference.md").read_text(encoding="utf-8")
+    assert marker in (DOCS / "settings.md").read_text(encoding="utf-8")
 
 
 def test_examples_of_docstrings_become_blocks_of_code() -> None:

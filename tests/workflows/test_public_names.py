@@ -15,7 +15,7 @@ import mttsg_core
 
 ROOT = Path(mttsg_core.__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
-FUNCTIONS = ("train", "evaluate", "compare", "extract", "check")
+FUNCTIONS = ("train", "train_seeds", "ablate", "evaluate", "compare", "extract", "check")
 
 
 def test_dir_shows_the_public_names_and_no_others() -> None:

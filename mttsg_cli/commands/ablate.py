@@ -1,0 +1,96 @@
+"""`mttsg ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mttsg_cli import option_values, options
+from mttsg_cli.command_line import command_words
+from mttsg_cli.comparison import print_comparison
+from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
+from mttsg_cli.display import EventDisplay, show_large_files
+from mttsg_cli.inputs import require_data
+from mttsg_cli.settings_file import merge_settings, parse_settings, parse_variations
+from mttsg_cli.table_formats import table_format
+
+
+def ablate(
+    context: typer.Context,
+    data: options.TrainingData,
+    out: options.AblationOut = Path("ablation"),
+    without: options.WithoutVariant = None,
+    assigned: options.SetVariants = None,
+    seeds: options.AblationSeeds = "3",
+    folds: options.Folds = 0,
+    share: options.Share = None,
+    split: options.AblationSplit = None,
+    epochs: options.Epochs = None,
+    batch_videos: options.BatchVideos = None,
+    lr: options.LearningRate = None,
+    form: options.AblationFormat = None,
+    decimals: options.Decimals = 2,
+    at: options.RecallAt = "1,5",
+    iou: options.RecallIou = "0.3,0.5,0.7",
+    precision: options.WithMap = False,
+    encoder: options.Encoder = None,
+    text_encoder: options.TextEncoder = None,
+    fps: options.Fps = None,
+    reader: options.Reader = None,
+    joint: options.Joint = None,
+    features: options.Features = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+    cache: options.Cache = None,
+    workers: options.Workers = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    as_json: options.TableJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train variants of the method with several seeds, and compare each with the whole method.
+
+    The same command goes on where it was stopped, and prints finished runs at once, in any --format.
+
+    Examples:
+
+        mttsg ablate data/ --seeds 3
+
+        mttsg ablate data/ --without contrast --without objects,activities --folds 5 --seeds 1
+
+        mttsg ablate data/ --set loss.contrast=0.1,0.3,0.6 --share 0.25 --format latex
+    """
+    with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        form = table_format(form, None, as_json=as_json)
+        fixed, varied = parse_variations(assigned or [])
+        require_data(data, features=features)
+        show_large_files(display.reporter, data)
+        from mttsg_core.workflows import ablate as workflow
+        from mttsg_core.workflows.options import AblateOptions, FeatureOptions
+
+        training = option_values.given(epochs=epochs, batch_videos=batch_videos, lr=lr)
+        planned: dict[str, Any] = {"without": option_values.parts_lists(without or []), "vary": varied}
+        planned |= {"seeds": option_values.seed_list(seeds), "folds": folds, "share": share, "split": split}
+        report = workflow.ablate(
+            data,
+            out,
+            **merge_settings(context, training, [], parse_settings(fixed), display.reporter),
+            features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
+            options=AblateOptions(
+                *(device, cache, offline, workers),
+                **planned,
+                metrics=option_values.metric_config(at, iou, strict=False, precision=precision),
+                strict=strict,
+                overwrite=overwrite,
+                command=command_words(context),
+            ),
+            on_event=display.show,
+        )
+        print_comparison(report.comparison, form, decimals)
+        display.reporter.say(f"runs and figures: {out}")
+        if report.failures or display.failed:
+            raise typer.Exit(SOME_FAILED)
