@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -11,6 +11,7 @@ from mttsg_core.checkpoints.summary import summarise
 from mttsg_core.errors import DataError, MttsgError
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.ranking import WEAK_SCORE
+from mttsg_core.moments import Moment
 from mttsg_core.server.progress import Progress
 from mttsg_core.utils.text import normalise
 from mttsg_core.workflows.events import Warned
@@ -19,6 +20,8 @@ from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.unfamiliar import warn_of_queries
 
+_ASKED = 3  # moments that the library is asked for in place of each, as many of them are in one place
+_SAME = 0.4  # share of the shorter of two moments in one place
 _PATIENCE = 5.0  # seconds that the end of the server waits for the reading to stop
 
 
@@ -95,7 +98,7 @@ class Searcher:
         return next(model for model in self.models if model.grounder is grounder)
 
     def ask(self, query: str, top: int) -> Answer:
-        """Return the best moments of all videos.
+        """Return the best moments of all videos, each once: of those in one place the best.
 
         Raises:
             DataError: if the sentence is empty, or too long.
@@ -103,12 +106,14 @@ class Searcher:
         query = clean_sentence(query)
         while True:
             model = self.model
-            hits = self.library.ask(query, top)
+            hits = self.library.ask(query, _ASKED * top)
             if model is self.model:  # else another one has begun to answer meanwhile
                 break
         predictor = model.grounder.predictor
         warnings = [event.text for event in warn_of_queries(predictor.familiarity, [query])]
-        return Answer(hits, model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings)
+        return Answer(
+            _distinct(hits)[:top], model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings
+        )
 
     def load_model(self, folder: Path) -> None:
         """Load a trained model and let it answer once the features that it needs exist.
@@ -174,6 +179,23 @@ class Searcher:
             progress = progress.after(failure)
             self._on_event(failure)
         self.problems = progress.warnings
+
+
+def _distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Return hits without those that share most of the shorter moment with a better one of the same video."""
+    kept: dict[str, list[Hit]] = {}
+    distinct = []
+    for hit in hits:
+        others = kept.setdefault(hit.video.id, [])
+        if not any(_is_same(hit.moment, other.moment) for other in others):
+            others.append(hit)
+            distinct.append(hit)
+    return distinct
+
+
+def _is_same(one: Moment, other: Moment) -> bool:
+    shared = min(one.end, other.end) - max(one.start, other.start)
+    return shared > _SAME * min(one.duration, other.duration)
 
 
 def clean_sentence(query: str) -> str:
