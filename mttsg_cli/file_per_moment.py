@@ -18,6 +18,7 @@ from mttsg_core.workflows.outputs import OutputState, output_state
 if TYPE_CHECKING:
     from mttsg_cli.ground_session import Session
     from mttsg_core.inference.excerpts import ExcerptNames
+    from mttsg_core.inference.ranking import RankedMoment
 
 
 def write_subtitles(session: Session, lines: Sequence[Line], folder: Path, form: str, *, overwrite: bool) -> None:
@@ -56,12 +57,19 @@ def write_subtitles(session: Session, lines: Sequence[Line], folder: Path, form:
 
 
 def write_excerpts(
-    session: Session, folder: Path, names: ExcerptNames | None, workers: int | None, *, overwrite: bool
+    session: Session,
+    moments: Sequence[RankedMoment],
+    folder: Path,
+    names: ExcerptNames | None,
+    workers: int | None,
+    *,
+    overwrite: bool,
 ) -> None:
     """Cut the moments out of their videos; each failure is an error line.
 
     Args:
-        session: with the moments.
+        session: with the videos.
+        moments: the seconds to cut out.
         folder: the output folder, which is marked so that it is not searched later.
         names: of the files; None for names that say the sentence, if there are several sentences.
         workers: number of excerpts to cut at a time; None for one per core.
@@ -77,7 +85,7 @@ def write_excerpts(
 
     display = session.display
     names = names or ExcerptNames.for_sentences(session.assigner.sentences)
-    excerpts = plan_excerpts(session.moments, list(session.assigner.asked), folder, names)
+    excerpts = plan_excerpts(moments, list(session.assigner.asked), folder, names)
     if excerpts:
         mark_excerpts(folder, (excerpt.target for excerpt in excerpts), VIDEO_SUFFIXES)
     session.excerpts = existing = 0
@@ -86,8 +94,7 @@ def write_excerpts(
         for event in events:
             excerpt = event.excerpt
             if isinstance(event, ExcerptFailed):
-                start, end, _ = excerpt.moment
-                session.fail(f"{excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {event.reason}")
+                session.fail_excerpt(event)
             else:
                 session.excerpts += 1
                 existing += event.existed

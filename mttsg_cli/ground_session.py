@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,10 +18,10 @@ import typer
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.ground_outputs import OutputOptions, Outputs, plan_outputs
+from mttsg_cli.ground_queries import at_most, read_queries
 from mttsg_cli.ground_videos import choose_narrowing, filtered, find_searched, open_index, without_excerpts
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
-from mttsg_cli.option_values import BadRows
 from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
@@ -31,10 +30,11 @@ from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.outputs import protect_videos, require_folders
 
 if TYPE_CHECKING:
-    from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
+    from mttsg_core.inference.excerpts import ExcerptFailed
     from mttsg_core.inference.grounder import Grounder
     from mttsg_core.inference.ranking import LeftOut, RankedMoment, Selection
+    from mttsg_core.moments import Timeline
     from mttsg_core.report import GroundedVideo
     from mttsg_core.workflows.ground import GroundEvent, GroundRun
 
@@ -94,11 +94,13 @@ class Session:
         request: what to ground, and in which videos.
         assigner: of the queries to the videos.
         display: shows events, and counts failures.
-        keep_moments: whether an output needs all moments at once.
+        keep_moments: whether an output needs all moments at once, and where each video begins and ends.
         tell: whether to say what has no row on standard error, because the output does not show it.
         found: number of moments that were passed on to the outputs.
         left_out: number of moments that were not.
         moments: all that were passed on, with `keep_moments`.
+        timelines: of the videos, with `keep_moments`.
+        best: the first moment that was passed on: the best one of the first sentence that has any.
         videos: the videos that were grounded, for the page; empty if there is none.
         excerpts: number of excerpts in their folder; None if none are written.
         passed_over: number of files in folders that turned out not to be videos.
@@ -114,6 +116,8 @@ class Session:
     found: int = 0
     left_out: LeftOutTotal = field(default_factory=LeftOutTotal)
     moments: list[RankedMoment] = field(default_factory=list)
+    timelines: dict[VideoFile, Timeline] = field(default_factory=dict)
+    best: RankedMoment | None = None
     videos: list[GroundedVideo] = field(default_factory=list)
     excerpts: int | None = None
     passed_over: int = 0
@@ -139,6 +143,11 @@ class Session:
         from mttsg_core.workflows.events import InputFailed
 
         self.display.show(InputFailed(reason))
+
+    def fail_excerpt(self, failure: ExcerptFailed) -> None:
+        """Report a moment that could not be cut out."""
+        start, end, _ = failure.excerpt.moment
+        self.fail(f"{failure.excerpt.video}: {start:.3f} to {end:.3f} s cannot be cut: {failure.reason}")
 
     def report_unmatched(self) -> None:
         """Report sentences about videos that are not among those given; of single videos, others are not expected."""
@@ -185,6 +194,8 @@ class Session:
                 self.display.show(event)
                 continue
             grounded.update(dict.fromkeys(event.queries))
+            if self.keep_moments:
+                self.timelines[event.video] = event.timeline
             if event.saliency is not None:
                 from mttsg_core.report import GroundedVideo
 
@@ -224,6 +235,7 @@ class Session:
                 continue
             answered.add(ranked.query)
             self.found += 1
+            self.best = self.best or ranked
             if self.keep_moments:
                 self.moments.append(ranked)
             label = self._labels[ranked.video] if several else ""
@@ -266,12 +278,13 @@ def run_session(
     require_folders(runtime.cache)
     outputs = plan_outputs(output_options, request.inputs, reporter)
     if not outputs.any_due:
+        outputs.show_page(reporter)
         return
     from mttsg_core.data.query_parts import QueryAssigner, query_parts
 
-    queries = _read_queries(request.inputs, request.queries_file, reporter)
+    queries = read_queries(request.inputs, request.queries_file, reporter)
     if outputs.need_all_moments:
-        queries = _at_most(queries, _MAX_QUERIES)
+        queries = at_most(queries, _MAX_QUERIES)
     index = None
     if request.inputs.index is not None:
         index = open_index(request.inputs.index, model, features, runtime, reporter)
@@ -313,7 +326,8 @@ def run_session(
         if not any_found and session.passed_over and not display.failed:
             raise DataError(f"no video files in {request.inputs}; --verbose says what was passed over")
     reporter.say(f"{session.summary}, {time.monotonic() - began:.1f} s")
-    if display.failed:
+    outputs.show_page(reporter)
+    if not outputs.play_best(session) or display.failed:
         raise typer.Exit(SOME_FAILED if any_found else UNUSABLE)
 
 
@@ -340,47 +354,6 @@ def _shows_scores(grounder: Grounder, request: Request, outputs: OutputOptions, 
     if used:
         reporter.warn(f"{' and '.join(used)}: taken as the model's raw scores, which do not compare across videos")
     return False
-
-
-def _read_queries(inputs: Inputs, file: Path | None, reporter: Reporter) -> Iterator[Query]:
-    """Return an iterator over the queries of the command line and of a file.
-
-    Raises:
-        ConfigError: if there are none.
-        DataError: if the file cannot be opened; the iterator may raise it too.
-    """
-    from mttsg_core.data.queries import Query
-
-    if any(not sentence.strip() for sentence in inputs.sentences):
-        raise ConfigError("a sentence must have at least one word")
-    if not inputs.sentences and file is None:
-        hint = "; what exists is taken for a video: put -- before the sentences" if len(inputs.videos) > 1 else ""
-        raise ConfigError(f"no sentence: give one after the video, or a file of them with --queries{hint}")
-    named = (Query(sentence.strip()) for sentence in inputs.sentences)
-    return named if file is None else chain(named, _read_file(file, reporter))
-
-
-def _read_file(path: Path, reporter: Reporter) -> Iterator[Query]:
-    """Yield the queries of a file, or of standard input, and warn about its bad rows."""
-    from mttsg_core.data.queries import Query, stream_queries
-    from mttsg_core.utils.json_lines import open_bytes
-
-    bad_rows = BadRows(reporter)
-    with nullcontext(sys.stdin.buffer) if str(path) == "-" else open_bytes(path) as file:
-        for entry in stream_queries(path, file):
-            if isinstance(entry, Query):
-                yield entry
-            else:
-                bad_rows.add(entry)
-    bad_rows.report_number()
-
-
-def _at_most(queries: Iterable[Query], number: int) -> Iterator[Query]:
-    """Yield queries. Raises ConfigError if there are more than `number`."""
-    for position, query in enumerate(queries):
-        if position == number:
-            raise ConfigError(f"--html and --clips: at most {number:,} sentences in one run; divide the file")
-        yield query
 
 
 def _announce(sentences: int, part: QueryPart, reporter: Reporter) -> None:

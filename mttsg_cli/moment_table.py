@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,7 @@ from mttsg_cli.rows import MISSING, Line, NoAnswer, Row
 from mttsg_cli.terminal import printable, table_console
 
 _NUMBERS = ("rank", "start", "end", "score")
+_BAR_WIDTH = 10  # characters
 _BLOCK_LINES = 2000  # a table of more lines is written in parts
 
 
@@ -29,6 +31,22 @@ def write_table(lines: Iterable[Line], stream: IO[str]) -> None:
         if number:
             console.print()
         _write_by_sentence(block, console)
+
+
+def write_hits(rows: Sequence[Row], stream: IO[str]) -> None:
+    """Write answers to one sentence as a table, with a bar for each score."""
+    console = table_console(stream)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1))
+    table.add_column("", width=0)
+    _add_numbers(table, rows)
+    has_scores = any(row.score is not None for row in rows)
+    if has_scores:
+        table.add_column("", width=_BAR_WIDTH)
+    table.add_column("video", overflow="fold")
+    for row in rows:
+        bar = [Bar(1.0, 0.0, row.score or 0.0, width=_BAR_WIDTH, color="green")] if has_scores else []
+        table.add_row("", *_numbers(row), *bar, Text(printable(row.label or row.video)))
+    console.print(table)
 
 
 def _blocks(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -10,7 +10,7 @@ import typer
 
 from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.table_formats import TABLE_FORMATS
-from mttsg_cli.writers import FORMATS
+from mttsg_cli.writers import FORMAT_NAMES
 from mttsg_core.config import NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
@@ -452,8 +452,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="F",
-        help=f"{', '.join(FORMATS)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
-        autocompletion=lambda: list(FORMATS),
+        help=f"{', '.join(FORMAT_NAMES)}. Default: the suffix of --out, else table on a terminal and tsv otherwise.",
+        autocompletion=lambda: list(FORMAT_NAMES),
     ),
 ]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -481,7 +481,24 @@ ExcerptName = Annotated[
         "Default: {video}_{rank}_{start}-{end}; of several sentences {query}/{rank:02}_{video}_{start}.",
     ),
 ]
-MomentsPage = Annotated[Path | None, _file("--html", "Write a page with players and clickable moments to this file.")]
+Pad = Annotated[
+    float | None,
+    typer.Option(
+        "--pad",
+        min=0,
+        metavar="S",
+        help="Seconds more on either side of each excerpt of --clips, --join and timelines. The rows stay exact.",
+    ),
+]
+Film = Annotated[
+    Path | None,
+    _file("--join", "Write one film of the moments to this mp4 file, in the order of the rows. Needs no --clips."),
+]
+MomentsPage = Annotated[Path | None, _file("--html", "Write a page with a player and clickable moments to this file.")]
+OpenMoments = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+Play = Annotated[
+    bool, typer.Option("--play", help="Play the best moment: with mpv, vlc, ffplay or the system's player.")
+]
 GroundEncoder = Annotated[
     str | None,
     typer.Option(
@@ -533,6 +550,15 @@ NeedToken = Annotated[
     bool, typer.Option("--token", help="Ask for a token on this computer, too, because others work on it.")
 ]
 OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
+
+# --- options of `search` ------------------------------------------------------------------------------------------
+
+SearchTop = Annotated[
+    int | None, typer.Option("--top", "-k", min=1, metavar="N", help="Moments that are shown at a time. Default: 5.")
+]
+CutFolder = Annotated[
+    Path | None, _folder("--clips", "Folder of the moments that :cut cuts out. Default: the current folder.")
+]
 
 # --- options of `index` -------------------------------------------------------------------------------------------
 

@@ -28,9 +28,7 @@ def save_rows(
 ) -> None:
     """Write rows to a file as `outputs.save` does, or to standard output. File names may be in any encoding."""
     if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        write_rows(lines, form, sys.stdout)
+        write_rows(lines, form, standard_output())
         return
 
     def write(target: Path) -> None:
@@ -40,9 +38,44 @@ def save_rows(
     save(path, write, is_complete=is_complete)
 
 
+def print_text(text: str) -> None:
+    """Write a whole file to standard output, to a terminal without control characters."""
+    stream = for_terminal(standard_output())
+    stream.write(text)
+    stream.flush()
+
+
 def write_rows(lines: Iterable[Line], form: str, stream: IO[str]) -> None:
     """Write rows as they arrive, to a terminal without control characters. `form` is a key of `FORMATS`."""
     FORMATS[form](lines, stream if form == "table" else for_terminal(stream))
+
+
+def standard_output() -> IO[str]:
+    """Return standard output, in UTF-8 whatever the locale is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdout
+
+
+class SeparatedRows:
+    """Rows with a header, written as they arrive, whenever that is.
+
+    Args:
+        delimiter: between columns.
+        stream: where they are written.
+    """
+
+    def __init__(self, delimiter: str, stream: IO[str]) -> None:
+        self._stream = stream
+        self._writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write rows."""
+        for row in rows:
+            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
+            self._writer.writerow([row.video, row.query, row.rank, *numbers])
+            self._stream.flush()
 
 
 SUBTITLES = ("srt", "vtt")
@@ -72,12 +105,9 @@ def _write_jsonl(lines: Iterable[Line], stream: IO[str]) -> None:
 
 def _write_separated(delimiter: str) -> _Writer:
     def write(lines: Iterable[Line], stream: IO[str]) -> None:
-        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        rows = SeparatedRows(delimiter, stream)
         for row in _rows(lines):
-            numbers = ["" if value is None else f"{value:.3f}" for value in (row.start, row.end, row.score)]
-            writer.writerow([row.video, row.query, row.rank, *numbers])
-            stream.flush()
+            rows.write([row])
 
     return write
 
@@ -105,6 +135,8 @@ FORMATS: dict[str, _Writer] = {
     "srt": _write_subtitles("", ",", numbered=True),
     "vtt": _write_subtitles("WEBVTT\n\n", ".", numbered=False),
 }
+EDITS = ("otio", "edl", "fcpxml")  # timelines for editing programs, which are written of all moments at once
+FORMAT_NAMES = (*FORMATS, *EDITS)
 
 
 def default_format(path: Path | None) -> str:
@@ -112,7 +144,7 @@ def default_format(path: Path | None) -> str:
     if path is None:
         return "table" if sys.stdout.isatty() else "tsv"
     suffix = path.suffix[1:].lower()
-    return suffix if suffix in FORMATS else "tsv"
+    return suffix if suffix in FORMAT_NAMES else "tsv"
 
 
 def _time_code(seconds: float, comma: str) -> str:

@@ -20,7 +20,10 @@ ROOMS = (
     *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
     *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows", "server"),
 )
-HEAVY = ("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "fastapi", "starlette", "uvicorn")
+HEAVY = (
+    *("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit"),
+    *("fastapi", "starlette", "uvicorn"),
+)
 
 
 def _modules(package: str) -> dict[str, Path]:
@@ -110,7 +113,7 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-commands = "extract train ablate evaluate compare ground index serve models config setup doctor cache"
+commands = "extract train ablate evaluate compare ground search serve index models config setup doctor cache"
 for command in ([], *([name] for name in commands.split())):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output

@@ -60,7 +60,7 @@ def compare(
         from mttsg_core.workflows.options import CompareOptions, FeatureOptions
         from mttsg_core.workflows.outputs import prepare_new_file, require_distinct
 
-        require_distinct(out, html)
+        require_distinct({"--out": out, "--html": html})
         if out is not None:
             prepare_new_file(out, overwrite=overwrite)
         metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=precision)

@@ -22,7 +22,11 @@ def ground(
     threshold: options.Threshold = None,
     clips: options.ExcerptFolder = None,
     clip_name: options.ExcerptName = None,
+    pad: options.Pad = None,
+    join: options.Film = None,
     html: options.MomentsPage = None,
+    open_page: options.OpenMoments = False,
+    play: options.Play = False,
     joint: options.Joint = None,
     features: options.Features = None,
     zero_shot: options.ZeroShot = False,
@@ -56,6 +60,10 @@ def ground(
 
         mttsg ground videos/ "person opens door" --top 10 --clips excerpts/
 
+        mttsg ground videos/ "person opens door" --top 10 --join doors.mp4 --pad 1
+
+        mttsg ground videos/ "person opens door" --html moments.html --open
+
         mttsg ground videos.index "person opens door" --top 10 --since 2026-01-31
 
         mttsg ground video.mp4 "person opens door" --encoder siglip2
@@ -71,7 +79,7 @@ def ground(
 
         run_session(
             Request(inputs, queries_file, top, show_all, threshold, duration, zero_shot, exhaustive, below, since),
-            OutputOptions(form, as_json, out, html, clips, clip_name, overwrite),
+            OutputOptions(form, as_json, out, html, open_page, play, clips, clip_name, pad, join, overwrite),
             option_values.only(model, "--model"),
             FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
             RuntimeOptions(device, cache, offline, workers),

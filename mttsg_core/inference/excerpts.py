@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from mttsg_core.errors import ConfigError, UnsupportedVideoError, VideoError
 from mttsg_core.inference.ranking import RankedMoment
-from mttsg_core.moments import Moment
+from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.atomic import collect_parts, write_atomically
 from mttsg_core.utils.processes import WorkerLost, run_in_workers
 from mttsg_core.utils.text import os_reason
@@ -32,7 +32,7 @@ SEVERAL_SENTENCES_TEMPLATE = "{query}/{rank:02}_{video}_{start}"
 _MAX_NAME_BYTES = 200  # most systems allow 255
 _MAX_QUERY_BYTES = 80  # of a sentence in a name
 _TOO_WIDE = re.compile(r"\d{3}")  # in a format: padding to that width takes memory before the name is shortened
-_BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds that cutting may take: in any case, and per second of excerpt
+_BASE_LIMIT, _LIMIT_PER_SECOND = 120.0, 60.0  # seconds of work: in any case, and per second of excerpt
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,30 @@ class ExcerptNames:
         return Path(*parts or ["_"])
 
 
+def pad_moments(
+    moments: Iterable[RankedMoment], seconds: float, timelines: Mapping[VideoFile, Timeline]
+) -> list[RankedMoment]:
+    """Return moments with some seconds more on either side, as far as their videos go.
+
+    >>> video = VideoFile(Path("a.mp4"), Path("a.mp4"))
+    >>> [padded] = pad_moments([RankedMoment(video, "q", 1, Moment(1.0, 8.0))], 2.0, {video: Timeline(60.0, 30)})
+    >>> padded.moment[:2]
+    (0.0, 10.0)
+    """
+    padded = []
+    for ranked in moments:
+        (start, end, score), timeline = ranked.moment, timelines[ranked.video]
+        start = min(start, max(timeline.start, start - seconds))
+        end = max(end, min(timeline.end, end + seconds))
+        padded.append(replace(ranked, moment=Moment(start, end, score)))
+    return padded
+
+
+def cutting_limit(moment: Moment) -> float:
+    """Return the seconds that cutting a moment out may take before it is given up."""
+    return _BASE_LIMIT + _LIMIT_PER_SECOND * moment.duration
+
+
 def plan_excerpts(
     moments: Iterable[RankedMoment], videos: Sequence[VideoFile], folder: Path, names: ExcerptNames
 ) -> list[Excerpt]:
@@ -172,7 +196,7 @@ def cut_excerpts(
         return
     processes = min(workers, len(missing))
     threads = max(1, workers // processes)
-    jobs = [(excerpt, _BASE_LIMIT + _LIMIT_PER_SECOND * excerpt.moment.duration) for excerpt in missing]
+    jobs = [(excerpt, cutting_limit(excerpt.moment)) for excerpt in missing]
     try:
         with closing(run_in_workers(partial(_cut, threads=threads), jobs, processes)) as cutting:
             for excerpt, event in cutting:
@@ -214,13 +238,18 @@ def _cut(excerpt: Excerpt, threads: int) -> ExcerptEvent:
     start, end, _ = excerpt.moment
     try:
         write_atomically(excerpt.target, lambda part: trim(excerpt.video, start, end, part, threads=threads))
-    except VideoError as error:
-        return ExcerptFailed(excerpt, error.reason)
-    except OSError as error:
-        return ExcerptFailed(excerpt, f"{excerpt.target} cannot be written: {os_reason(error)}")
-    except MemoryError:
-        return ExcerptFailed(excerpt, "not enough memory")
+    except (VideoError, OSError, MemoryError) as error:
+        return ExcerptFailed(excerpt, failure_reason(error, excerpt.target))
     return ExcerptWritten(excerpt)
+
+
+def failure_reason(error: VideoError | OSError | MemoryError, target: Path) -> str:
+    """Return why a moment could not be cut out and written to `target`."""
+    if isinstance(error, VideoError):
+        return error.reason
+    if isinstance(error, OSError):
+        return f"{target} cannot be written: {os_reason(error)}"
+    return "not enough memory"
 
 
 def _safe(text: str) -> str:

@@ -12,7 +12,7 @@ from mttsg_core.report.cases import Case, pick_cases
 from mttsg_core.report.compared_cases import ComparedCase, pick_compared_cases
 from mttsg_core.report.comparison_page import render_comparison_page
 from mttsg_core.report.evaluation_page import render_evaluation_page
-from mttsg_core.report.moments_page import GroundedVideo, render_moments_page
+from mttsg_core.report.moments_page import GroundedVideo, moment_stills, render_moments_page
 from mttsg_core.report.thumbnails import Thumbnail, take_thumbnails
 from mttsg_core.report.training_page import render_training_page
 
@@ -21,6 +21,7 @@ __all__ = [
     "ComparedCase",
     "GroundedVideo",
     "Thumbnail",
+    "moment_stills",
     "pick_cases",
     "pick_compared_cases",
     "render_comparison_page",

@@ -16,8 +16,8 @@ from markupsafe import Markup
 from mttsg_core import __version__
 from mttsg_core.report import palette
 from mttsg_core.report.charts import bar_style
-from mttsg_core.report.escape import clock, percent, visible_text
-from mttsg_core.utils.text import count
+from mttsg_core.report.escape import clock, percent
+from mttsg_core.utils.text import count, visible_text
 
 _PACKAGE = "mttsg_core.report"
 

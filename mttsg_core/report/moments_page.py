@@ -1,9 +1,10 @@
-"""The page of grounded moments: players, queries with their saliency over time, and a button for each moment."""
+"""The page of grounded moments: one player, the curve of the saliency under it, and a link for each moment."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.report.charts import saliency_path
 from mttsg_core.report.layout import render_page
 from mttsg_core.video.discovery import VideoFile
+from mttsg_core.video.stills import Thumbnail, take_stills
 
-_BEST = 20  # moments of a query that are listed over all videos
+_MAX_STILLS = 1000  # of the first moments on a page; each takes about 5 kB of it
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,40 @@ class GroundedVideo:
     saliency: Mapping[str, Array]
 
 
-class _Query(NamedTuple):
-    """A query in one video."""
+class _Curve(NamedTuple):
+    """The saliency of a query in a video, as an SVG path; moments refer to it by `id`."""
 
-    text: str
-    saliency: str  # an SVG path
-    moments: Sequence[Moment]
+    id: str
+    path: str
+    timeline: Timeline
 
 
-class _Player(NamedTuple):
-    """A video on the page; its buttons refer to it by `id`."""
+class _Hit(NamedTuple):
+    """A moment on the page. `link` leads to its first second, in the browser or any player that knows fragments."""
 
     id: str
     name: str
-    address: str
-    timeline: Timeline
-    queries: Sequence[_Query]
+    link: str
+    moment: Moment
+    curve: _Curve
+    still: Thumbnail | None
+
+
+def moment_stills(
+    moments: Sequence[RankedMoment], *, workers: int = 1
+) -> Generator[tuple[Path, dict[RankedMoment, Thumbnail]], None, None]:
+    """Yield each video, as it is done, with a still from the middle of each of its moments, for `render_moments_page`.
+
+    Of more moments than a page should hold pictures of, the first ones have one.
+    """
+    middles: dict[Path, dict[RankedMoment, float]] = {}
+    for ranked in _in_order(moments)[:_MAX_STILLS]:
+        middle = (ranked.moment.start + ranked.moment.end) / 2
+        middles.setdefault(ranked.video.path, {})[ranked] = middle
+    times = {path: sorted(set(of_video.values())) for path, of_video in middles.items()}
+    with closing(take_stills(times, workers=workers)) as taken:
+        for path, stills in taken:
+            yield path, {ranked: stills[time] for ranked, time in middles[path].items() if time in stills}
 
 
 def render_moments_page(
@@ -51,30 +71,36 @@ def render_moments_page(
     moments: Sequence[RankedMoment],
     page: Path,
     *,
+    stills: Mapping[RankedMoment, Thumbnail] | None = None,
     model: str = "",
     show_scores: bool = True,
 ) -> str:
     """Return the page as HTML. It plays the videos from their own files.
 
     Args:
-        videos: all videos that were grounded. One video is shown with all its queries; of several, those with a moment
-            are shown with the queries that have one there, and the others are counted.
+        videos: all videos that were grounded. Of several, those without a moment are only counted.
         moments: the moments found, best first within each query and video.
         page: where the page will be written; links to the videos stay valid when both are moved together.
+        stills: pictures of the moments, see `moment_stills`; a moment may have none.
         model: what answered, in one line.
         show_scores: whether to show the scores; those of an uncalibrated model only give the order.
     """
-    found: dict[tuple[VideoFile, str], list[Moment]] = {}
-    for ranked in moments:
-        found.setdefault((ranked.video, ranked.query), []).append(ranked.moment)
-    with_moments = {video for video, _ in found}
+    by_query: dict[str, list[_Hit]] = {query: [] for grounded in videos for query in grounded.saliency}
+    grounded_videos = {grounded.video: grounded for grounded in videos}
+    curves: dict[tuple[VideoFile, str], _Curve] = {}
+    for ranked in _in_order(moments):
+        key = ranked.video, ranked.query
+        if key not in curves:
+            grounded = grounded_videos[ranked.video]
+            path = saliency_path(grounded.saliency[ranked.query])
+            curves[key] = _Curve(f"curve-{len(curves) + 1}", path, grounded.timeline)
+        still = (stills or {}).get(ranked)
+        hit = _Hit("", ranked.video.name.as_posix(), _link(ranked, page), ranked.moment, curves[key], still)
+        by_query[ranked.query].append(hit)
+    numbers = iter(range(1, len(moments) + 1))
+    hits = {query: [hit._replace(id=f"hit-{next(numbers)}") for hit in found] for query, found in by_query.items()}
+    with_moments = len({ranked.video for ranked in moments})
     single = len(videos) == 1
-    shown = [grounded for grounded in videos if single or grounded.video in with_moments]
-    players = {
-        grounded.video: _player(grounded, f"v{index}", found, page, all_queries=single)
-        for index, grounded in enumerate(shown)
-    }
-    queries = list(dict.fromkeys(query for grounded in videos for query in grounded.saliency))
     return render_page(
         "moments.html.j2",
         stylesheets=("player.css",),
@@ -83,10 +109,12 @@ def render_moments_page(
         moments=len(moments),
         model=model,
         show_scores=show_scores,
-        queries=len(queries),
-        players=list(players.values()),
-        left_out=len(videos) - len(shown),
-        best=[] if single else [(query, _best(query, moments, players)) for query in queries],
+        hits=hits,
+        first=next((hit for found in hits.values() for hit in found), None),
+        curves=list(curves.values()),
+        shown=1 if single else with_moments,
+        left_out=0 if single else len(videos) - with_moments,
+        single=single,
     )
 
 
@@ -99,27 +127,12 @@ def relative_link(path: Path, page: Path) -> str:
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
-def _player(
-    grounded: GroundedVideo,
-    identifier: str,
-    found: Mapping[tuple[VideoFile, str], Sequence[Moment]],
-    page: Path,
-    *,
-    all_queries: bool,
-) -> _Player:
-    video = grounded.video
-    queries = [
-        _Query(query, saliency_path(saliency), found.get((video, query), ()))
-        for query, saliency in grounded.saliency.items()
-        if all_queries or (video, query) in found
-    ]
-    return _Player(identifier, video.name.as_posix(), relative_link(video.path, page), grounded.timeline, queries)
+def _in_order(moments: Sequence[RankedMoment]) -> list[RankedMoment]:
+    """Return the moments of each query as the page lists them: the best first over all videos."""
+    first = {query: index for index, query in enumerate(dict.fromkeys(ranked.query for ranked in moments))}
+    return sorted(moments, key=lambda ranked: (first[ranked.query], -ranked.moment.score))
 
 
-def _best(
-    query: str, moments: Sequence[RankedMoment], players: Mapping[VideoFile, _Player]
-) -> list[tuple[_Player, Moment]]:
-    """Return a query's best moments over all videos, each with the player that shows it."""
-    of_query = [ranked for ranked in moments if ranked.query == query]
-    of_query.sort(key=lambda ranked: -ranked.moment.score)
-    return [(players[ranked.video], ranked.moment) for ranked in of_query[:_BEST]]
+def _link(ranked: RankedMoment, page: Path) -> str:
+    """Return the address of a moment: its file, with the seconds as a media fragment (W3C Media Fragments URI 1.0)."""
+    return f"{relative_link(ranked.video.path, page)}#t={ranked.moment.start:.3f},{ranked.moment.end:.3f}"

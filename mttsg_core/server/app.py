@@ -16,7 +16,6 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from mttsg_core import __version__
 from mttsg_core.errors import BusyError, DataError, MttsgError, UnknownVideoError
 from mttsg_core.moments import Moment
-from mttsg_core.report.escape import visible_text
 from mttsg_core.server import messages
 from mttsg_core.server.clips import save_clip
 from mttsg_core.server.corrections import Correction, Corrections
@@ -27,6 +26,7 @@ from mttsg_core.server.security import Access, Guard
 from mttsg_core.server.training_job import Stage, TrainingJob, TrainingRequest, TrainingStatus
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.paths import home_relative
+from mttsg_core.utils.text import visible_text
 from mttsg_core.workflows.library import LibraryVideo
 from mttsg_core.workflows.options import FeatureOptions
 

@@ -20,7 +20,7 @@ from mttsg_core.errors import MttsgError, VideoError
 from mttsg_core.inference.excerpts import Excerpt, ExcerptFailed, cut_excerpts
 from mttsg_core.moments import Moment
 from mttsg_core.utils.processes import CRASHED, given_up, interrupts_blocked, worker_pool
-from mttsg_core.video.still import read_still
+from mttsg_core.video.seek import read_still
 
 STILL_HEIGHTS = (120, 480)  # pixels: beside an answer, and in the place of the player
 PIECE_SECONDS = 120.0  # at most; a longer one takes too long to make

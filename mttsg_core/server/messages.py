@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.moments import Timeline
-from mttsg_core.report.escape import visible_text
 from mttsg_core.server.corrections import KeptRow, Kind
 from mttsg_core.server.progress import Progress
 from mttsg_core.server.searching import Answer
-from mttsg_core.utils.text import MAX_CHARACTERS
+from mttsg_core.utils.text import MAX_CHARACTERS, visible_text
 from mttsg_core.workflows.library import LibraryVideo
 
 MAX_TOP = 100

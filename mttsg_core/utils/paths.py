@@ -1,4 +1,4 @@
-"""The user's own folders: the feature cache, and where local encoders were last used from."""
+"""The user's own folders: the feature cache, the history of searches, and where local encoders were last used from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_data_path
 
 from mttsg_core.utils.writable import check_writable
 
@@ -32,6 +32,17 @@ def user_folder(find: Callable[..., Path]) -> Path:
 def default_cache() -> Path:
     """Return the folder of cached features."""
     return user_folder(user_cache_path) / "features"
+
+
+def search_history() -> Path | None:
+    """Return the file of the sentences that were typed at the prompt, after making its folder; None if it cannot be."""
+    path = user_folder(user_data_path) / "search_history"
+    try:
+        check_writable(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path
 
 
 def home_relative(path: Path) -> str:

@@ -8,6 +8,7 @@ import unicodedata
 from functools import lru_cache
 
 _LENGTH = 60
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 MAX_WORDS, MAX_CHARACTERS = 1000, 10_000  # of a sentence
 _JOINERS = "\u200c\u200d"  # they shape words in Indic scripts and Persian, and belong to them
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # marks too, but of pictures rather than of letters
@@ -121,6 +122,15 @@ def find_words(text: str, letter: str = r"\w", joints: str = "'", *, joined: str
     return _word_pattern(_marks(text), letter, joints, joined).findall(text)
 
 
+def visible_text(text: str) -> str:
+    r"""Return the text with control characters and lone surrogates spelled out (`\x1b`, `\ud800`), in one line.
+
+    Direction marks and joiners are kept, as writing needs them; templates isolate sentences and names with `<bdi>`.
+    Markup is not escaped here: whoever writes it does that.
+    """
+    return _INVISIBLE.sub(lambda match: _spelled_out(match[0]), text)
+
+
 def _marks(text: str) -> str:
     """Return the combining marks in a text, each once."""
     if text.isascii():
@@ -138,3 +148,10 @@ def _is_mark(char: str) -> bool:
 def _word_pattern(marks: str, letter: str, joints: str, joined: str) -> re.Pattern[str]:
     part = f"(?:{letter}[{marks}]*)+" if marks else f"{letter}+"
     return re.compile(f"{part}(?:[{joints}]{part}){joined}")
+
+
+def _spelled_out(character: str) -> str:
+    if character in "\n\t":
+        return " "
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 MARK = ".mttsg-clips"
-_TITLE = "# Excerpts cut out by 'mttsg ground --clips'; searches for videos pass over them."
+_TITLE = "# Excerpts cut out by 'mttsg ground'; searches for videos pass over them."
 _ALL = "*"
 
 
@@ -26,15 +26,27 @@ def mark_excerpts(folder: Path, excerpts: Iterable[Path], suffixes: Collection[s
     Raises:
         OSError: if the mark cannot be written.
     """
-    mark = folder / MARK
-    known = _lines(mark)
-    if _ALL in known:
-        return
+    known = _lines(folder / MARK)
     if not known and not _has_files(folder, suffixes):
-        new = [_ALL]
+        _add(folder, [_ALL], known)
     else:
-        names = (path.relative_to(folder).as_posix() for path in excerpts)
-        new = [name for name in dict.fromkeys(names) if name not in known and "\n" not in name]
+        _add(folder, (path.relative_to(folder).as_posix() for path in excerpts), known)
+
+
+def mark_film(film: Path) -> None:
+    """Mark one file as made of excerpts, before it is written into a folder that exists.
+
+    Raises:
+        OSError: if the mark cannot be written.
+    """
+    _add(film.parent, [film.name], _lines(film.parent / MARK))
+
+
+def _add(folder: Path, names: Iterable[str], known: Collection[str]) -> None:
+    new = [name for name in dict.fromkeys(names) if name not in known and "\n" not in name]
+    if _ALL in known or not new:
+        return
+    mark = folder / MARK
     title = [] if mark.exists() else [_TITLE]
     with mark.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{line}\n" for line in [*title, *new])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from av.video.stream import VideoStream
 
 from mttsg_core.errors import CorruptVideoError, UnsupportedVideoError
 from mttsg_core.video.container import open_video, read_packets, time_base_of, timestamp
-from mttsg_core.video.mp4_writer import open_mp4_writer
+from mttsg_core.video.mp4_writer import PictureForm, open_mp4_writer
 from mttsg_core.video.probe import VideoInfo, scan
 from mttsg_core.video.timeline import Clock, FrameDater, SoundDater
 
@@ -28,7 +29,31 @@ _AUDIO_DELAY = 3.0  # seconds by which audio may be stored behind the frames it 
 _Decoded = tuple[float | None, "av.VideoFrame | av.AudioFrame"]
 
 
-def trim(video: VideoInfo | str | Path, start: float, end: float, target: Path, *, threads: int | None = None) -> None:
+@dataclass(frozen=True)
+class Trimmed:
+    """What was written, and what it was made of.
+
+    Attributes:
+        form: of the pictures that were written.
+        size: width and height at which the source shows its pictures.
+        has_sound: whether the source has sound.
+    """
+
+    form: PictureForm
+    size: tuple[int, int]
+    has_sound: bool
+
+
+def trim(
+    video: VideoInfo | str | Path,
+    start: float,
+    end: float,
+    target: Path,
+    *,
+    threads: int | None = None,
+    form: PictureForm | None = None,
+    lossless_sound: bool = False,
+) -> Trimmed:
     """Re-encode the seconds `start` .. `end` of a video, so that the excerpt begins and ends there, not at keyframes.
 
     The first frame is the one on screen at `start`, each frame keeps its own time, and the last one stays until `end`.
@@ -40,6 +65,8 @@ def trim(video: VideoInfo | str | Path, start: float, end: float, target: Path, 
         end: likewise, greater than `start`.
         target: the MP4 file to write, whatever its suffix.
         threads: decoder and encoder threads; None lets them choose.
+        form: of the pictures, which black beside them brings to its sides; None for the video's own.
+        lossless_sound: write the sound without loss, for excerpts that are to be joined.
 
     Raises:
         CorruptVideoError: if no frame of the span can be decoded.
@@ -64,14 +91,16 @@ def trim(video: VideoInfo | str | Path, start: float, end: float, target: Path, 
                 if not isinstance(picture, av.VideoFrame) or (margin is not None and (time is None or time > start)):
                     continue  # decoding began too late
                 try:
-                    with open_mp4_writer(target, stream, audio, picture, (start, end), threads) as writer:
+                    with open_mp4_writer(
+                        target, stream, audio, picture, (start, end), threads, form=form, lossless_sound=lossless_sound
+                    ) as writer:
                         for time, frame in chain(head, frames):
                             writer.add(time, frame)
                 except av.error.FFmpegError as error:
                     if isinstance(error, OSError):
                         raise
                     raise UnsupportedVideoError(path, f"cannot be re-encoded ({error.strerror})") from error
-                return
+                return Trimmed(writer.form, writer.size, audio is not None)
     raise CorruptVideoError(path, "truncated or damaged: no frame of the span can be decoded")
 
 

@@ -154,7 +154,7 @@ def _load(
 def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
     """Return the files of predictions and page. Raises ConfigError if one cannot or must not be written."""
     out, html = (None if path is None else Path(path) for path in (options.out, options.html))
-    require_distinct(out, html)
+    require_distinct({"--out": out, "--html": html})
     if out is not None:
         prepare_answers(out, overwrite=options.overwrite)
     if html is not None:

@@ -28,9 +28,9 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.batch_answers import ground_batch
 from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, Warned
 from mttsg_core.workflows.extract import extract_jobs
+from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.narrowing import Narrowing, Queries
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate

@@ -25,7 +25,7 @@ from mttsg_core.search.index_folder import IndexFolder, IndexModel, is_index
 from mttsg_core.search.memory_index import MemoryIndex
 from mttsg_core.search.shortlist import shortlist_size
 from mttsg_core.search.spaces import ClipSpace, clip_space
-from mttsg_core.workflows.batch_answers import ground_batch
+from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.index_videos import IndexReport, RefreshEvent, refresh_index
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate

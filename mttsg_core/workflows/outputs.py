@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -91,10 +91,14 @@ def require_writable(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written ({os_reason(error).lower()})") from error
 
 
-def require_distinct(rows: Path | None, page: Path | None) -> None:
-    """Raise ConfigError if two outputs would be written to one file."""
-    if rows is not None and page is not None and rows.resolve() == page.resolve():
-        raise ConfigError(f"{page}: --out and --html name the same file")
+def require_distinct(outputs: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError if two outputs would be written to one file. The keys are the options that name them."""
+    options: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is not None:
+            other = options.setdefault(path.resolve(), option)
+            if other != option:
+                raise ConfigError(f"{path}: {other} and {option} name the same file")
 
 
 def protect_videos(outputs: Iterable[Path | None], videos: Iterable[Path]) -> None:

@@ -324,7 +324,10 @@ class TestPage:
         content = page.read_text(encoding="utf-8")
         for row in rows(ran):
             assert f'data-start="{row["start"]}" data-end="{row["end"]}"' in content
-            assert f'src="{os.path.relpath(row["video"], page.parent)}"' in content
+            place = f"{os.path.relpath(row['video'], page.parent)}#t={row['start']},{row['end']}"
+            assert f'href="{place}"' in content
+        assert content.count("<video ") == 1
+        assert content.count('<img src="data:image/jpeg;base64,') == len(rows(ran))
         assert [path.name for path in page.parent.iterdir()] == ["p.html"]
 
     def test_absent_sentences_are_in_it(self, ground: Mttsg, clip: Path, tmp_path: Path) -> None:
@@ -359,7 +362,7 @@ class TestTheRest:
         first.write_bytes(whole)
         assert ground(*command).code == 0
         assert len(out.read_text().splitlines()) == 4
-        assert page.read_text().count("<video ") == 3
+        assert page.read_text().count('class="hit"') == 3
         assert {path.name for path in tmp_path.iterdir()} == {"o.csv", "p.html", folder.name}
         assert ground(*command).err.count("already exists") == 2
 

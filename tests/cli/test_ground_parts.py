@@ -90,4 +90,5 @@ def test_an_output_of_all_moments_has_a_limit(
     monkeypatch.setattr(ground_session, "_MAX_QUERIES", 9)
     ran = ground(clip, "--queries", queries, "--html", tmp_path / "b.html")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.errors == ["error: --html and --clips: at most 9 sentences in one run; divide the file"]
+    outputs = "--html, --clips, --join and timelines"
+    assert ran.errors == [f"error: {outputs}: at most 9 sentences in one run; divide the file"]

@@ -36,8 +36,10 @@ OPTIONS = {
     "--device --cache --seed --config --quiet --verbose --json",
     "compare": "--split --mode --format --decimals --out --html --charts --save --at --iou --map --features --device "
     "--cache --config --quiet --verbose --json",
-    "ground": "--model --queries --top --format --out --threshold --clips --html --encoder --text-encoder --fps "
-    "--features --device --cache --config --quiet --verbose --json",
+    "search": "--model --top --clips --zero-shot --encoder --text-encoder --fps --device --offline --cache --workers "
+    "--config --quiet --verbose",
+    "ground": "--model --queries --top --format --out --threshold --clips --clip-name --pad --join --html --open "
+    "--play --encoder --text-encoder --fps --features --device --cache --config --quiet --verbose --json",
 }
 
 

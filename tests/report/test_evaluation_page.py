@@ -18,7 +18,7 @@ from mttsg_core.evaluation.evaluator import score
 from mttsg_core.evaluation.metrics import MetricConfig
 from mttsg_core.moments import Moment
 from mttsg_core.report import Thumbnail, pick_cases, render_evaluation_page, take_thumbnails
-from mttsg_core.report.thumbnails import encode_jpeg, read_thumbnails
+from mttsg_core.video.stills import encode_jpeg, read_thumbnails
 from tests.helpers import video_files
 from tests.helpers.report_pages import HOSTILE, UNENCODABLE, PageReader, evaluation_report
 

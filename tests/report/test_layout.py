@@ -12,8 +12,9 @@ import pytest
 from jinja2 import UndefinedError
 
 from mttsg_core.report.charts import Chart, _nice_ceiling, bar_style
-from mttsg_core.report.escape import clock, percent, visible_text
+from mttsg_core.report.escape import clock, percent
 from mttsg_core.report.layout import asset, environment, render_page
+from mttsg_core.utils.text import visible_text
 
 
 def render(source: str, **context: object) -> str:
@@ -49,7 +50,8 @@ def test_no_template_switches_escaping_off() -> None:
 
 
 def test_the_policy_has_the_hash_of_the_inlined_script() -> None:
-    empty: dict[str, Any] = {"moments": 0, "queries": 0, "players": [], "left_out": 0, "best": []}
+    empty: dict[str, Any] = {"moments": 0, "hits": {}, "first": None, "curves": [], "shown": 0, "left_out": 0}
+    empty["single"] = False
     content = render_page("moments.html.j2", script="player.js", media="file:", model="m", show_scores=True, **empty)
     [script] = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
     assert script == asset("player.js")

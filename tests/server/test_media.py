@@ -13,14 +13,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from mttsg_core.errors import VideoError
 from mttsg_core.server.app import create_app
 from mttsg_core.server.media import PIECE_SECONDS, Pieces, media_type
 from mttsg_core.server.security import Access
 from mttsg_core.video.probe import probe
-from mttsg_core.video.sampling import sample
-from mttsg_core.video.still import read_still
-from tests.helpers.video_files import read_number, write_video
+from mttsg_core.video.seek import read_still
+from tests.helpers.video_files import read_number
 from tests.server.conftest import FPS, HERE, NAMES, make_searcher, make_work
 
 
@@ -79,23 +77,6 @@ def test_a_still_is_the_picture_at_its_time(client: TestClient, ids: list[str], 
     large = client.get(f"/media/{ids[video]}/still", params={"at": 1, "large": True})
     assert Image.open(BytesIO(large.content)).height == 480
     assert client.get(f"/media/{ids[video]}/still", params={"at": "nan"}).status_code == 400
-
-
-@pytest.mark.parametrize(("turn", "aspect"), [(0, None), (1, None), (3, None)])
-def test_a_still_is_upright_and_that_of_the_sampling(tmp_path: Path, turn: int, aspect: None) -> None:
-    path = write_video(tmp_path / "a.mp4", range(0, 300, 3), turn=turn, size=(96, 64))
-    for time in (0.0, 1.0, 7.77):
-        picture = read_still(path, time, 64)
-        [chunk] = sample(path, [time])
-        assert read_number(picture) == read_number(chunk.frames[0])
-        assert picture.shape[0] == 64
-        assert picture.shape[1] == (96 if not turn % 2 else 43)
-
-
-def test_what_is_no_video_has_no_still(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(VideoError):
-        read_still(tmp_path / "a.mp4", 1.0, 64)
 
 
 def test_a_piece_plays_what_the_browser_cannot(client: TestClient, ids: list[str], tmp_path: Path) -> None:
