@@ -1,4 +1,4 @@
-"""One picture of a video, read from the keyframe before it; `stills` is exact, and reads the file from its beginning."""
+"""One picture of a video, from the keyframe before it; `stills` is exact, and reads the file from its beginning."""
 
 from __future__ import annotations
 
