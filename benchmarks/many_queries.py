@@ -65,12 +65,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="use a network of little width, which takes less time")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    torch.manual_seed(0)
-    text = build_text_encoder()
     widths = ("width", "region_width", "head_width", "proposal_width")
-    sizes: dict[str, Any] = {**dict.fromkeys(widths, 16), "region_heads": 1} if given.small else {}
-    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM, **sizes)
-    model = Model(build_network(config), text, FINGERPRINT)
+    model = random_model(**({**dict.fromkeys(widths, 16), "region_heads": 1} if given.small else {}))
     grounder = Grounder(MKTNPredictor(model))
     with tempfile.TemporaryDirectory() as folder:
         if given.stream:
@@ -83,6 +79,14 @@ def main() -> None:
         }
         figures[f"50 sentences for {given.videos} videos, s"] = median_seconds(grounder, videos, 50, 3)
     print(json.dumps({name: round(seconds, 4) for name, seconds in figures.items()}, indent=2))
+
+
+def random_model(**sizes: Any) -> Model:
+    """Return a network with random weights, the same each time, for features as `write_video` makes them."""
+    torch.manual_seed(0)
+    text = build_text_encoder()
+    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM, **sizes)
+    return Model(build_network(config), text, FINGERPRINT)
 
 
 def measure_command(folder: Path, model: Model, given: argparse.Namespace) -> dict[str, float]:

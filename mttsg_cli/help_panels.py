@@ -20,7 +20,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
     "Page": ("port", "host", "token", "data"),
-    "Computer": ("device", "workers", "cache", "offline", "ray"),
+    "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }
 

@@ -148,6 +148,14 @@ Duration = Annotated[
 Device = Annotated[
     str, typer.Option("--device", metavar="D", help="Where networks run: auto, cpu, cuda, cuda:N or mps.")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="What a pretrained encoder of videos computes in: auto (the fastest), float32 or bfloat16.",
+    ),
+]
 Offline = Annotated[
     bool,
     typer.Option("--offline", help="Never use the network; pretrained models must be on this computer already."),

@@ -82,7 +82,7 @@ def run_page(
         training = TrainingRequest(
             corrections.folder,
             features,
-            TrainOptions(runtime.device, runtime.cache, runtime.offline, runtime.workers),
+            TrainOptions(**vars(runtime)),
             **settings,
         )
         access = Access.for_address(page.host, listener.getsockname()[1], need_token=page.need_token)

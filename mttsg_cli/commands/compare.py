@@ -29,10 +29,11 @@ def compare(
     at: options.RecallAt = "1,5",
     iou: options.RecallIou = "0.3,0.5,0.7",
     strict_iou: options.StrictIou = False,
-    precision: options.WithMap = True,
+    average_precision: options.WithMap = True,
     features: options.Features = None,
     encoder: options.ModelEncoder = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -63,8 +64,9 @@ def compare(
         require_distinct({"--out": out, "--html": html})
         if out is not None:
             prepare_new_file(out, overwrite=overwrite)
-        metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=precision)
-        runtime, outputs = (device, cache, offline, workers), (html, charts, overwrite, command_words(context))
+        metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=average_precision)
+        runtime = (device, cache, offline, workers, precision)
+        outputs = (html, charts, overwrite, command_words(context))
         report = workflow.compare(
             data,
             named,

@@ -38,6 +38,7 @@ def evaluate(
     text_encoder: options.ModelTextEncoder = None,
     fps: options.ModelFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -64,7 +65,8 @@ def evaluate(
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
         metrics = option_values.metric_config(at, iou, strict=strict_iou)
-        runtime, outputs = (device, cache, offline, workers), (html, charts, overwrite, command_words(context))
+        runtime = (device, cache, offline, workers, precision)
+        outputs = (html, charts, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
             option_values.only(model, "--model", _SEVERAL),

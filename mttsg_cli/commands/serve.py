@@ -24,6 +24,7 @@ def serve(
     encoder: options.GroundEncoder = None,
     fps: options.GroundFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -52,7 +53,7 @@ def serve(
             option_values.only(model, "--model"),
             PageOptions(data, clips, port, host, token, open_page),
             FeatureOptions(encoder, fps=fps),
-            RuntimeOptions(device, cache, offline, workers),
+            RuntimeOptions(device, cache, offline, workers, precision),
             {"config": tables["training"], "network": tables["network"], "loss": tables["loss"]},
             display,
         )

@@ -42,6 +42,7 @@ def train(
     joint: options.Joint = None,
     features: options.Features = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     seed: options.TrainingSeed = None,
@@ -76,7 +77,7 @@ def train(
         assignments = parse_settings(assigned or [])
         settings = merge_settings(context, training, without or [], assignments, display.reporter)
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
-        runtime = (device, cache, offline, workers)
+        runtime = (device, cache, offline, workers, precision)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
         has_seed = is_typed(context, "seed") or any(one[:2] == ("training", "seed") for one in assignments)
         report: TrainReport | SeedsReport

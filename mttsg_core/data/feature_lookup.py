@@ -17,7 +17,7 @@ from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import DEFAULT_ENCODER, OWN_TEXT_TOWER, build_encoder
-from mttsg_core.encoders.base import VISION_ONLY, Settings
+from mttsg_core.encoders.base import DEFAULT_PRECISION, VISION_ONLY, Settings
 from mttsg_core.encoders.defaults import default_sentence_encoder, default_video_encoder
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
@@ -212,12 +212,12 @@ def default_text_encoder(data: Path, fingerprint: Settings, *, offline: bool = F
 
 
 def extraction_settings_for(
-    fingerprint: Settings, *, device: str = "cpu", offline: bool = False
+    fingerprint: Settings, *, device: str = "cpu", offline: bool = False, precision: str = DEFAULT_PRECISION
 ) -> ExtractionSettings | None:
     """Return the settings that extract features with a fingerprint, or None for external features."""
     if fingerprint["encoder"] == EXTERNAL:
         return None
-    return ExtractionSettings.from_fingerprint(fingerprint, device=device, offline=offline)
+    return ExtractionSettings.from_fingerprint(fingerprint, device=device, offline=offline, precision=precision)
 
 
 def _resolve_pairs(

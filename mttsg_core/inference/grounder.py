@@ -46,11 +46,19 @@ class Grounder:
         predictor: scores the moments of a video, or of a window of a long one.
         cache: the feature cache; None uses the user's cache folder.
         offline: never use the network: a pretrained encoder must already be on this computer.
+        precision: of a pretrained encoder of videos, see `encoders.build_encoder`.
     """
 
-    def __init__(self, predictor: Predictor, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        cache: FeatureCache | None = None,
+        *,
+        offline: bool = False,
+        precision: str = "auto",
+    ) -> None:
         self.predictor = predictor
-        self.offline = offline
+        self.offline, self.precision = offline, precision
         self.cache = cache or FeatureCache(default_cache())
         self._encoded_queries: dict[str, Array] = {}
 
@@ -74,6 +82,7 @@ class Grounder:
         cache: str | Path | None = None,
         encoder: str | Path | None = None,
         offline: bool = False,
+        precision: str = "auto",
     ) -> Grounder:
         """Load a trained model, or `zero_shot` if there is none for the videos.
 
@@ -87,6 +96,7 @@ class Grounder:
             encoder: folder of the model's pretrained encoder, if it is not in the Hugging Face cache; without a model,
                 the encoder of `zero_shot`.
             offline: never use the network: model and encoder must already be on this computer.
+            precision: of a pretrained encoder of videos, see `encoders.build_encoder`.
 
         Raises:
             ModelError: if the model does not exist or cannot be read.
@@ -96,7 +106,8 @@ class Grounder:
             asked = [videos] if isinstance(videos, str | Path) else videos
             run = fitting_run([Path(video) for video in asked]) if encoder is None else None
             if run is None:
-                return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+                name = str(encoder or DEFAULT_PRETRAINED)
+                return cls.zero_shot(name, device=device, cache=cache, offline=offline, precision=precision)
             model = run.folder
         chosen = choose_device(device)
         folder = find_model(model, offline=offline)
@@ -110,7 +121,8 @@ class Grounder:
         if encoder_id is not None and encoder_id not in own:
             raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own[0]!r}")
         predictor = MKTNPredictor(loaded, chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        features = FeatureCache(Path(cache) if cache else default_cache())
+        return cls(predictor, features, offline=offline, precision=precision)
 
     @classmethod
     def zero_shot(
@@ -121,6 +133,7 @@ class Grounder:
         device: str = "auto",
         cache: str | Path | None = None,
         offline: bool = False,
+        precision: str = "auto",
     ) -> Grounder:
         """Return a grounder that needs no training and compares frames with sentences, see `ZeroShotPredictor`.
 
@@ -130,15 +143,17 @@ class Grounder:
             device: as in `load`.
             cache: as in `load`.
             offline: as in `load`.
+            precision: as in `load`.
 
         Raises:
             ConfigError: if the encoder or the device is not available, or the encoder has no text tower.
         """
         chosen = choose_device(device)
-        settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
-        encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline)
+        settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline, precision=precision)
+        encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline, precision=precision)
         predictor = ZeroShotPredictor(encoder.embed_queries, settings.fingerprint(encoder), device=chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        features = FeatureCache(Path(cache) if cache else default_cache())
+        return cls(predictor, features, offline=offline, precision=precision)
 
     @classmethod
     def zero_shot_features(
@@ -212,7 +227,9 @@ class Grounder:
         """
         if self.fingerprint.get("encoder") == EXTERNAL:
             raise FeatureError("the model was trained on external features: give those of the video with --features")
-        settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
+        settings = ExtractionSettings.from_fingerprint(
+            self.fingerprint, device=str(self.device), offline=self.offline, precision=self.precision
+        )
         check_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
         return settings
 
@@ -279,7 +296,7 @@ class Grounder:
             rest = islice(grounded, parts.popleft() - 1)
             found = [*moments, *(of_query for part in rest for of_query in part)]
             yield [
-                [moment._replace(score=moment.score * factor) for moment in of_query]
+                of_query if factor == 1 else [moment._replace(score=moment.score * factor) for moment in of_query]
                 for of_query, factor in zip(found, factors.popleft(), strict=True)
             ]
 
@@ -289,15 +306,19 @@ class Grounder:
         """Yield what `ground_many` does, with all sentences of a video in one step."""
         pending: deque[list[VideoItem]] = deque()  # the windows of each video that has not been yielded yet
 
+        per_window = top  # of each window, until a video has several
+
         def windows() -> Iterator[VideoItem]:
+            nonlocal per_window
             for features, queries in videos:
                 words = self._encode(features, queries)
                 pending.append(
                     [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
                 )
+                if len(pending[-1]) > 1:
+                    per_window = max(top, _MIN_PER_WINDOW)
                 yield from pending[-1]
 
-        per_window = max(top, _MIN_PER_WINDOW)
         batches = bounded_batches(windows(), batch_size)
         results = (result for batch in batches for result in self.predictor.ground(batch, per_window, mode))
         for first in results:

@@ -25,9 +25,10 @@ from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.grounding_head import HeadOutput, decode
 from mttsg_core.modeling.proposals import coverage_probability
 from mttsg_core.moments import Moment, Timeline
+from mttsg_core.utils.devices import keep_freed_memory
 
 NO_ANSWER = "the scores of the network are not finite, or all zero: the model or these features are damaged"
-_MAX_CLIPS = 12288  # clips times queries in one step; larger tensors cost more to allocate than they save
+_MAX_CLIPS = 8192  # clips times queries in one step; larger tensors do not fit in the processor's cache
 
 _Result = TypeVar("_Result")
 
@@ -96,6 +97,7 @@ class MKTNPredictor:
 
     def __init__(self, model: Model, device: torch.device | None = None) -> None:
         self.device = device or torch.device("cpu")
+        keep_freed_memory()
         self.network = model.network.to(self.device).eval()
         self.text_encoder = model.text_encoder
         self.fingerprint = model.fingerprint
@@ -209,7 +211,7 @@ class MKTNPredictor:
         batch = collate(sized).to(self.device)
         videos = self.network.encode_videos(batch)
         rows, sentence = _distinct([words for item in sized for words in item.words])
-        encoded = self.network.query_encoder(batch.words[rows], batch.word_mask[rows])
+        encoded = self.network.encode_queries(batch.words[rows], batch.word_mask[rows])
         video = query = 0
         for group in _groups(sized):
             clips = max(len(item.features.clips) for item in group)
@@ -247,17 +249,15 @@ def _describe_widths(clip_dim: int, regions: int = 0, region_dim: int = 0) -> st
 
 def to_moments(spans: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Timeline]) -> list[list[Moment]]:
     """Convert spans (N, K, 2) in clip units and scores (N, K) to moments in seconds, inside their video."""
-    answers: list[list[Moment]] = []
-    for clip_spans, values, timeline in zip(spans.cpu().double(), scores.cpu().double(), timelines, strict=True):
-        seconds = timeline.to_seconds(clip_spans.numpy()).clip(timeline.start, timeline.start + timeline.duration)
-        answers.append(
-            [
-                Moment(float(start), float(end), float(score))
-                for (start, end), score in zip(seconds, values, strict=True)
-                if score > 0 and end > start
-            ]
-        )
-    return answers
+    clips, duration, start = np.array(
+        [(timeline.clips, timeline.duration, timeline.start) for timeline in timelines], dtype=np.float64
+    ).T.reshape(3, -1, 1, 1)  # (N, 1, 1) each
+    seconds = (spans.cpu().double().numpy() / clips * duration + start).clip(start, start + duration)  # (N, K, 2)
+    answers = np.concatenate([seconds, scores.cpu().double().numpy()[..., None]], axis=2)  # (N, K, 3)
+    return [
+        [Moment(start, end, score) for start, end, score in of_query if score > 0 and end > start]
+        for of_query in answers.tolist()
+    ]
 
 
 def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
@@ -148,6 +147,8 @@ def assign_by_video(cost: Tensor, video_index: Tensor) -> Tensor:
     >>> assign_by_video(torch.tensor([[0.0, 1.0], [0.0, 5.0]]), torch.tensor([0, 0])).tolist()
     [1, 0]
     """
+    from scipy.optimize import linear_sum_assignment  # for training alone; it would delay every answer
+
     values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
     videos = video_index.cpu().numpy()
     assigned = np.zeros(len(values), dtype=np.int64)

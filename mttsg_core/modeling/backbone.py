@@ -46,6 +46,7 @@ class EncodedQueries(NamedTuple):
         excluded_sources: (N, K) training videos whose memory entries a query must not retrieve, its own source first;
             None outside training.
         shared: (N, D_c) sentences in the space of a joint model, of length 1, or None.
+        phrases: (N, K_w, C) phrase prototypes, or None where the network has none.
     """
 
     words: Tensor
@@ -53,26 +54,25 @@ class EncodedQueries(NamedTuple):
     mask: Tensor
     excluded_sources: Tensor | None = None
     shared: Tensor | None = None
+    phrases: Tensor | None = None
 
     def part(self, rows: Tensor | Sequence[int]) -> EncodedQueries:
         """Return some of the queries."""
-        excluded = None if self.excluded_sources is None else self.excluded_sources[rows]
-        shared = None if self.shared is None else self.shared[rows]
-        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], excluded, shared)
+        optional = (None if values is None else values[rows] for values in self[3:])
+        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], *optional)
 
     def concat(self, other: EncodedQueries) -> EncodedQueries:
         """Return these queries followed by `other`, padded to the same number of words."""
         longest = max(self.words.shape[1], other.words.shape[1])
         words = [pad(part.words, (0, 0, 0, longest - part.words.shape[1])) for part in (self, other)]
         masks = [pad(part.mask, (0, longest - part.mask.shape[1])) for part in (self, other)]
-        excluded = None
-        if self.excluded_sources is not None and other.excluded_sources is not None:
-            excluded = torch.cat([self.excluded_sources, other.excluded_sources])
-        shared = None
-        if self.shared is not None and other.shared is not None:
-            shared = torch.cat([self.shared, other.shared])
         sentence = torch.cat([self.sentence, other.sentence])
-        return EncodedQueries(torch.cat(words), sentence, torch.cat(masks), excluded, shared)
+        optional = (_concat(*pair) for pair in zip(self[3:], other[3:], strict=True))
+        return EncodedQueries(torch.cat(words), sentence, torch.cat(masks), *optional)
+
+
+def _concat(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])
 
 
 class Standardise(nn.Module):
@@ -155,14 +155,15 @@ class RegionEncoder(nn.Module):
     def _encode(self, regions: Tensor, mask: Tensor) -> Tensor:
         x = self.standardise(regions)
         mean = masked_mean(x, mask[..., None, None], dim=1)[:, None]  # (V, 1, R, D_r)
-        # appearance(x) + deviation(x - mean), in one product over all clips
-        weight = self.appearance.weight + self.deviation.weight
-        hidden = nn.functional.linear(x, weight, self.appearance.bias) - self.deviation(mean)  # (V, T, R, D_o)
-        hidden = hidden + self.position
-        x = repeat_last(x, mask)
+        # appearance(x) + deviation(x - mean) + the changes, in one product over all clips
+        values, weights = [x], [self.appearance.weight + self.deviation.weight]
+        repeated = repeat_last(x, mask)
         for layer, reach in zip(self.changes, _REACHES, strict=True):
-            hidden = hidden + layer(change(x, reach))
-        out: Tensor = self.output(hidden)
+            values.append(change(repeated, reach))
+            weights.append(layer.get_parameter("weight"))
+        hidden = nn.functional.linear(torch.cat(values, dim=-1), torch.cat(weights, dim=1))  # (V, T, R, D_o)
+        constant = self.appearance.bias + self.position - self.deviation(mean)  # (V, 1, R, D_o)
+        out: Tensor = self.output(hidden.add_(constant))
         return out
 
 

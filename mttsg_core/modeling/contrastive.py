@@ -33,6 +33,8 @@ from mttsg_core.modeling.layers import (
 )
 from mttsg_core.modeling.proposals import clip_occupancy, shared_occupancy, span_iou
 
+_SHORTEST = 1e-12  # length that a vector is divided by, at least
+
 
 class QueryConditionedClips(NamedTuple):
     """Clips in the common space as queries see them: with the regions that they attend to.
@@ -104,12 +106,13 @@ class CrossModalContrast(nn.Module):
         """Add to clips (..., T, C) with mask (..., T) the regions (..., T, H * D_o) that queries attend to, if any."""
         if self.region_side is None or attended is None:
             return QueryConditionedClips(clips, mask)
-        return QueryConditionedClips(clips + self.region_side(attended), mask)
+        return QueryConditionedClips(self.region_side(attended).add_(clips), mask)
 
     def match_features(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
         """Describe how well each clip matches: own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
         text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
-        match = torch.einsum("ntc,nc->nt", normalize(own.vectors, dim=-1), text)  # (N, T)
+        product = (text[:, None] @ own.vectors.transpose(1, 2)).squeeze(1)  # (N, T)
+        match = product / own.vectors.norm(dim=-1).clamp_min(_SHORTEST)  # (N, T) cosines
         share = masked_softmax(match / self.temperature, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
         features: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return features

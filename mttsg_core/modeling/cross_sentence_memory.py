@@ -134,22 +134,19 @@ class CrossSentenceMemory(nn.Module):
             sees_batch: (N,) True for queries that also read the batch; None if none does.
             video_index: (N,).
         """
-        size = len(self.queue)  # M
-        store = torch.cat([self.queue.to(entries.dtype), entries])  # (M + N, D)
-        directions = self.centred_directions(store)
+        store = self.queue.to(entries.dtype)  # (M, D)
         allowed = (self.sources != _EMPTY).expand(len(entries), -1)  # (N, M)
         if excluded is not None:
             allowed = allowed & (self.sources != excluded[..., None]).all(1)
-        if sees_batch is None:
-            store = store[:size]
-        else:
+        if sees_batch is not None:
+            store = torch.cat([store, entries])  # (M + N, D)
             others = (video_index[:, None] != video_index) & sees_batch[:, None]  # (N, N)
             if excluded is not None:
                 others = others & (excluded[:, 0] != excluded[..., None]).all(1)
             allowed = torch.cat([allowed, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)
-        logits = directions[size:] @ directions[: len(store)].T / self.temperature  # (N, M)
+        logits = self.centred_directions(entries) @ self.centred_directions(store).T / self.temperature  # (N, M)
         best, index = logits.masked_fill(~allowed, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, allowed.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)

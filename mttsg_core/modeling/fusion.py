@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, masked_softmax
+
+_LOGITS_AT_ONCE = 1 << 17  # of the attention to regions: more do not fit in the processor's cache
 
 
 class Fusion(nn.Module):
@@ -48,10 +51,11 @@ class Fusion(nn.Module):
         gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
         keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
         weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
-        x = clips * (1 + gate) + shift + weights.transpose(1, 2) @ self.word_value(queries.words)  # (N, T, D_h)
+        x = torch.baddbmm(shift, weights.transpose(1, 2), self.word_value(queries.words))  # (N, T, D_h)
+        x.addcmul_(clips, 1 + gate)
         for term in evidence:
-            x = x + term
-        fused = clips + self.dropout(self.mix(nn.functional.gelu(x)))
+            x.add_(term)
+        fused = self.dropout(self.mix(nn.functional.gelu(x))).add_(clips)
         return self.out_dropout(self.norm(fused)) * groups.of_video(videos.mask)[..., None]
 
 
@@ -82,19 +86,24 @@ class RegionCrossAttention(nn.Module):
         Returns:
             The attended regions (N, T, H * D_o), and the evidence (N, T, D_h) of each clip for the head.
         """
-        videos, clips = regions.shape[:2]
-        query = groups.group(self._queries(sentence))  # (V, Q, H, D_o)
-        logits = query.flatten(1, 2)[:, None] @ regions.transpose(-1, -2)  # (V, T, Q * H, R)
-        weights = logits.softmax(-1)
-        attention_logsumexp = logits.amax(-1) - weights.amax(-1).log()  # (V, T, Q * H)
+        query = groups.group(self._queries(sentence)).flatten(1, 2).transpose(1, 2)  # (V, D_o, Q * H)
+        at_once = max(1, _LOGITS_AT_ONCE // (query.shape[0] * query.shape[2] * regions.shape[2]))  # clips
+        parts = [self._attend(part, query) for part in regions.split(at_once, dim=1)]
+        attended, logsumexp = (groups.ungroup(torch.cat(column, dim=2)) for column in zip(*parts, strict=True))
+        evidence = self.value(attended).add_(self.logsumexp(logsumexp))
+        return attended, nn.functional.gelu(evidence) * (1 + self.gate(sentence)[:, None])
 
-        def of_query(values: Tensor) -> Tensor:
-            """Arrange (V, T, Q * H, ...) as (N, T, H * ...)."""
-            return groups.ungroup(values.reshape(videos, clips, groups.size, -1).transpose(1, 2))
+    def _attend(self, regions: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend with queries (V, D_o, Q * H) to regions (V, T, R, D_o).
 
-        attended_regions = of_query(weights @ regions)
-        evidence = nn.functional.gelu(self.value(attended_regions) + self.logsumexp(of_query(attention_logsumexp)))
-        return attended_regions, evidence * (1 + self.gate(sentence)[:, None])
+        Returns:
+            The attended regions (V, Q, T, H * D_o), and the log-sum-exp of the logits (V, Q, T, H).
+        """
+        logits = (regions.flatten(1, 2) @ query).unflatten(1, regions.shape[1:3])  # (V, T, R, Q * H)
+        weights = logits.softmax(2)
+        logsumexp = logits.amax(2) - weights.amax(2).log()  # (V, T, Q * H)
+        attended = (weights.transpose(2, 3) @ regions).unflatten(2, (-1, self.heads)).flatten(3)  # (V, T, Q, H * D_o)
+        return attended.transpose(1, 2), logsumexp.unflatten(2, (-1, self.heads)).transpose(1, 2)
 
     def attend_all_videos(self, regions: Tensor, sentence: Tensor) -> Tensor:
         """Attend with each sentence (N, D) to all regions (V, T, R, D_o): (N, V, T, H * D_o)."""

@@ -64,11 +64,11 @@ class GroundingHead(nn.Module):
         """
         hidden = self._hidden(fused, mask)  # (N, T, D_h)
         scores = self.clip_scores(hidden)  # (N, T, 3)
-        first, last = proposal_edges(mask.shape[1], mask.device)
         clips = mask.sum(1)
+        first, last = proposal_edges(mask.shape[1], mask.device)
         parts = proposal_sum(self.proposal_parts(hidden), mask)  # (N, P, D_p)
-        geometry = self.geometry(_geometry(first, last, clips, durations))
-        whole = self.proposal_score(nn.functional.gelu(parts + geometry))  # (N, P, 1)
+        parts = parts + self._geometry(first, last, clips, durations)
+        whole = self.proposal_score(nn.functional.gelu(parts))  # (N, P, 1)
         proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
         if prior is not None:
             proposals = proposals + prior
@@ -86,6 +86,16 @@ class GroundingHead(nn.Module):
         """Return `HeadOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
         hidden = self._hidden(fused, mask)
         return self._presence(hidden, self.clip_scores(hidden)[..., 2], mask)
+
+    def _geometry(self, first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
+        """Project length and position of proposals (P,) in videos of (N,) clips and seconds: (N, P, D_p).
+
+        Neighbours are mostly queries of one video, for which it is computed once.
+        """
+        sizes = torch.stack([clips.to(durations.dtype), durations], dim=1)  # (N, 2)
+        sizes, number = sizes.unique_consecutive(dim=0, return_inverse=True)
+        geometry: Tensor = self.geometry(_geometry(first, last, *sizes.unbind(1)))
+        return geometry.expand(len(clips), -1, -1) if len(sizes) == 1 else geometry.index_select(0, number)
 
     def _hidden(self, fused: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))
@@ -108,8 +118,9 @@ class Presence(nn.Module):
     def forward(self, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
         """Map hidden (N, T, D_h), foreground logits (N, T) and mask (N, T) to logits (N,)."""
         weights = masked_softmax(foreground, mask)  # (N, T)
-        pooled = torch.einsum("nt,ntd->nd", weights, hidden)
-        strongest = hidden.masked_fill(~mask[..., None], torch.finfo(hidden.dtype).min).amax(1)  # (N, D_h)
+        pooled = (weights[:, None] @ hidden).squeeze(1)  # (N, D_h)
+        padding = torch.zeros_like(weights).masked_fill(~mask, torch.finfo(hidden.dtype).min)  # (N, T)
+        strongest = (hidden + padding[..., None]).amax(1)  # (N, D_h)
         logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
         return logits.float()
 
@@ -137,11 +148,11 @@ def refined_spans(output: HeadOutput, config: NetworkConfig) -> Tensor:
     clips = output.mask.sum(1, keepdim=True).float()
     start, end = first.float().expand(len(clips), -1), last.float().expand(len(clips), -1)  # (N, P)
     if output.offsets is not None:
-        start = start + output.offsets[:, first, 0].float()
-        end = end + output.offsets[:, last - 1, 1].float()
+        before, after = output.offsets.float().unbind(-1)  # (N, T) each
+        start, end = start + before.index_select(1, first), end + after.index_select(1, last - 1)
     start = torch.minimum(start.clamp_min(0), clips - config.min_moment_clips)
     end = torch.maximum(end, start + config.min_moment_clips)
-    return torch.stack([start, torch.minimum(end, clips)], dim=-1)
+    return torch.stack([start, torch.minimum(end, clips)]).movedim(0, -1)  # starts beside starts in memory
 
 
 def _geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:

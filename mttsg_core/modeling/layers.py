@@ -27,6 +27,11 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     return (values * mask).sum(dim) / mask.sum(dim).clamp_min(1)
 
 
+def tanh_(x: Tensor) -> Tensor:
+    """Return the hyperbolic tangent of `x`, using its memory: by the sigmoid, which takes half the time on a CPU."""
+    return (2 * x.mul_(2).sigmoid_()).sub_(1)
+
+
 def random_steps(mask: Tensor, count: int) -> Tensor:
     """Draw one valid step of each of `count` equal parts of every row of `mask` (B, T): (B, count)."""
     lengths = mask.sum(1, keepdim=True)
@@ -84,9 +89,10 @@ class BiMinGRU(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map x (B, T, D_in) with mask (B, T), True at the first steps of each row, to (B, T, width)."""
-        x, valid = x.transpose(0, 1), mask.T[..., None]  # (T, B, D_in), (T, B, 1)
-        keep = self.keep(x).sigmoid()  # (T, B, width)
-        new = (1 - keep) * self.new(x).tanh() * valid  # padding adds nothing, so the backward half may start in it
+        x, valid = x.transpose(0, 1).contiguous(), mask.T[..., None]  # (T, B, D_in), (T, B, 1)
+        keep = self.keep(x).sigmoid_()  # (T, B, width)
+        new = tanh_(self.new(x))
+        new = new.addcmul(keep, new, value=-1) * valid  # padding adds nothing, so the backward half may start in it
         states: Tensor = _Recurrence.apply(keep, new)  # type: ignore[no-untyped-call]
         return (states * valid).transpose(0, 1)
 
@@ -159,18 +165,25 @@ class QueryGroups:
         number = counts.gather(1, video_index[:, None]).squeeze(1) - 1  # (N,) of each query within its video
         self.size = int(number.max()) + 1 if len(video_index) else 0
         self.slot = video_index * self.size + number  # (N,) position among V * Q
+        is_full = len(video_index) == videos * self.size
+        self.is_in_order = is_full and bool((video_index.diff() >= 0).all())  # then grouping moves nothing
 
     def group(self, values: Tensor) -> Tensor:
         """Arrange (N, ...) as (V, Q, ...), zeros in the slots without a query."""
+        if self.is_in_order:
+            return values.unflatten(0, (self.videos, self.size))
         empty = values.new_zeros(self.videos * self.size, *values.shape[1:])
         return empty.index_copy(0, self.slot, values).unflatten(0, (self.videos, self.size))
 
     def ungroup(self, grouped: Tensor) -> Tensor:
         """Arrange (V, Q, ...) as (N, ...), the inverse of `group`."""
-        return grouped.flatten(0, 1).index_select(0, self.slot)
+        values = grouped.flatten(0, 1)
+        return values if self.is_in_order else values.index_select(0, self.slot)
 
     def of_video(self, values: Tensor) -> Tensor:
-        """Repeat (V, ...) as (N, ...), each query with the values of its video."""
+        """Repeat (V, ...) as (N, ...), each query with the values of its video; of a single video without a copy."""
+        if self.is_in_order:
+            return values[:, None].expand(-1, self.size, *values.shape[1:]).flatten(0, 1)
         return values.index_select(0, self.video_index)
 
     def product(self, queries: Tensor, videos: Tensor) -> Tensor:

@@ -148,12 +148,19 @@ class MKTN(nn.Module):
 
     def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
         """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`."""
-        queries = self.query_encoder(batch.words, batch.word_mask)
+        queries = self.encode_queries(batch.words, batch.word_mask)
         if batch.sources is not None:
             excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
             queries = queries._replace(excluded_sources=excluded)
         output = self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
         return output._replace(training=self._training_output(output, batch)) if self.training else output
+
+    def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
+        """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
+        queries: EncodedQueries = self.query_encoder(words, mask)
+        if self.object_phrase is None:
+            return queries
+        return queries._replace(phrases=self.object_phrase.phrases(queries.words, queries.mask))
 
     def encode_videos(self, batch: Batch) -> PreparedVideos:
         """Compute everything that depends on no query."""
@@ -172,7 +179,7 @@ class MKTN(nn.Module):
 
         Args:
             videos: see `encode_videos`.
-            queries: see `QueryEncoder`.
+            queries: see `encode_queries`.
             video_index: (N,).
             joint: let the queries of a video read each other, regardless of their order.
         """
@@ -208,7 +215,7 @@ class MKTN(nn.Module):
             retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
-        attended = own_clips = phrases = activity_text = prior = None
+        attended = own_clips = activity_text = prior = None
         if self.region_attention is not None and encoded.regions is not None:
             attended, region_evidence = self.region_attention(encoded.regions, sentence, groups)
             evidence.append(region_evidence)
@@ -219,15 +226,14 @@ class MKTN(nn.Module):
             mask = groups.of_video(encoded.mask)
             own_clips = self.contrast.condition_on_query(groups.of_video(videos.contrast), attended, mask)
             evidence.append(self.contrast.match_features(own_clips, sentence))
-        if self.object_phrase is not None and videos.objects is not None:
-            phrases = self.object_phrase.phrases(queries.words, queries.mask)
-            evidence.append(self.object_phrase.match_features(videos.objects, phrases, groups))
+        if self.object_phrase is not None and videos.objects is not None and queries.phrases is not None:
+            evidence.append(self.object_phrase.match_features(videos.objects, queries.phrases, groups))
         if self.activity_sentence is not None and videos.activities is not None:
             activity_text = self.activity_sentence.project_sentence(sentence)
             features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
             evidence.append(features)
         fused = self.fusion(encoded, enriched, groups, evidence)
-        return FusedQueries(fused, own_clips, phrases, activity_text, gate, prior)
+        return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
     def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
         """Compute what the losses need from the weights beside the answer, and draw what is random in them."""
@@ -277,7 +283,7 @@ class MKTN(nn.Module):
             excluded = batch.sources.excluded(batch.sources.queries[chosen], index)
             negatives = negatives._replace(excluded_sources=excluded)
         if batch.negatives is not None:
-            written = self.query_encoder(batch.negatives.words, batch.negatives.mask)
+            written = self.encode_queries(batch.negatives.words, batch.negatives.mask)
             if batch.sources is not None:
                 videos = batch.negatives.video_index
                 excluded = batch.sources.excluded(batch.sources.videos[videos, 0], videos)

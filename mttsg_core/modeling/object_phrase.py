@@ -38,7 +38,7 @@ class Prototypes(nn.Module):
         if mask is not None:
             weights = weights * mask[..., None]
         weights = weights / weights.sum(-2, keepdim=True).clamp_min(1e-6)
-        prototypes: Tensor = weights.transpose(-1, -2) @ self.value(x)
+        prototypes: Tensor = self.value(weights.transpose(-1, -2) @ x)  # the projection of the mean: weights sum to 1
         return prototypes
 
 
@@ -145,5 +145,6 @@ def _prototype_similarity(prototypes: Tensor) -> Tensor:
 def _best_object(objects: Tensor, phrases: Tensor) -> Tensor:
     """Return max_k cos(p_w, p_o) in every clip: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, K_w, T)."""
     videos, clips, count, _ = objects.shape
-    cosines = phrases.flatten(1, 2) @ objects.flatten(1, 2).transpose(1, 2)  # (V, Q * K_w, T * K_o)
-    return cosines.view(videos, phrases.shape[1], phrases.shape[2], clips, count).amax(-1)
+    objects = objects.transpose(1, 2).flatten(1, 2)  # (V, K_o * T, C)
+    cosines = phrases.flatten(1, 2) @ objects.transpose(1, 2)  # (V, Q * K_w, K_o * T)
+    return cosines.view(videos, phrases.shape[1], phrases.shape[2], count, clips).amax(3)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mttsg_core.config import NetworkConfig
 
 _DENSE, _GROWTH = 8, 1.14
-_COMPARED_AT_ONCE = 32  # queries whose proposals are compared at a time: more memory is slower to allocate than to use
+_COMPARED_AT_ONCE = 16  # queries whose proposals are compared at a time: more do not fit in the processor's cache
 NMS_IOU: float = NetworkConfig.nms_iou  # where nothing else is configured
 
 Layout = list[tuple[int, int]]
@@ -80,12 +80,13 @@ class _ProposalSum(torch.autograd.Function):
     def forward(ctx: Any, at_start: Tensor, at_end: Tensor, total: Tensor, layout: Layout) -> Tensor:
         clips = at_start.shape[1]
         ctx.layout, ctx.shape = layout, at_start.shape
-        groups = []
-        for length, step in layout:
-            ends = at_start[:, 0 : clips - length + 1 : step] + at_end[:, length - 1 : clips : step]
+        counts = [(clips - length) // step + 1 for length, step in layout]
+        result = at_start.new_empty(len(at_start), sum(counts), at_start.shape[2])
+        for group, (length, step) in zip(result.split(counts, dim=1), layout, strict=True):
             inside = total[:, length::step] - total[:, 0 : clips - length + 1 : step]
-            groups.append(torch.add(ends, inside, alpha=1 / length))
-        return torch.cat(groups, 1)
+            torch.add(at_start[:, 0 : clips - length + 1 : step], at_end[:, length - 1 : clips : step], out=group)
+            group.add_(inside, alpha=1 / length)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
@@ -106,6 +107,7 @@ class _ProposalSum(torch.autograd.Function):
         return at_start, at_end, total, None
 
 
+@torch.no_grad()
 def select_proposals(logits: Tensor, spans: Tensor, top: int, config: NetworkConfig) -> SelectedProposals:
     """Select the proposals of largest expected utility under the distribution over all, without overlapping ones.
 
@@ -118,35 +120,46 @@ def select_proposals(logits: Tensor, spans: Tensor, top: int, config: NetworkCon
         top: K, answers to a query.
         config: how proposals are selected.
     """
-    spans = spans.expand(len(logits), -1, -1)
-    parts = [
-        _select(*part, top, config)
-        for part in zip(logits.split(_COMPARED_AT_ONCE), spans.split(_COMPARED_AT_ONCE), strict=True)
-    ]
-    return SelectedProposals(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def _select(logits: Tensor, spans: Tensor, top: int, config: NetworkConfig) -> SelectedProposals:
+    lengths = spans[..., 1] - spans[..., 0]
     considered = min(config.considered_proposals, logits.shape[1])
-    calibrated = calibrated_logits(logits, spans[..., 1] - spans[..., 0], config)  # (N, P)
-    best, index = calibrated.topk(considered, dim=-1)  # (N, C)
-    weight = best.softmax(-1)
-    answers = spans.to(weight.dtype).gather(1, index[..., None].expand(-1, -1, 2))  # (N, C, 2)
-    overlap = span_iou(answers[:, :, None], answers[:, None])  # (N, C, C)
-    half = (overlap >= 0.5).to(weight.dtype)
-    utility = (overlap / 2).add_(half, alpha=0.25).add_(overlap >= 0.7, alpha=0.25)  # (N, C, C)
-    expected = (utility @ weight[..., None]).squeeze(-1)  # (N, C)
-    probability = (half @ weight[..., None]).squeeze(-1)
+    best, index = calibrated_logits(logits, lengths, config).topk(considered, dim=-1)  # (N, C)
+    answers = torch.stack(
+        [edge.to(best.dtype).expand(len(logits), -1).gather(1, index) for edge in spans.unbind(-1)]
+    ).movedim(0, -1)  # (N, C, 2), all starts before all ends in memory: comparing neighbours is twice as fast
+    expected, probability = _expectations(answers, best.softmax(-1))
     free = best > torch.finfo(best.dtype).min / 16
     selected, scores = [], []
     for _ in range(top):
         position = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
         scores.append((probability * free).gather(1, position))
         selected.append(index.gather(1, position))
-        overlaps = overlap.gather(1, position[..., None].expand(-1, -1, considered)).squeeze(1)
-        free = free & ~(overlaps > config.nms_iou)
+        answer = answers.gather(1, position[..., None].expand(-1, -1, 2))  # (N, 1, 2)
+        free = free & ~(span_iou(answers, answer) > config.nms_iou)
     # The first has the largest utility but not always the largest probability; ranks and scores must not disagree.
     return SelectedProposals(torch.cat(selected, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
+
+
+def _expectations(answers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the expected utility of each answer, (N, C), and the probability that it overlaps the moment by half.
+
+    Args:
+        answers: (N, C, 2) spans.
+        weight: (N, C) probability that the moment is that of the answer.
+    """
+    expected, probability = torch.empty_like(weight), torch.empty_like(weight)
+    parts = (tensor.split(_COMPARED_AT_ONCE) for tensor in (answers, weight, expected, probability))
+    for spans, share, utility, half in zip(*parts, strict=True):
+        overlap = span_iou(spans[:, :, None], spans[:, None])  # (N', C, C), symmetric: the weights may come first
+        reached = torch.empty_like(overlap)
+        half.copy_(_weighted_sum(share, torch.ge(overlap, 0.5, out=reached)))
+        torch.add(_weighted_sum(share, overlap) / 2, half, alpha=0.25, out=utility)
+        utility.add_(_weighted_sum(share, torch.ge(overlap, 0.7, out=reached)), alpha=0.25)
+    return expected, probability
+
+
+def _weighted_sum(weight: Tensor, values: Tensor) -> Tensor:
+    """Return (N, C) the sums of values (N, B, C) with weights (N, B)."""
+    return (weight[:, None] @ values).squeeze(1)
 
 
 def calibrated_logits(logits: Tensor, lengths: Tensor, config: NetworkConfig) -> Tensor:
@@ -173,10 +186,10 @@ def coverage_probability(logits: Tensor, clips: int, config: NetworkConfig) -> T
 
 def span_iou(first: Tensor, second: Tensor) -> Tensor:
     """Return the intersection over union of spans (..., 2) and (..., 2), broadcast."""
-    overlap = torch.minimum(first[..., 1], second[..., 1]) - torch.maximum(first[..., 0], second[..., 0])
-    overlap = overlap.clamp_min(0)
-    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
-    return overlap / union.clamp_min(1e-6)
+    overlap = torch.minimum(first[..., 1], second[..., 1])
+    overlap = overlap.sub_(torch.maximum(first[..., 0], second[..., 0])).clamp_min_(0)
+    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0])
+    return overlap.div_(union.sub_(overlap).clamp_min_(1e-6))
 
 
 def clip_occupancy(spans: Tensor, clips: int) -> Tensor:

@@ -15,9 +15,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+if TYPE_CHECKING:  # imported where workers are started: most answers come from cached features, without any
+    from pebble import ProcessPool
 
 CRASHED = "the decoder crashed"
 
@@ -65,6 +66,8 @@ def poll_workers(
     work: Callable[[_Job], _Result], jobs: Sequence[tuple[_Job, float]], workers: int, seconds: float | None
 ) -> Generator[tuple[_Job, _Result | WorkerLost] | None, None, None]:
     """Do what `run_in_workers` does, and yield None at least every `seconds`, for what goes on beside the results."""
+    from pebble import ProcessExpired
+
     with worker_pool(workers) as pool:
         with interrupts_blocked():
             pending = {pool.schedule(work, args=(job,), timeout=limit): (job, limit) for job, limit in jobs}
@@ -86,6 +89,8 @@ def poll_workers(
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPool]:
     """Open a pool of new processes. Leaving the block waits for scheduled work; an exception stops it."""
+    from pebble import ProcessPool
+
     _start_resource_tracker()
     pool = ProcessPool(max_workers=workers, context=get_context("spawn"), initializer=start_worker)
     finished = False

@@ -40,6 +40,7 @@ def load_trained(folder: Path, features: FeatureOptions, runtime: RuntimeOptions
         cache=runtime.cache,
         encoder=None if encoder == DEFAULT_ENCODER else encoder,  # the built-in encoder is in no folder
         offline=runtime.offline,
+        precision=runtime.precision,
     )
     own = grounder.fingerprint
     if encoder == DEFAULT_ENCODER != own.get("encoder"):
@@ -115,6 +116,7 @@ def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions, fingerprin
         device=runtime.device,
         cache=runtime.cache,
         offline=runtime.offline,
+        precision=runtime.precision,
     )
     _require_text_encoder(features.text_encoder, grounder, "an answer without training", offline=runtime.offline)
     return grounder

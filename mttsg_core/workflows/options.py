@@ -65,6 +65,8 @@ class RuntimeOptions:
         cache: folder of cached features; None for the user's cache folder.
         offline: never use the network; pretrained models must be on this computer already.
         workers: number of videos to read at a time; None for one per core.
+        precision: of a pretrained encoder: `float32`, `bfloat16`, or `auto` for the faster one of those that the device
+            computes in. The features count as the same.
 
     Raises:
         ConfigError: if `workers` is less than 1.
@@ -74,6 +76,7 @@ class RuntimeOptions:
     cache: AnyPath | None = None
     offline: bool = False
     workers: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -101,7 +101,9 @@ def prepare_inputs(
     text_encoder = _text_encoder(folder.path, text_id, stopped, fingerprint, options, str(device))
     failures: list[str] = []
     if sources.jobs:
-        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
+        settings = feature_lookup.extraction_settings_for(
+            fingerprint, device=str(device), offline=options.offline, precision=options.precision
+        )
         if settings is not None:
             failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
     training = sources.dataset("train", max_clips)

@@ -20,11 +20,13 @@ SENTENCES = [f"person opens {'the big ' * (number % 7 == 3) * 6}door {number}" f
 
 
 class NotedPredictor(MKTNPredictor):
-    """Notes the different sentences of each step by their numbers of words."""
+    """Notes the different sentences of each step by their numbers of words, and how many moments are wanted."""
 
     steps: list[list[int]]
+    wanted: list[int]
 
     def ground(self, items: Sequence[VideoItem], top: int, mode: Mode) -> list[list[list[Moment]]]:
+        self.wanted.append(top)
         self.steps.append([*{id(words): len(words) for item in items for words in item.words}.values()])
         return super().ground(items, top, mode)
 
@@ -32,7 +34,7 @@ class NotedPredictor(MKTNPredictor):
 @pytest.fixture
 def predictor() -> NotedPredictor:
     made = NotedPredictor(model())
-    made.steps = []
+    made.steps, made.wanted = [], []
     return made
 
 
@@ -63,3 +65,14 @@ def test_few_words_stay_in_memory(predictor: NotedPredictor, monkeypatch: pytest
     for sentence in SENTENCES:
         grounder.ground_features(features(12), sentence, 1)
         assert sum(map(len, grounder._encoded_queries.values())) <= 50 + 20
+
+
+def test_no_more_moments_are_made_than_are_wanted_except_of_windows(predictor: NotedPredictor) -> None:
+    grounder = Grounder(predictor)
+    assert [len(moments) for moments in grounder.ground_features(features(12), SENTENCES, 2)] == [2] * 30
+    predictor.max_window_seconds = features(12).timeline.duration
+    long_video = [(features(40), SENTENCES[:2])]
+    assert [len(moments) for moments in next(grounder.ground_many(long_video, 2, batch_size=1))] == [2, 2]
+    assert predictor.wanted[0] == 2
+    assert len(predictor.wanted) > 2
+    assert set(predictor.wanted[1:]) == {module._MIN_PER_WINDOW}

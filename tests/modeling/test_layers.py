@@ -17,6 +17,7 @@ from mttsg_core.modeling.layers import (
     masked_softmax,
     own_video_mask,
     random_steps,
+    tanh_,
 )
 
 LENGTHS = (7, 1, 4)
@@ -136,6 +137,25 @@ def test_queries_are_grouped_by_video_and_ungrouped_again() -> None:
             assert torch.equal(grouped[video, slot], content)
     assert torch.equal(groups.ungroup(grouped), values)
     assert torch.equal(groups.of_video(torch.arange(4)), index)
+
+
+def test_queries_that_are_in_order_are_grouped_as_others_are() -> None:
+    in_order, other = QueryGroups(torch.tensor([0, 0, 1, 1]), 2), QueryGroups(torch.tensor([0, 1, 1, 0]), 2)
+    assert in_order.is_in_order
+    assert not other.is_in_order
+    assert not QueryGroups(torch.tensor([0, 0, 1]), 2).is_in_order
+    values, videos, back = torch.randn(4, 3), torch.randn(2, 3, 5), [0, 3, 1, 2]
+    assert torch.equal(in_order.group(values), other.group(values[[0, 2, 3, 1]]))
+    assert torch.equal(in_order.ungroup(in_order.group(values)), values)
+    assert torch.equal(in_order.of_video(videos), other.of_video(videos)[back])
+    torch.testing.assert_close(in_order.product(values, videos), other.product(values[[0, 2, 3, 1]], videos)[back])
+
+
+def test_the_hyperbolic_tangent_by_the_sigmoid() -> None:
+    values = torch.linspace(-20, 20, 401)
+    torch.testing.assert_close(tanh_(values.clone()), values.tanh(), atol=2e-7, rtol=0)
+    values = torch.randn(7, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: tanh_(x * 1), values)
 
 
 def test_the_mask_of_own_videos() -> None:

@@ -170,7 +170,7 @@ def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: MKTN) -
 def test_negative_presence_is_the_presence_of_a_whole_answer(net: MKTN) -> None:
     inputs = batch(LENGTHS)
     with torch.inference_mode():
-        videos, queries = net.encode_videos(inputs), net.query_encoder(inputs.words, inputs.word_mask)
+        videos, queries = net.encode_videos(inputs), net.encode_queries(inputs.words, inputs.word_mask)
         logits = net.negative_presence(videos, queries, inputs.video_index)
     assert logits.isfinite().all()
     torch.testing.assert_close(logits, net(inputs).head.presence)
@@ -275,7 +275,7 @@ def test_negative_queries_of_the_batch_are_asked_of_their_video() -> None:
     index = torch.tensor([2, 1])
     output = net(replace(inputs, negatives=NegativeQueries(words, mask, index)))
     assert output.training is not None
-    expected = net.negative_presence(output.videos, net.query_encoder(words, mask), index)
+    expected = net.negative_presence(output.videos, net.encode_queries(words, mask), index)
     torch.testing.assert_close(output.training.negative_presence, expected)
 
 

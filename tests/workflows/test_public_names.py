@@ -71,6 +71,16 @@ def test_events_are_in_one_module() -> None:
     assert all(inspect.isclass(getattr(events, name)) for name in events.__all__)
 
 
+def test_answers_from_cached_features_load_nothing_that_only_training_or_reading_videos_needs() -> None:
+    program = """
+import sys
+import mttsg_core.workflows.ground, mttsg_core.workflows.loading
+print(*sorted({"scipy", "pebble", "transformers", "h5py", "jinja2"} & sys.modules.keys()))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.split() == []
+
+
 def test_importing_the_package_is_light() -> None:
     program = """
 import sys

@@ -1,0 +1,137 @@
+"""Compare how long two checkouts take to answer many sentences in many cached videos, and whether the answers differ.
+
+    git worktree add ../before v0.1.0
+    python benchmarks/answer_speed.py ../before
+    python benchmarks/answer_speed.py ../before --model model/ --features cache/classic-.../ --sentences sentences.txt
+
+Each checkout answers in a process of its own, in turns, so that a machine that is busy slows both down. Figures are
+medians of the turns: seconds from feature files to moments, of CPU time and on the clock, and their ratios. Without a
+model the network has random weights and its default size, and the features are as large as those of the `classic`
+encoder. Exit status 1 if a moment or a score differs by more than 1e-5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from many_queries import SENTENCES, random_model, write_video
+
+from mttsg_core.features.store import VideoFeatures, read_features
+from mttsg_core.inference.grounder import Grounder
+from mttsg_core.inference.predictor import MKTNPredictor
+
+TOLERANCE = 1e-5
+HERE = Path(__file__).resolve()
+
+
+class Turn(NamedTuple):
+    """One timed turn. Attributes: seconds of CPU time and on the clock."""
+
+    cpu: float
+    wall: float
+
+
+def main() -> int:
+    """Measure, and print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("before", type=Path, help="checkout to compare this one with")
+    parser.add_argument("--model", type=Path, help="a trained model")
+    parser.add_argument("--features", type=Path, help="folder of feature files that the model fits")
+    parser.add_argument("--sentences", type=Path, help="file with a sentence a line")
+    parser.add_argument("--videos", type=int, default=200, help="number of videos; fewer feature files are repeated")
+    parser.add_argument("--queries", type=int, default=50, help="number of sentences")
+    parser.add_argument("--top", type=int, default=5, help="moments of a sentence in a video")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--repeats", type=int, default=5, help="number of turns, of which the median counts")
+    parser.add_argument("--work", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)  # a child that answers
+    given = parser.parse_args()
+    if given.work:
+        return answer_in_turns(given)
+    with tempfile.TemporaryDirectory() as folder:
+        programs = [start(root, Path(folder)) for root in (given.before.resolve(), HERE.parents[1])]
+        turns = [[turn(program) for program in programs] for _ in range(given.repeats + 1)][1:]  # the first warms up
+        for program in programs:
+            program.communicate("\n")
+        answers = [np.load(Path(folder) / f"{program.pid}.npy") for program in programs]
+    return report(turns, *answers)
+
+
+def report(turns: list[list[Turn]], before: np.ndarray, now: np.ndarray) -> int:
+    """Print times and the largest difference of the answers, and return the exit status."""
+    for name in Turn._fields:
+        pairs = [[getattr(of_turn, name) for of_turn in pair] for pair in turns]
+        old, new = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(new / old for old, new in pairs)
+        print(f"{name}: {old:.2f} s before, {new:.2f} s now: x{ratio:.2f}")
+    if before.shape != now.shape:
+        print(f"other moments: {before.shape} before, {now.shape} now")
+        return 1
+    difference = np.abs(before - now).max(initial=0.0)
+    print(f"{len(now)} moments; largest difference {difference:.1e}")
+    return int(difference > TOLERANCE)
+
+
+def start(root: Path, folder: Path) -> subprocess.Popen[str]:
+    """Start the child that answers with the code of a checkout."""
+    command = [sys.executable, str(HERE), *sys.argv[1:], "--work", str(folder)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+
+
+def turn(program: subprocess.Popen[str]) -> Turn:
+    """Let a child answer once, and return what it took."""
+    assert program.stdin is not None
+    assert program.stdout is not None
+    program.stdin.write("again\n")
+    program.stdin.flush()
+    return Turn(*json.loads(program.stdout.readline()))
+
+
+def answer_in_turns(given: argparse.Namespace) -> int:
+    """Answer once for each line of the standard input, and save the last moments when there are no more."""
+    torch.set_num_threads(given.threads)
+    if given.model:
+        grounder = Grounder.load(given.model, device="cpu", offline=True)
+        files = sorted(path for path in given.features.iterdir() if path.suffix in {".npy", ".npz", ".safetensors"})
+    else:
+        grounder = Grounder(MKTNPredictor(random_model()))
+        files = [
+            write_video(given.work / f"{os.getpid()}-{number}.safetensors", number) for number in range(given.videos)
+        ]
+    sentences = given.sentences.read_text(encoding="utf-8").splitlines() if given.sentences else SENTENCES
+    videos = list(islice(cycle(files), given.videos))
+    moments: list[list[list[Any]]] = []
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        cpu, wall = time.process_time(), time.perf_counter()
+        features = (with_duration(read_features(video)) for video in videos)
+        asked = ((of_video, sentences[: given.queries]) for of_video in features)
+        moments = list(grounder.ground_many(asked, given.top))
+        print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]), flush=True)
+    flat = [moment for of_video in moments for of_query in of_video for moment in of_query]
+    np.save(given.work / f"{os.getpid()}.npy", np.array(flat))
+    return 0
+
+
+def with_duration(features: VideoFeatures) -> VideoFeatures:
+    """Return features with a duration, half a second a clip if their file does not say."""
+    return features if features.duration else replace(features, duration=len(features.clips) / 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
