@@ -11,7 +11,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("map", "zero-shot", "per-query"),
     ),
     "Training": (
-        *("epochs", "batch-videos", "queries-per-video", "lr", "without", "set", "seeds", "folds", "share"),
+        *("epochs", "batch-videos", "queries-per-video", "lr", "network", "without", "set", "seeds", "folds", "share"),
         *("resume", "push", "tensorboard"),
     ),
     "Output": (

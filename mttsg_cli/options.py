@@ -11,7 +11,7 @@ import typer
 from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.table_formats import TABLE_FORMATS
 from mttsg_cli.writers import FORMAT_NAMES
-from mttsg_core.config import NetworkConfig, TrainingConfig
+from mttsg_core.config import NETWORKS, NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
 
@@ -210,6 +210,16 @@ QueriesPerVideo = Annotated[
 ]
 LearningRate = Annotated[
     float | None, typer.Option("--lr", metavar="F", help=f"Largest learning rate. Default: {_TRAINING.lr:g}.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help=f"Network that finds the moments, with the same encoders and co-training: {', '.join(NETWORKS)}. "
+        f"Default: {NetworkConfig.network}.",
+        autocompletion=lambda: list(NETWORKS),
+    ),
 ]
 Without = Annotated[
     list[str] | None,

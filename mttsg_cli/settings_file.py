@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -118,6 +119,7 @@ def merge_settings(
     without: Sequence[str],
     assigned: Sequence[Assignment],
     reporter: Reporter,
+    network: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """Return the settings that are given, by argument of the workflow: --set and options win over the --config file.
 
@@ -127,6 +129,7 @@ def merge_settings(
         without: parts to leave out.
         assigned: from `--set`.
         reporter: told of parts that were renamed.
+        network: settings of the network that have an option of their own.
 
     Raises:
         ConfigError: for an unknown part, or if an option and `--set` contradict each other.
@@ -136,8 +139,9 @@ def merge_settings(
     if notes:
         reporter.say(f"renamed parts: {'; '.join(notes)}")
     tables["training"] |= training
-    tables["network"] |= NetworkConfig.switched_off(switches)
-    typed = {("training", name): name for name in training} | {("network", name): "without" for name in switches}
+    tables["network"] |= {**network, **NetworkConfig.switched_off(switches)}
+    typed = {("training", name): name for name in training} | {("network", name): name for name in network}
+    typed |= {("network", name): "without" for name in switches}
     for table, name, value in assigned:
         parameter = typed.get((table, name))
         if parameter is not None and is_typed(context, parameter) and tables[table][name] != value:

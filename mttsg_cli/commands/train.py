@@ -30,6 +30,7 @@ def train(
     batch_videos: options.BatchVideos = None,
     queries_per_video: options.QueriesPerVideo = None,
     lr: options.LearningRate = None,
+    network: options.Network = None,
     without: options.Without = None,
     assigned: options.Set = None,
     resume: options.Resume = False,
@@ -75,7 +76,9 @@ def train(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
         assignments = parse_settings(assigned or [])
-        settings = merge_settings(context, training, without or [], assignments, display.reporter)
+        settings = merge_settings(
+            context, training, without or [], assignments, display.reporter, option_values.given(network=network)
+        )
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
         runtime = (device, cache, offline, workers, precision)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))

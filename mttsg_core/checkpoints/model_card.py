@@ -147,6 +147,7 @@ def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[tupl
         ("video encoder", str(features.get("encoder"))),
         *((f"features: {key}", str(value)) for key, value in features.items() if key != "encoder"),
         ("text encoder", config["text_encoder"]),
+        ("network", str(config["network"].get("network", NetworkConfig.network))),
         ("parameters", f"{report['parameters']:,}"),
         ("parts switched off", ", ".join(off) or "none"),
         ("epochs", f"{report['epochs']}, epoch {report['best_epoch']} kept"),
