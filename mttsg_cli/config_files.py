@@ -20,7 +20,7 @@ else:
     import tomli as tomllib
 
 _COMMANDS = ("check", "train", "evaluate", "compare", "ablate")  # that read a data folder
-_WITH_TRAINING = ("train", "ablate")  # of these, those that take settings of the training
+_WITH_TRAINING = ("train", "ablate", "serve")  # commands that take settings of the training
 _RECIPE = "recipe"  # the prefix that names a recipe, and the table in which a file describes itself
 _RECIPES = Path(__file__).with_name("recipes")
 

@@ -21,6 +21,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Model and features": (
         *("model", "encoder", "text-encoder", "joint", "features", "features-of", "bins", "duration", "fps", "reader"),
     ),
+    "Page": ("port", "host", "token", "data"),
     "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }

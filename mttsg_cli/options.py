@@ -45,6 +45,10 @@ DataOrFile = Annotated[Path, typer.Argument(metavar="DATA", help="Data folder, o
 Videos = Annotated[
     list[str], typer.Argument(metavar="PATH...", help='Video files, folders to search for videos, patterns as "*.mp4".')
 ]
+VideosOrIndex = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos; or the folder of an index."),
+]
 VideosAndQueries = Annotated[
     list[str],
     typer.Argument(
@@ -553,6 +557,41 @@ GroundFps = Annotated[
         "refused."
     ),
 ]
+
+# --- options of `serve` -------------------------------------------------------------------------------------------
+
+CorrectionsFolder = Annotated[
+    Path | None,
+    _folder(
+        "--data",
+        "Data folder for what you say about answers. Default: one for these videos in your own data folder.",
+    ),
+]
+ClipFolder = Annotated[
+    Path | None, _folder("--clips", "Folder for moments that you save. Default: beside their video.")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65535,
+        metavar="N",
+        help="Port of the page; 0 takes any free one. Default: 8000, or the next free one.",
+    ),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Address to listen on. With any other than 127.0.0.1, the page asks for the token in the printed address.",
+    ),
+]
+NeedToken = Annotated[
+    bool, typer.Option("--token", help="Ask for a token on this computer, too, because others work on it.")
+]
+OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
 
 # --- options of `search` ------------------------------------------------------------------------------------------
 

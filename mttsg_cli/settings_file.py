@@ -23,7 +23,8 @@ from mttsg_core.config import (
 from mttsg_core.config.catalogue import assign, split_assignment
 from mttsg_core.errors import ConfigError
 
-_WITH_TABLES = ("train", "ablate")  # commands whose --config file may have tables of settings
+_WITH_TABLES = ("train", "ablate", "serve")  # commands whose --config file may have tables of settings
+_TAKING_FILES_OF_TRAIN = ("ablate", "serve")
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -37,7 +38,7 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     settings = settings_of_command(context, read_settings(path), path)
     tables = _pop_tables(settings) if context.info_name in _WITH_TABLES else {}
     parameters = options_of(context.command)
-    if context.info_name == "ablate":  # which takes the files of `train`
+    if context.info_name in _TAKING_FILES_OF_TRAIN:
         _move_training(settings, tables, except_for=parameters)
     refuse_unknown_options(settings, parameters, path)
     defaults = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
