@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mttsg_core.data.file_index import open_index
+from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, FeatureError
 from mttsg_core.features.store import FeatureStore, VideoFeatures, check_fingerprint, write_features
 from mttsg_core.features.streams import StreamFile, StreamReader, parse_streams, read_streams
@@ -88,6 +89,6 @@ def test_streams_need_names_of_their_own(places: list[str]) -> None:
     ],
 )
 def test_other_streams_than_those_of_the_model_are_named(given: dict[str, str | int], message: str) -> None:
-    expected = {"encoder": "external", "clip_dim": 3, "streams": "clip 1 + slow 2"}
+    expected: Settings = {"encoder": "external", "clip_dim": 3, "streams": "clip 1 + slow 2"}
     with pytest.raises(FeatureError, match=message):
         check_fingerprint({"encoder": "external", **given}, expected, "features")

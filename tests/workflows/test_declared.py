@@ -85,7 +85,9 @@ def test_a_video_gives_the_features_that_it_was_trained_on(
 ) -> None:
     grounder = Grounder.load(model, device="cpu", cache=tmp_path, offline=True)
     features = grounder.features_of(video)
-    assert features.clips == pytest.approx(np.load(data / "features" / "a.npy"), abs=1e-5)
+    assert features.clips == pytest.approx(
+        np.load(data / "features" / "a.npy"), abs=0.01
+    )  # its precision may be reduced
     sentence = "the red circle moves"
     [asked] = [
         event
