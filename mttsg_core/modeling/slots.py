@@ -105,7 +105,7 @@ def match_slots(cost: Tensor, of_sentence: Tensor) -> tuple[Tensor, Tensor, Tens
     Returns:
         Numbers of the query, the slot and the moment of each match: (M,) each.
     """
-    from scipy.optimize import linear_sum_assignment  # for training alone; it would delay every answer
+    from scipy.optimize import linear_sum_assignment  # only training needs it, and it takes long to import
 
     values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
     matches = []
