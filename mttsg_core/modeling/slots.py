@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
@@ -106,6 +105,8 @@ def match_slots(cost: Tensor, of_sentence: Tensor) -> tuple[Tensor, Tensor, Tens
     Returns:
         Numbers of the query, the slot and the moment of each match: (M,) each.
     """
+    from scipy.optimize import linear_sum_assignment  # only training needs it, and it takes long to import
+
     values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
     matches = []
     for row, has in enumerate(of_sentence.cpu().numpy()):
