@@ -7,51 +7,52 @@ from typing import Any
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
 from mttsg_cli.comparison import print_comparison
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.options import common, scoring_options, training_options
 from mttsg_cli.settings_file import merge_settings, parse_settings, parse_variations
 from mttsg_cli.table_formats import table_format
 
 
 def ablate(
     context: typer.Context,
-    data: options.TrainingData,
-    out: options.AblationOut = Path("ablation"),
-    without: options.WithoutVariant = None,
-    assigned: options.SetVariants = None,
-    seeds: options.AblationSeeds = "3",
-    folds: options.Folds = 0,
-    share: options.Share = None,
-    split: options.AblationSplit = None,
-    epochs: options.Epochs = None,
-    batch_videos: options.BatchVideos = None,
-    lr: options.LearningRate = None,
-    form: options.AblationFormat = None,
-    decimals: options.Decimals = 2,
-    at: options.RecallAt = "1,5",
-    iou: options.RecallIou = "0.3,0.5,0.7",
-    average_precision: options.WithMap = False,
-    encoder: options.Encoder = None,
-    text_encoder: options.TextEncoder = None,
-    fps: options.Fps = None,
-    reader: options.Reader = None,
-    joint: options.Joint = None,
-    features: options.Features = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    workers: options.Workers = None,
-    strict: options.Strict = False,
-    overwrite: options.Overwrite = False,
-    config: options.Config = None,
-    as_json: options.TableJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    data: common.TrainingData,
+    out: training_options.AblationOut = Path("ablation"),
+    without: training_options.WithoutVariant = None,
+    assigned: training_options.SetVariants = None,
+    seeds: training_options.AblationSeeds = "3",
+    folds: training_options.Folds = 0,
+    share: training_options.Share = None,
+    split: training_options.AblationSplit = None,
+    epochs: training_options.Epochs = None,
+    batch_videos: training_options.BatchVideos = None,
+    lr: training_options.LearningRate = None,
+    form: training_options.AblationFormat = None,
+    decimals: scoring_options.Decimals = 2,
+    at: scoring_options.RecallAt = "1,5",
+    iou: scoring_options.RecallIou = "0.3,0.5,0.7",
+    average_precision: scoring_options.WithMap = False,
+    encoder: common.Encoder = None,
+    text_encoder: common.TextEncoder = None,
+    fps: common.Fps = None,
+    reader: common.Reader = None,
+    joint: common.Joint = None,
+    features: common.Features = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    workers: common.Workers = None,
+    strict: common.Strict = False,
+    overwrite: common.Overwrite = False,
+    config: common.Config = None,
+    as_json: scoring_options.TableJson = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Train variants of the method with several seeds, and compare each with the whole method.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mttsg_cli import options
 from mttsg_cli.console import Reporter, exit_codes
+from mttsg_cli.options import common, computer_options
 from mttsg_cli.tables import MISSING, print_columns
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def cache(
-    prune: options.Prune = False,
-    older_than: options.OlderThan = None,
-    cache: options.Cache = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    prune: computer_options.Prune = False,
+    older_than: computer_options.OlderThan = None,
+    cache: common.Cache = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Show what is in the cache of features, or delete what has become useless.
 

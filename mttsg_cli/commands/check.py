@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.options import common
 from mttsg_cli.rows import MISSING
 from mttsg_cli.tables import print_columns
 from mttsg_cli.writers import print_json
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def check(
-    data: options.DataOrFile,
-    features: options.Features = None,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    data: common.DataOrFile,
+    features: common.Features = None,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Read a whole data set, name every bad row, and show what is in it. Nothing is written.
 

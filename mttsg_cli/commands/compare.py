@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
 from mttsg_cli.comparison import print_comparison, save_comparison
 from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.options import common, scoring_options
 from mttsg_cli.systems import read_systems
 from mttsg_cli.table_formats import table_format
 
 
 def compare(
     context: typer.Context,
-    data: options.Data,
-    systems: options.Systems,
-    split: options.SplitName = "test",
-    mode: options.GroundingMode = "independent",
-    form: options.TableFormat = None,
-    decimals: options.Decimals = 2,
-    out: options.TableOut = None,
-    html: options.ComparisonPage = None,
-    charts: options.Charts = None,
-    save: options.SavedPredictions = None,
-    at: options.RecallAt = "1,5",
-    iou: options.RecallIou = "0.3,0.5,0.7",
-    strict_iou: options.StrictIou = False,
-    average_precision: options.WithMap = True,
-    features: options.Features = None,
-    encoder: options.ModelEncoder = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    workers: options.Workers = None,
-    strict: options.Strict = False,
-    overwrite: options.Overwrite = False,
-    config: options.Config = None,
-    as_json: options.TableJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    data: common.Data,
+    systems: scoring_options.Systems,
+    split: scoring_options.SplitName = "test",
+    mode: scoring_options.GroundingMode = "independent",
+    form: scoring_options.TableFormat = None,
+    decimals: scoring_options.Decimals = 2,
+    out: scoring_options.TableOut = None,
+    html: scoring_options.ComparisonPage = None,
+    charts: scoring_options.Charts = None,
+    save: scoring_options.SavedPredictions = None,
+    at: scoring_options.RecallAt = "1,5",
+    iou: scoring_options.RecallIou = "0.3,0.5,0.7",
+    strict_iou: scoring_options.StrictIou = False,
+    average_precision: scoring_options.WithMap = True,
+    features: common.Features = None,
+    encoder: common.ModelEncoder = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    workers: common.Workers = None,
+    strict: common.Strict = False,
+    overwrite: common.Overwrite = False,
+    config: common.Config = None,
+    as_json: scoring_options.TableJson = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Compare models and files of predictions on the same queries, with intervals of their differences to the first.
 

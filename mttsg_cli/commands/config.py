@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import options
 from mttsg_cli.console import Reporter, exit_codes
+from mttsg_cli.options import common, search_options, training_options
 from mttsg_cli.settings_file import parse_settings, settings_layers
 from mttsg_cli.settings_formats import SETTINGS_FORMATS, print_settings
 from mttsg_core.config import refuse_unknown
@@ -13,14 +13,14 @@ from mttsg_core.config import refuse_unknown
 
 def config(
     context: typer.Context,
-    place: options.SettingsPlace = None,
-    assigned: options.Set = None,
-    form: options.SettingsFormat = "table",
-    offline: options.Offline = False,
-    config: options.TrainingConfigFile = None,
-    as_json: options.JsonFormat = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    place: training_options.SettingsPlace = None,
+    assigned: training_options.Set = None,
+    form: training_options.SettingsFormat = "table",
+    offline: common.Offline = False,
+    config: training_options.TrainingConfigFile = None,
+    as_json: search_options.JsonFormat = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Print every setting of the network, the losses and the training: its default, its range and what it means.
 

@@ -6,8 +6,8 @@ import sys
 
 import typer
 
-from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, exit_codes
+from mttsg_cli.options import common
 from mttsg_cli.terminal import for_terminal, printable
 from mttsg_cli.writers import print_json
 
@@ -15,10 +15,10 @@ _NAME_WIDTH, _STATUS_WIDTH = 10, 7
 
 
 def doctor(
-    device: options.Device = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    as_json: options.Json = False,
+    device: common.Device = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    as_json: common.Json = False,
 ) -> None:
     """Check this computer: Python, torch, codecs, cache, models, the hub, and a video of its own. One line each.
 

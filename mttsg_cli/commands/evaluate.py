@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
 from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.options import common, scoring_options
 from mttsg_cli.settings_file import is_typed
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
@@ -19,37 +20,37 @@ _SEVERAL = "'mttsg compare' takes several"
 
 def evaluate(
     context: typer.Context,
-    data: options.Data,
-    model: options.Model = None,
-    split: options.SplitName = "test",
-    mode: options.GroundingMode = "independent",
-    predictions: options.PredictionsIn = None,
-    out: options.PredictionsOut = None,
-    html: options.EvaluationPage = None,
-    charts: options.Charts = None,
-    baselines: options.Baselines = False,
-    breakdown: options.Breakdown = False,
-    at: options.RecallAt = "1,5",
-    iou: options.RecallIou = "0.3,0.5,0.7",
-    strict_iou: options.StrictIou = False,
-    seed: options.BaselineSeed = 0,
-    joint: options.Joint = None,
-    features: options.Features = None,
-    zero_shot: options.ZeroShot = False,
-    encoder: options.ModelEncoder = None,
-    text_encoder: options.ModelTextEncoder = None,
-    fps: options.ModelFps = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    workers: options.Workers = None,
-    strict: options.Strict = False,
-    overwrite: options.Overwrite = False,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    data: common.Data,
+    model: common.Model = None,
+    split: scoring_options.SplitName = "test",
+    mode: scoring_options.GroundingMode = "independent",
+    predictions: scoring_options.PredictionsIn = None,
+    out: scoring_options.PredictionsOut = None,
+    html: scoring_options.EvaluationPage = None,
+    charts: scoring_options.Charts = None,
+    baselines: scoring_options.Baselines = False,
+    breakdown: scoring_options.Breakdown = False,
+    at: scoring_options.RecallAt = "1,5",
+    iou: scoring_options.RecallIou = "0.3,0.5,0.7",
+    strict_iou: scoring_options.StrictIou = False,
+    seed: scoring_options.BaselineSeed = 0,
+    joint: common.Joint = None,
+    features: common.Features = None,
+    zero_shot: common.ZeroShot = False,
+    encoder: common.ModelEncoder = None,
+    text_encoder: common.ModelTextEncoder = None,
+    fps: common.ModelFps = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    workers: common.Workers = None,
+    strict: common.Strict = False,
+    overwrite: common.Overwrite = False,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Ground every sentence of a split and print the recall. A sentence without an answer counts as a miss.
 

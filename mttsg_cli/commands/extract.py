@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import options
 from mttsg_cli.console import ALL_DONE, SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.inputs import find_named
+from mttsg_cli.options import common, training_options
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
 
 
 def extract(
-    paths: options.Videos,
-    out: options.FeaturesOut = None,
-    encoder: options.Encoder = None,
-    fps: options.Fps = None,
-    reader: options.Reader = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    workers: options.Workers = None,
-    overwrite: options.Overwrite = False,
-    cache: options.Cache = None,
-    seed: options.UnusedSeed = None,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    paths: common.Videos,
+    out: training_options.FeaturesOut = None,
+    encoder: common.Encoder = None,
+    fps: common.Fps = None,
+    reader: common.Reader = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    workers: common.Workers = None,
+    overwrite: common.Overwrite = False,
+    cache: common.Cache = None,
+    seed: common.UnusedSeed = None,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Extract the features of videos, once; videos whose features exist are skipped.
 

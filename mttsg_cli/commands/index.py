@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.console import ALL_DONE, SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.inputs import Inputs, find_named
+from mttsg_cli.options import common, search_options
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
 
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def index(
-    paths: options.IndexSources,
-    folder: options.IndexOut = None,
-    model: options.Model = None,
-    encoder: options.GroundEncoder = None,
-    fps: options.GroundFps = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    seed: options.UnusedSeed = None,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    paths: search_options.IndexSources,
+    folder: search_options.IndexOut = None,
+    model: common.Model = None,
+    encoder: search_options.GroundEncoder = None,
+    fps: search_options.GroundFps = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    workers: common.Workers = None,
+    cache: common.Cache = None,
+    seed: common.UnusedSeed = None,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Make an index of videos, or bring it up to date; then many videos are asked at once.
 

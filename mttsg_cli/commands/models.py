@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mttsg_cli import options
 from mttsg_cli.console import Reporter, exit_codes
+from mttsg_cli.options import common, scoring_options
 from mttsg_cli.tables import MISSING, print_columns, print_lines
 from mttsg_cli.writers import print_json
 
@@ -17,12 +17,12 @@ _FIGURES = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 
 
 def models(
-    show: options.ShownModel = None,
-    offline: options.Offline = False,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    show: scoring_options.ShownModel = None,
+    offline: common.Offline = False,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """List the trained models on this computer, the newest first, or show what is recorded of one.
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_cli.inputs import find_named
+from mttsg_cli.options import common, search_options
 
 
 def search(
-    paths: options.IndexSources,
-    model: options.Model = None,
-    top: options.SearchTop = None,
-    clips: options.CutFolder = None,
-    encoder: options.GroundEncoder = None,
-    text_encoder: options.ModelTextEncoder = None,
-    zero_shot: options.ZeroShot = False,
-    fps: options.GroundFps = None,
-    device: options.Device = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    workers: options.Workers = None,
-    config: options.Config = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    paths: search_options.IndexSources,
+    model: common.Model = None,
+    top: search_options.SearchTop = None,
+    clips: search_options.CutFolder = None,
+    encoder: search_options.GroundEncoder = None,
+    text_encoder: common.ModelTextEncoder = None,
+    zero_shot: common.ZeroShot = False,
+    fps: search_options.GroundFps = None,
+    device: common.Device = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    workers: common.Workers = None,
+    config: common.Config = None,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Ask videos one sentence after the other; play and cut out what is found.
 

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.inputs import find_named
+from mttsg_cli.options import common, search_options
 from mttsg_cli.settings_file import config_tables
 
 
 def serve(
     context: typer.Context,
-    words: options.VideosOrIndex,
-    model: options.Model = None,
-    data: options.CorrectionsFolder = None,
-    clips: options.ClipFolder = None,
-    port: options.Port = None,
-    host: options.Host = "127.0.0.1",
-    token: options.NeedToken = False,
-    open_page: options.OpenPage = False,
-    encoder: options.GroundEncoder = None,
-    fps: options.GroundFps = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    workers: options.Workers = None,
-    config: options.Config = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    words: common.VideosOrIndex,
+    model: common.Model = None,
+    data: search_options.CorrectionsFolder = None,
+    clips: search_options.ClipFolder = None,
+    port: search_options.Port = None,
+    host: search_options.Host = "127.0.0.1",
+    token: search_options.NeedToken = False,
+    open_page: search_options.OpenPage = False,
+    encoder: search_options.GroundEncoder = None,
+    fps: search_options.GroundFps = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    workers: common.Workers = None,
+    config: common.Config = None,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Search videos on a page of your own: watch, correct, and train on it.
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mttsg_cli import options
 from mttsg_cli.console import SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
+from mttsg_cli.options import common, computer_options
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.paths import home_relative
 from mttsg_core.utils.text import format_bytes
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def setup(
-    encoder: options.EncoderToGet = None,
-    text_encoder: options.TextEncoderToGet = None,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    encoder: computer_options.EncoderToGet = None,
+    text_encoder: computer_options.TextEncoderToGet = None,
+    offline: common.Offline = False,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Download the default encoders ahead of time. A stopped download goes on where it was.
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mttsg_cli import option_values, options
+from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
 from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.options import common, training_options
 from mttsg_cli.settings_file import is_typed, merge_settings, parse_settings
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
@@ -25,39 +26,39 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    data: options.TrainingData,
-    out: options.ModelOut = None,
-    epochs: options.Epochs = None,
-    batch_videos: options.BatchVideos = None,
-    queries_per_video: options.QueriesPerVideo = None,
-    lr: options.LearningRate = None,
-    network: options.Network = None,
-    without: options.Without = None,
-    assigned: options.Set = None,
-    resume: options.Resume = False,
-    push: options.Push = None,
-    overwrite: options.Overwrite = False,
-    encoder: options.Encoder = None,
-    text_encoder: options.TextEncoder = None,
-    fps: options.Fps = None,
-    reader: options.Reader = None,
-    joint: options.Joint = None,
-    features: options.Features = None,
-    features_of: options.FeaturesOf = None,
-    bins: options.Bins = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    cache: options.Cache = None,
-    seed: options.TrainingSeed = None,
-    seeds: options.Seeds = None,
-    workers: options.Workers = None,
-    strict: options.Strict = False,
-    tensorboard: options.TensorBoard = False,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    data: common.TrainingData,
+    out: training_options.ModelOut = None,
+    epochs: training_options.Epochs = None,
+    batch_videos: training_options.BatchVideos = None,
+    queries_per_video: training_options.QueriesPerVideo = None,
+    lr: training_options.LearningRate = None,
+    network: training_options.Network = None,
+    without: training_options.Without = None,
+    assigned: training_options.Set = None,
+    resume: training_options.Resume = False,
+    push: training_options.Push = None,
+    overwrite: common.Overwrite = False,
+    encoder: common.Encoder = None,
+    text_encoder: common.TextEncoder = None,
+    fps: common.Fps = None,
+    reader: common.Reader = None,
+    joint: common.Joint = None,
+    features: common.Features = None,
+    features_of: common.FeaturesOf = None,
+    bins: common.Bins = None,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    offline: common.Offline = False,
+    cache: common.Cache = None,
+    seed: training_options.TrainingSeed = None,
+    seeds: training_options.Seeds = None,
+    workers: common.Workers = None,
+    strict: common.Strict = False,
+    tensorboard: training_options.TensorBoard = False,
+    config: common.Config = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> None:
     """Train a model on a data folder. It becomes the default model for videos below the same folder.
 

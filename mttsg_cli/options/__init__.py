@@ -1,0 +1,1 @@
+"""The options of all commands, each defined once: those of several commands in `common`."""
