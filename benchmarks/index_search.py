@@ -102,7 +102,7 @@ def ask(folder: Path) -> None:
 def make_videos(clips: int) -> Iterator[_Vectors]:
     """Yield vectors of clips (videos, CLIPS, DIM), some videos at a time."""
     weight = _weights()
-    topics = np.random.default_rng(0).normal(size=(TOPICS, DIM)) * weight
+    topics: npt.NDArray[np.floating] = np.random.default_rng(0).normal(size=(TOPICS, DIM)) * weight
     generator = np.random.default_rng(1)
     videos = max(1, clips // CLIPS)
     for first in range(0, videos, VIDEOS_AT_ONCE):
@@ -110,7 +110,7 @@ def make_videos(clips: int) -> Iterator[_Vectors]:
         middle: npt.NDArray[np.floating] = topics[generator.integers(TOPICS, size=number)] + _noise(
             generator, (number, DIM), 0.5
         )
-        scenes = middle[:, None] + _noise(generator, (number, CLIPS // SCENE, DIM), 0.5)
+        scenes: npt.NDArray[np.floating] = middle[:, None] + _noise(generator, (number, CLIPS // SCENE, DIM), 0.5)
         yield _unit(np.repeat(scenes, SCENE, axis=1) + _noise(generator, (number, CLIPS, DIM), 0.25))
 
 
@@ -123,8 +123,7 @@ def make_sentences(clips: int) -> _Vectors:
 
 
 def _weights() -> npt.NDArray[np.float64]:
-    weights: npt.NDArray[np.float64] = np.arange(1, DIM + 1) ** -0.35
-    return weights
+    return np.asarray(np.arange(1, DIM + 1) ** -0.35, dtype=np.float64)
 
 
 def _noise(generator: np.random.Generator, shape: tuple[int, ...], scale: float) -> npt.NDArray[np.float64]:

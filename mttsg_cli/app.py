@@ -19,6 +19,7 @@ from mttsg_cli.commands.ground import ground
 from mttsg_cli.commands.index import index
 from mttsg_cli.commands.models import models
 from mttsg_cli.commands.search import search
+from mttsg_cli.commands.serve import serve
 from mttsg_cli.commands.setup import setup
 from mttsg_cli.commands.train import train
 from mttsg_cli.program import GroupedCommand, Program, WordsCommand
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, cls=WordsCommand)(ground)
-for command in (search, train, evaluate, compare, ablate, extract, index, check):
+for command in (search, serve, train, evaluate, compare, ablate, extract, index, check):
     app.command(no_args_is_help=True, cls=GroupedCommand)(command)
 for of_this_computer in (models, config, setup, doctor, cache):
     app.command(cls=GroupedCommand)(of_this_computer)

@@ -287,7 +287,7 @@ def run_session(
         queries = at_most(queries, _MAX_QUERIES)
     index = None
     if request.inputs.index is not None:
-        index = open_index(request.inputs.index, model, features, runtime, reporter)
+        index = open_index(request.inputs.index, model, features, runtime, reporter, zero_shot=request.zero_shot)
         videos = index.videos(request.below, request.since)
     else:
         videos = find_searched(request.inputs, reporter, must_exist=features.features is None)

@@ -42,7 +42,13 @@ class OpenIndex:
 
 
 def open_index(
-    folder: Path, model: Path | None, features: FeatureOptions, runtime: RuntimeOptions, reporter: Reporter
+    folder: Path,
+    model: Path | None,
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    reporter: Reporter,
+    *,
+    zero_shot: bool = False,
 ) -> OpenIndex:
     """Open an index with the model that it was made by, or with another one of its models.
 
@@ -58,7 +64,9 @@ def open_index(
     if features.features is not None:
         raise ConfigError("--features: the features of an index are those of its videos")
     with EventDisplay(reporter):
-        grounder, choice = load_for_index(IndexFolder.read(folder), model, features, runtime, reporter)
+        grounder, choice = load_for_index(
+            IndexFolder.read(folder), model, features, runtime, reporter, zero_shot=zero_shot
+        )
     library = VideoLibrary([folder], grounder)
     if not library.videos:
         again = f" --model {choice.folder}" if choice.folder is not None else ""
@@ -88,11 +96,11 @@ def filtered(videos: Sequence[VideoFile], below: Path | None, since: datetime | 
     Raises:
         DataError: if there are none.
     """
-    folder = None if below is None else below.absolute()
+    folder = None if below is None else below.resolve()
     chosen = [
         video
         for video in videos
-        if (folder is None or video.path.absolute().is_relative_to(folder))
+        if (folder is None or video.path.resolve().is_relative_to(folder))
         and (since is None or _changed(video.path) >= since.timestamp())
     ]
     if not chosen:

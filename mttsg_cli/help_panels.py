@@ -11,15 +11,18 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("map", "zero-shot", "per-query"),
     ),
     "Training": (
-        *("epochs", "batch-videos", "queries-per-video", "lr", "without", "set", "seeds", "folds", "share"),
+        *("epochs", "batch-videos", "queries-per-video", "lr", "network", "without", "set", "seeds", "folds", "share"),
         *("resume", "push", "tensorboard"),
     ),
     "Output": (
         *("format", "decimals", "json", "out", "overwrite", "html", "charts", "save", "open", "play", "clips"),
         *("clip-name", "pad", "join", "index"),
     ),
-    "Model and features": (*("model", "encoder", "text-encoder", "joint", "features", "duration", "fps", "reader"),),
-    "Computer": ("device", "workers", "cache", "offline", "ray"),
+    "Model and features": (
+        *("model", "encoder", "text-encoder", "joint", "features", "features-of", "bins", "duration", "fps", "reader"),
+    ),
+    "Page": ("port", "host", "token", "data"),
+    "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }
 

@@ -104,7 +104,7 @@ def find_named(words: Sequence[str]) -> list[Path]:
     return paths
 
 
-def require_data(path: Path, *, or_file: bool = False, **options: Path | None) -> None:
+def require_data(path: Path, *, or_file: bool = False, **options: Path | Sequence[str] | None) -> None:
     """Refuse a data folder that does not exist, before anything is imported to read it.
 
     Args:
@@ -123,11 +123,20 @@ def require_data(path: Path, *, or_file: bool = False, **options: Path | None) -
     require_given(**options)
 
 
-def require_given(**paths: Path | None) -> None:
-    """Raise ConfigError for a file or folder that was given with an option, by its name here, and does not exist."""
-    for name, path in paths.items():
-        if path is not None and str(path) != "-" and not os.path.lexists(path):
-            raise ConfigError(f"{shown_path(path)}: {missing_reason(path)} (--{name})")
+def require_given(**paths: Path | Sequence[str] | None) -> None:
+    """Raise ConfigError for a file or folder that was given with an option, by its name here, and does not exist.
+
+    Of an option that is given several times, each value may be `NAME=PATH`.
+    """
+    for option, value in paths.items():
+        for path in [value] if isinstance(value, Path) else map(_without_name, value or ()):
+            if str(path) != "-" and not os.path.lexists(path):
+                raise ConfigError(f"{shown_path(path)}: {missing_reason(path)} (--{option})")
+
+
+def _without_name(text: str) -> Path:
+    """Return the path in `NAME=PATH`, or the whole text if it exists."""
+    return Path(text if os.path.lexists(text) else text.partition("=")[2] or text)
 
 
 def mark_split(arguments: Sequence[str], options_with_value: frozenset[str] = frozenset()) -> list[str]:

@@ -59,7 +59,7 @@ def load_chosen(
     from mttsg_core.workflows.model_choice import choose_for_videos, choose_zero_shot
 
     if zero_shot:
-        external = None if features.features is None else external_fingerprint(Path(features.features), videos)
+        external = None if features.features is None else external_fingerprint(features.features, videos)
         choice = choose_zero_shot(model, features, external)
         reporter.say(choice.line)  # before a download
         return load_zero_shot(features, runtime, external), choice
@@ -73,13 +73,19 @@ def load_chosen(
 
 
 def load_for_index(
-    index: IndexFolder, model: Path | None, features: FeatureOptions, runtime: RuntimeOptions, reporter: Reporter
+    index: IndexFolder,
+    model: Path | None,
+    features: FeatureOptions,
+    runtime: RuntimeOptions,
+    reporter: Reporter,
+    *,
+    zero_shot: bool = False,
 ) -> tuple[Grounder, ModelChoice]:
     """Load the model that an index was made by last, unless one is named; else as `load_chosen` for its sources."""
-    if model is None and features.encoder is None and index.models:
+    if not zero_shot and model is None and features.encoder is None and index.models:
         last = index.models[-1]
         if last.folder is not None:
             model = Path(last.folder)
         else:
             features = replace(features, encoder=last.encoder, fps=features.fps or last.fps)
-    return load_chosen(model, index.sources, features, runtime, reporter)
+    return load_chosen(model, index.sources, features, runtime, reporter, zero_shot=zero_shot)

@@ -24,6 +24,11 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def feature_places(features: Sequence[str] | None, data: Path) -> list[str] | None:
+    """Return the values of --features with the data folder for `{data}`, as files of settings write it."""
+    return None if features is None else [place.replace("{data}", str(data)) for place in features]
+
+
 def only(values: Sequence[Path] | None, option: str, instead: str = "run the command for each") -> Path | None:
     """Return the value of an option that can be given once, or None.
 

@@ -11,7 +11,7 @@ import typer
 from mttsg_cli.settings_file import load_config, load_training_settings
 from mttsg_cli.table_formats import TABLE_FORMATS
 from mttsg_cli.writers import FORMAT_NAMES
-from mttsg_core.config import NetworkConfig, TrainingConfig
+from mttsg_core.config import NETWORKS, NetworkConfig, TrainingConfig
 
 _TRAINING = TrainingConfig()
 
@@ -45,6 +45,10 @@ DataOrFile = Annotated[Path, typer.Argument(metavar="DATA", help="Data folder, o
 Videos = Annotated[
     list[str], typer.Argument(metavar="PATH...", help='Video files, folders to search for videos, patterns as "*.mp4".')
 ]
+VideosOrIndex = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files, folders to search for videos; or the folder of an index."),
+]
 VideosAndQueries = Annotated[
     list[str],
     typer.Argument(
@@ -61,8 +65,9 @@ Config = Annotated[
         "--config",
         is_eager=True,
         callback=load_config,
-        metavar="FILE.toml",
-        help="Read options from a file; their names are the same there.",
+        metavar="FILE.toml|recipe:NAME",
+        help="Read options from a file; their names are the same there. A recipe is such a file for a published data "
+        "set, as recipe:qvhighlights.",
     ),
 ]
 Model = Annotated[
@@ -133,7 +138,30 @@ ZeroShot = Annotated[
     ),
 ]
 Features = Annotated[
-    Path | None, _folder("--features", "External features: a folder with one file per video, or an HDF5 file.")
+    list[str] | None,
+    typer.Option(
+        "--features",
+        metavar="[NAME=]DIR",
+        help="External features: a folder with one file per video, or an HDF5 file. Repeated: streams that are read "
+        "together, as in --features clip=DIR --features slowfast=DIR.",
+    ),
+]
+FeaturesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--features-of",
+        metavar="ID",
+        help="Encoder that made the external features, so that the model can be asked about videos without them.",
+    ),
+]
+Bins = Annotated[
+    int | None,
+    typer.Option(
+        "--bins",
+        min=1,
+        metavar="N",
+        help="With --features-of: every video has features of N equal parts. Default: they are at a rate, --fps.",
+    ),
 ]
 Duration = Annotated[
     float | None,
@@ -143,6 +171,14 @@ Duration = Annotated[
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="D", help="Where networks run: auto, cpu, cuda, cuda:N or mps.")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="What a pretrained encoder of videos computes in: auto (the fastest), float32 or bfloat16.",
+    ),
 ]
 Offline = Annotated[
     bool,
@@ -198,6 +234,16 @@ QueriesPerVideo = Annotated[
 ]
 LearningRate = Annotated[
     float | None, typer.Option("--lr", metavar="F", help=f"Largest learning rate. Default: {_TRAINING.lr:g}.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help=f"Network that finds the moments, with the same encoders and co-training: {', '.join(NETWORKS)}. "
+        f"Default: {NetworkConfig.network}.",
+        autocompletion=lambda: list(NETWORKS),
+    ),
 ]
 Without = Annotated[
     list[str] | None,
@@ -511,6 +557,41 @@ GroundFps = Annotated[
         "refused."
     ),
 ]
+
+# --- options of `serve` -------------------------------------------------------------------------------------------
+
+CorrectionsFolder = Annotated[
+    Path | None,
+    _folder(
+        "--data",
+        "Data folder for what you say about answers. Default: one for these videos in your own data folder.",
+    ),
+]
+ClipFolder = Annotated[
+    Path | None, _folder("--clips", "Folder for moments that you save. Default: beside their video.")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65535,
+        metavar="N",
+        help="Port of the page; 0 takes any free one. Default: 8000, or the next free one.",
+    ),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Address to listen on. With any other than 127.0.0.1, the page asks for the token in the printed address.",
+    ),
+]
+NeedToken = Annotated[
+    bool, typer.Option("--token", help="Ask for a token on this computer, too, because others work on it.")
+]
+OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
 
 # --- options of `search` ------------------------------------------------------------------------------------------
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
 
+from mttsg_cli.config_files import options_of, read_settings, refuse_unknown_options, settings_of_command
 from mttsg_cli.console import Reporter
 from mttsg_core.config import (
     TABLES,
@@ -17,18 +18,13 @@ from mttsg_core.config import (
     NetworkConfig,
     TrainingConfig,
     parse_assignment,
-    refuse_unknown,
     upgrade_settings,
 )
 from mttsg_core.config.catalogue import assign, split_assignment
 from mttsg_core.errors import ConfigError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_WITH_TABLES = ("train", "ablate")  # commands whose --config file may have tables of settings
+_WITH_TABLES = ("train", "ablate", "serve")  # commands whose --config file may have tables of settings
+_TAKING_FILES_OF_TRAIN = ("ablate", "serve")
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -39,12 +35,12 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None or context.resilient_parsing:
         return path
-    settings = _read(path)
+    settings = settings_of_command(context, read_settings(path), path)
     tables = _pop_tables(settings) if context.info_name in _WITH_TABLES else {}
-    parameters = _options_of(context.command)
-    if context.info_name == "ablate":  # which takes the files of `train`
+    parameters = options_of(context.command)
+    if context.info_name in _TAKING_FILES_OF_TRAIN:
         _move_training(settings, tables, except_for=parameters)
-    _refuse_unknown(settings, parameters, path)
+    refuse_unknown_options(settings, parameters, path)
     defaults = {parameters[key.replace("-", "_")]: value for key, value in settings.items()}
     repeatable = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
     context.default_map = {
@@ -63,10 +59,11 @@ def load_training_settings(context: typer.Context, path: Path | None) -> Path | 
     """
     if path is None or context.resilient_parsing or context.parent is None:
         return path
-    values = _read(path)
-    tables = _pop_tables(values)
     train: Any = context.parent.command
-    _refuse_unknown(values, _options_of(train.get_command(context.parent, "train")), path)
+    command = train.get_command(context.parent, "train")
+    values = settings_of_command(context, read_settings(path), path, command)
+    tables = _pop_tables(values)
+    refuse_unknown_options(values, options_of(command), path)
     _move_training(values, tables)
     context.obj = tables
     return path
@@ -117,6 +114,7 @@ def merge_settings(
     without: Sequence[str],
     assigned: Sequence[Assignment],
     reporter: Reporter,
+    network: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """Return the settings that are given, by argument of the workflow: --set and options win over the --config file.
 
@@ -126,6 +124,7 @@ def merge_settings(
         without: parts to leave out.
         assigned: from `--set`.
         reporter: told of parts that were renamed.
+        network: settings of the network that have an option of their own.
 
     Raises:
         ConfigError: for an unknown part, or if an option and `--set` contradict each other.
@@ -135,8 +134,9 @@ def merge_settings(
     if notes:
         reporter.say(f"renamed parts: {'; '.join(notes)}")
     tables["training"] |= training
-    tables["network"] |= NetworkConfig.switched_off(switches)
-    typed = {("training", name): name for name in training} | {("network", name): "without" for name in switches}
+    tables["network"] |= {**network, **NetworkConfig.switched_off(switches)}
+    typed = {("training", name): name for name in training} | {("network", name): name for name in network}
+    typed |= {("network", name): "without" for name in switches}
     for table, name, value in assigned:
         parameter = typed.get((table, name))
         if parameter is not None and is_typed(context, parameter) and tables[table][name] != value:
@@ -162,15 +162,6 @@ def is_typed(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-
-
 def _pop_tables(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Take the tables of settings out of the content of a file."""
     return {name: settings.pop(name) for name in TABLES if isinstance(settings.get(name), dict)}
@@ -183,20 +174,3 @@ def _move_training(
     names = {field.name for field in fields(TrainingConfig)} - set(except_for)
     found = {key: key.replace("-", "_") for key in settings if key.replace("-", "_") in names}
     tables["training"] = {**tables.get("training", {}), **{name: settings.pop(key) for key, name in found.items()}}
-
-
-def _options_of(command: Any) -> dict[str, str]:
-    """Return the parameters of a command by the names of their options, without dashes."""
-    return {
-        option[2:].replace("-", "_"): str(parameter.name)
-        for parameter in command.params
-        for option in parameter.opts
-        if option.startswith("--") and parameter.name not in (None, "config", "help")
-    }
-
-
-def _refuse_unknown(settings: Mapping[str, Any], parameters: Mapping[str, str], path: Path) -> None:
-    try:
-        refuse_unknown((key.replace("-", "_") for key in settings), parameters, f"setting in {path}")
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error

@@ -11,6 +11,7 @@ import pytest
 from mttsg_core.config import (
     LossConfig,
     NetworkConfig,
+    OneOf,
     Range,
     TrainingConfig,
     from_mapping,
@@ -132,10 +133,12 @@ def test_every_setting_has_a_meaning_and_a_range_that_holds_its_default(kind: ty
     for setting in fields(kind):
         meaning, limits = setting.metadata["meaning"], setting.metadata["limits"]
         assert meaning and "\n" not in meaning, setting.name
-        assert isinstance(limits, Range), setting.name
+        assert isinstance(limits, OneOf if setting.type == "str" else Range), setting.name
         assert str(limits), setting.name
         if setting.default is MISSING:
             assert setting.name in REQUIRED
+        elif isinstance(limits, OneOf):
+            assert setting.default in limits.names
         elif not isinstance(setting.default, bool):
             assert limits.violation(setting.default) is None, setting.name
     assert from_mapping(kind, to_mapping(kind(**needed_by(kind)))) == kind(**needed_by(kind))
@@ -146,7 +149,7 @@ def test_every_bound_of_every_setting_is_enforced(kind: type) -> None:
     """Just outside a bound is refused; a bound that is included is accepted."""
     for setting in fields(kind):
         limits: Range = setting.metadata["limits"]
-        if setting.type == "bool":
+        if setting.type in ("bool", "str"):
             continue
         step: float = 1 if setting.type == "int" else 1e-3
         outside = [

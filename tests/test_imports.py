@@ -18,9 +18,12 @@ PAPER = ("cross_sentence_memory", "contrastive", "false_negatives", "object_phra
 # The rooms of the library, the lowest first: a room imports itself and those before it. One that is not named fails.
 ROOMS = (
     *("_version", "errors", "config", "moments", "utils", "video", "encoders", "features", "data", "modeling"),
-    *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows"),
+    *("checkpoints", "inference", "search", "evaluation", "training", "report", "workflows", "server"),
 )
-HEAVY = (*("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit"),)
+HEAVY = (
+    *("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit"),
+    *("fastapi", "starlette", "uvicorn"),
+)
 
 
 def _modules(package: str) -> dict[str, Path]:
@@ -68,6 +71,12 @@ def test_a_module_imports_its_own_room_and_those_below(module: str) -> None:
     assert not above
 
 
+def test_only_the_server_knows_what_serves_it() -> None:
+    frameworks = {"fastapi", "starlette", "uvicorn", "pydantic"}
+    users = {module for module, path in CORE.items() if frameworks & {name.split(".")[0] for name in _imports(path)}}
+    assert users and all(module.startswith("mttsg_core.server.") for module in users)
+
+
 def test_no_module_needs_itself() -> None:
     # Importing a package first imports its __init__, which may import its own modules: those do not import it.
     graph = {module: _own_imports(module) - {"mttsg_core"} for module in CORE if module != "mttsg_core"}
@@ -104,7 +113,7 @@ def test_help_is_light() -> None:
 import sys
 from typer.testing import CliRunner
 from mttsg_cli.app import app
-commands = "extract train ablate evaluate compare ground search index models config setup doctor cache"
+commands = "extract train ablate evaluate compare ground search serve index models config setup doctor cache"
 for command in ([], *([name] for name in commands.split())):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output

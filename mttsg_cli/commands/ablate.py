@@ -34,7 +34,7 @@ def ablate(
     decimals: options.Decimals = 2,
     at: options.RecallAt = "1,5",
     iou: options.RecallIou = "0.3,0.5,0.7",
-    precision: options.WithMap = False,
+    average_precision: options.WithMap = False,
     encoder: options.Encoder = None,
     text_encoder: options.TextEncoder = None,
     fps: options.Fps = None,
@@ -42,6 +42,7 @@ def ablate(
     joint: options.Joint = None,
     features: options.Features = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -67,6 +68,7 @@ def ablate(
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         form = table_format(form, None, as_json=as_json)
         fixed, varied = parse_variations(assigned or [])
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import ablate as workflow
@@ -81,9 +83,9 @@ def ablate(
             **merge_settings(context, training, [], parse_settings(fixed), display.reporter),
             features=FeatureOptions(encoder, text_encoder, fps, reader, features, joint),
             options=AblateOptions(
-                *(device, cache, offline, workers),
+                *(device, cache, offline, workers, precision),
                 **planned,
-                metrics=option_values.metric_config(at, iou, strict=False, precision=precision),
+                metrics=option_values.metric_config(at, iou, strict=False, precision=average_precision),
                 strict=strict,
                 overwrite=overwrite,
                 command=command_words(context),

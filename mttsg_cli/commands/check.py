@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mttsg_cli import options
+from mttsg_cli import option_values, options
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -40,6 +40,7 @@ def check(
         mttsg check charades_sta_test.txt --json
     """
     with exit_codes():
+        features = option_values.feature_places(features, data)
         require_data(data, or_file=True, features=features)
         from mttsg_core.workflows import check as workflow
 

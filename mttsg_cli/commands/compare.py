@@ -7,6 +7,7 @@ import typer
 from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
 from mttsg_cli.comparison import print_comparison, save_comparison
+from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -29,10 +30,11 @@ def compare(
     at: options.RecallAt = "1,5",
     iou: options.RecallIou = "0.3,0.5,0.7",
     strict_iou: options.StrictIou = False,
-    precision: options.WithMap = True,
+    average_precision: options.WithMap = True,
     features: options.Features = None,
     encoder: options.ModelEncoder = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -53,8 +55,10 @@ def compare(
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         form = table_format(form, out, as_json=as_json)
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
         named = read_systems(systems)
+        say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import compare as workflow
         from mttsg_core.workflows.options import CompareOptions, FeatureOptions
@@ -63,8 +67,9 @@ def compare(
         require_distinct({"--out": out, "--html": html})
         if out is not None:
             prepare_new_file(out, overwrite=overwrite)
-        metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=precision)
-        runtime, outputs = (device, cache, offline, workers), (html, charts, overwrite, command_words(context))
+        metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=average_precision)
+        runtime = (device, cache, offline, workers, precision)
+        outputs = (html, charts, overwrite, command_words(context))
         report = workflow.compare(
             data,
             named,

@@ -6,9 +6,11 @@ import typer
 
 from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
+from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
+from mttsg_cli.settings_file import is_typed
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
 
@@ -38,6 +40,7 @@ def evaluate(
     text_encoder: options.ModelTextEncoder = None,
     fps: options.ModelFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -58,13 +61,18 @@ def evaluate(
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         scored = option_values.only(predictions, "--predictions", _SEVERAL)
+        features = option_values.feature_places(features, data)
+        if scored and not is_typed(context, "features"):
+            features = None  # a recipe names some, which predictions do not need
         require_data(data, features=features, predictions=None if model else scored)
+        say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
         metrics = option_values.metric_config(at, iou, strict=strict_iou)
-        runtime, outputs = (device, cache, offline, workers), (html, charts, overwrite, command_words(context))
+        runtime = (device, cache, offline, workers, precision)
+        outputs = (html, charts, overwrite, command_words(context))
         report = workflow.evaluate(
             data,
             option_values.only(model, "--model", _SEVERAL),

@@ -19,6 +19,7 @@ def extract(
     fps: options.Fps = None,
     reader: options.Reader = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -50,7 +51,7 @@ def extract(
                 named,
                 out,
                 features=FeatureOptions(encoder=encoder, fps=fps, reader=reader),
-                options=ExtractOptions(device, cache, offline, workers, overwrite=overwrite),
+                options=ExtractOptions(device, cache, offline, workers, precision, overwrite=overwrite),
                 on_event=display.show,
             )
         reporter.say(f"features of {report.done} of {count(report.videos, 'video')} are in {report.folder}")

@@ -35,6 +35,7 @@ def ground(
     text_encoder: options.ModelTextEncoder = None,
     fps: options.GroundFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -82,6 +83,6 @@ def ground(
             OutputOptions(form, as_json, out, html, open_page, play, clips, clip_name, pad, join, overwrite),
             option_values.only(model, "--model"),
             FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
-            RuntimeOptions(device, cache, offline, workers),
+            RuntimeOptions(device, cache, offline, workers, precision),
             Reporter(quiet=quiet, verbose=verbose),
         )

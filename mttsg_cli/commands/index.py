@@ -26,6 +26,7 @@ def index(
     encoder: options.GroundEncoder = None,
     fps: options.GroundFps = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     workers: options.Workers = None,
     cache: options.Cache = None,
@@ -58,7 +59,7 @@ def index(
             inputs.index or folder or _default_folder(inputs.videos[0]),
             option_values.only(model, "--model"),
             FeatureOptions(encoder, fps=fps),
-            RuntimeOptions(device, cache, offline, workers),
+            RuntimeOptions(device, cache, offline, workers, precision),
             Reporter(quiet=quiet, verbose=verbose),
         )
         if as_json:

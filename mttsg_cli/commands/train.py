@@ -9,6 +9,7 @@ import typer
 
 from mttsg_cli import option_values, options
 from mttsg_cli.command_line import command_words
+from mttsg_cli.config_files import say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
@@ -30,6 +31,7 @@ def train(
     batch_videos: options.BatchVideos = None,
     queries_per_video: options.QueriesPerVideo = None,
     lr: options.LearningRate = None,
+    network: options.Network = None,
     without: options.Without = None,
     assigned: options.Set = None,
     resume: options.Resume = False,
@@ -41,7 +43,10 @@ def train(
     reader: options.Reader = None,
     joint: options.Joint = None,
     features: options.Features = None,
+    features_of: options.FeaturesOf = None,
+    bins: options.Bins = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     cache: options.Cache = None,
     seed: options.TrainingSeed = None,
@@ -65,7 +70,9 @@ def train(
         mttsg train data/ --out runs --seeds 3 --set loss.contrast=0.5
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+        features = option_values.feature_places(features, data)
         require_data(data, features=features)
+        say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
@@ -74,9 +81,11 @@ def train(
             epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
         )
         assignments = parse_settings(assigned or [])
-        settings = merge_settings(context, training, without or [], assignments, display.reporter)
-        chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint)
-        runtime = (device, cache, offline, workers)
+        settings = merge_settings(
+            context, training, without or [], assignments, display.reporter, option_values.given(network=network)
+        )
+        chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint, features_of, bins)
+        runtime = (device, cache, offline, workers, precision)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
         has_seed = is_typed(context, "seed") or any(one[:2] == ("training", "seed") for one in assignments)
         report: TrainReport | SeedsReport

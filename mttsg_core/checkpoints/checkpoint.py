@@ -33,6 +33,7 @@ from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError, ModelError, error_summary
+from mttsg_core.features.declared import DeclaredFeatures
 from mttsg_core.features.fingerprint import fingerprint_fault, is_extracted
 from mttsg_core.modeling.calibration import UNCALIBRATED, Calibration
 from mttsg_core.modeling.mktn import MKTN
@@ -42,6 +43,7 @@ from mttsg_core.utils.text import shorten
 # What reading a model folder raises if a file in it is damaged.
 _DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError, SafetensorError, ConfigError)
 _MAX_SECONDS = 1e9
+DECLARED = "declared"  # the entry of `config.json` on features made elsewhere
 _SHOWN = 60  # characters of a value in a message
 
 __all__ = ["CONFIG", "REPORT", "WEIGHTS", "WORDS", "Model", "load_model", "read_json", "write_json"]
@@ -58,6 +60,7 @@ class Model:
         max_window_seconds: longest video that is like those it was trained on; None if that is unknown.
         calibration: of its scores.
         familiarity: what it was trained on, for lower scores elsewhere; None for models of earlier versions.
+        declared: what features made elsewhere are, so that videos can be asked about; None if nobody said so.
     """
 
     network: MKTN
@@ -66,6 +69,7 @@ class Model:
     max_window_seconds: float | None = None
     calibration: Calibration = UNCALIBRATED
     familiarity: Familiarity | None = None
+    declared: DeclaredFeatures | None = None
 
     @property
     def is_calibrated(self) -> bool:
@@ -93,6 +97,7 @@ def save_description(folder: Path, model: Model, training: Mapping[str, Any]) ->
         "text_encoder": model.text_encoder.id,
         "network": to_mapping(model.network.config),
         "training": dict(training),
+        **({} if model.declared is None else {DECLARED: to_mapping(model.declared)}),
     }
     arrays = model.text_encoder.tensors()
     if arrays:
@@ -131,6 +136,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         network = load_network(folder / WEIGHTS, config, upgrade=is_old).eval()
         useless = useless_reason(network)
         familiarity = _familiarity(folder, config)
+        declared = declared_features(described)
     except _DAMAGE as error:
         raise damaged_model(folder, error_summary(error)) from error
     if useless is not None:
@@ -141,7 +147,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
             folder,
             f"its text encoder has vectors of {text_encoder.dim} numbers, but its network reads {config.word_dim}",
         )
-    return Model(network, text_encoder, described["features"], window, calibration, familiarity)
+    return Model(network, text_encoder, described["features"], window, calibration, familiarity, declared)
 
 
 def _familiarity(folder: Path, config: NetworkConfig) -> Familiarity | None:
@@ -173,6 +179,18 @@ def _calibration(folder: Path, described: Mapping[str, Any]) -> Calibration:
     return calibration
 
 
+def declared_features(described: Mapping[str, Any]) -> DeclaredFeatures | None:
+    """Return what the features of a model were declared to be, or None.
+
+    Args:
+        described: see `read_description`.
+
+    Raises:
+        ConfigError: if that is damaged.
+    """
+    return from_mapping(DeclaredFeatures, described[DECLARED]) if DECLARED in described else None
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """Read the `config.json` of a model folder, with the entries that every model has.
 
@@ -198,6 +216,10 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], bool]:
     for name, kind in (("network", dict), ("text_encoder", str), ("features", dict), ("training", dict)):
         if not isinstance(described.get(name), kind):
             raise damaged_model(folder, f"{name!r} in {CONFIG} is missing or of the wrong type")
+    try:
+        declared_features(described)
+    except ConfigError as error:
+        raise damaged_model(folder, f"{DECLARED!r} in {CONFIG}: {error}") from error
     fault = fingerprint_fault(described["features"])
     if fault is not None:
         raise damaged_model(folder, f"'features' in {CONFIG}: {fault}")
@@ -205,12 +227,17 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], bool]:
     return described, is_old
 
 
+def encoder_id(described: Mapping[str, Any]) -> str:
+    """Return the id of the video encoder of a model, that of declared features included."""
+    return str(described.get(DECLARED, described["features"]).get("encoder"))
+
+
 def _check_encoders(folder: Path, described: Mapping[str, Any]) -> None:
     """Raise ModelError if loading the model could load, or download, an encoder that its author can still exchange."""
     features, text_id = described["features"], described["text_encoder"]
     names = {}
-    if is_extracted(features) or text_id == OWN_TEXT_TOWER:
-        names["encoder"] = features["encoder"]
+    if is_extracted(features) or text_id == OWN_TEXT_TOWER or DECLARED in described:
+        names["encoder"] = encoder_id(described)
     if text_id not in (HashedWords.id, OWN_TEXT_TOWER) and not text_id.startswith(f"{WordVectors.kind}:"):
         names["text encoder"] = text_id
     for what, name in names.items():
@@ -239,7 +266,7 @@ def load_text_encoder(
     Raises:
         ModelError: if it is not available, or its words are damaged.
     """
-    text_id, encoder_id = str(described["text_encoder"]), str(described["features"].get("encoder"))
+    text_id = str(described["text_encoder"])
     kind, _, name = text_id.partition(":")
     try:
         if kind == WordVectors.kind:
@@ -247,7 +274,9 @@ def load_text_encoder(
                 raise damaged_model(folder, f"no {WORDS} in it")
             return WordVectors.from_tensors(load_arrays(folder / WORDS), name)
         joint = described["network"].get("joint") is True
-        return build_text_encoder(text_id, encoder_id=encoder_id, device=device, offline=offline, joint=joint)
+        return build_text_encoder(
+            text_id, encoder_id=encoder_id(described), device=device, offline=offline, joint=joint
+        )
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from error
     except (KeyError, ValueError, OSError, SafetensorError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from mttsg_core.checkpoints.checkpoint import CONFIG, REPORT, damaged_model, read_json
+from mttsg_core.checkpoints.checkpoint import CONFIG, DECLARED, REPORT, damaged_model, encoder_id, read_json
 from mttsg_core.config import NetworkConfig
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.utils.atomic import write_atomically
@@ -106,7 +106,7 @@ def model_card(config: Mapping[str, Any], report: Mapping[str, Any], name: str) 
         report: content of its `report.json`.
         name: of the model: a folder, or `user/name` on the hub.
     """
-    use = _USE_ELSEWHERE if config["features"].get("encoder") == EXTERNAL else _USE
+    use = _USE_ELSEWHERE if encoder_id(config) == EXTERNAL else _USE
     return _CARD.format(
         title=name.rpartition("/")[2],
         base=_base_models(config),
@@ -119,7 +119,7 @@ def model_card(config: Mapping[str, Any], report: Mapping[str, Any], name: str) 
 
 def _base_models(config: Mapping[str, Any]) -> str:
     """List the pretrained models of the hub that it builds on: their ids are `NAME@COMMIT`."""
-    ids = dict.fromkeys((str(config["features"].get("encoder")), str(config["text_encoder"])))
+    ids = dict.fromkeys((encoder_id(config), str(config["text_encoder"])))
     names = [name for name, _, commit in (one.partition("@") for one in ids) if commit]
     return "".join(["base_model:\n", *(f"- {name}\n" for name in names)]) if names else ""
 
@@ -146,7 +146,9 @@ def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[tupl
     return [
         ("video encoder", str(features.get("encoder"))),
         *((f"features: {key}", str(value)) for key, value in features.items() if key != "encoder"),
+        *((f"features made elsewhere: {key}", str(value)) for key, value in config.get(DECLARED, {}).items()),
         ("text encoder", config["text_encoder"]),
+        ("network", str(config["network"].get("network", NetworkConfig.network))),
         ("parameters", f"{report['parameters']:,}"),
         ("parts switched off", ", ".join(off) or "none"),
         ("epochs", f"{report['epochs']}, epoch {report['best_epoch']} kept"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from mttsg_core.checkpoints.files import CONFIG, PROVENANCE, REPORT, read_json_if_any
 from mttsg_core.checkpoints.registry import run_number
+from mttsg_core.config import NetworkConfig
 from mttsg_core.utils.text import count
 
 
@@ -25,6 +26,7 @@ class ModelSummary:
         validation_sentences: that it was validated on.
         date: of its training, YYYY-MM-DD.
         encoder, text_encoder: their ids.
+        network: that finds the moments.
         metrics: figures on the validation split, in percent.
     """
 
@@ -37,6 +39,7 @@ class ModelSummary:
     date: str | None = None
     encoder: str | None = None
     text_encoder: str | None = None
+    network: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -46,7 +49,7 @@ class ModelSummary:
 
     @property
     def details(self) -> str:
-        """All but the name, as far as it is known: data, videos, date, encoders."""
+        """All but the name, as far as it is known: data, videos, date, encoders, network."""
         encoder, text = (None if name is None else encoder_name(name) for name in (self.encoder, self.text_encoder))
         parts = [
             self.data,
@@ -54,6 +57,7 @@ class ModelSummary:
             self.date,
             None if encoder is None else f"encoder {encoder}",
             None if text is None else f"sentences {text}",
+            None if self.network in (None, NetworkConfig.network) else f"network {self.network}",
         ]
         return ", ".join(part for part in parts if part)
 
@@ -75,7 +79,7 @@ class ModelSummary:
 def summarise(folder: Path) -> ModelSummary:
     """Return what the files of a model folder tell. Files that are missing or damaged tell nothing."""
     config, report, record = (read_json_if_any(folder / name) for name in (CONFIG, REPORT, PROVENANCE))
-    features = config.get("features")
+    features, network = config.get("features"), config.get("network")
     metrics = report.get("validation")
     return ModelSummary(
         folder,
@@ -87,6 +91,7 @@ def summarise(folder: Path) -> ModelSummary:
         date=_date(record.get("started")) or _modified(folder / REPORT),
         encoder=_text(features.get("encoder")) if isinstance(features, dict) else None,
         text_encoder=_text(config.get("text_encoder")),
+        network=_text(network.get("network", NetworkConfig.network)) if isinstance(network, dict) else None,
         metrics={name: value for name, value in metrics.items() if isinstance(value, int | float)}
         if isinstance(metrics, dict)
         else {},

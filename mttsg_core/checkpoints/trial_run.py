@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mttsg_core.data.batch import Batch
 from mttsg_core.modeling.backbone import Standardise
-from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.modeling.mktn import MKTN
 
 _VIDEOS, _CLIPS, _WORDS = 2, 8, 3
@@ -30,7 +29,7 @@ def useless_reason(network: MKTN) -> str | None:
     if config.regions * config.region_dim > _MAX_REGION_NUMBERS:
         return None
     with torch.inference_mode():
-        spans, scores = decode(network(_noise(network)).head, _TOP, config)  # of video 0, then of video 1
+        spans, scores = network(_noise(network)).head.answers(_TOP, config)  # of video 0, then of video 1
     if not (spans.isfinite().all() and scores.isfinite().all()):
         return "the numbers in the network overflow"
     answers = torch.cat([spans, scores[..., None]], dim=-1).reshape(_VIDEOS, -1)  # a video's answers in a row

@@ -5,16 +5,18 @@ The classes are frozen and strict: an unknown name is refused, with the one that
 
 from mttsg_core.config.catalogue import TABLES, Assignment, Setting, all_settings, parse_assignment
 from mttsg_core.config.compat import upgrade_settings
-from mttsg_core.config.fields import Range, from_mapping, to_mapping
+from mttsg_core.config.fields import OneOf, Range, from_mapping, required, setting, to_mapping
 from mttsg_core.config.names import nearest, refuse_unknown
-from mttsg_core.config.network import NetworkConfig
+from mttsg_core.config.network import NETWORKS, NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
 
 __all__ = [
+    "NETWORKS",
     "TABLES",
     "Assignment",
     "LossConfig",
     "NetworkConfig",
+    "OneOf",
     "Range",
     "Setting",
     "TrainingConfig",
@@ -23,6 +25,8 @@ __all__ = [
     "nearest",
     "parse_assignment",
     "refuse_unknown",
+    "required",
+    "setting",
     "to_mapping",
     "upgrade_settings",
 ]

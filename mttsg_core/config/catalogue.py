@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mttsg_core.config.fields import Range, check_value
+from mttsg_core.config.fields import OneOf, Range, check_value
 from mttsg_core.config.names import nearest, refuse_unknown, shown
 from mttsg_core.config.network import NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
@@ -33,7 +33,7 @@ class Setting:
         table: `training`, `loss` or `network`.
         name: of the setting.
         default: None if the features decide it and it has none.
-        limits: numbers that it may have; None for switches and text.
+        limits: numbers, or names, that it may have; None for switches and other text.
         meaning: one line.
         by_features: whether the features decide it, so that it cannot be chosen.
     """
@@ -41,7 +41,7 @@ class Setting:
     table: str
     name: str
     default: bool | int | float | str | None
-    limits: Range | None
+    limits: Range | OneOf | None
     meaning: str
     by_features: bool = False
 
@@ -53,9 +53,7 @@ class Setting:
     @property
     def range(self) -> str:
         """What it may be, in words."""
-        if self.limits is None:
-            return "true or false" if isinstance(self.default, bool) else "text"
-        return str(self.limits)
+        return "true or false" if self.limits is None else str(self.limits)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -78,13 +76,19 @@ def all_settings() -> list[Setting]:
             table,
             declared.name,
             None if declared.default is MISSING else declared.default,
-            None if isinstance(declared.default, bool | str) else declared.metadata["limits"],
+            _limits(declared),
             declared.metadata["meaning"],
             table == "network" and declared.name in NetworkConfig.OF_FEATURES,
         )
         for table, kind in TABLES.items()
         for declared in fields(kind)
     ]
+
+
+def _limits(declared: Field[Any]) -> Range | OneOf | None:
+    limits: Range | OneOf = declared.metadata["limits"]
+    is_range_of_none = isinstance(declared.default, bool | str) and isinstance(limits, Range)
+    return None if is_range_of_none else limits
 
 
 def parse_assignment(text: str) -> Assignment:

@@ -63,6 +63,16 @@ class Range:
         return ", ".join([*parts, *([self.parity] if self.parity else [])]) or "any number"
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Names that a setting may have."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(self.names)
+
+
 COUNT = Range(at_least=1)
 WEIGHT = Range(at_least=0)
 POSITIVE = Range(above=0)
@@ -71,13 +81,13 @@ PROBABILITY = Range(at_least=0, at_most=1)
 SIGNED = Range()
 
 
-def setting(default: _Value, meaning: str, limits: Range = WEIGHT) -> _Value:
+def setting(default: _Value, meaning: str, limits: Range | OneOf = WEIGHT) -> _Value:
     """Declare a field of a config class: its default, a line on what it means, and its range.
 
     Args:
         default: of the field.
         meaning: shown wherever settings are listed.
-        limits: range of a number; has no effect on switches and text.
+        limits: range of a number, or the names that a text may be; has no effect on switches.
     """
     declared: _Value = field(default=default, metadata={"meaning": meaning, "limits": limits})
     return declared
@@ -122,7 +132,9 @@ def check_value(declared: Field[Any], value: Any, name: str) -> Any:
     if not is_wanted or (wanted != "bool" and isinstance(value, bool)):
         raise ConfigError(f"{name} = {shown(value)}: must be {_KINDS[wanted]}")
     limits = declared.metadata.get("limits", SIGNED)
-    if not isinstance(value, bool | str) and (violation := limits.violation(value)):
+    if isinstance(limits, OneOf):
+        refuse_unknown([value], limits.names, name)
+    elif not isinstance(value, bool | str) and (violation := limits.violation(value)):
         raise ConfigError(f"{name} = {shown(value)}: must be {violation}")
     return float(value) if wanted == "float" else value
 

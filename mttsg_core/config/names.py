@@ -25,6 +25,9 @@ _SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("frame_rate", "sampling_rate"), "fps"),
         **dict.fromkeys(("output", "output_dir", "output-dir"), "out"),
         **dict.fromkeys(("num_workers", "num-workers", "jobs"), "workers"),
+        **dict.fromkeys(("2d-tan", "2dtan", "mmn"), "proposal_map"),
+        **dict.fromkeys(("detr", "moment-detr", "qd-detr"), "query_decoder"),
+        **dict.fromkeys(("vslnet", "span-predictor"), "span"),
     }
 )
 

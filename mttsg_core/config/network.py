@@ -12,12 +12,15 @@ from mttsg_core.config.fields import (
     PROBABILITY,
     SHARE,
     SIGNED,
+    OneOf,
     Range,
     required,
     setting,
 )
-from mttsg_core.config.names import refuse_unknown
+from mttsg_core.config.names import refuse_unknown, shown
+from mttsg_core.errors import ConfigError
 
+NETWORKS = ("mktn", "proposal-map", "query-decoder", "span")
 _EVEN = Range(at_least=2, parity="even")
 _ODD = Range(at_least=1, parity="odd")
 # Upper bounds of the settings that cost time or memory without being widths of weights, which a file of weights bounds.
@@ -25,6 +28,8 @@ _LAYERS = Range(at_least=0, at_most=100)
 _GRAMS = Range(at_least=1, at_most=100)
 _CLIPS = Range(at_least=1, at_most=100_000)
 _CONSIDERED = Range(at_least=1, at_most=1024)
+_BINS = Range(at_least=1, at_most=128)
+_SLOTS = Range(at_least=1, at_most=1000)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,11 @@ class NetworkConfig:
     word_dim: int = required("width of a word vector")
     region_dim: int = setting(0, "width of a region vector; 0 if the features have no regions")
     regions: int = setting(0, "regions of a clip; 0 if the features have none")
+    streams: str = setting("", "widths of several streams that make up a clip vector, as in 512+2304; empty for one")
     joint: bool = setting(False, "clips and sentences come from one joint model: the first word is the sentence in it")
+
+    # What finds the moments in encoded clips and words (sections 6 and 15); the co-training around it is the same
+    network: str = setting("mktn", "network that finds the moments", OneOf(NETWORKS))
 
     # Encoders (section 1)
     width: int = setting(256, "D, the width of clips, words and sentences", _EVEN)
@@ -73,7 +82,7 @@ class NetworkConfig:
     activity_temperature: float = setting(0.1, "temperature of the match of sentence and activities", POSITIVE)
     pseudo_regions: int = setting(4, "learned regions of a clip where the features have none", COUNT)
 
-    # Grounding head (section 6) and the selection of proposals
+    # Grounding head (section 6) and the selection of proposals; all networks share head_width and the last four
     head_width: int = setting(128, "width of clips in the head", _EVEN)
     proposal_width: int = setting(16, "width in which proposals are scored", COUNT)
     considered_proposals: int = setting(112, "best proposals that answers are selected from", _CONSIDERED)
@@ -82,10 +91,19 @@ class NetworkConfig:
     nms_iou: float = setting(0.5, "largest overlap of two answers to one query", PROBABILITY)
     min_moment_clips: float = setting(0.05, "shortest answer, in clips", POSITIVE)
 
+    # The other networks (section 15)
+    map_bins: int = setting(32, "proposal-map: equal parts of a video that moments start and end at", _BINS)
+    map_width: int = setting(32, "proposal-map: width of the map", COUNT)
+    map_layers: int = setting(3, "proposal-map: convolutions over the map", _LAYERS)
+    map_kernel: int = setting(3, "proposal-map: starts and ends that a convolution covers", _ODD)
+    moment_slots: int = setting(10, "query-decoder: learned moment queries", _SLOTS)
+    encoder_layers: int = setting(2, "query-decoder: layers over clips and words", _LAYERS)
+    decoder_layers: int = setting(2, "query-decoder: layers over moment queries", Range(at_least=1, at_most=100))
+
     prior_trust: float = setting(10.0, "initial weight of the answer without training in a shared space")
 
     # Switches (`--without`)
-    offsets: bool = setting(True, "refine boundaries to real numbers (the paper's float boundary)")
+    offsets: bool = setting(True, "mktn: refine boundaries to real numbers (the paper's float boundary)")
     contrast: bool = setting(True, "learn and use a common space of clips and sentences (section 3)")
     mining: bool = setting(True, "read other pairs through the cross-sentence memory (section 2)")
     objects: bool = setting(True, "match phrases with objects (section 4)")
@@ -93,10 +111,34 @@ class NetworkConfig:
     negatives: bool = setting(True, "take likely false negatives out of the contrasts (section 3)")
     presence: bool = setting(True, "learn from mismatched queries whether the moment is in the video at all")
 
-    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "joint")
+    OF_FEATURES: ClassVar[tuple[str, ...]] = ("clip_dim", "word_dim", "region_dim", "regions", "streams", "joint")
     SWITCHES: ClassVar[tuple[str, ...]] = (
         *("contrast", "mining", "objects", "activities", "negatives", "presence", "offsets"),
     )
+
+    def __post_init__(self) -> None:
+        if not self.offsets and "offsets" not in self.parts_of(self.network):
+            raise ConfigError(f"offsets: the network {self.network} has none that could be left out")
+
+        self.stream_widths  # noqa: B018 - refuses those that do not fit
+
+    @property
+    def stream_widths(self) -> tuple[int, ...]:
+        """The widths of the streams of a clip vector, in order; empty if it is one.
+
+        Raises:
+            ConfigError: if they are not widths, or not those of the clip vectors.
+        """
+        parts = self.streams.split("+") if self.streams else []
+        widths = tuple(int(part) for part in parts if part.isdecimal())
+        if len(widths) < len(parts) or (parts and (min(widths) < 1 or sum(widths) != self.clip_dim)):
+            raise ConfigError(f"streams = {shown(self.streams)}: must be widths whose sum is {self.clip_dim}")
+        return widths
+
+    @classmethod
+    def parts_of(cls, network: str) -> tuple[str, ...]:
+        """Return the parts that a network can be built without."""
+        return tuple(part for part in cls.SWITCHES if part != "offsets" or network == cls.network)
 
     @classmethod
     def switched_off(cls, names: Iterable[str]) -> dict[str, bool]:

@@ -27,6 +27,20 @@ class LossConfig:
     objects: float = setting(0.1, "weight: L_1, phrases and objects")
     activities: float = setting(0.1, "weight: L_2, sentences and activities")
 
+    # L_3 of the other networks (section 15)
+    map: float = setting(5.0, "proposal-map, weight: cross-entropy of the map with scaled overlaps")
+    start_end: float = setting(1.0, "span, weight: cross-entropy of the start and end distributions")
+    highlight: float = setting(2.0, "span, weight: cross-entropy of each clip being highlighted")
+    slot_class: float = setting(4.0, "query-decoder, weight: cross-entropy of a moment query having found a moment")
+    slot_l1: float = setting(10.0, "query-decoder, weight: L1 of the centre and length of matched moment queries")
+    slot_giou: float = setting(1.0, "query-decoder, weight: 1 - generalised IoU of matched moment queries")
+    saliency: float = setting(1.0, "query-decoder, weight: cross-entropy of each clip being inside the moment")
+
+    map_low_iou: float = setting(0.3, "proposal-map: overlap that counts as 0", PROBABILITY)
+    map_high_iou: float = setting(0.7, "proposal-map: overlap that counts as 1", PROBABILITY)
+    highlight_margin: float = setting(0.1, "span: highlighted on either side of a moment, in lengths of it")
+    background_weight: float = setting(0.1, "query-decoder: weight of moment queries that have found nothing", POSITIVE)
+
     proposal_sharpness: float = setting(10.0, "labels of proposals: softmax of this times the overlap", POSITIVE)
     boundary_spread: float = setting(0.1, "deviation of the soft boundary labels, in lengths of the moment", POSITIVE)
     offset_reach: float = setting(0.06, "offsets are learned within one clip and this many lengths of the boundary")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -36,11 +36,18 @@ class Dataset:
         name: of the split.
         pairs: all pairs, also those of videos without features.
         store: features by `Pair.video`.
+        further_files: of features of several streams the files after the first of each video, by video and stream.
     """
 
     name: str
     pairs: Sequence[Pair]
     store: FeatureSource
+    further_files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file that its features come from."""
+        return {**self.store.files, **self.further_files}
 
     def by_video(self) -> dict[str, list[int]]:
         """Return the indices into `pairs` for each video with features, videos in order of appearance."""

@@ -34,7 +34,7 @@ class DividedFolder(DataFolder):
         super().__init__(
             folder.path,
             {**dict.fromkeys(videos, folder.splits[sources[0]]), **kept},
-            folder.features,
+            folder.streams,
             folder.subset_of,
         )
         self.division = division

@@ -11,7 +11,7 @@ from mttsg_core.data.splits import Split
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.arrays import outliers
-from mttsg_core.features.store import EXTERNAL, VideoFeatures, check_fingerprint, read_features
+from mttsg_core.features.store import EXTERNAL, VideoFeatures, check_fingerprint
 
 
 def unusable_features(folder: DataFolder, splits: Sequence[Split]) -> Iterator[str]:
@@ -54,7 +54,7 @@ def _read_features(folder: DataFolder, pairs: Sequence[Pair]) -> tuple[Path, Vid
         return None
     if match.path is None:
         raise FeatureError(match.reason)
-    features = read_features(match.path, match.key)
+    features = match.read()
     if features.duration is None and all(pair.duration is None for pair in pairs):
         try:
             _ = features.timeline

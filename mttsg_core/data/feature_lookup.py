@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from mttsg_core.data.dataset import Dataset
+from mttsg_core.data.file_index import FileMatch
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import DEFAULT_ENCODER, OWN_TEXT_TOWER, build_encoder
-from mttsg_core.encoders.base import VISION_ONLY, Settings
+from mttsg_core.encoders.base import DEFAULT_PRECISION, VISION_ONLY, Settings
 from mttsg_core.encoders.defaults import default_sentence_encoder, default_video_encoder
 from mttsg_core.errors import DataError, FeatureError, VideoError
 from mttsg_core.features.extraction import ExtractionJob, ExtractionSettings
-from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint, read_features
+from mttsg_core.features.store import EXTERNAL, FeatureCache, FeatureStore, check_fingerprint
+from mttsg_core.features.streams import StreamFile, StreamReader
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.video.probe import probe
@@ -36,7 +38,8 @@ class ResolvedSplits:
     Attributes:
         splits: the pairs of each split. `Pair.video` is the video's key, the same for each of its names.
         problems: the bad rows of all splits.
-        files: feature file of each video; those of `jobs` do not exist yet.
+        files: feature file of each video, the first of several streams; those of `jobs` do not exist yet.
+        streams: of features of several streams, all files of each video.
         jobs: the videos to extract.
         durations: seconds of videos, for features that do not record them.
         unusable: why some features cannot be used; filled in by `dataset`.
@@ -45,6 +48,7 @@ class ResolvedSplits:
     splits: dict[str, list[Pair]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    streams: dict[str, tuple[StreamFile, ...]] = field(default_factory=dict)
     jobs: list[ExtractionJob] = field(default_factory=list)
     durations: dict[str, float] = field(default_factory=dict)
     unusable: list[str] = field(default_factory=list)
@@ -61,9 +65,10 @@ class ResolvedSplits:
         """
         videos = {pair.video for pair in self.splits[split]}
         files = {key: path for key, path in self.files.items() if key in videos and path.is_file()}
-        store = FeatureStore(files, self.durations, max_clips=max_clips)
+        store = FeatureStore(files, self.durations, max_clips=max_clips, read=StreamReader(self.streams))
         self.unusable += store.drop_unusable(sorted(files))
-        return Dataset(split, self.splits[split], store)
+        further = {f"{key} {file.name}": file.path for key in store.files for file in self.streams.get(key, ())[1:]}
+        return Dataset(split, self.splits[split], store, further)
 
 
 def resolve_splits(
@@ -120,11 +125,11 @@ def find_fingerprint(folder: DataFolder, splits: Sequence[str]) -> Settings | No
     unreadable: FeatureError | None = None
     for name in splits:
         for pair in folder.split(name).pairs:
-            path = folder.find_features(pair.video)
-            if path is None:
+            match = folder.match_features(pair.video)
+            if match is None or match.path is None:
                 continue
             try:
-                return read_features(path, folder.video_key(pair.video)).fingerprint
+                return match.read().fingerprint
             except FeatureError as error:
                 unreadable = error
     if unreadable is not None:
@@ -212,12 +217,12 @@ def default_text_encoder(data: Path, fingerprint: Settings, *, offline: bool = F
 
 
 def extraction_settings_for(
-    fingerprint: Settings, *, device: str = "cpu", offline: bool = False
+    fingerprint: Settings, *, device: str = "cpu", offline: bool = False, precision: str = DEFAULT_PRECISION
 ) -> ExtractionSettings | None:
     """Return the settings that extract features with a fingerprint, or None for external features."""
     if fingerprint["encoder"] == EXTERNAL:
         return None
-    return ExtractionSettings.from_fingerprint(fingerprint, device=device, offline=offline)
+    return ExtractionSettings.from_fingerprint(fingerprint, device=device, offline=offline, precision=precision)
 
 
 def _resolve_pairs(
@@ -237,16 +242,21 @@ def _resolve_video(
     folder: DataFolder, pair: Pair, key: str, cache: FeatureCache, fingerprint: Settings, resolved: ResolvedSplits
 ) -> None:
     """Add the feature file of a pair's video to `files`, and an extraction to `jobs` if it must be made."""
-    features, video = folder.find_features(pair.video), folder.find_video(pair.video)
+    match, video = folder.match_features(pair.video), folder.find_video(pair.video)
+    features = None if match is None else match.path
+    if match is not None and match.streams:
+        resolved.streams[key] = match.streams
     if fingerprint["encoder"] == EXTERNAL:
         if features is None:
+            if match is not None and len(folder.streams) > 1:
+                resolved.unusable.append(match.reason)
             return
         resolved.files[key] = features
         if pair.duration is None and video is not None:
             with suppress(VideoError):  # the features may record it; if not, reading them reports that it is unknown
                 resolved.durations[key] = probe(video).duration
         return
-    actual = None if features is None else _fingerprint_of(features, key)
+    actual = None if match is None else _fingerprint_of(match)
     if features is not None and actual == dict(fingerprint):
         resolved.files[key] = features
     elif video is not None:
@@ -259,9 +269,9 @@ def _resolve_video(
             check_fingerprint(actual, fingerprint, str(features))
 
 
-def _fingerprint_of(path: Path, key: str) -> dict[str, str | int | float] | None:
+def _fingerprint_of(match: FileMatch) -> dict[str, str | int | float] | None:
     """Return how features were made, or None if they cannot be read."""
     try:
-        return dict(read_features(path, key).fingerprint)
+        return dict(match.read().fingerprint)
     except FeatureError:
         return None

@@ -9,7 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mttsg_core.data.name_index import NameIndex, loose_name
+from mttsg_core.errors import FeatureError
 from mttsg_core.features.hdf5 import data_set_names
+from mttsg_core.features.store import VideoFeatures, read_features
+from mttsg_core.features.streams import FeatureStream, StreamFile, read_streams
 from mttsg_core.utils.files import is_file, without_suffix
 from mttsg_core.utils.text import os_reason, shorten
 from mttsg_core.video.discovery import VIDEO_SUFFIXES
@@ -32,11 +35,29 @@ class FileMatch(NamedTuple):
         path: the file; None if there is none, or several.
         key: the name's canonical form.
         reason: why there is no path.
+        streams: of features of several streams the file in each; `path` and `key` are those of the first.
     """
 
     path: Path | None
     key: str
     reason: str = ""
+    streams: tuple[StreamFile, ...] = ()
+
+    def read(self) -> VideoFeatures:
+        """Read the features that were found.
+
+        Raises:
+            FeatureError: if there are none, or they cannot be used.
+        """
+        if self.path is None:
+            raise FeatureError(self.reason)
+        return read_streams(self.streams) if self.streams else read_features(self.path, self.key)
+
+    def files(self, video: str) -> dict[str, Path]:
+        """Return the files that were found, each by the video and, after the first, the name of its stream."""
+        if self.path is None:
+            return {}
+        return {video: self.path} | {f"{video} {file.name}": file.path for file in self.streams[1:]}
 
 
 class FileIndex:
@@ -203,6 +224,43 @@ class FeatureIndex:
                 path = unreadable[0]
                 return FileMatch(None, name, f"{path}: {_UNREADABLE[path.suffix.lower()]}")
         return None
+
+
+class StreamIndex:
+    """The feature files of several streams. A video has features if it has some in each.
+
+    Args:
+        streams: each with its folder, or HDF5 file.
+    """
+
+    def __init__(self, streams: Sequence[FeatureStream]) -> None:
+        self._indices = {stream.name: FeatureIndex(stream.folder) for stream in streams}
+
+    def __bool__(self) -> bool:
+        return any(self._indices.values())
+
+    @property
+    def unreadable(self) -> list[str]:
+        """For each folder that cannot be read, a reason that names it."""
+        return [reason for index in self._indices.values() for reason in index.unreadable]
+
+    def find(self, names: Sequence[str]) -> FileMatch | None:
+        """Return the features of a video, or None if no stream has any. Arguments and errors as `FeatureIndex.find`."""
+        found = {name: index.find(names) for name, index in self._indices.items()}
+        if not any(found.values()):
+            return None
+        files: list[StreamFile] = []
+        for name, match in found.items():
+            if match is None or match.path is None:
+                reason = f"nothing in {self._indices[name].folder}" if match is None else match.reason
+                return FileMatch(None, names[0], f"no {name} features of {shorten(names[0])}: {reason}")
+            files.append(StreamFile(name, match.path, match.key))
+        return FileMatch(files[0].path, files[0].key, streams=tuple(files))
+
+
+def open_index(streams: Sequence[FeatureStream]) -> FeatureIndex | StreamIndex:
+    """Return the index of features of one kind, or of several streams."""
+    return FeatureIndex(streams[0].folder) if len(streams) == 1 else StreamIndex(streams)
 
 
 def _meant(name: str, stems: Sequence[str]) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileMatch, VideoIndex
+from mttsg_core.data.file_index import HDF5_SUFFIXES, FeatureIndex, FileMatch, StreamIndex, VideoIndex, open_index
+from mttsg_core.data.folder_defaults import feature_places
 from mttsg_core.data.name_index import name_forms, video_stem
 from mttsg_core.data.pairs import Pair
 from mttsg_core.data.splits import Split, find_splits, is_annotation_file, read_pairs, unread_files
 from mttsg_core.errors import DataError
+from mttsg_core.features.streams import FeaturePlaces, FeatureStream, parse_streams
 from mttsg_core.utils.files import is_file, real_path, unsafe_path_reason
 from mttsg_core.utils.json_lines import Problem
 from mttsg_core.utils.text import os_reason, shorten
@@ -27,7 +29,8 @@ class DataFolder:
     Attributes:
         path: the folder.
         splits: annotation file by split name: `train`, `val`, `test`, and others by their stem.
-        features: the folder, or HDF5 file, in which features are looked up.
+        features: the folder, or HDF5 file, in which features are looked up; the first of several streams.
+        streams: the streams of features, in order; one for features of one kind.
         subset_of: for splits that are a part of a file of several, which part.
         division: how the videos were divided anew; None for the splits as they are in the folder.
     """
@@ -35,29 +38,37 @@ class DataFolder:
     division: str | None = None
 
     def __init__(
-        self, path: Path, splits: Mapping[str, Path], features: Path, subset_of: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        splits: Mapping[str, Path],
+        streams: Sequence[FeatureStream],
+        subset_of: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.splits = dict(splits)
-        self.features = features
+        self.streams = tuple(streams)
+        self.features = self.streams[0].folder
         self.subset_of = dict(subset_of or {})
         stems = Counter(file.stem for file in splits.values())
         self._name_of_stem = {file.stem: name for name, file in splits.items() if stems[file.stem] == 1}
-        self._roots = [root for root in map(real_path, (path, path / "videos", features)) if root is not None]
+        folders = (path, path / "videos", *(stream.folder for stream in self.streams))
+        self._roots = [root for root in map(real_path, folders) if root is not None]
         self._videos: dict[str, FileMatch] = {}
         self._keys: dict[str, str] = {}
-        self._feature_indices: dict[Path, FeatureIndex] = {}
+        self._feature_indices: dict[Path, FeatureIndex | StreamIndex] = {self.features: open_index(self.streams)}
 
     @classmethod
-    def open(cls, path: str | Path, features: str | Path | None = None) -> DataFolder:
+    def open(cls, path: str | Path, features: FeaturePlaces | None = None) -> DataFolder:
         """Find the annotation files of a folder.
 
         Args:
             path: the data folder.
-            features: a folder or HDF5 file of external features; default: `features` in the data folder.
+            features: a folder or HDF5 file of external features, or several, of a stream each, also as `NAME=FOLDER`;
+                default: those that its `mttsg.toml` names, else `features` in the data folder.
 
         Raises:
             DataError: if it is not a folder, or contains no annotation file of a known format.
+            ConfigError: if streams have no name of their own, or its `mttsg.toml` cannot be used.
         """
         path = Path(path)
         if not path.is_dir():
@@ -70,7 +81,7 @@ class DataFolder:
         if not splits:
             unread = "".join(f"; {reason}" for reason in unread_files(path, ()))
             raise DataError(f"{path}: no annotation file, such as train.jsonl, in this folder{unread}")
-        return cls(path, splits, path / "features" if features is None else Path(features), subset_of)
+        return cls(path, splits, parse_streams(feature_places(path) if features is None else features), subset_of)
 
     def split(
         self,
@@ -177,7 +188,7 @@ class DataFolder:
     def _video_index(self) -> VideoIndex:
         return VideoIndex([(self.path, False), (self.path / "videos", True)])
 
-    def _feature_index(self, folder: Path) -> FeatureIndex:
+    def _feature_index(self, folder: Path) -> FeatureIndex | StreamIndex:
         if folder not in self._feature_indices:
             self._feature_indices[folder] = FeatureIndex(folder)
         return self._feature_indices[folder]
@@ -241,7 +252,8 @@ class DataFolder:
             if len(self._video_index.find(base)) <= 1:  # else features named by the base alone could be of either video
                 names.append(base)
         match = self._feature_index(folder).find(names)
-        if match is not None and match.path is not None and folder == self.features and not self._is_inside(match.path):
+        is_own = match is not None and folder == self.features
+        if match is not None and is_own and not all(map(self._is_inside, match.files(name).values())):
             return match._replace(path=None, reason="a link that leaves the data folder")
         return match
 
@@ -257,7 +269,7 @@ class DataFolder:
         return None if features.path is not None else features.reason
 
 
-def open_data(data: str | Path | DataFolder, features: str | Path | None = None) -> DataFolder:
+def open_data(data: str | Path | DataFolder, features: FeaturePlaces | None = None) -> DataFolder:
     """Return the data folder that is given, or open the one at a path.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mttsg_core.config import TrainingConfig, refuse_unknown
 from mttsg_core.errors import ConfigError, DataError, error_summary
-from mttsg_core.utils.files import is_file
+from mttsg_core.utils.files import is_file, unsafe_path_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +27,7 @@ _FEATURES: Mapping[str, type | tuple[type, ...]] = {
     "text_encoder": str,
     "fps": (int, float),
     "reader": str,
+    "features": (str, list),
 }
 _TABLES = ("training", "network", "loss")
 _VIDEOS = "videos"
@@ -38,7 +39,7 @@ class FolderDefaults:
     """The content of a `mttsg.toml`.
 
     Attributes:
-        features: `encoder`, `text_encoder`, `fps` and `reader`, those that are given.
+        features: `encoder`, `text_encoder`, `fps`, `reader` and `features`, those that are given.
         tables: settings of `training`, `network` and `loss`.
     """
 
@@ -73,7 +74,26 @@ def read_defaults(folder: Path) -> FolderDefaults:
     for name, value in features.items():
         if not isinstance(value, _FEATURES[name]) or isinstance(value, bool):
             raise ConfigError(f"{path}: {name} = {value!r}: must be a {'number' if name == 'fps' else 'string'}")
+        if isinstance(value, list) and not (value and all(isinstance(place, str) for place in value)):
+            raise ConfigError(f"{path}: {name} = {value!r}: must be folders, as in ['clip=features/clip']")
     return FolderDefaults(features, {**tables, "training": {**tables["training"], **values}})
+
+
+def feature_places(folder: Path) -> list[str | Path]:
+    """Return where the features of a data folder are: where its `mttsg.toml` says, else in `features`.
+
+    Raises:
+        DataError, ConfigError: as `read_defaults`; ConfigError as well if a place is not in the data folder.
+    """
+    named = read_defaults(folder).features.get("features", "features")
+    places: list[str | Path] = []
+    for text in [named] if isinstance(named, str) else named:
+        name, equals, place = text.rpartition("=")
+        reason = unsafe_path_reason(place)
+        if reason is not None or Path(place).is_absolute():
+            raise ConfigError(f"{folder / DEFAULTS_FILE}: features {text!r}: {reason or 'not below the data folder'}")
+        places.append(f"{name}{equals}{folder / place}" if equals else folder / place)
+    return places
 
 
 def defaults_of_videos(paths: Iterable[Path]) -> Mapping[str, Any]:
@@ -88,7 +108,7 @@ def defaults_of_videos(paths: Iterable[Path]) -> Mapping[str, Any]:
     for path in paths:
         folder = _data_folder(path)
         features = {} if folder is None else read_defaults(folder).features
-        features = {name: value for name, value in features.items() if name != "text_encoder"}
+        features = {name: value for name, value in features.items() if name not in ("text_encoder", "features")}
         if found and features != found[0][1]:
             raise ConfigError(f"{found[0][0]} and {path} have different defaults: name the --encoder")
         found.append((path, features))

@@ -13,19 +13,23 @@ from mttsg_core.data.name_index import video_stem
 from mttsg_core.data.times import parse_seconds
 from mttsg_core.errors import DataError
 
+_LEVELS = 2  # above the features, of folders that may be the data folder
+
 
 class NearbyDurations:
     """Seconds by video, as the data folder of a folder of features states them.
 
-    That is the folder itself or the one above it: there, the rows of annotation files, `durations*.json` and csv files
-    with the columns `id` and `length` are read, on the first lookup. Files that cannot be read are skipped.
+    That is the folder itself, or one of the two above it (of the stream `data/features/clip`, `data`): there, the rows
+    of annotation files, `durations*.json` and csv files with the columns `id` and `length` are read, on the first
+    lookup. Files that cannot be read are skipped.
 
     Args:
         features: the folder, or HDF5 file, of features.
     """
 
     def __init__(self, features: Path) -> None:
-        self._folders = [features, features.absolute().parent] if features.is_dir() else [features.absolute().parent]
+        above = [*features.absolute().parents[:_LEVELS]]
+        self._folders = [features, *above] if features.is_dir() else above
 
     def get(self, names: Iterable[str]) -> float | None:
         """Return the seconds of the video that has one of these names, or None if nothing states them."""

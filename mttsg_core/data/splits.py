@@ -153,10 +153,11 @@ def write_pairs(pairs: Iterable[Pair], path: str | Path) -> None:
     Raises:
         DataError: if the file cannot be written.
     """
-    write_json_lines(Path(path), map(_to_object, pairs))
+    write_json_lines(Path(path), map(pair_record, pairs))
 
 
-def _to_object(pair: Pair) -> dict[str, object]:
+def pair_record(pair: Pair) -> dict[str, object]:
+    """Return the JSON object of a pair in the project's own format."""
     record: dict[str, object] = {"id": pair.id, "video": pair.video, "query": pair.query}
     if len(pair.moments) == 1:
         record["start"], record["end"] = pair.moments[0]

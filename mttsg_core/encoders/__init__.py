@@ -9,7 +9,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mttsg_core.encoders.base import ClipFeatures, Encoder, JointEncoder, SentenceEncoder, TextEncoder
+from mttsg_core.encoders.base import (
+    DEFAULT_PRECISION,
+    ClipFeatures,
+    Encoder,
+    JointEncoder,
+    SentenceEncoder,
+    TextEncoder,
+)
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.encoders.word_vectors import HashedWords, WordVectors
 from mttsg_core.errors import ConfigError
@@ -35,7 +42,13 @@ DEFAULT_SENTENCES = "minilm"
 OWN_TEXT_TOWER = "clip"  # the text encoder that is the video encoder's own text tower
 
 
-def build_encoder(encoder_id: str = DEFAULT_ENCODER, *, device: str = "cpu", offline: bool = False) -> Encoder:
+def build_encoder(
+    encoder_id: str = DEFAULT_ENCODER,
+    *,
+    device: str = "cpu",
+    offline: bool = False,
+    precision: str = DEFAULT_PRECISION,
+) -> Encoder:
     """Build the video encoder with the given id. A pretrained encoder is built once per process.
 
     >>> build_encoder("classic").settings
@@ -46,22 +59,26 @@ def build_encoder(encoder_id: str = DEFAULT_ENCODER, *, device: str = "cpu", off
             name on the Hugging Face Hub, optionally followed by `@REVISION`.
         device: where a pretrained model runs, see `choose_device`.
         offline: never use the network.
+        precision: of a pretrained model: `float32`, `bfloat16`, or `auto` for the faster one of those that the device
+            computes in, see `precision.half_type`.
 
     Raises:
-        ConfigError: if the encoder or the device does not exist.
+        ConfigError: if the encoder, the device or the precision does not exist.
     """
     if encoder_id == ClassicEncoder.id:
         return ClassicEncoder()
-    return _build_pretrained(encoder_id, device, offline)
+    return _build_pretrained(encoder_id, device, offline, precision)
 
 
-def build_joint_encoder(encoder_id: str, *, device: str = "cpu", offline: bool = False) -> JointEncoder:
+def build_joint_encoder(
+    encoder_id: str, *, device: str = "cpu", offline: bool = False, precision: str = DEFAULT_PRECISION
+) -> JointEncoder:
     """Build a video encoder that also embeds sentences; arguments as of `build_encoder`.
 
     Raises:
-        ConfigError: if the encoder or the device does not exist, or the encoder has no text tower.
+        ConfigError: if the encoder, the device or the precision does not exist, or the encoder has no text tower.
     """
-    encoder = build_encoder(encoder_id, device=device, offline=offline)
+    encoder = build_encoder(encoder_id, device=device, offline=offline, precision=precision)
     if not isinstance(encoder, JointEncoder):
         raise ConfigError(
             f"encoder {encoder_id!r} has no text tower: it answers only after mttsg train DATA --encoder {encoder_id}"
@@ -117,7 +134,7 @@ def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> Te
             raise ConfigError(
                 f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
             )
-        encoder = _build_pretrained(encoder_id, device, offline)
+        encoder = _build_pretrained(encoder_id, device, offline, DEFAULT_PRECISION)  # sentences are always in float32
         if not isinstance(encoder, PretrainedVideoEncoder):
             raise ConfigError(
                 f"text encoder {text_id!r} is the text tower of the video encoder, but encoder {encoder_id!r} has none"
@@ -132,9 +149,10 @@ def _build_text(text_id: str, encoder_id: str, device: str, offline: bool) -> Te
 
 
 @lru_cache(maxsize=2)
-def _build_pretrained(encoder_id: str, device: str, offline: bool) -> VisionEncoder:
+def _build_pretrained(encoder_id: str, device: str, offline: bool, precision: str) -> VisionEncoder:
     from mttsg_core.encoders.clip import build_pretrained
     from mttsg_core.encoders.hf_files import find_files
+    from mttsg_core.encoders.precision import parse_precision
     from mttsg_core.utils.devices import choose_device
 
-    return build_pretrained(find_files(encoder_id, offline=offline), choose_device(device))
+    return build_pretrained(find_files(encoder_id, offline=offline), choose_device(device), parse_precision(precision))

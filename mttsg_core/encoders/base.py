@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from mttsg_core.video.resize import FrameTransform
 
 Array = npt.NDArray[np.float32]
 Settings = Mapping[str, str | int | float]
+Precision = Literal["auto", "float32", "bfloat16"]  # of a pretrained encoder, see `precision`
+
+DEFAULT_PRECISION: Precision = "float32"
 
 VISION_ONLY = "vision_only"  # in the settings of pretrained encoders without a text tower
 

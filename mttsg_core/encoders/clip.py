@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mttsg_core.encoders.base import Array, Settings
+from mttsg_core.encoders.base import Array, Precision, Settings
 from mttsg_core.encoders.hf_files import PretrainedFiles
 from mttsg_core.encoders.hf_loading import load_config, model_class
 from mttsg_core.encoders.text_tower import TextTower
@@ -31,6 +31,7 @@ class PretrainedVideoEncoder(VisionEncoder):
     Args:
         files: the model's files.
         device: where it runs.
+        precision: see `precision`.
 
     Raises:
         ConfigError: if the model lacks a tower, or its image preprocessing is not supported.
@@ -58,7 +59,7 @@ class PretrainedVideoEncoder(VisionEncoder):
         """Embed N sentences as (N, D). See `JointEncoder.embed_queries`."""
         return self.text_tower.embed_sentences(queries)
 
-    def _run(self, model: Any, pixels: Tensor) -> Tokens:
+    def _tokens(self, model: Any, pixels: Tensor) -> Tokens:
         output = (
             model.get_video_features(pixels)
             if self._takes_videos
@@ -67,11 +68,11 @@ class PretrainedVideoEncoder(VisionEncoder):
         return Tokens(output.pooler_output, output.last_hidden_state)
 
 
-def build_pretrained(files: PretrainedFiles, device: torch.device) -> VisionEncoder:
+def build_pretrained(files: PretrainedFiles, device: torch.device, precision: Precision) -> VisionEncoder:
     """Build the video encoder of a pretrained model, with its text tower if it has one.
 
     Raises:
         ConfigError: if the model takes no images, or its image preprocessing is not supported.
     """
     kind = PretrainedVideoEncoder if hasattr(model_class(load_config(files)), "get_text_features") else VisionEncoder
-    return kind(files, device)
+    return kind(files, device, precision)

@@ -69,7 +69,10 @@ KNOWN: Mapping[str, KnownModel] = MappingProxyType(
 
 # Models that are asked for by name, and why they cannot be used.
 UNUSABLE: Mapping[str, str] = MappingProxyType(
-    {"mobileclip": "it is published as pickled weights only, which are never loaded; take --encoder clip"}
+    {
+        "mobileclip": "transformers has no class for it, and its original weights are pickled, which are never loaded;"
+        " take --encoder clip"
+    }
 )
 
 

@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity
 
-from mttsg_core.encoders.base import VISION_ONLY, Array, ClipFeatures, Settings
+from mttsg_core.encoders.base import DEFAULT_PRECISION, VISION_ONLY, Array, ClipFeatures, Precision, Settings
 from mttsg_core.encoders.hf_files import PretrainedFiles
 from mttsg_core.encoders.hf_loading import load_config, load_weights, model_class
 from mttsg_core.encoders.image_preprocessing import ImagePreprocessing
+from mttsg_core.encoders.precision import half_type, stand_ins
 from mttsg_core.errors import ConfigError, is_out_of_memory
-from mttsg_core.utils.devices import all_threads, half_precision
+from mttsg_core.utils.devices import all_threads
 
 _GRID = 4  # regions per side, at most: three hours at two clips per second then take half a gigabyte
+_LEAST_COSINE = 0.99  # between the features in half and in single precision, for `auto` on a CPU
 _FRAMES_PER_BATCH = {"cpu": 16, "mps": 64, "cuda": 256}  # at first; halved when memory runs out
 
 _log = logging.getLogger("mttsg")
@@ -50,6 +52,7 @@ class VisionEncoder:
     Args:
         files: the model's files.
         device: where it runs.
+        precision: see `precision`.
 
     Raises:
         ConfigError: if the model takes no images, or its image preprocessing is not supported.
@@ -57,8 +60,11 @@ class VisionEncoder:
 
     runs_in_workers = False
 
-    def __init__(self, files: PretrainedFiles, device: torch.device) -> None:
+    def __init__(self, files: PretrainedFiles, device: torch.device, precision: Precision = DEFAULT_PRECISION) -> None:
         self.files, self.device = files, device
+        self._half = half_type(precision, device)
+        self._exact = precision == "float32" or device.type != "cpu"  # a GPU encodes faster than frames are compared
+        self._half_is_checked = device.type != "cpu" or precision != "auto"
         config = load_config(files)
         vision = getattr(config, "vision_config", config)
         kind = model_class(config)
@@ -101,10 +107,11 @@ class VisionEncoder:
             MemoryError: if memory does not suffice for a single clip.
             ConfigError: if the weights cannot be loaded.
         """
-        batches = list(self._encode_batches(torch.from_numpy(frames)))
-        clips = np.concatenate([clips for clips, _ in batches])  # (B, D)
+        encoded, rows = np.unique(stand_ins(frames, exact=self._exact), return_inverse=True)
+        batches = list(self._encode_batches(torch.from_numpy(frames[encoded])))
+        clips = np.concatenate([clips for clips, _ in batches])  # (E, D) of the encoded ones
         regions = [regions for _, regions in batches if regions is not None]
-        return ClipFeatures(clips, np.concatenate(regions) if regions else None)
+        return ClipFeatures(clips[rows], np.concatenate(regions)[rows] if regions else None)
 
     def _encode_batches(self, frames: Tensor) -> Iterator[tuple[Array, Array | None]]:
         """Encode as many clips at a time as memory allows."""
@@ -135,8 +142,10 @@ class VisionEncoder:
         on_gpu = self.device.type == "cuda"
         frames = (frames.pin_memory() if on_gpu else frames).to(self.device, non_blocking=True)
         pixels = self._preprocessing.normalise(frames)  # (B, F, 3, H, W), still channels-last in memory
-        with all_threads(), torch.autocast(self.device.type, half_precision(self.device), enabled=on_gpu):
-            output = self._run(model, pixels)
+        with all_threads():
+            if self._half is not None and not self._half_is_checked:
+                self._check_half(model, pixels[[0, -1]])
+            output = self._run(model, pixels, self._half)
         count = len(frames)
         pooled = output.pooled.float()  # (B, D) of videos, (B * F, D) of images
         clips = pooled.reshape(count, -1, pooled.shape[-1]).mean(dim=1)  # (B, D)
@@ -145,7 +154,25 @@ class VisionEncoder:
             regions = regions.reshape(count, -1, *regions.shape[1:]).mean(dim=1)  # (B, R, D_r)
         return clips.cpu().numpy(), None if regions is None else regions.cpu().numpy()
 
-    def _run(self, model: Any, pixels: Tensor) -> Tokens:
+    def _check_half(self, model: Any, pixels: Tensor) -> None:
+        """Go back to single precision, with a warning, if half precision changes features of pixels (B, F, 3, H, W)."""
+        half, single = (self._run(model, pixels, dtype).pooled.float() for dtype in (self._half, None))
+        least = float(cosine_similarity(half, single).min())
+        if not least >= _LEAST_COSINE:  # or not a number
+            _log.warning(
+                "%s: half precision changes its features (cosine %.3f), so single precision is used",
+                self.files.id,
+                least,
+            )
+            self._half = None
+        self._half_is_checked = True
+
+    def _run(self, model: Any, pixels: Tensor, half: torch.dtype | None) -> Tokens:
+        """Return what the model says about pixels (B, F, 3, H, W), computing in half precision unless that is None."""
+        with torch.autocast(self.device.type, half, enabled=half is not None):
+            return self._tokens(model, pixels)
+
+    def _tokens(self, model: Any, pixels: Tensor) -> Tokens:
         """Return what the model says about pixels (B, F, 3, H, W)."""
         inputs = pixels if self._takes_videos else pixels.flatten(0, 1)
         hidden: Tensor = model(pixel_values=inputs).last_hidden_state

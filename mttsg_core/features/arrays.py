@@ -37,6 +37,7 @@ _PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle")
 _NO_PICKLES = "a pickle is never loaded; save its array with numpy.save"
 _HEAD_BYTES = 512
 _NAMES = ("clips", "regions")
+_CLIPS_ELSEWHERE = "features"  # the array of a .npz of Moment-DETR and its family
 _MAX_BYTES = 2 << 30  # of an array: 16 regions of 768 numbers in single precision for six hours at 2 clips per second
 _MAX_COMPRESSION, _FREE_BYTES = 100, 64 << 20  # larger arrays are compressed by no more than this factor
 _FAR_OUTSIDE = 1000  # times the values of the other videos: such values are not features of the same kind
@@ -63,9 +64,9 @@ class FeatureArrays(NamedTuple):
 def load_arrays(path: Path, video: str | None = None) -> FeatureArrays:
     """Read the features of one video from a file.
 
-    Formats: `.npy` (T, D) or (T, R, D); `.npz` or `.safetensors` with `clips` and optionally `regions`; `.h5`/`.hdf5`
-    with one data set per video. A batch axis, as in (1, T, D), is removed with a warning. Pickled objects are never
-    loaded.
+    Formats: `.npy` (T, D) or (T, R, D); `.npz` or `.safetensors` with `clips` and optionally `regions`, or a `.npz`
+    with `features`; `.h5`/`.hdf5` with one data set per video. A batch axis, as in (1, T, D), is removed with a
+    warning. Pickled objects are never loaded.
 
     Args:
         path: the file.
@@ -249,13 +250,15 @@ def _read_npy(path: Path) -> FloatFeatures:
 
 def _read_npz(path: Path) -> dict[str, FloatFeatures]:
     with np.load(path, allow_pickle=False) as archive:
-        names = [name for name in archive.files if name in _NAMES]
-        for name in names:
+        names = {name: name for name in archive.files if name in _NAMES}
+        if not names and _CLIPS_ELSEWHERE in archive.files:
+            names = {"clips": _CLIPS_ELSEWHERE}
+        for name in names.values():
             entry = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
             with archive.zip.open(entry) as file:
                 shape, dtype = _npy_header(file)
             check_size(path, name, shape, dtype.itemsize, entry.compress_size)
-        return {name: archive[name] for name in names}
+        return {name: archive[stored] for name, stored in names.items()}
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mttsg_core.encoders import Encoder, build_encoder
-from mttsg_core.encoders.base import Settings
+from mttsg_core.encoders.base import DEFAULT_PRECISION, Settings
 from mttsg_core.errors import FeatureError
 from mttsg_core.features.frame_stream import FrameSpec
 
@@ -20,6 +20,8 @@ class ExtractionSettings:
         reader: back end of the video reader: `auto`, `pyav` or `decord`.
         device: where a pretrained encoder runs; does not affect feature values.
         offline: whether a pretrained encoder must already be on this computer; does not affect feature values.
+        precision: that a pretrained encoder computes in, see `encoders.build_encoder`. It affects feature values by so
+            little that they count as the same.
     """
 
     encoder: str = "classic"
@@ -27,14 +29,15 @@ class ExtractionSettings:
     reader: str = "auto"
     device: str = "cpu"
     offline: bool = False
+    precision: str = DEFAULT_PRECISION
 
     def build_encoder(self) -> Encoder:
         """Build the encoder.
 
         Raises:
-            ConfigError: if the encoder or the device does not exist.
+            ConfigError: if the encoder, the device or the precision does not exist.
         """
-        return build_encoder(self.encoder, device=self.device, offline=self.offline)
+        return build_encoder(self.encoder, device=self.device, offline=self.offline, precision=self.precision)
 
     def fingerprint(self, encoder: Encoder | None = None) -> Settings:
         """Return every setting that affects feature values.
@@ -46,7 +49,7 @@ class ExtractionSettings:
             encoder: the result of `build_encoder`, if it exists already.
 
         Raises:
-            ConfigError: if the encoder or the device does not exist.
+            ConfigError: if the encoder, the device or the precision does not exist.
         """
         encoder = encoder or self.build_encoder()
         return {**encoder.settings, "fps": self.fps, "reader": self.reader}
@@ -64,7 +67,12 @@ class ExtractionSettings:
 
     @classmethod
     def from_fingerprint(
-        cls, fingerprint: Settings, *, device: str = "cpu", offline: bool = False
+        cls,
+        fingerprint: Settings,
+        *,
+        device: str = "cpu",
+        offline: bool = False,
+        precision: str = DEFAULT_PRECISION,
     ) -> ExtractionSettings:
         """Return the settings that lead to a fingerprint.
 
@@ -74,4 +82,4 @@ class ExtractionSettings:
         if not {"fps", "reader"} <= fingerprint.keys():
             raise FeatureError(f"this version cannot extract features with encoder {fingerprint.get('encoder')!r}")
         encoder, fps, reader = str(fingerprint["encoder"]), float(fingerprint["fps"]), str(fingerprint["reader"])
-        return cls(encoder, fps, reader, device, offline)
+        return cls(encoder, fps, reader, device, offline, precision)

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.arrays import FloatFeatures, largest_value, load_arrays, outliers, read_metadata
-from mttsg_core.features.fingerprint import fingerprint_fault, number_in
+from mttsg_core.features.fingerprint import fingerprint_fault, number_in, stream_fault, stream_widths
 from mttsg_core.features.identity import clock_version, file_identity
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.atomic import write_atomically
@@ -96,8 +96,10 @@ class VideoFeatures:
 
     @property
     def largest_values(self) -> tuple[float, ...]:
-        """The largest absolute value of the clips, and that of the regions if there are any."""
-        return tuple(largest_value(array) for array in (self.clips, self.regions) if array is not None)
+        """The largest absolute value of the clips of each stream, and that of the regions if there are any."""
+        widths = [*stream_widths(self.fingerprint).values()]  # values of one stream say nothing about another's
+        streams = np.split(self.clips, np.cumsum(widths[:-1]), axis=1) if widths else [self.clips]
+        return tuple(largest_value(array) for array in (*streams, self.regions) if array is not None)
 
     def slice_clips(self, clips: slice) -> VideoFeatures:
         """Return the features of some consecutive clips, with their own start and duration, sharing memory."""
@@ -113,10 +115,14 @@ class VideoFeatures:
 
     def downsample(self, max_clips: int) -> VideoFeatures:
         """Return the same video with at most `max_clips` clips, averaged over equal bins if there are more."""
-        if len(self.clips) <= max_clips:
+        return self if len(self.clips) <= max_clips else self.resample(max_clips)
+
+    def resample(self, clips: int) -> VideoFeatures:
+        """Return the same video with so many clips, more or fewer: each is the mean of what it covers."""
+        if len(self.clips) == clips:
             return self
-        regions = None if self.regions is None else _average_bins(self.regions, max_clips)
-        return replace(self, clips=_average_bins(self.clips, max_clips), regions=regions)
+        regions = None if self.regions is None else _average_bins(self.regions, clips)
+        return replace(self, clips=_average_bins(self.clips, clips), regions=regions)
 
 
 class FeatureStore:
@@ -127,6 +133,7 @@ class FeatureStore:
         durations: seconds of the videos whose files do not state their duration.
         max_clips: downsample longer videos to this many clips, see `VideoFeatures.downsample`; None keeps all.
         max_bytes: memory for recently used features.
+        read: reads the features of a video from its file; default: `read_features`.
     """
 
     def __init__(
@@ -136,6 +143,7 @@ class FeatureStore:
         *,
         max_clips: int | None = None,
         max_bytes: int = 4 << 30,
+        read: Callable[[Path, str], VideoFeatures] | None = None,
     ) -> None:
         self.files = dict(files)
         self._durations = dict(durations or {})
@@ -143,6 +151,7 @@ class FeatureStore:
         self._max_bytes = max_bytes
         self._memory: OrderedDict[str, VideoFeatures] = OrderedDict()
         self._memory_bytes = 0
+        self._read = read or read_features
 
     def load(self, video: str) -> VideoFeatures:
         """Return the features of a video.
@@ -155,7 +164,7 @@ class FeatureStore:
             return self._memory[video]
         if video not in self.files:
             raise FeatureError(f"{video}: no features")
-        features = read_features(self.files[video], video)
+        features = self._read(self.files[video], video)
         if self._max_clips is not None:
             features = features.downsample(self._max_clips)
         if features.duration is None:
@@ -340,6 +349,8 @@ def check_fingerprint(actual: Settings, expected: Settings, name: str) -> None:
         FeatureError: if the fingerprints differ; the message names both.
     """
     if dict(actual) != dict(expected):
+        if (fault := stream_fault(actual, expected)) is not None:
+            raise FeatureError(f"{name}: {fault}")
         raise FeatureError(
             f"{name}: made with {describe_fingerprint(actual)}, but {describe_fingerprint(expected)} is expected"
         )

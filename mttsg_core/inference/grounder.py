@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -18,6 +19,7 @@ from mttsg_core.data.batch import VideoItem
 from mttsg_core.encoders import DEFAULT_PRETRAINED, build_joint_encoder, build_text_encoder
 from mttsg_core.encoders.base import Array, Settings, sentence_encoder
 from mttsg_core.errors import ConfigError, DataError, FeatureError
+from mttsg_core.features.declared import DeclaredFeatures
 from mttsg_core.features.extraction import ExtractionSettings, cached_features
 from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, check_fingerprint
 from mttsg_core.inference.bounded_steps import bounded_batches, sentence_runs
@@ -46,11 +48,22 @@ class Grounder:
         predictor: scores the moments of a video, or of a window of a long one.
         cache: the feature cache; None uses the user's cache folder.
         offline: never use the network: a pretrained encoder must already be on this computer.
+        precision: of a pretrained encoder of videos, see `encoders.build_encoder`.
+        declared: what the external features that the predictor expects are; None if that is not known.
     """
 
-    def __init__(self, predictor: Predictor, cache: FeatureCache | None = None, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        cache: FeatureCache | None = None,
+        *,
+        offline: bool = False,
+        precision: str = "auto",
+        declared: DeclaredFeatures | None = None,
+    ) -> None:
         self.predictor = predictor
-        self.offline = offline
+        self.offline, self.precision = offline, precision
+        self.declared = declared
         self.cache = cache or FeatureCache(default_cache())
         self._encoded_queries: dict[str, Array] = {}
 
@@ -74,6 +87,7 @@ class Grounder:
         cache: str | Path | None = None,
         encoder: str | Path | None = None,
         offline: bool = False,
+        precision: str = "auto",
     ) -> Grounder:
         """Load a trained model, or `zero_shot` if there is none for the videos.
 
@@ -87,6 +101,7 @@ class Grounder:
             encoder: folder of the model's pretrained encoder, if it is not in the Hugging Face cache; without a model,
                 the encoder of `zero_shot`.
             offline: never use the network: model and encoder must already be on this computer.
+            precision: of a pretrained encoder of videos, see `encoders.build_encoder`.
 
         Raises:
             ModelError: if the model does not exist or cannot be read.
@@ -96,7 +111,8 @@ class Grounder:
             asked = [videos] if isinstance(videos, str | Path) else videos
             run = fitting_run([Path(video) for video in asked]) if encoder is None else None
             if run is None:
-                return cls.zero_shot(str(encoder or DEFAULT_PRETRAINED), device=device, cache=cache, offline=offline)
+                name = str(encoder or DEFAULT_PRETRAINED)
+                return cls.zero_shot(name, device=device, cache=cache, offline=offline, precision=precision)
             model = run.folder
         chosen = choose_device(device)
         folder = find_model(model, offline=offline)
@@ -106,11 +122,13 @@ class Grounder:
 
             encoder_id = find_files(str(encoder), offline=offline).id  # registers the folder, so that loading finds it
         loaded = load_model(folder, device=str(chosen), offline=offline)
-        own = (str(loaded.fingerprint.get("encoder")), loaded.text_encoder.id)
+        video_encoder = loaded.fingerprint.get("encoder") if loaded.declared is None else loaded.declared.encoder
+        own = (str(video_encoder), loaded.text_encoder.id)
         if encoder_id is not None and encoder_id not in own:
             raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own[0]!r}")
         predictor = MKTNPredictor(loaded, chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        features = FeatureCache(Path(cache) if cache else default_cache())
+        return cls(predictor, features, offline=offline, precision=precision, declared=loaded.declared)
 
     @classmethod
     def zero_shot(
@@ -121,6 +139,7 @@ class Grounder:
         device: str = "auto",
         cache: str | Path | None = None,
         offline: bool = False,
+        precision: str = "auto",
     ) -> Grounder:
         """Return a grounder that needs no training and compares frames with sentences, see `ZeroShotPredictor`.
 
@@ -130,15 +149,17 @@ class Grounder:
             device: as in `load`.
             cache: as in `load`.
             offline: as in `load`.
+            precision: as in `load`.
 
         Raises:
             ConfigError: if the encoder or the device is not available, or the encoder has no text tower.
         """
         chosen = choose_device(device)
-        settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline)
-        encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline)
+        settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline, precision=precision)
+        encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline, precision=precision)
         predictor = ZeroShotPredictor(encoder.embed_queries, settings.fingerprint(encoder), device=chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        features = FeatureCache(Path(cache) if cache else default_cache())
+        return cls(predictor, features, offline=offline, precision=precision)
 
     @classmethod
     def zero_shot_features(
@@ -202,7 +223,21 @@ class Grounder:
 
     def features_of(self, video: Path) -> VideoFeatures:
         """Return the features of a video file that the model expects, cached or extracted now. Raises as `ground`."""
-        return cached_features(video, self.cache, self.extraction_settings())
+        return self.adapt(cached_features(video, self.cache, self.extraction_settings()))
+
+    def cache_path(self, video: Path) -> Path:
+        """Return where features of a video by `extraction_settings` are, or are to be written.
+
+        Raises:
+            VideoError: if the video file cannot be read.
+        """
+        return self.cache.path(video, self._extracted_fingerprint)
+
+    def adapt(self, features: VideoFeatures) -> VideoFeatures:
+        """Return features by `extraction_settings` as the model expects them: those of declared features are pooled."""
+        if self.declared is None:
+            return features
+        return self.declared.adapt(features, self.fingerprint, self.predictor.max_window_seconds)
 
     def extraction_settings(self) -> ExtractionSettings:
         """Return how the features that the model expects are extracted.
@@ -210,11 +245,19 @@ class Grounder:
         Raises:
             FeatureError: if they are external, or this version of the encoder computes other values.
         """
+        if self.declared is not None:
+            return self.declared.extraction(device=str(self.device), offline=self.offline, precision=self.precision)
         if self.fingerprint.get("encoder") == EXTERNAL:
             raise FeatureError("the model was trained on external features: give those of the video with --features")
-        settings = ExtractionSettings.from_fingerprint(self.fingerprint, device=str(self.device), offline=self.offline)
+        settings = ExtractionSettings.from_fingerprint(
+            self.fingerprint, device=str(self.device), offline=self.offline, precision=self.precision
+        )
         check_fingerprint(settings.fingerprint(), self.fingerprint, "this version")
         return settings
+
+    @cached_property
+    def _extracted_fingerprint(self) -> Settings:
+        return self.fingerprint if self.declared is None else self.extraction_settings().fingerprint()
 
     @overload
     def ground_features(  # type: ignore[overload-overlap]

@@ -22,8 +22,7 @@ from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.modes import Mode
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.grounding_head import HeadOutput, decode
-from mttsg_core.modeling.proposals import coverage_probability
+from mttsg_core.modeling.networks import GroundingOutput
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.devices import keep_freed_memory
 
@@ -116,7 +115,7 @@ class MKTNPredictor:
         """Find moments as `Predictor.ground` does."""
         moments: list[list[Moment]] = []
         for head, videos in self._head_outputs(items, mode):
-            spans, scores = decode(head, top, self.network.config)
+            spans, scores = head.answers(top, self.network.config)
             moments += to_moments(spans, self.calibration.apply(scores), [video.timeline for video in videos])
         return _by_video(moments, items)
 
@@ -126,8 +125,7 @@ class MKTNPredictor:
         curves: list[Array] = []
         for head, videos in self._head_outputs(items, "independent"):
             presence = self.calibration.apply(head.presence.sigmoid())[:, None]  # (N, 1)
-            covered = coverage_probability(head.proposals, head.mask.shape[1], self.network.config).cpu()  # (N, T)
-            values = (presence * covered).float().numpy()
+            values = (presence * head.saliency(self.network.config).cpu()).float().numpy()  # (N, T)
             if not np.isfinite(values).all():
                 raise FeatureError(NO_ANSWER)
             curves += [value[: len(video.clips)] for value, video in zip(values, videos, strict=True)]
@@ -194,7 +192,9 @@ class MKTNPredictor:
         encoded: EncodedQueries = self.network.query_encoder(padded.to(self.device), mask.to(self.device))
         return encoded
 
-    def _head_outputs(self, items: Sequence[VideoItem], mode: Mode) -> Iterator[tuple[HeadOutput, list[VideoFeatures]]]:
+    def _head_outputs(
+        self, items: Sequence[VideoItem], mode: Mode
+    ) -> Iterator[tuple[GroundingOutput, list[VideoFeatures]]]:
         """Yield the head's output for some queries at a time, and the video of each as the network sees it.
 
         The queries are in the order of `_by_length`.

@@ -106,7 +106,8 @@ class VideoEncoder(nn.Module):
         self.deviation_scale = config.deviation_scale
         self.standardise = Standardise(config.clip_dim)
         self.input_dropout = ChannelDropout(config.input_dropout)
-        self.project = nn.Linear(2 * config.clip_dim, width)
+        widths = config.stream_widths
+        self.project = StreamProjection(widths, width) if widths else nn.Linear(2 * config.clip_dim, width)
         self.time = nn.Linear(_TIME_FEATURES, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
@@ -128,6 +129,24 @@ class VideoEncoder(nn.Module):
         encoded = None if self.regions is None or regions is None else self.regions(regions, mask)
         shared = normalize(clips, dim=-1) if self.joint else None
         return EncodedVideos(self.out_norm(x) * valid, encoded, mask, durations, shared)
+
+
+class StreamProjection(nn.Module):
+    """Projects the streams of a clip vector apart and adds them up, each at the same scale whatever its width."""
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.layers = nn.ModuleList(nn.Linear(2 * stream, width) for stream in widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project (..., 2 * D_c), the clips and their deviations, both with all streams side by side, to (..., D)."""
+        clips, deviations = x.chunk(2, dim=-1)
+        parts = zip(clips.split(self.widths, dim=-1), deviations.split(self.widths, dim=-1), strict=True)
+        layers = zip(self.layers, self.norms, parts, strict=True)
+        projected = [norm(layer(torch.cat(part, dim=-1))) for layer, norm, part in layers]
+        return torch.stack(projected).sum(dim=0)
 
 
 class RegionEncoder(nn.Module):

@@ -49,10 +49,8 @@ class Fusion(nn.Module):
         """
         clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
         gate, shift = self.gate(queries.sentence)[:, None].chunk(2, dim=-1)  # (N, 1, D_h) each
-        keys = self.word_key(videos.clips).transpose(1, 2) / math.sqrt(queries.words.shape[-1])  # (V, D, T)
-        weights = masked_softmax(groups.product(queries.words, keys), queries.mask[..., None], dim=1)  # (N, L, T)
-        x = torch.baddbmm(shift, weights.transpose(1, 2), self.word_value(queries.words))  # (N, T, D_h)
-        x.addcmul_(clips, 1 + gate)
+        x = attend_words(self.word_key(videos.clips), self.word_value(queries.words), queries, groups)  # (N, T, D_h)
+        x.add_(shift).addcmul_(clips, 1 + gate)
         for term in evidence:
             x.add_(term)
         fused = self.dropout(self.mix(nn.functional.gelu(x))).add_(clips)
@@ -116,3 +114,20 @@ class RegionCrossAttention(nn.Module):
         """Project (N, D) to a query for each head, (N, H, D_o), scaled for a softmax of its products."""
         queries: Tensor = self.query(sentence).unflatten(-1, (self.heads, -1))
         return queries / math.sqrt(queries.shape[-1])
+
+
+def attend_words(keys: Tensor, values: Tensor, queries: EncodedQueries, groups: QueryGroups) -> Tensor:
+    """Attend to the words of each query from every clip of its video.
+
+    Args:
+        keys: (V, T, D) of clips, to be compared with words.
+        values: (N, L, D_h) of words.
+        queries: with words (N, L, D).
+        groups: the queries by video.
+
+    Returns:
+        (N, T, D_h).
+    """
+    scaled = keys.transpose(1, 2) / math.sqrt(keys.shape[-1])  # (V, D, T)
+    weights = masked_softmax(groups.product(queries.words, scaled), queries.mask[..., None], dim=1)  # (N, L, T)
+    return weights.transpose(1, 2) @ values

@@ -12,10 +12,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_softmax
-from mttsg_core.modeling.proposals import proposal_edges, proposal_sum, select_proposals
+from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.data.batch import Targets
+from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_log_softmax, masked_mean, masked_softmax
+from mttsg_core.modeling.proposals import (
+    coverage_probability,
+    proposal_edges,
+    proposal_sum,
+    select_proposals,
+    shared_occupancy,
+    span_iou,
+)
 
 _GEOMETRY = 6
 
@@ -39,6 +48,18 @@ class HeadOutput(NamedTuple):
     offsets: Tensor | None
     presence: Tensor
     mask: Tensor
+
+    def answers(self, top: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
+        """Return the best moments, see `decode`."""
+        return decode(self, top, config)
+
+    def saliency(self, config: NetworkConfig) -> Tensor:
+        """Return (N, T): the probability of each clip being inside the moment, over the proposals."""
+        return coverage_probability(self.proposals, self.mask.shape[1], config)
+
+    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+        """Compute the terms of L_3, see `grounding_losses`."""
+        return grounding_losses(self, targets, config)
 
 
 class GroundingHead(nn.Module):
@@ -68,7 +89,7 @@ class GroundingHead(nn.Module):
         first, last = proposal_edges(mask.shape[1], mask.device)
         parts = proposal_sum(self.proposal_parts(hidden), mask)  # (N, P, D_p)
         parts = parts + self._geometry(first, last, clips, durations)
-        whole = self.proposal_score(nn.functional.gelu(parts))  # (N, P, 1)
+        whole = self.proposal_score(functional.gelu(parts))  # (N, P, 1)
         proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
         if prior is not None:
             proposals = proposals + prior
@@ -78,14 +99,14 @@ class GroundingHead(nn.Module):
             boundaries=scores[..., :2],
             foreground=scores[..., 2],
             offsets=None if self.offsets is None else self.offsets(hidden),
-            presence=self._presence(hidden, scores[..., 2], mask),
+            presence=presence_of(self.presence, hidden, scores[..., 2], mask),
             mask=mask,
         )
 
     def presence_logits(self, fused: Tensor, mask: Tensor) -> Tensor:
         """Return `HeadOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
         hidden = self._hidden(fused, mask)
-        return self._presence(hidden, self.clip_scores(hidden)[..., 2], mask)
+        return presence_of(self.presence, hidden, self.clip_scores(hidden)[..., 2], mask)
 
     def _geometry(self, first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
         """Project length and position of proposals (P,) in videos of (N,) clips and seconds: (N, P, D_p).
@@ -100,12 +121,6 @@ class GroundingHead(nn.Module):
     def _hidden(self, fused: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))
         return hidden
-
-    def _presence(self, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-        if self.presence is None:
-            return hidden.new_full(mask.shape[:1], torch.inf, dtype=torch.float32)
-        logits: Tensor = self.presence(hidden, foreground, mask)
-        return logits
 
 
 class Presence(nn.Module):
@@ -123,6 +138,14 @@ class Presence(nn.Module):
         strongest = (hidden + padding[..., None]).amax(1)  # (N, D_h)
         logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
         return logits.float()
+
+
+def presence_of(presence: Presence | None, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
+    """Return presence logits (N,), infinite where presence is not learned; see `Presence`."""
+    if presence is None:
+        return hidden.new_full(mask.shape[:1], torch.inf, dtype=torch.float32)
+    logits: Tensor = presence(hidden, foreground, mask)
+    return logits
 
 
 def decode(output: HeadOutput, top: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
@@ -153,6 +176,43 @@ def refined_spans(output: HeadOutput, config: NetworkConfig) -> Tensor:
     start = torch.minimum(start.clamp_min(0), clips - config.min_moment_clips)
     end = torch.maximum(end, start + config.min_moment_clips)
     return torch.stack([start, torch.minimum(end, clips)]).movedim(0, -1)  # starts beside starts in memory
+
+
+def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Compute L_3: divergences from soft labels of proposals, boundaries and foreground, and the error of the offsets.
+
+    Args:
+        head: output for N queries.
+        targets: true moments; the foreground of a sentence with several is that of all of them.
+        config: shapes of the labels.
+    """
+    mask, spans = head.mask, targets.spans
+    first, last = proposal_edges(mask.shape[1], mask.device)
+    valid = last <= mask.sum(1, keepdim=True)  # (N, P)
+    overlap = span_iou(torch.stack([first, last], -1).float(), spans[:, None])  # (N, P)
+    labels = masked_softmax(overlap * config.proposal_sharpness, valid)
+    log_proposals = masked_log_softmax(head.proposals.float(), valid)
+
+    clip = torch.arange(mask.shape[1], device=mask.device)
+    edges = torch.stack([clip, clip + 1], dim=-1)  # (T, 2) where each clip starts and ends
+    distance = spans[:, None] - edges  # (N, T, 2)
+    length = (spans[:, 1] - spans[:, 0])[:, None, None]
+    valid_edges = mask[..., None]
+    spread = config.boundary_spread * length.clamp_min(2)
+    edge_labels = masked_softmax(-0.5 * (distance / spread) ** 2, valid_edges, dim=1)
+    log_edges = masked_log_softmax(head.boundaries.float(), valid_edges, dim=1)
+    occupancy = shared_occupancy(spans, targets.sentence_ids, mask.shape[1])  # (N, T)
+    foreground = functional.binary_cross_entropy_with_logits(head.foreground.float(), occupancy, reduction="none")
+    terms = {
+        "proposal": -(labels * log_proposals).sum(-1).mean(),
+        "boundary": -(edge_labels * log_edges).sum((1, 2)).mean(),
+        "foreground": masked_mean(foreground, mask, dim=1).mean(),
+    }
+    if head.offsets is not None:
+        near = (distance.abs() <= 1 + config.offset_reach * length) & valid_edges
+        error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
+        terms["offset"] = masked_mean(error, near, dim=1).sum(-1).mean()
+    return terms
 
 
 def _geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:

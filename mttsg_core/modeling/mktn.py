@@ -1,4 +1,6 @@
-"""The Multi-Thread Knowledge Transfer Network (MKTN, AAAI 2025): encoders, cross-modal interaction and grounding head.
+"""The Multi-Thread Knowledge Transfer Network (MKTN, AAAI 2025): encoders and co-training around a grounding network.
+
+`NetworkConfig.network` chooses the latter, a fusion and a head; by default it is the paper's own. See `networks`.
 
     output = network(batch)                  # in training with everything that the losses need from the weights
     losses = criterion(output, targets)      # training.losses.MKTNCriterion, which calls nothing back
@@ -23,9 +25,9 @@ from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEnc
 from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
 from mttsg_core.modeling.false_negatives import hard_negative_weights
-from mttsg_core.modeling.fusion import Fusion, RegionCrossAttention
-from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput
+from mttsg_core.modeling.fusion import RegionCrossAttention
 from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
+from mttsg_core.modeling.networks import NETWORKS, AnyFusion, AnyHead, GroundingOutput
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 from mttsg_core.modeling.shared_space import SharedSpace
 
@@ -77,6 +79,7 @@ class FusedQueries(NamedTuple):
         phrases: (N, K_w, C) phrase prototypes, or None.
         activity_text: (N, C) sentences in the space of activities, or None.
         gate: (N, D) gate of the memory, or None.
+        prior: (N, P) logits that proposals start from, or None.
     """
 
     fused: Tensor
@@ -109,7 +112,7 @@ class MKTNOutput(NamedTuple):
     """The network's output for N queries of V videos.
 
     Attributes:
-        head: scores of clips and proposals.
+        head: what the head found.
         videos: everything that depends on no query.
         queries: encoded.
         fused: queries fused with their videos.
@@ -117,7 +120,7 @@ class MKTNOutput(NamedTuple):
         training: what only the losses need; None outside training.
     """
 
-    head: HeadOutput
+    head: GroundingOutput
     videos: PreparedVideos
     queries: EncodedQueries
     fused: FusedQueries
@@ -126,7 +129,7 @@ class MKTNOutput(NamedTuple):
 
 
 class MKTN(nn.Module):
-    """Multi-pair batch in, scores of clips and proposals out.
+    """Multi-pair batch in, moments and scores of clips out.
 
     By default a prediction depends on its own video and its own sentence only. Each of the paper's modules is None
     where it is switched off.
@@ -138,9 +141,10 @@ class MKTN(nn.Module):
         self.video_encoder = VideoEncoder(config)
         self.query_encoder = QueryEncoder(config)
         self.region_attention = RegionCrossAttention(config) if config.regions else None
-        self.fusion = Fusion(config)
-        self.head = GroundingHead(config)
-        self.shared_space = SharedSpace(config) if config.joint else None
+        network = NETWORKS[config.network]
+        self.fusion: AnyFusion = network.fusion(config)
+        self.head: AnyHead = network.head(config)
+        self.shared_space = SharedSpace(config, has_prior=network.reads_prior) if config.joint else None
         self.contrast = CrossModalContrast(config) if config.contrast else None
         self.memory = CrossSentenceMemory(config) if config.mining else None
         self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
@@ -186,7 +190,7 @@ class MKTN(nn.Module):
         fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
-        head: HeadOutput = self.head(fused.fused, mask, durations, fused.prior)
+        head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
 
     def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:

@@ -128,15 +128,49 @@ def select_proposals(logits: Tensor, spans: Tensor, top: int, config: NetworkCon
     ).movedim(0, -1)  # (N, C, 2), all starts before all ends in memory: comparing neighbours is twice as fast
     expected, probability = _expectations(answers, best.softmax(-1))
     free = best > torch.finfo(best.dtype).min / 16
-    selected, scores = [], []
-    for _ in range(top):
-        position = expected.masked_fill(~free, -1).argmax(-1, keepdim=True)  # (N, 1)
-        scores.append((probability * free).gather(1, position))
-        selected.append(index.gather(1, position))
-        answer = answers.gather(1, position[..., None].expand(-1, -1, 2))  # (N, 1, 2)
-        free = free & ~(span_iou(answers, answer) > config.nms_iou)
+    position, is_left = best_apart(expected, answers, free, top, config.nms_iou)
     # The first has the largest utility but not always the largest probability; ranks and scores must not disagree.
-    return SelectedProposals(torch.cat(selected, 1), torch.cat(scores, 1).clamp(0, 1).cummin(dim=1).values)
+    scores = (probability.gather(1, position) * is_left).clamp(0, 1).cummin(dim=1).values
+    return SelectedProposals(index.gather(1, position), scores)
+
+
+def best_apart(values: Tensor, spans: Tensor, free: Tensor, top: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Return the candidates of largest value that overlap each other by at most `nms_iou`, the best first.
+
+    Args:
+        values: (N, C) of the candidates.
+        spans: (N, C, 2).
+        free: (N, C) True for candidates that may be chosen.
+        top: K.
+        nms_iou: largest overlap of two of them.
+
+    Returns:
+        Their numbers (N, K), and whether there was a candidate left for each place (N, K).
+    """
+    position, is_left = [], []
+    for _ in range(top):
+        best = values.masked_fill(~free, -torch.inf).argmax(-1, keepdim=True)  # (N, 1)
+        position.append(best)
+        is_left.append(free.gather(1, best))
+        chosen = spans.gather(1, best[..., None].expand(-1, -1, 2))  # (N, 1, 2)
+        free = free & ~(span_iou(spans, chosen) > nms_iou)
+    return torch.cat(position, 1), torch.cat(is_left, 1)
+
+
+def answers_apart(spans: Tensor, scores: Tensor, top: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Return the spans of largest score that overlap each other by at most `nms_iou`, the best first.
+
+    Args:
+        spans: (N, C, 2).
+        scores: (N, C), more than 0.
+        top: K.
+        nms_iou: largest overlap of two of them.
+
+    Returns:
+        Spans (N, K, 2) and their scores (N, K), 0 where no span is left.
+    """
+    position, is_left = best_apart(scores, spans, torch.ones_like(scores, dtype=torch.bool), top, nms_iou)
+    return spans.gather(1, position[..., None].expand(-1, -1, 2)), scores.gather(1, position) * is_left
 
 
 def _expectations(answers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,12 +242,21 @@ def shared_occupancy(spans: Tensor, sentence_ids: Tensor, clips: int) -> Tensor:
 
     Args:
         spans: (N, 2) in clip units.
-        sentence_ids: (N,) numbers below N, equal for moments of one sentence.
+        sentence_ids: (N,) see `best_of_sentence`.
         clips: T.
 
     Returns:
         (N, T), 0..1.
     """
-    own = clip_occupancy(spans, clips)  # (N, T)
-    rows = sentence_ids[:, None].expand_as(own)
-    return torch.zeros_like(own).scatter_reduce(0, rows, own, "amax").gather(0, rows)
+    return best_of_sentence(clip_occupancy(spans, clips), sentence_ids)
+
+
+def best_of_sentence(values: Tensor, sentence_ids: Tensor) -> Tensor:
+    """Return for each true moment the largest values (N, X), at least 0, of all moments of its sentence: (N, X).
+
+    Args:
+        values: (N, X) of each moment.
+        sentence_ids: (N,) numbers below N, equal for moments of one sentence.
+    """
+    rows = sentence_ids[:, None].expand_as(values)
+    return torch.zeros_like(values).scatter_reduce(0, rows, values, "amax").gather(0, rows)

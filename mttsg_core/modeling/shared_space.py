@@ -55,22 +55,29 @@ class Relevance(NamedTuple):
 
 
 class SharedSpace(nn.Module):
-    """Evidence and prior for the head, from the space of a pretrained joint model."""
+    """Evidence and prior for the head, from the space of a pretrained joint model.
+
+    Args:
+        config: of the network.
+        has_prior: whether the head scores proposals, which can start from the answer without training.
+    """
 
     centre: Tensor
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, *, has_prior: bool = True) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(config.clip_dim))
         self.out = nn.Linear(_CHANNELS, config.head_width, bias=False)
-        self.trust = nn.Parameter(torch.tensor(config.prior_trust))
+        self.trust = nn.Parameter(torch.tensor(config.prior_trust)) if has_prior else None
         nn.init.zeros_(self.out.weight)  # the network starts with the answer without training
 
     def fit(self, centre: Tensor) -> None:
         """Set the mean (D,) of the embeddings of sentences, each of length 1."""
         self.centre.copy_(centre)
 
-    def forward(self, clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups
+    ) -> tuple[Tensor, Tensor | None]:
         """Describe each sentence's own video.
 
         Args:
@@ -80,7 +87,7 @@ class SharedSpace(nn.Module):
             groups: the sentences by video.
 
         Returns:
-            Evidence (N, T, D_h) of each clip for the head, and logits (N, P) that the proposals start from.
+            Evidence (N, T, D_h) of each clip for the head, and logits (N, P) that the proposals start from, or None.
         """
         relevance = relevance_of(clips, mask, sentence - self.centre, groups)
         mask = groups.of_video(mask)  # (N, T)
@@ -92,6 +99,8 @@ class SharedSpace(nn.Module):
                 relative = unit_range(smooth(curve, mask, width), mask)
                 channels += [relative, (_EVIDENCE_SLOPE * (relative - _EVIDENCE_LEVEL)).sigmoid()]
         evidence: Tensor = self.out(torch.stack(channels, dim=-1))
+        if self.trust is None:
+            return evidence, None
         first, last = proposal_edges(mask.shape[1], mask.device)
         proposals = torch.stack([first, last], dim=-1).to(evidence.dtype)  # (P, 2)
         overlap = span_iou(vote(relevance.curve, mask)[:, :, None], proposals)  # (N, S, P)

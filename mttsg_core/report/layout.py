@@ -53,7 +53,7 @@ def render_page(
 
     Args:
         template: the file in `templates/`.
-        stylesheets: assets to inline after the common style sheet.
+        stylesheets: assets to inline after the common style sheets.
         script: the asset to inline as the only script that may run; None allows none.
         media: where video may come from, as a source list of the policy's `media-src`.
         context: the variables of the template.
@@ -61,7 +61,9 @@ def render_page(
     source = asset(script) if script else Markup()
     page = {
         "policy": _content_security_policy(source, media),
-        "style": Markup().join([asset("report.css"), Markup(palette.stylesheet()), *map(asset, stylesheets)]),
+        "style": Markup().join(
+            [asset("colours.css"), asset("report.css"), Markup(palette.stylesheet()), *map(asset, stylesheets)]
+        ),
         "script": source,
         "version": __version__,
         "date": date.today().isoformat(),

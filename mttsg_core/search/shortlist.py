@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_ALL = 100  # videos that are all asked: the network takes a fraction of a second for them
-_SHARE = 0.5  # of more videos
+_ALL = 60  # videos that are all asked: the network takes a fraction of a second for them
+_SHARE = 0.3  # of more videos
 _OF_MANY = 2000  # videos that are asked at most: a sentence has its best answers in far fewer
 
 
@@ -11,7 +11,7 @@ def shortlist_size(videos: int, top: int) -> int:
     """Return in how many of a number of videos to look for the best `top` moments of a sentence.
 
     >>> shortlist_size(60, top=10), shortlist_size(1000, top=10), shortlist_size(100_000, top=10)
-    (60, 500, 2000)
+    (60, 300, 2000)
     """
-    wanted = max(_ALL, 10 * top, min(round(_SHARE * videos), _OF_MANY))
+    wanted = max(_ALL, 6 * top, min(round(_SHARE * videos), _OF_MANY))
     return min(videos, wanted)

@@ -13,12 +13,9 @@ from mttsg_core.data.batch import Sources, Targets
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
-from mttsg_core.modeling.grounding_head import HeadOutput
-from mttsg_core.modeling.layers import masked_log_softmax, masked_mean, masked_softmax
 from mttsg_core.modeling.mktn import MKTNOutput
 from mttsg_core.modeling.moment_memory import MomentMemory, mining_loss
 from mttsg_core.modeling.object_phrase import object_phrase_loss
-from mttsg_core.modeling.proposals import proposal_edges, shared_occupancy, span_iou
 
 
 class Losses(NamedTuple):
@@ -66,7 +63,7 @@ class MKTNCriterion(nn.Module):
             raise ValueError("losses need the output of a network in training mode")
         self._update_thresholds(output)
         false_negatives = self.false_negatives(output)
-        terms = grounding_losses(output.head, targets, self.config)
+        terms = output.head.losses(targets, self.config)
         terms |= self._alignment_losses(output, targets, false_negatives)
         if (mining := self._mining_loss(output, targets)) is not None:
             terms["mining"] = mining
@@ -155,43 +152,6 @@ def presence_loss(present: Tensor, negative: Tensor) -> Tensor:
     if not len(negative):
         return own
     return 0.5 * (own + functional.softplus(negative).mean())
-
-
-def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-    """Compute L_3: divergences from soft labels of proposals, boundaries and foreground, and the error of the offsets.
-
-    Args:
-        head: output for N queries.
-        targets: true moments; the foreground of a sentence with several is that of all of them.
-        config: shapes of the labels.
-    """
-    mask, spans = head.mask, targets.spans
-    first, last = proposal_edges(mask.shape[1], mask.device)
-    valid = last <= mask.sum(1, keepdim=True)  # (N, P)
-    overlap = span_iou(torch.stack([first, last], -1).float(), spans[:, None])  # (N, P)
-    labels = masked_softmax(overlap * config.proposal_sharpness, valid)
-    log_proposals = masked_log_softmax(head.proposals.float(), valid)
-
-    clip = torch.arange(mask.shape[1], device=mask.device)
-    edges = torch.stack([clip, clip + 1], dim=-1)  # (T, 2) where each clip starts and ends
-    distance = spans[:, None] - edges  # (N, T, 2)
-    length = (spans[:, 1] - spans[:, 0])[:, None, None]
-    valid_edges = mask[..., None]
-    spread = config.boundary_spread * length.clamp_min(2)
-    edge_labels = masked_softmax(-0.5 * (distance / spread) ** 2, valid_edges, dim=1)
-    log_edges = masked_log_softmax(head.boundaries.float(), valid_edges, dim=1)
-    occupancy = shared_occupancy(spans, targets.sentence_ids, mask.shape[1])  # (N, T)
-    foreground = functional.binary_cross_entropy_with_logits(head.foreground.float(), occupancy, reduction="none")
-    terms = {
-        "proposal": -(labels * log_proposals).sum(-1).mean(),
-        "boundary": -(edge_labels * log_edges).sum((1, 2)).mean(),
-        "foreground": masked_mean(foreground, mask, dim=1).mean(),
-    }
-    if head.offsets is not None:
-        near = (distance.abs() <= 1 + config.offset_reach * length) & valid_edges
-        error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
-        terms["offset"] = masked_mean(error, near, dim=1).sum(-1).mean()
-    return terms
 
 
 def _own_videos(output: MKTNOutput, sources: Sources) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mttsg_core.checkpoints.runs import PREVIOUS, STATE
-from mttsg_core.config import LossConfig, TrainingConfig
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
@@ -198,7 +198,7 @@ class TrainingRun:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if "about" in notes:
                 raise ModelError(f"{path}: written by an earlier version, which alone can resume it")
-            started = dict(notes["settings"])
+            started = _with_defaults(notes["settings"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: damaged ({error})") from error
         for name, value in settings.items():
@@ -266,6 +266,16 @@ def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> No
         torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _with_defaults(started: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a run was started with, with the defaults of those that its version did not have."""
+    complete = dict(started)
+    for table, kind in (("network", NetworkConfig), ("loss", LossConfig)):
+        defaults = {declared.name: declared.default for declared in fields(kind) if declared.default is not MISSING}
+        if isinstance(started.get(table), Mapping):
+            complete[table] = {**defaults, **started[table]}
+    return complete
 
 
 def _changes(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

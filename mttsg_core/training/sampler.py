@@ -16,6 +16,7 @@ from mttsg_core.data.familiarity import Familiarity, learn_familiarity
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import DataError
+from mttsg_core.features.fingerprint import stream_widths
 from mttsg_core.features.store import check_fingerprint
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
@@ -79,11 +80,12 @@ class TrainingSampler:
         seconds = [self.store.load(video).timeline.duration for video in self.videos]
         return float(min(max(seconds), 2 * np.quantile(seconds, 0.9)))
 
-    def feature_sizes(self) -> dict[str, int]:
+    def feature_sizes(self) -> dict[str, int | str]:
         """Return the settings of the network that the features decide."""
         features = self.store.load(self.videos[0])
         regions, region_dim = (0, 0) if features.regions is None else features.regions.shape[1:]
-        return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim}
+        streams = "+".join(map(str, stream_widths(features.fingerprint).values()))
+        return {"clip_dim": features.clips.shape[1], "regions": regions, "region_dim": region_dim, "streams": streams}
 
     def fit_statistics(self, network: MKTN, videos: int) -> None:
         """Give the network the mean and deviation of the features, from at most `videos` videos.

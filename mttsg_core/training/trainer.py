@@ -31,6 +31,7 @@ from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.evaluation.evaluator import evaluate
 from mttsg_core.evaluation.reliability import measure_reliability
+from mttsg_core.features.declared import DeclaredFeatures
 from mttsg_core.features.store import check_fingerprint
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
@@ -64,6 +65,7 @@ def train(
     *,
     device: torch.device | None = None,
     resume: bool = False,
+    declared: DeclaredFeatures | None = None,
 ) -> Iterator[TrainingEvent]:
     """Train a network and write a model folder.
 
@@ -75,6 +77,7 @@ def train(
         settings: of the training, its losses and the network.
         device: where; None is the CPU.
         resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU), wherever it stopped.
+        declared: what features made elsewhere are; None if nobody said so.
 
     Raises:
         DataError: if there is nothing to learn from, or nothing to validate on.
@@ -96,7 +99,7 @@ def train(
     epochs = config.epochs_for(len(sampler.videos))
     steps = config.steps_per_epoch(len(sampler.videos)) * epochs
     run = TrainingRun(net, config, loss, steps, sampler.examples, device)
-    model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds())
+    model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds(), declared=declared)
     familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
     described = _described(model, recorded, training.pairs)

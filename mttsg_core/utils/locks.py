@@ -15,12 +15,13 @@ _WAIT_SECONDS = 60.0  # for whoever has a folder alone
 
 
 @contextmanager
-def hold_lock(path: Path, owner: str) -> Iterator[None]:
+def hold_lock(path: Path, owner: str, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of a file while the block runs. Folders are created if needed, and removed again if still empty.
 
     Args:
         path: the lock file; it holds the process id of whoever has the lock.
         owner: what is locked and what is at work in it, for the message: `model: another training`.
+        wait: seconds to wait for whoever has the lock.
 
     Raises:
         BusyError: if another process, or this one, holds it.
@@ -30,7 +31,7 @@ def hold_lock(path: Path, owner: str) -> Iterator[None]:
 
     created = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=wait, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

@@ -163,7 +163,7 @@ def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> 
     if not one.is_trained:
         resumes = one.is_stopped
         one.begin()
-        runtime = (options.device, options.cache, options.offline, options.workers)
+        runtime = (options.device, options.cache, options.offline, options.workers, options.precision)
         made = TrainOptions(*runtime, resumes, not resumes, options.strict, command=options.command, remember=False)
         steps = train_steps(one.data, one.folder, one.settings, features, made)
         yield from follow(steps, _TRAINING_SHARE)
@@ -174,7 +174,7 @@ def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> 
     with limited_threads(grounder.device):
         found = score_model(predictor_of(grounder, scoring), dataset, grounder, scoring)
     yield from missed_warnings(found)
-    save_answers(one.predictions, found, clock.origin(one.data, dataset.store.files, one.name, one.folder))
+    save_answers(one.predictions, found, clock.origin(one.data, dataset.files, one.name, one.folder))
     one.finish()
     yield SeriesAdvanced(1 - _TRAINING_SHARE)
 
@@ -232,7 +232,7 @@ def _once(steps: Generator[AblateEvent, None, Any], seen: set[str]) -> Generator
 
 
 def _scoring(options: AblateOptions) -> ScoringOptions:
-    runtime = (options.device, options.cache, options.offline, options.workers)
+    runtime = (options.device, options.cache, options.offline, options.workers, options.precision)
     return ScoringOptions(*runtime, metrics=options.metrics, strict=options.strict)
 
 

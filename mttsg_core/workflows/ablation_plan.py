@@ -117,10 +117,14 @@ class PlannedRun:
         return read_json_if_any(self.folder / _NOTE)
 
 
-def plan_variants(options: AblateOptions) -> list[Variant]:
+def plan_variants(options: AblateOptions, network: str = NetworkConfig.network) -> list[Variant]:
     """Return the variants: the whole method first.
 
     Where none are asked for, each part is left out alone, and all of them together but for the offsets.
+
+    Args:
+        options: variants that are asked for.
+        network: whose parts they are.
 
     Raises:
         ConfigError: for a part or a setting that does not exist, or a value that it cannot have.
@@ -130,7 +134,7 @@ def plan_variants(options: AblateOptions) -> list[Variant]:
     """
     without = list(options.without)
     if not without and not options.vary:
-        without = [*([part] for part in NetworkConfig.SWITCHES), [*MODULES]]
+        without = [*([part] for part in NetworkConfig.parts_of(network)), [*MODULES]]
     variants = [Variant(WHOLE, {})]
     for parts in without:
         name = PLAIN if set(parts) == set(MODULES) else f"without {' and '.join(parts)}"
@@ -140,7 +144,8 @@ def plan_variants(options: AblateOptions) -> list[Variant]:
         declared = next(one for one in fields(TABLES[setting.table]) if one.name == setting.name)
         for value in values:
             checked = check_value(declared, value, key)
-            variants.append(Variant(f"{key}={toml_value(checked)}", {setting.table: {setting.name: checked}}))
+            shown = checked if isinstance(checked, str) else toml_value(checked)
+            variants.append(Variant(f"{key}={shown}", {setting.table: {setting.name: checked}}))
     names = [variant.name for variant in variants]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -170,7 +175,8 @@ def plan_runs(
         ConfigError: if a variant, a setting or the division cannot be used.
         DataError: if a split does not exist or cannot be read.
     """
-    variants = plan_variants(options)
+    network = TrainingSettings.merge(*settings, None, read_defaults(data.path).tables).network
+    variants = plan_variants(options, network.get("network", NetworkConfig.network))
     divided, split = _divide(data, options)
     options_of_features = _given(features)
     learned = [{**_digests(one, ("train", "val")), **options_of_features} for one in divided]
@@ -215,8 +221,11 @@ def _digests(data: DataFolder, splits: Sequence[str]) -> dict[str, Any]:
         if name in data.splits
         for pair in data.split(name, require_moment=True, check_videos=False).pairs
     ]
-    files = {pair.video: data.find_features(pair.video) or data.find_video(pair.video) for pair in pairs}
-    existing = {video: path for video, path in files.items() if path is not None}
+    existing: dict[str, Path] = {}
+    for pair in pairs:
+        match, video = data.match_features(pair.video), data.find_video(pair.video)
+        found = {} if match is None else match.files(pair.video)
+        existing |= found or ({} if video is None else {pair.video: video})
     return {"rows": rows_digest(pairs), "features": digest_features(existing).digest}
 
 

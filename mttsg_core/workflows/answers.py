@@ -136,5 +136,8 @@ def save_answers(path: Path, found: Evaluation, origin: AnswersOrigin) -> None:
 
 def files_of(data: DataFolder, pairs: Sequence[Pair]) -> dict[str, Path]:
     """Return the feature file in a data folder for each video of some queries, for those that have one."""
-    found = {data.video_key(pair.video): data.find_features(pair.video) for pair in pairs}
-    return {video: path for video, path in found.items() if path is not None}
+    files: dict[str, Path] = {}
+    for pair in pairs:
+        match = data.match_features(pair.video)
+        files |= {} if match is None else match.files(data.video_key(pair.video))
+    return files

@@ -11,6 +11,7 @@ from mttsg_core.data.feature_checks import unusable_features
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.splits import Split, read_pairs, unread_files
 from mttsg_core.data.statistics import FolderStatistics, compute_statistics
+from mttsg_core.features.streams import FeaturePlaces
 from mttsg_core.utils.files import is_file
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, RowsSkipped, Warned
@@ -22,7 +23,7 @@ _SHOWN_VIDEOS = 3
 
 
 def check(
-    data: AnyPath, *, features: AnyPath | None = None, on_event: OnEvent[CheckEvent] | None = None
+    data: AnyPath, *, features: FeaturePlaces | None = None, on_event: OnEvent[CheckEvent] | None = None
 ) -> FolderStatistics:
     """Read a whole data set, and describe it as training would see it. Nothing is written.
 
@@ -30,7 +31,7 @@ def check(
 
     Args:
         data: data folder, or a single annotation file.
-        features: folder (or HDF5 file) of external features.
+        features: folder (or HDF5 file) of external features, or several, of a stream each.
         on_event: called with each event as it happens.
 
     Returns:
@@ -43,7 +44,7 @@ def check(
     return run(_check(Path(data), features), on_event)
 
 
-def iter_check(data: AnyPath, *, features: AnyPath | None = None) -> Iterator[CheckEvent | FolderStatistics]:
+def iter_check(data: AnyPath, *, features: FeaturePlaces | None = None) -> Iterator[CheckEvent | FolderStatistics]:
     """Yield the events of `check` as they happen, then its report. Arguments and errors are those of `check`."""
     return iterate(_check(Path(data), features))
 
@@ -57,7 +58,7 @@ def leakage_warnings(statistics: FolderStatistics) -> list[str]:
     ]
 
 
-def _check(data: Path, features: AnyPath | None) -> Generator[CheckEvent, None, FolderStatistics]:
+def _check(data: Path, features: FeaturePlaces | None) -> Generator[CheckEvent, None, FolderStatistics]:
     if is_file(data):
         split = read_pairs(data)
         yield from _report(split)

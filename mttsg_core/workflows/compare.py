@@ -189,7 +189,7 @@ def _score(
         yield ProgressAdvanced("grounding")
     yield from missed_warnings(found, one.name)
     if one.keep is not None:
-        origin = clock.origin(folder, dataset.store.files, one.source.about, one.source.folder)
+        origin = clock.origin(folder, dataset.files, one.source.about, one.source.folder)
         save_answers(one.keep, found, origin)
     return Scored(replace(found, name=one.name), [dataset.duration(pair) for pair in dataset.pairs])
 

@@ -126,7 +126,7 @@ def _evaluate(
         yield Noted(choice.line)
         dataset = yield from find_features(folder, split, grounder, features.features, options)
         report = yield from _ground_split(folder, dataset, grounder, options)
-        files = dict(dataset.store.files)
+        files = dataset.files
     report = replace(report, answered_by=about)
     model_folder = None if choice is None else choice.folder
     origin = clock.origin(folder, files, about, model_folder)

@@ -176,7 +176,7 @@ def _settings(paths: Sequence[Path], features: FeatureOptions, options: ExtractO
         values = {**defaults_of_videos(paths), **values}
     if "encoder" not in values:
         values["encoder"] = default_video_encoder(offline=options.offline)
-    return ExtractionSettings(**values, device=options.device, offline=options.offline)
+    return ExtractionSettings(**values, device=options.device, offline=options.offline, precision=options.precision)
 
 
 def _targets_in(folder: Path, videos: Sequence[VideoFile]) -> dict[VideoFile, Path]:

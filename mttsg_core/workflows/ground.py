@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from mttsg_core.data.file_index import FeatureIndex
+from mttsg_core.data.file_index import open_index
 from mttsg_core.data.nearby_durations import NearbyDurations
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, VideoError
@@ -23,6 +23,7 @@ from mttsg_core.features.extraction import (
 )
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureStore, VideoFeatures
+from mttsg_core.features.streams import FeaturePlaces, FeatureStream, StreamReader, parse_streams
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
@@ -32,7 +33,6 @@ from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, Pr
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.narrowing import Narrowing, Queries
-from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.unfamiliar import VideoWarnings, warn_of_queries
@@ -90,7 +90,7 @@ def iter_ground(
     queries: Mapping[VideoFile, Sequence[str]],
     top: int = 1,
     *,
-    features: AnyPath | None = None,
+    features: FeaturePlaces | None = None,
     duration: float | None = None,
     workers: int | None = None,
     with_saliency: bool = False,
@@ -103,7 +103,8 @@ def iter_ground(
         grounder: of a trained model, or without training.
         queries: the sentences of each video.
         top: number of moments per sentence, at most.
-        features: folder (or HDF5 file) of external features; None reads the videos, through the cache.
+        features: folder (or HDF5 file) of external features, or several, of a stream each; None reads the videos,
+            through the cache.
         duration: seconds of the videos with external features, where their files are not at hand; None takes what the
             data folder around the features states.
         workers: number of videos to read at a time; None for one per core.
@@ -131,7 +132,7 @@ class GroundRun:
         grounder: Grounder,
         top: int = 1,
         *,
-        features: AnyPath | None = None,
+        features: FeaturePlaces | None = None,
         duration: float | None = None,
         workers: int | None = None,
         with_saliency: bool = False,
@@ -140,7 +141,7 @@ class GroundRun:
         self._grounder = grounder
         self._narrowing = narrowing
         self._top = top
-        self._features = None if features is None else Path(features)
+        self._streams = None if features is None else parse_streams(features)
         self._duration = duration
         self._workers = workers
         self._with_saliency = with_saliency
@@ -159,7 +160,9 @@ class GroundRun:
     def _narrow_and_ground(self, queries: Queries, *, keep: bool) -> Generator[GroundEvent, None, None]:
         """Ground sentences in the videos that are worth it, and remember the videos that failed."""
         if self._narrowing is not None:
-            queries = yield from self._narrowing.narrow(queries, self._batches)
+            narrowing: Generator[_ExtractionEvent | Noted, None, Queries]
+            narrowing = self._narrowing.narrow(queries, self._batches)
+            queries = yield from narrowing
         grounded: set[VideoFile] = set()
         event: GroundEvent
         for event in self._ground(queries, keep=keep):
@@ -211,9 +214,9 @@ class GroundRun:
         if self._kept.keys() >= videos.keys():
             read = [(video, self._kept[video]) for video in videos]
             return (read[first : first + _BATCH_VIDEOS] for first in range(0, len(read), _BATCH_VIDEOS))
-        if self._features is None:
+        if self._streams is None:
             return _Extraction(self._grounder, videos, self._workers).batches()
-        return _find_features(self._features, list(videos), self._duration)
+        return _find_features(self._streams, list(videos), self._duration)
 
     def _keep(self, batch: list[_ReadVideo]) -> None:
         """Keep features for the next part; none at all if they are too many."""
@@ -344,7 +347,7 @@ class _Extraction:
         targets: dict[VideoFile, Path] = {}
         for video in self._videos:
             try:
-                targets[video] = self._grounder.cache.path(video.path, self._grounder.fingerprint)
+                targets[video] = self._grounder.cache_path(video.path)
             except VideoError as error:
                 yield InputFailed(str(error))
         return targets
@@ -365,14 +368,15 @@ class _Extraction:
     def _read(self, target: Path, video: VideoFile) -> VideoFeatures:
         """Read features from the cache; missing or damaged ones are extracted now. Raises VideoError if that fails."""
         try:
-            return store.read_features(target)
+            return self._grounder.adapt(store.read_features(target))
         except FeatureError:
             return self._grounder.features_of(video.path)
 
 
-def _find_features(folder: Path, videos: Sequence[VideoFile], duration: float | None) -> _Batches:
+def _find_features(streams: Sequence[FeatureStream], videos: Sequence[VideoFile], duration: float | None) -> _Batches:
     """Yield videos with their external features, one at a time; the video files themselves need not exist."""
-    index = FeatureIndex(folder)
+    index = open_index(streams)
+    folder = streams[0].folder
     nearby = NearbyDurations(folder)
     stems = Counter(video.name.stem for video in videos)
     for video in videos:
@@ -385,6 +389,7 @@ def _find_features(folder: Path, videos: Sequence[VideoFile], duration: float | 
         try:
             seconds = probe(video.path).duration if video.path.is_file() else duration or nearby.get(names)
             durations = {} if seconds is None else {match.key: seconds}
-            yield [(video, FeatureStore({match.key: match.path}, durations).load(match.key))]
+            reader = StreamReader({match.key: match.streams})
+            yield [(video, FeatureStore({match.key: match.path}, durations, read=reader).load(match.key))]
         except (FeatureError, VideoError) as error:
             yield InputFailed(str(error))

@@ -170,7 +170,7 @@ class _Refresh:
                 if before is not None and (before.size, before.modified_ns) == (status.st_size, status.st_mtime_ns):
                     self._kept[path] = before
                     continue
-                target = self._grounder.cache.path(path, self._grounder.fingerprint)
+                target = self._grounder.cache_path(path)
             except VideoError as error:
                 yield from _failed(self._report, str(error))
                 continue
@@ -224,7 +224,7 @@ class _Refresh:
 
     def _read(self, change: _Found) -> VideoFeatures:
         try:
-            return read_features(change.target)
+            return self._grounder.adapt(read_features(change.target))
         except FeatureError:  # damaged, or not written because the disk is full
             return self._grounder.features_of(change.video.path)
 

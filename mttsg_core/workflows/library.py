@@ -17,7 +17,7 @@ from threading import RLock
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import ConfigError, DataError, FeatureError, UnknownVideoError, VideoError
-from mttsg_core.features.store import FeatureStore, VideoFeatures
+from mttsg_core.features.store import FeatureStore, VideoFeatures, read_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.search.index import IndexedVideo, VideoIndex
@@ -93,7 +93,7 @@ class _Contents:
         """Features by the id of their video."""
         folder = self.grounder.cache.folder
         files = {key: folder / video.features for key, video in self.indexed.items()}
-        return FeatureStore(files, max_bytes=_MEMORY)
+        return FeatureStore(files, max_bytes=_MEMORY, read=lambda path, _: self.grounder.adapt(read_features(path)))
 
     def updated(self) -> _Contents:
         """Return the contents with the videos that the index has now."""
@@ -226,6 +226,8 @@ class VideoLibrary:
         """
         if top < 1:
             raise DataError(f"top must be at least 1, not {top}")
+        if not queries:
+            return []
         with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
             contents.grounder.encode_queries(queries)  # wrong sentences are an error even where there are no videos
@@ -315,19 +317,20 @@ def choose_videos(
     videos: Iterable[LibraryVideo], below: AnyPath | None = None, since: datetime | None = None
 ) -> list[LibraryVideo]:
     """Return the videos in a folder, or below it, that were changed at some time or later."""
-    folder = None if below is None else Path(below).absolute()
+    folder = None if below is None else Path(below).resolve()
     earliest = None if since is None else since.timestamp()
     return [
         video
         for video in videos
-        if (folder is None or video.path.is_relative_to(folder)) and (earliest is None or video.modified >= earliest)
+        if (folder is None or video.path.resolve().is_relative_to(folder))
+        and (earliest is None or video.modified >= earliest)
     ]
 
 
 def _model_of(grounder: Grounder, space: ClipSpace, model: AnyPath | None) -> IndexModel:
     """Return what the index records of a model."""
     fps = grounder.fingerprint.get("fps")
-    folder = None if model is None else str(Path(model).absolute())
+    folder = None if model is None else str(Path(model).resolve())
     encoder = str(grounder.fingerprint["encoder"])
     return IndexModel(space.fingerprint, folder, encoder, float(fps) if isinstance(fps, int | float) else None)
 

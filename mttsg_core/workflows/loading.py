@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mttsg_core.data.file_index import FeatureIndex
+from mttsg_core.data.file_index import open_index
 from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED, OWN_TEXT_TOWER
 from mttsg_core.encoders.base import Settings
 from mttsg_core.encoders.known import full_name
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ConfigError, FeatureError
 from mttsg_core.features.extraction import ExtractionSettings
-from mttsg_core.features.store import EXTERNAL, read_features
+from mttsg_core.features.store import EXTERNAL
+from mttsg_core.features.streams import FeaturePlaces, parse_streams
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.utils.files import without_suffix
@@ -40,6 +41,7 @@ def load_trained(folder: Path, features: FeatureOptions, runtime: RuntimeOptions
         cache=runtime.cache,
         encoder=None if encoder == DEFAULT_ENCODER else encoder,  # the built-in encoder is in no folder
         offline=runtime.offline,
+        precision=runtime.precision,
     )
     own = grounder.fingerprint
     if encoder == DEFAULT_ENCODER != own.get("encoder"):
@@ -57,25 +59,26 @@ def load_trained(folder: Path, features: FeatureOptions, runtime: RuntimeOptions
     return grounder
 
 
-def external_fingerprint(folder: Path, videos: Sequence[Path]) -> Settings:
+def external_fingerprint(features: FeaturePlaces, videos: Sequence[Path]) -> Settings:
     """Return how features made elsewhere were made, from the first that belong to one of the videos.
 
     Args:
-        folder: of the features, or an HDF5 file.
+        features: their folder, or an HDF5 file; several, of a stream each.
         videos: video files, which need not exist, and folders of videos.
 
     Raises:
         FeatureError: if there are none, or they cannot be read.
     """
-    index = FeatureIndex(folder)
+    streams = parse_streams(features)
+    index = open_index(streams)
     for path in videos:
         found = find_videos([path], lambda _: None) if path.is_dir() else [VideoFile(path, Path(path.name))]
         for video in found:
             name = video.name.as_posix()
             match = index.find([name, without_suffix(name, VIDEO_SUFFIXES), video.name.stem])
             if match is not None and match.path is not None:
-                return read_features(match.path, match.key).fingerprint
-    raise FeatureError(f"{folder}: no features of any of the videos")
+                return match.read().fingerprint
+    raise FeatureError(f"{', '.join(str(stream.folder) for stream in streams)}: no features of any of the videos")
 
 
 def zero_shot_encoder(features: FeatureOptions) -> str:
@@ -115,6 +118,7 @@ def load_zero_shot(features: FeatureOptions, runtime: RuntimeOptions, fingerprin
         device=runtime.device,
         cache=runtime.cache,
         offline=runtime.offline,
+        precision=runtime.precision,
     )
     _require_text_encoder(features.text_encoder, grounder, "an answer without training", offline=runtime.offline)
     return grounder

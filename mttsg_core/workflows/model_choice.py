@@ -12,6 +12,7 @@ from mttsg_core.encoders import DEFAULT_ENCODER, DEFAULT_PRETRAINED
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.features.store import EXTERNAL
+from mttsg_core.features.streams import parse_streams
 from mttsg_core.workflows.options import AnyPath, FeatureOptions
 
 _TRAIN = "mttsg train DATA"
@@ -58,12 +59,12 @@ def choose_for_videos(
     encoder = None if features.encoder == DEFAULT_ENCODER else features.encoder
     if encoder is not None:
         return without_training(encoder)
-    external = [] if features.features is None else [[Path(features.features)]]
+    external = _external(features)
     run = fitting_run(videos, *external)
     if run is not None:
         return _of_run(run)
     if external:
-        raise ModelError(f"{features.features}: external features need a model, and {_no_model()}")
+        raise ModelError(f"{external[0][0]}: external features need a model, and {_no_model()}")
     runs = finished_runs()
     why = f"No model was trained on these videos (--model {_last(runs[0])})" if runs else "No model of your own yet"
     return without_training(features.encoder or DEFAULT_PRETRAINED, why)
@@ -85,7 +86,7 @@ def choose_for_data(
     """
     if model is not None:
         return _named(model, offline=offline)
-    external = [] if features.features is None else [[Path(features.features)]]
+    external = _external(features)
     videos = data / "videos"
     run = fitting_run([data], *([[videos]] if videos.exists() else []), *external)
     if run is None:
@@ -144,6 +145,11 @@ def _of_run(run: FinishedRun) -> TrainedChoice:
     summary = summarise(run.folder)
     name = summary.name if run.number is not None else _shown(run.folder)
     return TrainedChoice(run.folder, f"model: {summary.describe(name)}", summary.describe())
+
+
+def _external(features: FeatureOptions) -> list[list[Path]]:
+    """Return the folders of external features, as places that a model may have been trained on; empty without any."""
+    return [] if features.features is None else [[stream.folder for stream in parse_streams(features.features)]]
 
 
 def _no_model() -> str:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
+from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.memory_index import MemoryIndex
 from mttsg_core.search.shortlist import shortlist_size
 from mttsg_core.search.spaces import clip_space
 from mttsg_core.video.discovery import VideoFile
-from mttsg_core.workflows.events import Noted
+from mttsg_core.workflows.events import InputFailed, Noted
 from mttsg_core.workflows.library import VideoLibrary
 
 _Event = TypeVar("_Event")
@@ -23,7 +24,7 @@ _Read: TypeAlias = Callable[[Queries], Iterator[_Event | list[tuple[VideoFile, V
 class Narrowing(Protocol):
     """Takes sentences away from videos that they have little to do with."""
 
-    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | Noted, None, Queries]:
+    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | InputFailed | Noted, None, Queries]:
         """Return the sentences of the videos that are worth an answer; pass on the events of `read`.
 
         Args:
@@ -46,19 +47,27 @@ class FolderNarrowing:
         self._top = top
         self._index = MemoryIndex(() if self._space is None else self._space.widths)
         self._keys: dict[VideoFile, str] = {}
+        self._tried: set[VideoFile] = set()
 
-    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | Noted, None, Queries]:
+    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | InputFailed | Noted, None, Queries]:
         """Return the sentences of the videos that are worth an answer, see `Narrowing.narrow`."""
         size = shortlist_size(len(queries), self._top)
         if self._space is None or size == len(queries):
             return queries
-        for batch in read({video: sentences for video, sentences in queries.items() if video not in self._keys}):
+        new = {video: sentences for video, sentences in queries.items() if video not in self._tried}
+        self._tried |= new.keys()
+        for batch in read(new) if new else ():
             if not isinstance(batch, list):
                 yield batch
                 continue
-            keys = {video: str(len(self._keys) + number) for number, (video, _) in enumerate(batch)}
-            self._index.add({keys[video]: self._space.clips(features) for video, features in batch})
-            self._keys |= keys
+            for video, features in batch:
+                try:
+                    vectors = self._space.clips(features)
+                except FeatureError as error:
+                    yield InputFailed(f"{video.path}: {error}")
+                    continue
+                self._keys[video] = str(len(self._keys))
+                self._index.add({self._keys[video]: vectors})
         readable = {video: sentences for video, sentences in queries.items() if video in self._keys}
         common = _common(readable, size)
         if not common:
@@ -80,7 +89,7 @@ class IndexNarrowing:
     def __init__(self, library: VideoLibrary, top: int) -> None:
         self._library, self._top = library, top
 
-    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | Noted, None, Queries]:
+    def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | InputFailed | Noted, None, Queries]:
         """Return the sentences of the videos that are worth an answer, see `Narrowing.narrow`."""
         size = shortlist_size(len(queries), self._top)
         common = _common(queries, size)

@@ -14,6 +14,7 @@ from mttsg_core.evaluation.metrics import DEFAULT_CONFIG, MetricConfig
 
 if TYPE_CHECKING:
     from mttsg_core.features.store import FeatureCache
+    from mttsg_core.features.streams import FeaturePlaces
 
 AnyPath: TypeAlias = str | Path
 
@@ -30,22 +31,28 @@ class FeatureOptions:
         text_encoder: `hashed`, `glove:FILE`, `clip` (the text tower of the video encoder), or a pretrained text model.
         fps: clips per second.
         reader: video reader: `auto`, `pyav` or `decord`.
-        features: folder (or HDF5 file) of external features.
+        features: folder (or HDF5 file) of external features; several, also as `NAME=FOLDER`, of a stream each.
         joint: whether clips and the text encoder's sentence embeddings share one space; None finds out from the
             training pairs.
+        features_of: encoder that made the external features, so that a model trained on them can be asked about videos.
+        bins: equal parts that each video of these features is divided into; None if their clips are at a rate.
 
     Raises:
-        ConfigError: if `fps` is not a positive number.
+        ConfigError: if `fps` is not a positive number, or `bins` without `features_of` or below 1.
     """
 
     encoder: str | None = None
     text_encoder: str | None = None
     fps: float | None = None
     reader: str | None = None
-    features: AnyPath | None = None
+    features: FeaturePlaces | None = None
     joint: bool | None = None
+    features_of: str | None = None
+    bins: int | None = None
 
     def __post_init__(self) -> None:
+        if self.bins is not None and (self.features_of is None or self.bins < 1):
+            raise ConfigError(f"bins = {self.bins}: at least 1, and of features that features_of declares")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"fps = {self.fps!r}: must be more than 0")
 
@@ -65,6 +72,8 @@ class RuntimeOptions:
         cache: folder of cached features; None for the user's cache folder.
         offline: never use the network; pretrained models must be on this computer already.
         workers: number of videos to read at a time; None for one per core.
+        precision: of a pretrained encoder: `float32`, `bfloat16`, or `auto` for the faster one of those that the device
+            computes in. The features count as the same.
 
     Raises:
         ConfigError: if `workers` is less than 1.
@@ -74,6 +83,7 @@ class RuntimeOptions:
     cache: AnyPath | None = None
     offline: bool = False
     workers: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -13,6 +13,7 @@ from mttsg_core.data.folder_defaults import FolderDefaults
 from mttsg_core.encoders import OWN_TEXT_TOWER
 from mttsg_core.encoders.classic import ClassicEncoder
 from mttsg_core.encoders.word_vectors import HashedWords
+from mttsg_core.features.streams import feature_words
 from mttsg_core.workflows.options import FeatureOptions
 from mttsg_core.workflows.settings import TrainingSettings
 from mttsg_core.workflows.train_inputs import TrainingInputs
@@ -53,8 +54,12 @@ def _feature_words(
 ) -> Iterator[str]:
     """Yield the options of the features. What was chosen by default is named where it could be another elsewhere."""
     chosen = {name: getattr(features, name) for name in ("encoder", "fps", "reader")}
+    declared = inputs.declared
+    if declared is not None:
+        yield from ("--features-of", declared.encoder)
+        yield from ("--bins", str(declared.bins)) if declared.bins else ("--fps", str(declared.fps))
     if features.features is not None:
-        yield from ("--features", str(features.features))
+        yield from feature_words(features.features)
     elif not any(path.is_relative_to(data.features) for path in inputs.training.store.files.values()):
         fingerprint = inputs.training.fingerprint  # of extracted features
         known = {name: fingerprint[name] for name in chosen if name != "encoder" or _is_fixed(fingerprint[name])}

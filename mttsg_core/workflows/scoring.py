@@ -18,13 +18,15 @@ from mttsg_core.errors import DataError
 from mttsg_core.evaluation import evaluator
 from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
+from mttsg_core.features.fingerprint import STREAMS
 from mttsg_core.features.store import EXTERNAL, check_fingerprint
+from mttsg_core.features.streams import FeaturePlaces
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
 from mttsg_core.workflows.extract import extract_jobs
-from mttsg_core.workflows.options import AnyPath, ScoringOptions
+from mttsg_core.workflows.options import ScoringOptions
 
 ScoringEvent: TypeAlias = (
     ProgressStarted
@@ -82,7 +84,7 @@ def score_file(
 
 
 def find_features(
-    folder: DataFolder, split: str, grounder: Grounder, features: AnyPath | None, options: ScoringOptions
+    folder: DataFolder, split: str, grounder: Grounder, features: FeaturePlaces | None, options: ScoringOptions
 ) -> Generator[ScoringEvent, None, Dataset]:
     """Return the pairs with the features that the model expects, after extracting those that are missing.
 
@@ -90,9 +92,10 @@ def find_features(
         DataError: if the split cannot be used, or there are no features of any of its videos.
         FeatureError: if the features are not those that the model was trained on.
     """
-    if features is not None:
-        check_fingerprint(require_fingerprint(folder, [split]), grounder.fingerprint, str(features))
     folder.require_media()
+    if features is not None or STREAMS in grounder.fingerprint:
+        places = ", ".join(str(stream.folder) for stream in folder.streams)
+        check_fingerprint(require_fingerprint(folder, [split]), grounder.fingerprint, places)
     sources = resolve_splits(
         folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
     )

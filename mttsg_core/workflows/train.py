@@ -193,6 +193,7 @@ def train_steps(
                 settings,
                 device=device,
                 resume=options.resume,
+                declared=inputs.declared,
             )
             repeat = repeat_command(opened, folder, settings, features, inputs, defaults, str(device))
             record = TrainingRecord.start(

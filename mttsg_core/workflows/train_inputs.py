@@ -9,14 +9,17 @@ from typing import TypeAlias
 
 import torch
 
+from mttsg_core.checkpoints.checkpoint import declared_features
 from mttsg_core.data import feature_lookup
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.folder_defaults import FolderDefaults
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.errors import ConfigError, DataError
+from mttsg_core.errors import ConfigError, DataError, FeatureError
+from mttsg_core.features.declared import DeclaredFeatures, declare_features
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
+from mttsg_core.features.settings import ExtractionSettings
 from mttsg_core.features.store import EXTERNAL
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, ProgressStarted, RowsSkipped, Warned
@@ -46,12 +49,14 @@ class TrainingInputs:
         validation: the validation split; None without one.
         text_encoder: of the sentences.
         failures: one line for each input that could not be used.
+        declared: what features made elsewhere are; None if nobody said so.
     """
 
     training: Dataset
     validation: Dataset | None
     text_encoder: TextEncoder
     failures: tuple[str, ...]
+    declared: DeclaredFeatures | None = None
 
 
 def prepare_inputs(
@@ -81,15 +86,15 @@ def prepare_inputs(
     """
     splits = _training_splits(folder)
     folder.require_media()
-    if stopped is not None and features.features is None and not features.extraction:
+    if stopped is not None and features.features is None and not features.extraction and not features.features_of:
         fingerprint = stopped.features
     else:
         fingerprint = feature_lookup.choose_fingerprint(
             folder,
             splits,
-            from_folder=features.features is not None,
+            from_folder=features.features is not None or features.features_of is not None,
             encoder=features.encoder,
-            fps=features.fps,
+            fps=None if features.features_of else features.fps,
             reader=features.reader,
             defaults={name: value for name, value in defaults.features.items() if name != "text_encoder"},
             offline=options.offline,
@@ -98,13 +103,20 @@ def prepare_inputs(
     if sources.problems:
         yield RowsSkipped(sources.problems)
     text_id = features.text_encoder or defaults.features.get("text_encoder")
-    text_encoder = _text_encoder(folder.path, text_id, stopped, fingerprint, options, str(device))
+    training = None if sources.jobs else sources.dataset("train", max_clips)
+    declared = _declared(features, stopped, training, max_clips, options, str(device))
+    made = fingerprint
+    if declared is not None:
+        made = declared.extraction(offline=options.offline, precision=options.precision).fingerprint()
+    text_encoder = _text_encoder(folder.path, text_id, stopped, made, options, str(device))  # before a long extraction
     failures: list[str] = []
-    if sources.jobs:
-        settings = feature_lookup.extraction_settings_for(fingerprint, device=str(device), offline=options.offline)
+    if training is None:
+        settings = feature_lookup.extraction_settings_for(
+            fingerprint, device=str(device), offline=options.offline, precision=options.precision
+        )
         if settings is not None:
             failures += yield from extract_jobs(sources.jobs, settings, workers=options.workers)
-    training = sources.dataset("train", max_clips)
+        training = sources.dataset("train", max_clips)
     wanted = features.joint
     if wanted is None and stopped is not None:
         wanted = stopped.description["network"].get("joint") is True
@@ -115,7 +127,27 @@ def prepare_inputs(
         if dataset is not None and dataset.without_features:
             sentences = f"{dataset.without_features} of {count(len(dataset.pairs), 'sentence')}"
             yield Warned(f"{dataset.name}: {sentences} without features, {consequence}")
-    return TrainingInputs(training, validation, text_encoder, (*failures, *sources.unusable))
+    return TrainingInputs(training, validation, text_encoder, (*failures, *sources.unusable), declared)
+
+
+def _declared(
+    features: FeatureOptions,
+    stopped: StoppedRun | None,
+    training: Dataset | None,
+    max_clips: int,
+    options: TrainOptions,
+    device: str,
+) -> DeclaredFeatures | None:
+    """Return what the features are declared to be, as given or as in the stopped run. Raises as `declare_features`."""
+    if features.features_of is None:
+        return None if stopped is None else declared_features(stopped.description)
+    settings = ExtractionSettings(
+        features.features_of, device=device, offline=options.offline, precision=options.precision
+    )
+    if training is None:
+        raise FeatureError("--features-of: the features record how they were made")
+    videos = (training.store.load(video) for video in training.by_video())
+    return declare_features(settings, features.bins, features.fps, videos, max_clips)
 
 
 def _training_splits(folder: DataFolder) -> list[str]:

@@ -13,9 +13,9 @@ from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.features.digest import digest_features
 from mttsg_core.features.store import EXTERNAL
+from mttsg_core.features.streams import FeaturePlaces, feature_words
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import Noted, Warned
-from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.train_inputs import TrainingInputs
 
 _FEW = 100  # sentences that are too few to learn words from
@@ -27,22 +27,24 @@ class TrainingRecord:
 
     Attributes:
         data: the data folder.
-        features: folder of external features, as it was named; None for those of the data folder.
+        features: folder of external features, or of each stream, as named; None for those of the data folder.
         training, validation: the splits.
         provenance: where the model comes from.
+        is_declared: whether it was said what external features are, so that videos can be asked about without any.
     """
 
     data: DataFolder
-    features: AnyPath | None
+    features: FeaturePlaces | None
     training: Dataset
     validation: Dataset | None
     provenance: Provenance
+    is_declared: bool = False
 
     @classmethod
     def start(
         cls,
         data: DataFolder,
-        features: AnyPath | None,
+        features: FeaturePlaces | None,
         inputs: TrainingInputs,
         computation: Computation,
         *,
@@ -61,7 +63,7 @@ class TrainingRecord:
         """
         training, validation = inputs.training, inputs.validation
         held_out = validation.pairs if validation else ()
-        files = {**(validation.store.files if validation else {}), **training.store.files}
+        files = {**(validation.files if validation else {}), **training.files}
         provenance = Provenance(
             data=data.path.resolve().name,
             rows=rows_digest([*training.pairs, *held_out]),
@@ -74,7 +76,7 @@ class TrainingRecord:
             division=data.division,
             repeat=repeat,
         )
-        return cls(data, features, training, validation, provenance)
+        return cls(data, features, training, validation, provenance, inputs.declared is not None)
 
     def warnings(self, needed: int) -> Iterator[Warned]:
         """Yield one warning if there are too few sentences to learn from, or to calibrate scores on.
@@ -96,7 +98,7 @@ class TrainingRecord:
         """Make a finished model the default for videos below the same folders. Returns whether that was possible."""
         data = self.data.path
         videos = data / "videos"
-        features = [] if self.features is None else [Path(self.features)]
+        features = [] if self.features is None else [stream.folder for stream in self.data.streams]
         return remember_run(folder, [data, *([videos] if videos.exists() else []), *features])
 
     def next_steps(self, folder: Path, *, is_default: bool) -> Iterator[Noted]:
@@ -108,15 +110,23 @@ class TrainingRecord:
         """
         number = run_number(folder)
         model = "" if is_default else f" --model {number or quote(str(folder))}"
-        features = "" if self.features is None else f" --features {quote(str(self.features))}"
+        features = "".join(f" {quote(word)}" for word in feature_words(self.features))
         data = self.data.path
         split = next((name for name in ("test", "val") if name in self.data.splits), None)
         if split is not None:
             chosen = "" if split == "test" else f" --split {split}"
             yield Noted(f"to measure it: mttsg evaluate {quote(str(data))}{chosen}{model}{features}")
         first = self.training.pairs[0]
-        if self.training.fingerprint["encoder"] == EXTERNAL:
-            video, features = "VIDEO", features or f" --features {quote(str(self.data.features))}"
+        if self.is_declared:
+            video, features = "VIDEO", ""
+        elif self.training.fingerprint["encoder"] == EXTERNAL:
+            video, features = "VIDEO", features or self._own_features()
         else:
             video = quote(str(data / "videos" if (data / "videos").is_dir() else data))
         yield Noted(f"to ask it:     mttsg ground {video} {quote(first.query)}{model}{features}")
+
+    def _own_features(self) -> str:
+        """Return the options that name the features of the data folder."""
+        streams = self.data.streams
+        named = [f"{stream.name}={stream.folder}" for stream in streams] if len(streams) > 1 else self.data.features
+        return "".join(f" {quote(word)}" for word in feature_words(named))

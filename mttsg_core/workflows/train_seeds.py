@@ -14,6 +14,7 @@ from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.errors import ConfigError, TrainingError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
+from mttsg_core.features.streams import feature_words
 from mttsg_core.report.comparison_tables import shown_figure
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import InputFailed, Noted, SeriesRun, SeriesStarted
@@ -164,5 +165,5 @@ def _summary(data: DataFolder, features: FeatureOptions | None, report: SeedsRep
             f"{report.folder.resolve().name}={runs}",
             *([] if split == "test" else ["--split", split]),
         ]
-        words += [] if features is None or features.features is None else ["--features", str(features.features)]
+        words += feature_words(features.features if features else None)
         yield Noted(f"to measure them: mttsg compare {' '.join(map(quote, words))}")

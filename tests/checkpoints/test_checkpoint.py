@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from mttsg_core.checkpoints.checkpoint import CONFIG, WEIGHTS, WORDS, load_model, save_description, save_weights
 from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, present_weight_names, upgrade_description, upgrade_name
+from mttsg_core.checkpoints.summary import summarise
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, to_mapping
 from mttsg_core.encoders.word_vectors import WordVectors
 from mttsg_core.errors import ModelError
@@ -243,3 +244,14 @@ def test_a_folder_of_format_5_may_lack_the_longest_video(folder: Path) -> None:
     del config["longest"]
     (folder / CONFIG).write_text(json.dumps(config))
     assert load_model(folder).max_window_seconds is None
+
+
+def test_a_model_of_a_version_without_other_networks_is_the_papers(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    for name in ("network", "map_bins", "map_width", "moment_slots"):
+        del config["network"][name]
+    (folder / CONFIG).write_text(json.dumps(config))
+    assert load_model(folder).network.config.network == "mktn"
+    assert summarise(folder).network == "mktn"
+    assert "network" not in summarise(folder).details
+    assert "network span" in summarise(model_folder(folder.parent / "other", network="span")).details

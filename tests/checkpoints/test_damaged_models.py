@@ -19,7 +19,7 @@ from torch import Tensor
 from mttsg_core.checkpoints import trial_run
 from mttsg_core.checkpoints.checkpoint import CONFIG, WEIGHTS, WORDS, load_model, read_description
 from mttsg_core.checkpoints.trial_run import useless_reason
-from mttsg_core.config import NetworkConfig, from_mapping
+from mttsg_core.config import NETWORKS, NetworkConfig, from_mapping
 from mttsg_core.encoders import hf_files
 from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.modeling.mktn import build_network, build_network_shape
@@ -28,6 +28,15 @@ from tests.helpers.tiny import FINGERPRINT, SIZES, model, model_folder
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 EXTRACTED = {"version": 2, "fps": 2.0, "reader": "auto"}
 SCORE = "head.proposal_score.weight"
+PARTS = tuple(name for name in NetworkConfig.SWITCHES if name != "offsets")
+# Networks by name, and the parts that they are built without.
+BUILT = pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        *(("mktn", off) for off in ((), *((part,) for part in NetworkConfig.SWITCHES), NetworkConfig.SWITCHES)),
+        *((name, off) for name in NETWORKS if name != "mktn" for off in ((), PARTS)),
+    ],
+)
 
 
 @pytest.fixture
@@ -130,10 +139,10 @@ def test_a_loaded_network_can_be_trained(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("regions", [0, 4])
-@pytest.mark.parametrize("off", [(), *((name,) for name in NetworkConfig.SWITCHES), NetworkConfig.SWITCHES])
-def test_the_shape_of_a_network_is_that_of_the_network(off: tuple[str, ...], regions: int) -> None:
+@BUILT
+def test_the_shape_of_a_network_is_that_of_the_network(name: str, off: tuple[str, ...], regions: int) -> None:
     inputs = {"clip_dim": 6, "word_dim": 5, "regions": regions, "region_dim": 3 if regions else 0}
-    config = NetworkConfig(**{**SIZES, **inputs, **NetworkConfig.switched_off(off)})
+    config = NetworkConfig(**{**SIZES, **inputs, **NetworkConfig.switched_off(off), "network": name})
     shape, network = build_network_shape(config).state_dict(), build_network(config).state_dict()
     assert list(shape) == list(network)
     for name, tensor in shape.items():
@@ -160,12 +169,18 @@ def test_the_shape_of_a_network_is_that_of_the_network(off: tuple[str, ...], reg
         {"region_dim": 10**9},
         {"kernel": 10**9 + 1},
         {"considered_proposals": 10**9},
+        {"network": "proposal-map", "map_bins": 10**9},
+        {"network": "proposal-map", "map_width": 10**9},
+        {"network": "proposal-map", "map_layers": 10**9},
+        {"network": "query-decoder", "moment_slots": 10**9},
+        {"network": "query-decoder", "decoder_layers": 10**9},
+        {"network": "no such network"},
         {"max_clips": 10**9},
         {"width": 10**400},
         {"nms_iou": 10**400},
     ],
 )
-def test_a_config_that_asks_for_a_gigantic_network_takes_no_memory(folder: Path, changes: dict[str, int]) -> None:
+def test_a_config_that_asks_for_a_gigantic_network_takes_no_memory(folder: Path, changes: dict[str, Any]) -> None:
     change_network(folder, **changes)
     assert refusal(folder).startswith("damaged model folder (")
 
@@ -347,11 +362,12 @@ def test_weights_that_ignore_one_of_the_inputs(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("off", [(), *((name,) for name in NetworkConfig.SWITCHES), NetworkConfig.SWITCHES])
-def test_no_fresh_network_is_taken_for_a_useless_one(off: tuple[str, ...]) -> None:
+@BUILT
+def test_no_fresh_network_is_taken_for_a_useless_one(name: str, off: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     inputs = {"clip_dim": 6, "word_dim": 5, "regions": 4, "region_dim": 3}
-    network = build_network(NetworkConfig(**{**SIZES, **inputs, **NetworkConfig.switched_off(off)})).eval()
+    settings = {**SIZES, **inputs, **NetworkConfig.switched_off(off), "network": name}
+    network = build_network(NetworkConfig(**settings)).eval()
     assert useless_reason(network) is None
     before = torch.get_rng_state()
     useless_reason(network)

@@ -101,6 +101,29 @@ def test_without_an_unknown_part(mttsg: Mttsg, data: Path, tmp_path: Path) -> No
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+def test_another_network_works_from_training_to_answers(
+    mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path, *, in_file: bool
+) -> None:
+    if in_file:
+        quick.write_text(quick.read_text().replace("[network]", '[network]\nnetwork = "span"'))
+    option = [] if in_file else ["--network", "span"]
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--config", quick, *option)
+    assert ran.code == 0, ran.err
+    assert "| network | span |" in (tmp_path / "m" / "README.md").read_text()
+    shown = mttsg("models", "--show", tmp_path / "m").out
+    assert "  network: span\n" in shown and "network.network: span\n" in shown
+    ran = mttsg("evaluate", data, "--split", "val", "--model", tmp_path / "m", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["queries"] == 4
+
+
+def test_an_unknown_network(mttsg: Mttsg, data: Path, tmp_path: Path) -> None:
+    ran = mttsg("train", data, "--out", tmp_path / "m", "--network", "vslnet")
+    assert (ran.code, ran.out, ran.errors) == (2, "", ["error: unknown network: 'vslnet'; did you mean 'span'?"])
+    assert not (tmp_path / "m").exists()
+
+
 def test_nothing_is_overwritten_unless_asked(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     def model() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}

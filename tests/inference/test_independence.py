@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mttsg_core.checkpoints.checkpoint import Model
-from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.config import NETWORKS, LossConfig, NetworkConfig
 from mttsg_core.data.batch import VideoItem, collate, collate_targets
 from mttsg_core.encoders.word_vectors import HashedWords
 from mttsg_core.errors import ConfigError
@@ -34,6 +34,7 @@ from tests.helpers.small_networks import (
 QUERIES = [
     f"person {verb} the {thing}" for verb in ("opens", "closes", "takes") for thing in ("door", "big box", "cup")
 ]
+EVERY_NETWORK = pytest.mark.parametrize("network", NETWORKS)
 WEIGHTS = ("proposal", "boundary", "foreground", "offset", "contrast", "intra", "presence", "objects", "activities")
 
 
@@ -58,8 +59,9 @@ def _ground(grounder: Grounder, queries: list[str], mode: Mode = "independent") 
     return {query: np.array(moments) for query, moments in zip(queries, answers, strict=True)}
 
 
-def test_a_prediction_does_not_depend_on_the_other_queries() -> None:
-    grounder = _grounder()
+@EVERY_NETWORK
+def test_a_prediction_does_not_depend_on_the_other_queries(network: str) -> None:
+    grounder = _grounder(network=network)
     together, backward = _ground(grounder, QUERIES), _ground(grounder, QUERIES[::-1])
     for query in QUERIES:
         np.testing.assert_allclose(_ground(grounder, [query])[query], together[query], atol=1e-5)
@@ -67,8 +69,9 @@ def test_a_prediction_does_not_depend_on_the_other_queries() -> None:
 
 
 @pytest.mark.parametrize("mode", ["independent", "joint"])
-def test_a_prediction_does_not_depend_on_other_videos(mode: Mode) -> None:
-    grounder = _grounder()
+@EVERY_NETWORK
+def test_a_prediction_does_not_depend_on_other_videos(network: str, mode: Mode) -> None:
+    grounder = _grounder(network=network)
     videos = [(_features(count, count), QUERIES[: 1 + count % 4]) for count in (20, 5, 31, 12, 9)]
     together = list(grounder.ground_many(videos, mode=mode))
     single = list(grounder.ground_many(videos, batch_size=1, mode=mode))
@@ -77,8 +80,9 @@ def test_a_prediction_does_not_depend_on_other_videos(mode: Mode) -> None:
             np.testing.assert_allclose(moments, expected, atol=1e-5)
 
 
-def test_in_joint_mode_the_other_queries_matter_and_their_order_does_not() -> None:
-    grounder = _grounder()
+@EVERY_NETWORK
+def test_in_joint_mode_the_other_queries_matter_and_their_order_does_not(network: str) -> None:
+    grounder = _grounder(network=network)
     joint, backward = _ground(grounder, QUERIES, "joint"), _ground(grounder, QUERIES[::-1], "joint")
     for query in QUERIES:
         np.testing.assert_allclose(backward[query], joint[query], atol=1e-5)

@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS = (
-    *("ground", "search", "train", "ablate", "evaluate", "compare", "extract", "index", "check"),
+    *("ground", "serve", "search", "train", "ablate", "evaluate", "compare", "extract", "index", "check"),
     *("models", "config", "setup", "doctor", "cache"),
 )
 

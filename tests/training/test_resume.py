@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mttsg_core.checkpoints.runs import PREVIOUS, STATE
-from mttsg_core.config import LossConfig
+from mttsg_core.config import NETWORKS, LossConfig
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.errors import ConfigError, ModelError
 from mttsg_core.training import run as training_run
@@ -305,3 +305,30 @@ def test_a_state_without_settings_is_damaged(data: Dataset, tmp_path: Path) -> N
     change_notes(tmp_path / "m", lambda notes: notes.pop("settings"))
     with pytest.raises(ModelError, match="damaged"):
         fit(data, tmp_path / "m", resume=True)
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_resumed(data: Dataset, tmp_path: Path) -> None:
+    fit(data, tmp_path / "unbroken")
+    fit_until(data, tmp_path / "m", 2)
+    state = tmp_path / "m" / STATE
+    with safe_open(state, framework="pt") as file:
+        notes = json.loads(file.metadata()["mttsg"])
+    for table, name in (("network", "network"), ("network", "map_bins"), ("loss", "slot_class")):
+        del notes["settings"][table][name]
+    save_file(load_file(state), state, {"mttsg": json.dumps(notes)})
+    with pytest.raises(ConfigError, match=r"the run was started with network\.network = 'mktn', not 'span'"):
+        fit(data, tmp_path / "m", resume=True, network={**SIZES, "network": "span"})
+    fit(data, tmp_path / "m", resume=True)
+    assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mktn"])
+def test_every_network_resumes_to_the_very_same_weights(data: Dataset, tmp_path: Path, name: str) -> None:
+    settings: dict[str, Any] = {
+        "network": {**SIZES, "map_bins": 8, "map_width": 8, "network": name},
+        "config": replace(CONFIG, epochs=2),
+    }
+    fit(data, tmp_path / "unbroken", **settings)
+    fit_until(data, tmp_path / "m", 1, **settings)
+    fit(data, tmp_path / "m", resume=True, **settings)
+    assert equal(weights(tmp_path / "unbroken"), weights(tmp_path / "m"))

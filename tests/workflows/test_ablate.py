@@ -68,6 +68,12 @@ class TestVariants:
         ]
         assert [variant.name for variant in plan_variants(AblateOptions(without=[MODULES]))] == [WHOLE, PLAIN]
 
+    def test_another_network_has_no_offsets_to_leave_out(self) -> None:
+        ours, other = ([one.name for one in plan_variants(AblateOptions(), name)] for name in ("mktn", "span"))
+        assert set(ours) - set(other) == {"without offsets"}
+        networks = plan_variants(AblateOptions(vary={"network.network": ["span", "proposal-map"]}))
+        assert [one.name for one in networks[1:]] == ["network.network=span", "network.network=proposal-map"]
+
     @pytest.mark.parametrize(
         ("options", "reason"),
         [

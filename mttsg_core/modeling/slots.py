@@ -1,0 +1,132 @@
+"""What the slots of `query_decoder` found, and their matching with the true moments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.data.batch import Targets
+from mttsg_core.modeling.layers import masked_mean
+from mttsg_core.modeling.proposals import answers_apart, shared_occupancy, span_iou
+
+
+class SlotOutput(NamedTuple):
+    """Output for N queries over T clips, from S slots after each of E layers.
+
+    Attributes:
+        spans: (E, N, S, 2) centre and length, as shares of the video.
+        found: (E, N, S) logits of a slot having found a moment.
+        inside: (N, T) logits of a clip being inside the moment.
+        presence: (N,) logits of the moment being in the video at all; infinite where that is not learned.
+        mask: (N, T).
+    """
+
+    spans: Tensor
+    found: Tensor
+    inside: Tensor
+    presence: Tensor
+    mask: Tensor
+
+    def answers(self, top: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
+        """Return the best moments, see `GroundingOutput.answers`."""
+        clips = self.mask.sum(1)[:, None, None].float()  # (N, 1, 1)
+        start, end = (start_end(self.spans[-1].float()).clamp(0, 1) * clips).split(1, dim=-1)  # (N, S, 1)
+        start = torch.minimum(start, clips - config.min_moment_clips)
+        spans = torch.cat([start, torch.maximum(end, start + config.min_moment_clips)], dim=-1)  # (N, S, 2)
+        answers, scores = answers_apart(spans, self.found[-1].float().sigmoid(), top, config.nms_iou)
+        return answers, scores * self.presence.sigmoid()[:, None]
+
+    def saliency(self, config: NetworkConfig) -> Tensor:
+        """Return (N, T): the probability that a clip is inside the moment."""
+        return self.inside.float().sigmoid()
+
+    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+        """Compute the terms of L_3, those of the slots as sums over the layers; the moments of a sentence are all true.
+
+        A query whose sentence has several moments is matched with all of them.
+        """
+        shares = targets.spans / self.mask.sum(1, keepdim=True)  # (N, 2)
+        truth = torch.stack([shares.mean(1), shares[:, 1] - shares[:, 0]], dim=-1)  # (N, 2) centre and length
+        of_sentence = targets.sentence_ids[:, None] == targets.sentence_ids  # (N, N)
+        layers = [
+            slot_losses(spans, found, truth, of_sentence, config)
+            for spans, found in zip(self.spans.float(), self.found.float(), strict=True)
+        ]
+        occupancy = shared_occupancy(targets.spans, targets.sentence_ids, self.mask.shape[1])  # (N, T)
+        inside = functional.binary_cross_entropy_with_logits(self.inside.float(), occupancy, reduction="none")
+        return {
+            **{name: torch.stack([terms[name] for terms in layers]).sum() for name in layers[0]},
+            "saliency": masked_mean(inside, self.mask, dim=1).mean(),
+        }
+
+
+def slot_losses(
+    spans: Tensor, found: Tensor, truth: Tensor, of_sentence: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    """Match the slots of one layer with true moments, and compute their losses.
+
+    Args:
+        spans: (N, S, 2) centre and length.
+        found: (N, S) logits.
+        truth: (N, 2) true moments.
+        of_sentence: (N, N) True where a query (row) has a moment (column).
+        config: weights, which also weigh the costs of the matching.
+    """
+    with torch.no_grad():
+        distance = (spans[:, :, None] - truth).abs().sum(-1)  # (N, S, N)
+        overlap = generalised_iou(start_end(spans)[:, :, None], start_end(truth))  # (N, S, N)
+        cost = config.slot_l1 * distance - config.slot_giou * overlap
+        cost = cost - config.slot_class * found.sigmoid()[..., None]
+    row, slot, moment = match_slots(cost, of_sentence)
+    chosen, true = spans[row, slot], truth[moment]  # (M, 2) each
+    is_matched = torch.zeros_like(found)
+    is_matched[row, slot] = 1.0
+    weight = torch.where(is_matched > 0, 1.0, config.background_weight)  # (N, S)
+    each = functional.binary_cross_entropy_with_logits(found, is_matched, reduction="none")
+    return {
+        "slot_class": (each * weight).sum() / weight.sum(),
+        "slot_l1": functional.l1_loss(chosen, true),
+        "slot_giou": (1 - generalised_iou(start_end(chosen), start_end(true))).mean(),
+    }
+
+
+def match_slots(cost: Tensor, of_sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Match slots and true moments of each query at the least total cost, each at most once.
+
+    Args:
+        cost: (N, S, N) of query, slot and moment.
+        of_sentence: (N, N) True where a query has a moment.
+
+    Returns:
+        Numbers of the query, the slot and the moment of each match: (M,) each.
+    """
+    from scipy.optimize import linear_sum_assignment  # only training needs it, and it takes long to import
+
+    values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
+    matches = []
+    for row, has in enumerate(of_sentence.cpu().numpy()):
+        moments = np.flatnonzero(has)
+        slots, columns = linear_sum_assignment(values[row][:, moments])
+        matches.append(np.stack([np.full_like(slots, row), slots, moments[columns]]))
+    row, slot, moment = torch.from_numpy(np.concatenate(matches, axis=1)).to(cost.device)
+    return row, slot, moment
+
+
+def start_end(spans: Tensor) -> Tensor:
+    """Turn centre and length (..., 2) into start and end."""
+    centre, length = spans.unbind(-1)
+    return torch.stack([centre - length / 2, centre + length / 2], dim=-1)
+
+
+def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Return the IoU of spans (..., 2), less the share of their hull that neither covers (Rezatofighi, CVPR 2019)."""
+    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0])
+    overlap = torch.minimum(first[..., 1], second[..., 1]) - torch.maximum(first[..., 0], second[..., 0])
+    union = union - overlap.clamp_min(0)
+    hull = torch.maximum(first[..., 1], second[..., 1]) - torch.minimum(first[..., 0], second[..., 0])
+    return span_iou(first, second) - (hull - union) / hull.clamp_min(1e-6)
