@@ -13,7 +13,6 @@ import pytest
 from mttsg_core.checkpoints.registry import remember_run
 from tests.cli.test_ground import QUERY
 from tests.conftest import Mttsg, Ran
-from tests.helpers.report_pages import PageReader
 
 DETAILS = r"\(data, 19 videos, 20\d\d-\d\d-\d\d, encoder classic, sentences hashed\)"
 
@@ -175,9 +174,9 @@ class TestUncalibrated:
         for model, shown in ((uncalibrated, False), (trained, True)):
             name = f"{model.parent.name}.html"
             assert mttsg("ground", clip, QUERY, "--model", model, "--html", name).code == 0
-            text = " ".join(PageReader(Path(name).read_text(encoding="utf-8")).text)
-            assert ("score 0." in text) is shown
-            assert ("not calibrated" in text) is not shown
+            page = Path(name).read_text(encoding="utf-8")
+            assert ('<span class="score' in page) is shown
+            assert ("not calibrated" in page) is not shown
 
     def test_evaluate_works_as_before(self, mttsg: Mttsg, uncalibrated: Path, trained: Path, corpus: Path) -> None:
         first, second = (

@@ -67,12 +67,12 @@ def test_downsampling_makes_no_copy_of_the_input() -> None:
     assert peak < regions.nbytes / 2
 
 
-def build_store(folder: Path, **options: int) -> FeatureStore:
+def build_store(folder: Path, max_clips: int = 5, max_bytes: int = 4 << 30) -> FeatureStore:
     for number in range(4):
         write_features(folder / f"{number}.safetensors", tiny.features(10, seed=number, regions=False))
     np.save(folder / "x.npy", CLIPS)
     files = {name: folder / f"{name}.safetensors" for name in "0123"} | {"x": folder / "x.npy", "y": folder / "y.npy"}
-    return FeatureStore(files, {"x": 4.0, "0": 99.0}, **{"max_clips": 5, **options})
+    return FeatureStore(files, {"x": 4.0, "0": 99.0}, max_clips=max_clips, max_bytes=max_bytes)
 
 
 def test_a_store_downsamples_and_adds_durations(tmp_path: Path) -> None:
