@@ -7,7 +7,8 @@
 Each checkout answers in a process of its own, in turns, so that a machine that is busy slows both down. Figures are
 medians of the turns: seconds from feature files to moments, of CPU time and on the clock, and their ratios. Without a
 model the network has random weights and its default size, and the features are as large as those of the `classic`
-encoder. Exit status 1 if a moment or a score differs by more than 1e-5.
+encoder. Exit status 1 if the answers differ: more than one moment in 1,000 by more than 1e-5. Two moments that are
+equally good, or overlap by 0.5 up to rounding, may fall either way, as they do with another size of the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from mttsg_core.features.store import VideoFeatures, read_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # seconds, and of a score
+TIES = 1e-3  # share of the moments
 HERE = Path(__file__).resolve()
 
 
@@ -79,9 +81,11 @@ def report(turns: list[list[Turn]], before: np.ndarray, now: np.ndarray) -> int:
     if before.shape != now.shape:
         print(f"other moments: {before.shape} before, {now.shape} now")
         return 1
-    difference = np.abs(before - now).max(initial=0.0)
-    print(f"{len(now)} moments; largest difference {difference:.1e}")
-    return int(difference > TOLERANCE)
+    difference = np.abs(before - now).max(axis=1)
+    others = int((difference > TOLERANCE).sum())
+    same = difference[difference <= TOLERANCE].max(initial=0.0)
+    print(f"{len(now)} moments, of which {others} differ by more than {TOLERANCE:g}, the others by {same:.1e} at most")
+    return int(others > TIES * len(now))
 
 
 def start(root: Path, folder: Path) -> subprocess.Popen[str]:
