@@ -72,6 +72,11 @@ class Model:
     declared: DeclaredFeatures | None = None
 
     @property
+    def encoder_id(self) -> str:
+        """The id of the video encoder, that of declared features included."""
+        return str(self.fingerprint.get("encoder") if self.declared is None else self.declared.encoder)
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether its scores are probabilities that can be compared across videos."""
         return self.calibration != UNCALIBRATED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,14 @@ class Familiarity:
         It is always 1 with a text encoder that knows words from elsewhere.
         """
         return 1.0 if self.knows_words else 1.0 - _UNHEARD_LOSS * self.unheard(query)[1] ** 2
+
+    def score_factors(self, clips: Array, queries: Sequence[str]) -> list[float]:
+        """Return what to multiply the scores of each sentence in a video, clips (T, D), by.
+
+        It is 1 unless video or sentence are unlike the training. Clips of another width only count by their sentences.
+        """
+        of_video = self.video_factor(clips) if clips.shape[1:] == self.center.shape else 1.0
+        return [of_video * self.query_factor(query) for query in queries]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

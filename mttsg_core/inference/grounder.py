@@ -25,16 +25,15 @@ from mttsg_core.features.store import EXTERNAL, FeatureCache, VideoFeatures, che
 from mttsg_core.inference.bounded_steps import bounded_batches, sentence_runs
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, Predictor
+from mttsg_core.inference.query_memory import QueryMemory
 from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
 from mttsg_core.inference.zero_shot import PLAIN_PROMPTS, ZeroShotPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
-from mttsg_core.utils.text import sentence_fault
 
 _BATCH_SIZE = 16  # videos, or windows of long ones
 _MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
-_MAX_CACHED_QUERIES, _MAX_CACHED_WORDS = 4096, 1 << 16  # whose vectors stay in memory for the next video
 
 
 class Grounder:
@@ -65,7 +64,7 @@ class Grounder:
         self.offline, self.precision = offline, precision
         self.declared = declared
         self.cache = cache or FeatureCache(default_cache())
-        self._encoded_queries: dict[str, Array] = {}
+        self._query_memory = QueryMemory(predictor.encode)
 
     @property
     def fingerprint(self) -> Settings:
@@ -122,10 +121,9 @@ class Grounder:
 
             encoder_id = find_files(str(encoder), offline=offline).id  # registers the folder, so that loading finds it
         loaded = load_model(folder, device=str(chosen), offline=offline)
-        video_encoder = loaded.fingerprint.get("encoder") if loaded.declared is None else loaded.declared.encoder
-        own = (str(video_encoder), loaded.text_encoder.id)
-        if encoder_id is not None and encoder_id not in own:
-            raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own[0]!r}")
+        own = loaded.encoder_id
+        if encoder_id not in (None, own, loaded.text_encoder.id):
+            raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own!r}")
         predictor = MKTNPredictor(loaded, chosen)
         features = FeatureCache(Path(cache) if cache else default_cache())
         return cls(predictor, features, offline=offline, precision=precision, declared=loaded.declared)
@@ -146,10 +144,7 @@ class Grounder:
         Args:
             encoder_id: a pretrained model with an image and a text tower, see `encoders.build_encoder`.
             fps: clips per second.
-            device: as in `load`.
-            cache: as in `load`.
-            offline: as in `load`.
-            precision: as in `load`.
+            device, cache, offline, precision: as in `load`.
 
         Raises:
             ConfigError: if the encoder or the device is not available, or the encoder has no text tower.
@@ -176,9 +171,7 @@ class Grounder:
         Args:
             text_encoder: embeds sentences in the space of the clips, see `encoders.build_text_encoder`.
             fingerprint: of the features.
-            device: as in `load`.
-            cache: as in `load`.
-            offline: as in `load`.
+            device, cache, offline: as in `load`.
 
         Raises:
             ConfigError: if the text encoder or the device is not available, or it does not embed whole sentences.
@@ -226,11 +219,7 @@ class Grounder:
         return self.adapt(cached_features(video, self.cache, self.extraction_settings()))
 
     def cache_path(self, video: Path) -> Path:
-        """Return where features of a video by `extraction_settings` are, or are to be written.
-
-        Raises:
-            VideoError: if the video file cannot be read.
-        """
+        """Return where features by `extraction_settings` are. Raises VideoError if the video cannot be read."""
         return self.cache.path(video, self._extracted_fingerprint)
 
     def adapt(self, features: VideoFeatures) -> VideoFeatures:
@@ -383,24 +372,19 @@ class Grounder:
         by_window = [
             curves for batch in bounded_batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)
         ]
+        factors = self._score_factors(features, sentences)
         merged = [
             merge_saliency(windows, curves) * np.float32(factor)
-            for curves, factor in zip(
-                zip(*by_window, strict=True), self._score_factors(features, sentences), strict=True
-            )
+            for curves, factor in zip(zip(*by_window, strict=True), factors, strict=True)
         ]
         return merged[0] if isinstance(queries, str) else merged
 
     def _score_factors(self, features: VideoFeatures, queries: Sequence[str]) -> list[float]:
-        """Return what to multiply the scores of each sentence by: 1 unless video or sentence are unlike the training.
-
-        The factor is the same for all moments of a sentence in a video, so that their order stays.
-        """
+        """Return what to multiply the scores of each sentence by: the same for all its moments, whose order stays."""
         known = self.predictor.familiarity
         if known is None or isinstance(queries, str):  # the latter is refused when it is encoded
             return [1.0] * len(queries)
-        of_video = known.video_factor(features.clips) if features.clips.shape[1:] == known.center.shape else 1.0
-        return [of_video * known.query_factor(query) for query in queries]
+        return known.score_factors(features.clips, queries)
 
     def _encode(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]:
         """Return the encoded sentences, after a check that they can be grounded in these features."""
@@ -413,18 +397,4 @@ class Grounder:
         Raises:
             DataError: as `ground`.
         """
-        if isinstance(queries, str):
-            raise DataError(f"the sentences of a video are a list, not the single string {queries!r}")
-        if any(not query.strip() for query in queries):
-            raise DataError("a query must have at least one word")
-        fault = next(filter(None, map(sentence_fault, queries)), None)
-        if fault is not None:
-            raise DataError(fault)
-        cached = self._encoded_queries
-        new = list(dict.fromkeys(query for query in queries if query not in cached))
-        words = sum(len(vectors) for vectors in cached.values()) if new else 0
-        if len(cached) + len(new) > _MAX_CACHED_QUERIES or words > _MAX_CACHED_WORDS:
-            self._encoded_queries = cached = {}
-            new = list(dict.fromkeys(queries))
-        cached.update(zip(new, self.predictor.encode(new), strict=True))
-        return [cached[query] for query in queries]
+        return self._query_memory.encode(queries)

@@ -114,7 +114,7 @@ def test_a_file_where_a_folder_is_needed_is_said_before_any_work(
     assert file.read_text() == "mine"
 
 
-OPTIONS = {path.stem for path in (COMMANDS.parent / "options").glob("*.py")}
+OPTION_MODULES = {path.stem for path in (COMMANDS.parent / "options").glob("*.py")}
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS.glob("*.py")), ids=lambda path: path.stem)
@@ -125,7 +125,7 @@ def test_commands_are_short_and_take_their_options_from_one_place(path: Path) ->
         assert (node.end_lineno or 0) - node.body[0].lineno < 45, node.name  # the signature is a list of options
         if node.name == path.stem:
             kinds = {ast.unparse(argument.annotation) for argument in node.args.args if argument.annotation}
-            assert {kind.partition(".")[0] for kind in kinds - {"typer.Context"}} <= OPTIONS
+            assert {kind.partition(".")[0] for kind in kinds - {"typer.Context"}} <= OPTION_MODULES
 
 
 class TestHelp:

@@ -9,7 +9,7 @@ import pytest
 
 from mttsg_core import Grounder
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.inference import bounded_steps
+from mttsg_core.inference import bounded_steps, query_memory
 from mttsg_core.inference import grounder as module
 from mttsg_core.inference.modes import Mode
 from mttsg_core.inference.predictor import MKTNPredictor
@@ -60,11 +60,11 @@ def test_videos_with_the_same_sentences_share_a_step(predictor: NotedPredictor) 
 
 
 def test_few_words_stay_in_memory(predictor: NotedPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_CACHED_WORDS", 50)
+    monkeypatch.setattr(query_memory, "_MAX_WORDS", 50)
     grounder = Grounder(predictor)
     for sentence in SENTENCES:
         grounder.ground_features(features(12), sentence, 1)
-        assert sum(map(len, grounder._encoded_queries.values())) <= 50 + 20
+        assert len(grounder._query_memory) <= 50 + 20
 
 
 def test_no_more_moments_are_made_than_are_wanted_except_of_windows(predictor: NotedPredictor) -> None:
