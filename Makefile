@@ -14,8 +14,9 @@ demo: install  ## make a corpus, train on it, and locate sentences in videos the
 	head -n 6 $(DEMO)/data/test.jsonl | tee $(DEMO)/questions.jsonl
 	$(BIN)/mttsg ground $(DEMO)/data --queries $(DEMO)/questions.jsonl --model $(DEMO)/model --cache $(DEMO)/cache
 
+test: export OMP_NUM_THREADS = 1
 test: install lint docs  ## all checks and tests, examples in docstrings included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 coverage: install  ## the tests once more, with a report of what they reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mttsg_core.config import (
+    Form,
     LossConfig,
     NetworkConfig,
     OneOf,
@@ -133,7 +134,7 @@ def test_every_setting_has_a_meaning_and_a_range_that_holds_its_default(kind: ty
     for setting in fields(kind):
         meaning, limits = setting.metadata["meaning"], setting.metadata["limits"]
         assert meaning and "\n" not in meaning, setting.name
-        assert isinstance(limits, OneOf if setting.type == "str" else Range), setting.name
+        assert isinstance(limits, OneOf | Form if setting.type == "str" else Range), setting.name
         assert str(limits), setting.name
         if setting.default is MISSING:
             assert setting.name in REQUIRED

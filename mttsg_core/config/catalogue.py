@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mttsg_core.config.fields import OneOf, Range, check_value
+from mttsg_core.config.fields import Limits, Range, check_value
 from mttsg_core.config.names import nearest, refuse_unknown, shown
 from mttsg_core.config.network import NetworkConfig
 from mttsg_core.config.training import LossConfig, TrainingConfig
@@ -41,7 +41,7 @@ class Setting:
     table: str
     name: str
     default: bool | int | float | str | None
-    limits: Range | OneOf | None
+    limits: Limits | None
     meaning: str
     by_features: bool = False
 
@@ -85,8 +85,8 @@ def all_settings() -> list[Setting]:
     ]
 
 
-def _limits(declared: Field[Any]) -> Range | OneOf | None:
-    limits: Range | OneOf = declared.metadata["limits"]
+def _limits(declared: Field[Any]) -> Limits | None:
+    limits: Limits = declared.metadata["limits"]
     is_range_of_none = isinstance(declared.default, bool | str) and isinstance(limits, Range)
     return None if is_range_of_none else limits
 

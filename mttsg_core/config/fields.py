@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from mttsg_core.config.names import refuse_unknown, shown
 from mttsg_core.errors import ConfigError
@@ -73,6 +74,32 @@ class OneOf:
         return ", ".join(self.names)
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a text must be made up.
+
+    Attributes:
+        pattern: regular expression of the whole text.
+        description: of it, for people.
+    """
+
+    pattern: str
+    description: str
+
+    def violation(self, value: str) -> str | None:
+        """Return what `value` must be instead, or None if it is made up so.
+
+        >>> Form("[0-9]*", "digits").violation("1a")
+        'digits'
+        """
+        return None if re.fullmatch(self.pattern, value) else self.description
+
+    def __str__(self) -> str:
+        return self.description
+
+
+Limits: TypeAlias = Range | OneOf | Form
+
 COUNT = Range(at_least=1)
 WEIGHT = Range(at_least=0)
 POSITIVE = Range(above=0)
@@ -81,13 +108,13 @@ PROBABILITY = Range(at_least=0, at_most=1)
 SIGNED = Range()
 
 
-def setting(default: _Value, meaning: str, limits: Range | OneOf = WEIGHT) -> _Value:
+def setting(default: _Value, meaning: str, limits: Limits = WEIGHT) -> _Value:
     """Declare a field of a config class: its default, a line on what it means, and its range.
 
     Args:
         default: of the field.
         meaning: shown wherever settings are listed.
-        limits: range of a number, or the names that a text may be; has no effect on switches.
+        limits: range of a number, the names that a text may be, or its form; has no effect on switches.
     """
     declared: _Value = field(default=default, metadata={"meaning": meaning, "limits": limits})
     return declared
@@ -134,7 +161,7 @@ def check_value(declared: Field[Any], value: Any, name: str) -> Any:
     limits = declared.metadata.get("limits", SIGNED)
     if isinstance(limits, OneOf):
         refuse_unknown([value], limits.names, name)
-    elif not isinstance(value, bool | str) and (violation := limits.violation(value)):
+    elif (isinstance(limits, Form) or not isinstance(value, bool | str)) and (violation := limits.violation(value)):
         raise ConfigError(f"{name} = {shown(value)}: must be {violation}")
     return float(value) if wanted == "float" else value
 

@@ -12,6 +12,7 @@ from mttsg_core.config.fields import (
     PROBABILITY,
     SHARE,
     SIGNED,
+    Form,
     OneOf,
     Range,
     required,
@@ -29,6 +30,7 @@ _GRAMS = Range(at_least=1, at_most=100)
 _CLIPS = Range(at_least=1, at_most=100_000)
 _CONSIDERED = Range(at_least=1, at_most=1024)
 _BINS = Range(at_least=1, at_most=128)
+_WIDTHS = Form(r"([1-9][0-9]{0,5}(\+[1-9][0-9]{0,5})*)?", "widths as in 512+2304")
 _SLOTS = Range(at_least=1, at_most=1000)
 
 
@@ -40,7 +42,7 @@ class NetworkConfig:
     word_dim: int = required("width of a word vector")
     region_dim: int = setting(0, "width of a region vector; 0 if the features have no regions")
     regions: int = setting(0, "regions of a clip; 0 if the features have none")
-    streams: str = setting("", "widths of several streams that make up a clip vector, as in 512+2304; empty for one")
+    streams: str = setting("", "widths of several streams that make up a clip vector; empty for one", _WIDTHS)
     joint: bool = setting(False, "clips and sentences come from one joint model: the first word is the sentence in it")
 
     # What finds the moments in encoded clips and words (sections 6 and 15); the co-training around it is the same
@@ -129,9 +131,10 @@ class NetworkConfig:
         Raises:
             ConfigError: if they are not widths, or not those of the clip vectors.
         """
-        parts = self.streams.split("+") if self.streams else []
-        widths = tuple(int(part) for part in parts if part.isdecimal())
-        if len(widths) < len(parts) or (parts and (min(widths) < 1 or sum(widths) != self.clip_dim)):
+        if violation := _WIDTHS.violation(self.streams):
+            raise ConfigError(f"streams = {shown(self.streams)}: must be {violation}")
+        widths = tuple(map(int, self.streams.split("+"))) if self.streams else ()
+        if widths and sum(widths) != self.clip_dim:
             raise ConfigError(f"streams = {shown(self.streams)}: must be widths whose sum is {self.clip_dim}")
         return widths
 
