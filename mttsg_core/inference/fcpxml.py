@@ -16,7 +16,7 @@ from mttsg_core.inference.shots import Shot
 from mttsg_core.video.media import Media, is_drop_frame
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n'
-# The names that the format has for rates, where they are no whole numbers.
+# The names that the format has for rates, where they are not whole numbers.
 _RATE_NAMES = {Fraction(24000, 1001): "23.98", Fraction(30000, 1001): "29.97", Fraction(60000, 1001): "59.94"}
 
 

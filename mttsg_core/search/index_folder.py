@@ -54,7 +54,7 @@ class IndexFolder:
         """Read the metadata of an index.
 
         Raises:
-            DataError: if the folder is no index, or one of another version.
+            DataError: if the folder is not an index, or one of another version.
         """
         path = folder / METADATA
         try:

@@ -96,7 +96,7 @@ def test_predictions_and_pages_say_where_they_come_from(mttsg: Mttsg, here: Path
     assert record["model"]["training"] == json.loads(made) and record["model"]["weights"].startswith("sha256:")
     page = Path("page.html").read_text()
     assert record["rows"][:19] in page and record["features"]["digest"][:19] in page and record["torch"] in page
-    # The file beside the predictions is no prediction, and is kept unless told otherwise.
+    # The file beside the predictions is not a prediction, and is kept unless told otherwise.
     ran = mttsg("compare", "data", "ours=answers.*", "--split", "val", "--features", "features", "--json")
     assert ran.code == 0, ran.err
     Path("answers.jsonl").unlink()
