@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,14 +131,19 @@ PATTERNS = {
     "extract": ("[0-9]*.safetensors",),
     "train": ("model.safetensors",),
     "ground": ("ground.html", "rows.csv", "*.mp4"),
-    "evaluate": ("evaluate.html", "predictions.jsonl"),
+    "evaluate": ("evaluate.html", "predictions.jsonl", "predictions.provenance.json"),
 }
+TIMES = re.compile(rb'Made [0-9T:+-]+|"(started|seconds)": [^,\n]+')  # when a command ran, and how long it took
 
 
 def results(name: str, folder: Path) -> dict[str, bytes]:
-    """Return the content of the files that must be equal however often a command was interrupted."""
+    """Return the content of the files that must be equal however often a command was interrupted, without times."""
     paths = [path for pattern in PATTERNS[name] for path in sorted(folder.rglob(pattern))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    contents = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    return {
+        file: TIMES.sub(b"", content) if file.endswith((".html", ".json")) else content
+        for file, content in contents.items()
+    }
 
 
 def faults_of(ended: Ended, codes: Sequence[int]) -> Iterator[str]:
