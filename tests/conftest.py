@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -26,6 +27,8 @@ SHARED = ROOT.parent / "shared"
 TINY_TOML = f"fps = 1.0\nepochs = 2\nbatch_videos = 6\n[training]\ncalibration_sentences = 1\n{TINY_NETWORK}"
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
+hypothesis.settings.load_profile("untimed")
 
 # No test asks the Hugging Face Hub, or finds what whoever starts the tests has downloaded: the default encoders are
 # the built-in ones. The variables are read when its library is first imported, which is before any fixture.

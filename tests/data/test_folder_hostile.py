@@ -80,7 +80,7 @@ def lines_with_content(content: bytes) -> int:
     return sum(bool(line.strip()) for line in content.removeprefix(b"\xef\xbb\xbf").splitlines())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CONTENTS, st.sampled_from([".jsonl", ".csv", ".txt", ".json"]))
 @example(b'video,query\na,"' + b"b\n" * 100, ".csv")
 def test_no_row_is_lost(content: bytes, suffix: str) -> None:
@@ -105,7 +105,7 @@ def test_no_row_is_lost(content: bytes, suffix: str) -> None:
             read_predictions(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(DOCUMENTS)
 def test_no_row_of_a_document_is_lost(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def test_no_row_of_a_document_is_lost(content: bytes) -> None:
             assert split.rows >= rows
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CONTENTS)
 def test_a_folder_with_any_content(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as parent:

@@ -80,7 +80,7 @@ CASES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CASES, st.booleans())
 def test_against_the_naive_implementation(cases: list[tuple[list[Span], list[Scored]]], strict: bool) -> None:
     true_moments, predictions = [case[0] for case in cases], [case[1] for case in cases]

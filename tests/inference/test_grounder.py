@@ -63,7 +63,7 @@ def test_moments_do_not_depend_on_the_other_videos_or_the_batch_size(
             assert_same(moments, alone)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(clips=st.integers(1, 400), start=st.floats(-3, 3), duration=st.floats(0.04, 4000), top=st.integers(1, 8))
 def test_moments_are_ranked_spans_inside_the_video(clips: int, start: float, duration: float, top: int) -> None:
     video = features(clips, duration=duration, start=start, seed=clips)

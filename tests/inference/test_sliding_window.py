@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mttsg_core.checkpoints.checkpoint import load_model
@@ -142,7 +142,6 @@ def test_a_moment_has_the_same_times_wherever_it_is(length: int) -> None:
 
 
 @given(first=st.integers(0, 880), length=st.integers(61, 120))
-@settings(deadline=None)
 def test_a_moment_of_up_to_a_window_is_found_with_a_high_iou(first: int, length: int) -> None:
     [moment] = Grounder(Marks()).ground_features(marked(1000, (first, first + length)), "1", 1)
     assert span_iou(moment[:2], (first / 2, (first + length) / 2)) >= 0.7

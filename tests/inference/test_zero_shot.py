@@ -298,7 +298,7 @@ def test_saliency_is_high_inside_the_moment() -> None:
     assert min(red.min(), blue.min()) >= 0 and max(red.max(), blue.max()) <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), clips=st.integers(1, 120), top=st.integers(1, 6))
 def test_moments_are_inside_the_video_ranked_and_distinct(data: st.DataObject, clips: int, top: int) -> None:
     values = st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.0])

@@ -125,7 +125,7 @@ def test_the_order_of_the_words_matters(net: MKTN) -> None:
     assert (net(reversed_words).head.proposals - net(inputs).head.proposals).abs().max() > 1e-4
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(clips=st.one_of(st.just(1), st.integers(1, 60)), length=st.integers(1, 12), seed=st.integers(0, 99))
 def test_an_untrained_network_answers_inside_the_video(clips: int, length: int, seed: int) -> None:
     torch.manual_seed(seed)
