@@ -183,7 +183,7 @@ def kill(bench: Bench, name: str, random: np.random.Generator, folder: Path) -> 
         faults.append("wrong")
     if name == "train" and len((folder / "log.jsonl").read_text().splitlines()) != EPOCHS:
         faults.append("lost")
-    return faults, max(ended.peak, again.peak)
+    return _with_output(faults, folder, [ended, again])
 
 
 def pair(bench: Bench, names: tuple[str, str], random: np.random.Generator, folder: Path) -> tuple[list[str], int]:
@@ -203,7 +203,14 @@ def pair(bench: Bench, names: tuple[str, str], random: np.random.Generator, fold
             faults.append("wrong")
     if "train" in names and len((folder / "log.jsonl").read_text().splitlines()) != EPOCHS:
         faults.append("wrong")
-    return faults, max(run.peak for run in ended)
+    return _with_output(faults, folder, ended)
+
+
+def _with_output(faults: list[str], folder: Path, runs: Sequence[Ended]) -> tuple[list[str], int]:
+    """Return faults and peak memory of runs, after keeping what they said beside what they left, if there are any."""
+    if faults:
+        (folder / "said.txt").write_text("\n---\n".join(f"exit {run.code}\n{run.out}{run.err}" for run in runs))
+    return faults, max(run.peak for run in runs)
 
 
 def _read_and_close(file: IO[bytes]) -> str:
