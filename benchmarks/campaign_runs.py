@@ -170,7 +170,7 @@ def kill(bench: Bench, name: str, random: np.random.Generator, folder: Path) -> 
     program.send(names)
     ended = program.wait(END_LIMIT)
     # A signal may come before Python runs any of our code, or after the work is done.
-    faults = list(faults_of(ended, [-number] if names == "KILL" else [128 + number, -number, 0]))
+    faults = list(faults_of(ended, [-number, 0] if names == "KILL" else [128 + number, -number, 0]))
     if names != "KILL":
         faults += left_behind(folder)
     kept = results(name, folder) if name == "extract" else {}
