@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.utils.json_lines import Problem
@@ -156,6 +156,18 @@ class SeriesAdvanced:
     """A part of a run is done. `runs` is how many runs that is, at most 1."""
 
     runs: float
+
+
+ReadingEvent: TypeAlias = (
+    ProgressStarted
+    | ProgressAdvanced
+    | Extracted
+    | ExtractionProgress
+    | ExtractionFailed
+    | ExtractionPassedOver
+    | InputFailed
+)
+"""What happens while the features of videos are found or extracted."""
 
 
 class Message(NamedTuple):

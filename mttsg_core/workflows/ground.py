@@ -19,7 +19,6 @@ from mttsg_core.features.extraction import (
     ExtractionFailed,
     ExtractionJob,
     ExtractionPassedOver,
-    ExtractionProgress,
 )
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureStore, VideoFeatures
@@ -29,7 +28,7 @@ from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, Warned
+from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, ReadingEvent, Warned
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.narrowing import Narrowing, Queries
@@ -71,16 +70,7 @@ class VideoPassedOver:
     reason: str
 
 
-_ExtractionEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | VideoPassedOver
-    | InputFailed
-)
+_ExtractionEvent: TypeAlias = ReadingEvent | VideoPassedOver
 GroundEvent: TypeAlias = _ExtractionEvent | Warned | Noted | VideoGrounded
 _Batches: TypeAlias = Iterator[_ExtractionEvent | list[_ReadVideo]]
 

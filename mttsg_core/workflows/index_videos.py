@@ -7,15 +7,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.extraction import (
     Extracted,
     ExtractionFailed,
     ExtractionJob,
-    ExtractionPassedOver,
-    ExtractionProgress,
 )
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import VideoFeatures, read_features
@@ -24,20 +22,10 @@ from mttsg_core.search.index import IndexedVideo, VideoIndex
 from mttsg_core.search.spaces import ClipSpace, ClipVectors
 from mttsg_core.utils.text import os_reason
 from mttsg_core.video.discovery import VideoFile, find_videos, is_too_short
-from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted
+from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, ReadingEvent
 from mttsg_core.workflows.extract import extract_jobs
 
 _AT_ONCE = 32  # videos that are added in one step: what is lost if the program is stopped, but for their features
-
-RefreshEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | InputFailed
-)
 
 
 @dataclass
@@ -86,7 +74,7 @@ class _Found:
 
 def refresh_index(
     index: VideoIndex, space: ClipSpace | None, grounder: Grounder, paths: Sequence[Path], workers: int | None = None
-) -> Generator[RefreshEvent, None, IndexReport]:
+) -> Generator[ReadingEvent, None, IndexReport]:
     """Bring an index up to date with video files and folders.
 
     A file that has its size and time of change is not read; one with a known identity at another place is not encoded.
@@ -145,7 +133,7 @@ class _Refresh:
         self._waiting: dict[Path, IndexedVideo] = {}
         self.has_changed = False
 
-    def run(self, videos: Iterable[VideoFile]) -> Generator[RefreshEvent, None, None]:
+    def run(self, videos: Iterable[VideoFile]) -> Generator[ReadingEvent, None, None]:
         """Add what is new or has changed."""
         found = yield from self._find_changes(videos)
         cached = [change for change in found if change.target.is_file()]
@@ -159,7 +147,7 @@ class _Refresh:
             yield from self._extract(missing)
         self._flush()
 
-    def _find_changes(self, videos: Iterable[VideoFile]) -> Generator[RefreshEvent, None, list[_Found]]:
+    def _find_changes(self, videos: Iterable[VideoFile]) -> Generator[ReadingEvent, None, list[_Found]]:
         """Return the videos whose vectors are not in the index, and take note of the others."""
         changes: list[_Found] = []
         for video in videos:
@@ -185,7 +173,7 @@ class _Refresh:
                 changes.append(change)
         return changes
 
-    def _extract(self, missing: Mapping[Path, _Found]) -> Generator[RefreshEvent, None, None]:
+    def _extract(self, missing: Mapping[Path, _Found]) -> Generator[ReadingEvent, None, None]:
         """Extract features, and add each video as soon as they exist."""
         partial = self._grounder.cache.partial_folder
         jobs = [
@@ -204,7 +192,7 @@ class _Refresh:
                     else:
                         self._report.failures.append(f"{event.job.video}: {event.reason}")
 
-    def _add(self, change: _Found) -> Iterator[RefreshEvent]:
+    def _add(self, change: _Found) -> Iterator[ReadingEvent]:
         """Add a video whose features exist."""
         try:
             features = self._read(change)

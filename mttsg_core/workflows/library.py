@@ -25,8 +25,9 @@ from mttsg_core.search.index_folder import IndexFolder, IndexModel, is_index
 from mttsg_core.search.memory_index import MemoryIndex
 from mttsg_core.search.shortlist import shortlist_size
 from mttsg_core.search.spaces import ClipSpace, clip_space
+from mttsg_core.workflows.events import ReadingEvent
 from mttsg_core.workflows.ground_batches import ground_batch
-from mttsg_core.workflows.index_videos import IndexReport, RefreshEvent, refresh_index
+from mttsg_core.workflows.index_videos import IndexReport, refresh_index
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
@@ -175,7 +176,7 @@ class VideoLibrary:
         """Let another model answer once `iter_refresh` has run; until then the one before does."""
         self._grounder, self._model = grounder, model
 
-    def iter_refresh(self) -> Iterator[RefreshEvent]:
+    def iter_refresh(self) -> Iterator[ReadingEvent]:
         """Find the videos again and extract missing features, which are the events; then questions see the result.
 
         A video that cannot be used is an event and costs no other video.
@@ -289,7 +290,7 @@ class VideoLibrary:
 
         return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths))
 
-    def _refresh(self) -> Generator[RefreshEvent, None, None]:
+    def _refresh(self) -> Generator[ReadingEvent, None, None]:
         grounder, model, before = self._grounder, self._model, self._contents
         with nullcontext() if self._folder is None else self._folder.alone():
             contents = self._open(grounder)

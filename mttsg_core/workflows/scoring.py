@@ -17,29 +17,23 @@ from mttsg_core.data.predictions import read_predictions
 from mttsg_core.errors import DataError
 from mttsg_core.evaluation import evaluator
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.features.fingerprint import STREAMS
 from mttsg_core.features.store import EXTERNAL, check_fingerprint
 from mttsg_core.features.streams import FeaturePlaces
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.modes import grounding_mode
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, RowsSkipped, Warned
+from mttsg_core.workflows.events import (
+    InputFailed,
+    Noted,
+    ReadingEvent,
+    RowsSkipped,
+    Warned,
+)
 from mttsg_core.workflows.extract import extract_jobs
 from mttsg_core.workflows.options import ScoringOptions
 
-ScoringEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | InputFailed
-    | RowsSkipped
-    | Noted
-    | Warned
-)
+ScoringEvent: TypeAlias = ReadingEvent | RowsSkipped | Noted | Warned
 
 
 class Scored(NamedTuple):

@@ -20,19 +20,18 @@ from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.data.folder_defaults import FolderDefaults, read_defaults
 from mttsg_core.errors import ConfigError, ModelError
-from mttsg_core.features.extraction import Extracted, ExtractionFailed, ExtractionPassedOver, ExtractionProgress
 from mttsg_core.report import render_training_page
 from mttsg_core.training import trainer
 from mttsg_core.training.tensorboard import TensorBoardLog, need_tensorboard
 from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.workflows.events import (
-    InputFailed,
     Noted,
     ProgressAdvanced,
     ProgressStarted,
     Pushed,
     PushFailed,
+    ReadingEvent,
     RowsSkipped,
     Warned,
 )
@@ -77,21 +76,7 @@ class TrainReport:
 
 
 TrainEvent: TypeAlias = (
-    ProgressStarted
-    | ProgressAdvanced
-    | Extracted
-    | ExtractionProgress
-    | ExtractionFailed
-    | ExtractionPassedOver
-    | InputFailed
-    | RowsSkipped
-    | Warned
-    | Noted
-    | RunStarted
-    | EpochDone
-    | TrainingFinished
-    | Pushed
-    | PushFailed
+    ReadingEvent | RowsSkipped | Warned | Noted | RunStarted | EpochDone | TrainingFinished | Pushed | PushFailed
 )
 Configs: TypeAlias = tuple[
     TrainingConfig | Mapping[str, Any] | None,
