@@ -16,7 +16,14 @@ from pathlib import Path
 from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import MttsgError
 from mttsg_core.features.extraction import ExtractionWorkers
-from mttsg_core.features.jobs import Cause, Extracted, ExtractionEvent, ExtractionFailed, ExtractionJob
+from mttsg_core.features.jobs import (
+    Cause,
+    Extracted,
+    ExtractionEvent,
+    ExtractionFailed,
+    ExtractionJob,
+    ExtractionProgress,
+)
 from mttsg_core.features.settings import ExtractionSettings
 from mttsg_core.features.store import check_fingerprint
 
@@ -89,11 +96,20 @@ class NodeWorker:
         if not _is_seen(job.video):
             yield Step(ExtractionFailed(job, "no such file", Cause.UNSEEN))
             return
+        last = None
         with tempfile.TemporaryDirectory(prefix="mttsg-", ignore_cleanup_errors=True) as folder:
             here = replace(job, target=Path(folder) / "features.safetensors", partial=None)
             for event in self._workers.extract([here]):
-                features = here.target.read_bytes() if isinstance(event, Extracted) else None
-                yield Step(replace(event, job=job), features)
+                step = Step(replace(event, job=job))
+                if isinstance(event, ExtractionProgress):
+                    yield step
+                else:
+                    last = (
+                        step if not isinstance(event, Extracted) else replace(step, features=here.target.read_bytes())
+                    )
+        if last is None:
+            raise RuntimeError("an extraction without an end")
+        yield last  # nothing of it is left here
 
 
 def _is_seen(video: Path) -> bool:
