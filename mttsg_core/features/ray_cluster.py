@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 5.0  # that the head node may take to accept a connection
 _CHECK_SECONDS = 120.0  # that nodes may take to tell their versions
-_SHUTDOWN_SECONDS = 5.0
+_SKIPPED_LINES = "RAY_DEDUP_LOGS_SKIP_REGEX"  # which lines Ray does not print; read when it is imported
 _VERSION = "mttsg_core._version:__version__"
 
 
@@ -158,8 +158,19 @@ class RayCluster:
         except self._ray.exceptions.RayError as error:
             with suppress(self._ray.exceptions.RayError):
                 self.stop(worker)
-            return WorkerLost(error_summary(error))
+            return WorkerLost(_loss(error))
         return answer
+
+
+def _loss(error: ray.exceptions.RayError) -> str:
+    """Return why a worker was lost, in a few words; messages of Ray are several lines."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "its node ran out of memory"
+    if isinstance(error, exceptions.RayActorError | exceptions.NodeDiedError) and "creation" not in str(error):
+        return "it died, or its node did"
+    return error_summary(error)
 
 
 def _gpus_per_worker(encoder: Encoder, options: ClusterOptions, gpus: float) -> float:
@@ -228,16 +239,20 @@ def connected(address: str) -> Iterator[None]:
         ConfigError: if Ray is not installed, there is no cluster, or its versions of Ray and Python are other ones.
     """
     try:
-        import ray
+        with _prints_nothing():
+            import ray
     except ImportError as error:
         raise ConfigError("a cluster needs Ray: install it with pip install 'mttsg[ray]'") from error
     if ray.is_initialized():
         yield
         return
     place = _find(address)
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         with _signals_kept():
-            ray.init(address=place, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=place, configure_logging=False, log_to_driver=False)
     except ImportError as error:
         raise ConfigError(f"{place}: {error_summary(error)}") from error
     except (OSError, ValueError) as error:
@@ -246,6 +261,8 @@ def connected(address: str) -> Iterator[None]:
         if "ersion mismatch" not in str(error):
             raise
         raise ConfigError(f"the cluster at {place} has other versions than this computer: {_plain(error)}") from error
+    finally:
+        logger.setLevel(level)
     try:
         yield
     finally:
@@ -278,6 +295,20 @@ def _no_cluster(place: str, reason: str) -> str:
     if place == "auto":
         return "no cluster of Ray on this computer: start one with ray start --head, or name one as HOST:PORT"
     return f"no cluster of Ray at {place} ({reason}): ray start --head prints its address"
+
+
+@contextmanager
+def _prints_nothing() -> Iterator[None]:
+    """Let a Ray that is imported in a block print no news of its nodes, which would go to standard output."""
+    before = os.environ.get(_SKIPPED_LINES)
+    os.environ[_SKIPPED_LINES] = "^"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SKIPPED_LINES]
+        else:
+            os.environ[_SKIPPED_LINES] = before
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import socket
 import sys
 import tempfile
 import time
@@ -11,6 +14,8 @@ from typing import Any
 
 import pytest
 
+import mttsg_core
+from mttsg_core.features import ray_cluster
 from tests.conftest import Mttsg, start_mttsg
 from tests.helpers.video_files import write_video
 
@@ -65,35 +70,111 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
-def test_features_are_those_of_this_computer(two_nodes: Any, videos: Path, tmp_path: Path, mttsg: Mttsg) -> None:
-    local = mttsg("extract", videos, "--encoder", "classic", "--cache", tmp_path / "local", "--workers", 1)
-    arguments = ("extract", videos, "--encoder", "classic", "--cache", tmp_path / "cluster", "--json")
-    process = start_mttsg(*map(str, arguments), "--ray", two_nodes.address)
-    out, err = (text.decode() for text in process.communicate())
-    assert features_of(tmp_path / "cluster") == features_of(tmp_path / "local")
-    assert len(features_of(tmp_path / "cluster")) == 12
-    assert process.returncode == local.code == 1
-    lines = [line.replace(str(tmp_path), "") for line in err.splitlines()]
-    assert lines == [line.replace(str(tmp_path), "").replace("/local", "/cluster") for line in local.err.splitlines()]
-    assert '"done": 12' in out
-
-
-def test_a_node_that_is_killed_half_way_costs_nothing_but_time(
+def test_interrupted_on_two_nodes_then_finished_though_one_is_killed(
     two_nodes: Any, videos: Path, tmp_path: Path, mttsg: Mttsg
 ) -> None:
+    """The features are those of this computer, to the bit, and so are the failures."""
     out = tmp_path / "out"
-    arguments = ("extract", videos, "--encoder", "classic", "--fps", 8, "--out", out, "--verbose")
-    process = start_mttsg(*map(str, arguments), "--ray", two_nodes.address)
-    wait_until(lambda: len(features_of(out)) >= 3)
+    extract = ("extract", str(videos), "--encoder", "classic", "--fps", "6", "--out")
+    local = mttsg(*extract, tmp_path / "local", "--workers", "1")
+    expected = features_of(tmp_path / "local")
+    assert len(expected) == 12
+
+    interrupted = start_mttsg(*extract, str(out), "--ray", two_nodes.address)
+    wait_until(lambda: len(features_of(out)) >= 1)
+    interrupted.send_signal(signal.SIGINT)
+    err = interrupted.communicate()[1].decode()
+    assert err.splitlines()[-1] == "interrupted; finished work is kept"
+    assert interrupted.returncode == 130
+    kept = features_of(out)
+    assert len(kept) < 12
+    assert not [path for path in out.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+
+    finishing = start_mttsg(*extract, str(out), "--ray", two_nodes.address, "--verbose", "--json")
+    wait_until(lambda: len(features_of(out)) > len(kept))
     two_nodes.remove_node(next(iter(two_nodes.worker_nodes)), allow_graceful=False)
-    done = len(features_of(out))
-    print("done at kill", done)
-    t = time.time()
-    err = process.communicate()[1].decode()
-    print(err, time.time() - t)
-    assert 3 <= done < 12
-    assert len(features_of(out)) == 12
+    assert len(features_of(out)) < 12, "killed before the end"
+    printed, err = (text.decode() for text in finishing.communicate())
+    assert features_of(out) == expected
     assert "begun again, as its worker on" in err
+    assert err.count("features of") - 1 == 12 - len(kept), "what exists is not extracted again"
+    assert finishing.returncode == local.code == 1
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == local.errors
+    assert json.loads(printed)["done"] == 12
+    assert "ray" not in err.replace(str(tmp_path), "").replace(str(videos), "").lower()
+
+
+def test_a_node_with_another_version_is_named(
+    cluster: Any, videos: Path, tmp_path: Path, mttsg: Mttsg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "__version__", "9.9")
+    before = signal.getsignal(signal.SIGTERM)
+    ran = mttsg("extract", videos, "--encoder", "classic", "--out", tmp_path / "out", "--ray", cluster.address)
+    assert ran.code == 2
+    [error] = ran.errors
+    assert f"has mttsg {mttsg_core.__version__}, and this computer 9.9: install mttsg==9.9 on every node" in error
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr(ray_cluster, "_VERSION", "mttsg_of_no_node:__version__")
+    ran = mttsg("extract", videos, "--encoder", "classic", "--out", tmp_path / "out", "--ray", cluster.address)
+    assert "has no mttsg, and this computer 9.9: install" in ran.errors[0]
+
+
+@pytest.fixture
+def refused(videos: Path, tmp_path: Path, mttsg: Mttsg, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """`refused(ADDRESS)` gives the only line that is printed where no cluster is to be found."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def run(address: str) -> str:
+        ran = mttsg("extract", videos, "--encoder", "classic", "--out", tmp_path / "out", "--ray", address)
+        assert (ran.code, ran.out) == (2, "")
+        [line] = ran.err.splitlines()
+        return line
+
+    return run
+
+
+def test_where_there_is_no_cluster_a_line_says_so_at_once(
+    refused: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{taken.getsockname()[1]}"  # nobody listens there
+        for address in (closed, "nonsense", "localhost:port", "ray://" + closed):
+            assert refused(address).startswith(f"error: no cluster of Ray at {address} (")
+        note = tmp_path / "ray" / "ray_current_cluster"
+        note.parent.mkdir()
+        note.write_text(closed)  # of a cluster that was not stopped in good order
+        assert refused("auto").startswith(f"error: no cluster of Ray at {closed} noted in {note} (")
+        monkeypatch.setenv("RAY_ADDRESS", closed)
+        assert refused("auto").startswith(f"error: no cluster of Ray at {closed} of RAY_ADDRESS (")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ConnectionError("Could not find any running Ray instance."),
+            "no cluster of Ray on this computer: start one with ray start --head, or name one as HOST:PORT",
+        ),
+        (
+            RuntimeError(
+                "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\nThis ..."
+            ),
+            "the cluster at auto has other versions than this computer: The cluster was started with: Ray: 2.9.0 "
+            "Python: 3.9.1 This ...",
+        ),
+    ],
+)
+def test_what_ray_itself_refuses_is_a_line(
+    refused: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def init(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    assert refused("auto") == f"error: {line}"
