@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_without_ray_a_line_says_what_to_install(
 class TestGpus:
     """How many GPUs a worker takes."""
 
-    HEAVY = SimpleNamespace(runs_in_workers=False, settings={"encoder": "clip"})
+    HEAVY: Any = SimpleNamespace(runs_in_workers=False, settings={"encoder": "clip"})
 
     @pytest.mark.parametrize(
         ("options", "of_cluster", "expected"),
@@ -110,7 +111,7 @@ class TestGpus:
     def test_a_pretrained_encoder_takes_a_part(
         self, options: ClusterOptions, of_cluster: float, expected: float
     ) -> None:
-        assert ray_cluster._gpus_per_worker(self.HEAVY, options, of_cluster) == expected  # type: ignore[arg-type]
+        assert ray_cluster._gpus_per_worker(self.HEAVY, options, of_cluster) == expected
 
     @pytest.mark.parametrize(
         ("options", "of_cluster", "message"),
@@ -123,7 +124,7 @@ class TestGpus:
     )
     def test_what_cannot_be_had(self, options: ClusterOptions, of_cluster: float, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
-            ray_cluster._gpus_per_worker(self.HEAVY, options, of_cluster)  # type: ignore[arg-type]
+            ray_cluster._gpus_per_worker(self.HEAVY, options, of_cluster)
 
     def test_a_light_encoder_takes_none(self) -> None:
         assert ray_cluster._gpus_per_worker(build_encoder("classic"), ClusterOptions(), 2.0) == 0

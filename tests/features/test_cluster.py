@@ -91,9 +91,11 @@ def jobs(tmp_path: Path) -> list[ExtractionJob]:
 
 def ends(events: Iterator[ExtractionEvent]) -> dict[str, ExtractionEvent]:
     """The last event of each video, by name; there is exactly one."""
-    last = [event for event in events if not isinstance(event, ExtractionProgress)]
-    named = {event.job.video.name: event for event in last}
-    assert len(named) == len(last)
+    named: dict[str, ExtractionEvent] = {}
+    for event in events:
+        if not isinstance(event, ExtractionProgress):
+            assert event.job.video.name not in named
+            named[event.job.video.name] = event
     return named
 
 

@@ -166,7 +166,7 @@ def test_where_there_is_no_cluster_a_line_says_so_at_once(
                 "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\nThis ..."
             ),
             "the cluster at auto has other versions than this computer: The cluster was started with: Ray: 2.9.0 "
-            "Python: 3.9.1 This ...",
+            "Python: 3.9.1",
         ),
     ],
 )
