@@ -27,7 +27,7 @@ DEFAULT_GPUS_PER_WORKER = 0.25
 
 _MOST_LOSSES = 3  # workers that a video may cost, and that may be lost in a row before they have a place
 _WAIT_SECONDS = 1.0  # between two looks at workers that are starting
-_PATIENCE = 10.0  # seconds without any worker after which a line says so
+_PATIENCE = 30.0  # seconds without any worker after which a line says so
 _LAST_HOPE = 60.0  # seconds that videos which no node sees wait for a node that is not there yet
 _LOOK_AHEAD = 1000  # waiting videos that are looked through for one that a node sees
 
@@ -253,7 +253,7 @@ class Dispatch:
     def _warn_of_waiting(self) -> None:
         """Say that no worker has a place, if that takes long."""
         if not self._busy and not self._idle and self._waited > _PATIENCE:
-            self._warn("the cluster has no room for a worker yet: waiting")
+            self._warn("waiting for a first worker: the cluster is busy, or slow to start one")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
