@@ -79,7 +79,7 @@ class MKTNCriterion(nn.Module):
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
         statistics = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
         if output.fused.gate is not None:
-            statistics["gate"] = output.fused.gate.detach().mean()
+            statistics["gate"] = output.fused.gate.detach().float().mean()
         return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
 
     def _memory_relations(self, output: MKTNOutput) -> MemoryRelations | None:

@@ -46,6 +46,7 @@ CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 _aten = torch.ops.aten
 _group_tensors = torch._C._group_tensors_by_device_and_dtype
+_DEVICE, _IS_CUDA = vars(torch._C.TensorBase)["device"].__get__, vars(torch._C.TensorBase)["is_cuda"].__get__
 # Operators whose CPU tensors may be indices of a tensor of the GPU; these are uploaded.
 _INDEXING = {
     _aten.index.Tensor,
@@ -238,9 +239,9 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == _DEVICE:
             return CUDA if isinstance(args[0], OnGPU) else CPU
-        if func == Tensor.is_cuda.__get__:
+        if func == _IS_CUDA:
             return isinstance(args[0], OnGPU)
         if func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             return self._moved(func, args, kwargs)
