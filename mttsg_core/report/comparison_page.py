@@ -8,16 +8,18 @@ from itertools import groupby
 
 from mttsg_core.evaluation.comparison import System
 from mttsg_core.evaluation.comparison_report import ComparisonReport, Outcomes
+from mttsg_core.evaluation.metrics import heading_lines, metric_kinds
 from mttsg_core.report.charts import draw
 from mttsg_core.report.compared_cases import ComparedCase
 from mttsg_core.report.comparison_tables import (
     DECIMALS,
+    MISSING,
     notes,
     shown_difference,
     shown_figure,
     shown_missed,
 )
-from mttsg_core.report.evaluation_page import Interval, column_name, with_unbroken_unit
+from mttsg_core.report.evaluation_page import Interval, with_unbroken_unit
 from mttsg_core.report.layout import render_page
 from mttsg_core.report.palette import colour_number
 from mttsg_core.report.plots import compared_recall_plots
@@ -124,23 +126,20 @@ def render_comparison_page(
 def _tables(
     report: ComparisonReport, start: int, cells: Callable[[System, Sequence[str]], list[_Cell]]
 ) -> list[_Table]:
-    """Return the tables of recall and, where it is measured, of mAP, with a row per system from `start` on."""
-    precision = [name for name in report.metric_names if name.startswith("mAP")]
-    recall = [name for name in report.metric_names if name not in precision]
+    """Return a table of each kind of metrics, with a row per system from `start` on."""
     systems = list(enumerate(report.systems))[start:]
     if not systems:
         return []
     return [
         _Table(
             label,
-            [column_name(name) for name in names],
+            [heading_lines(name) for name in names],
             [
                 _Row(system.name, _about(system), colour_number(number), cells(system, names))
                 for number, system in systems
             ],
         )
-        for label, names in (("Recall", recall), ("mAP", precision))
-        if names
+        for label, names in metric_kinds(report.metric_names).items()
     ]
 
 
@@ -153,6 +152,9 @@ def _about(system: System) -> str:
 def _figure_cells(system: System, names: Sequence[str]) -> list[_Cell]:
     cells = []
     for name in names:
+        if name not in system.metrics:
+            cells.append(_Cell(MISSING, []))
+            continue
         value, _, spread = shown_figure(system.metrics[name], DECIMALS).partition(" ")
         low, high = system.intervals[name]
         cells.append(_Cell(value, [*([spread] if spread else []), f"{low:.1f}–{high:.1f}"]))
@@ -163,6 +165,9 @@ def _difference_cells(report: ComparisonReport, system: System, names: Sequence[
     differences = report.differences[system.name]
     cells = []
     for name in names:
+        if name not in differences:
+            cells.append(_Cell(MISSING, []))
+            continue
         value, _, p = shown_difference(differences[name], DECIMALS)
         _, interval, _ = shown_difference(differences[name], 1)  # a column is not wide enough for more
         cells.append(_Cell(value, [interval, p]))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mttsg_core.evaluation.baselines import BLIND
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
+from mttsg_core.evaluation.metrics import convention_sentences, heading_lines, metric_kinds
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import draw, iou_histogram
 from mttsg_core.report.layout import render_page
@@ -77,8 +78,7 @@ def render_evaluation_page(
         mode="" if main.mode == main.name else main.mode,
         missed=main.missed,
         tables=_result_tables(report),
-        conventions=report.conventions,
-        baseline_note=report.baseline_note,
+        notes=[*convention_sentences(report.conventions, main.metrics), report.baseline_note],
         histogram=iou_histogram(main.first_ious),
         recall=draw(recall_plot(report)),
         headline=main.metric_config.headline,
@@ -91,14 +91,11 @@ def render_evaluation_page(
 
 
 def _result_tables(report: EvaluationReport) -> list[_ResultTable]:
-    """Return the tables of recall and, where it is measured, of mAP, with a row per evaluation."""
-    names = list(report.main.metrics)
-    precision = [name for name in names if name.startswith("mAP")]
-    recall = [name for name in names if name not in precision]
+    """Return a table of each kind of metrics, with a row per evaluation."""
     return [
         _ResultTable(
             label,
-            [column_name(name) for name in columns],
+            [heading_lines(name) for name in columns],
             [
                 _ResultRow(
                     evaluation.name,
@@ -114,21 +111,8 @@ def _result_tables(report: EvaluationReport) -> list[_ResultTable]:
                 for evaluation in report.evaluations
             ],
         )
-        for label, columns in (("Recall", recall), ("mAP", precision))
-        if columns
+        for label, columns in metric_kinds(report.main.metrics).items()
     ]
-
-
-def column_name(name: str) -> tuple[str, str]:
-    """Return the name of a metric in two lines: R@1 and IoU 0.5, mAP and @0.5, mAP and short."""
-    metric, comma, iou = name.partition(",IoU=")
-    if comma:
-        return metric, f"IoU {iou}"
-    metric, at, iou = name.partition("@")
-    if at:
-        return metric, f"@{iou}"
-    metric, _, lengths = name.partition("-")
-    return metric, lengths
 
 
 def _breakdown(report: EvaluationReport) -> list[tuple[str, list[_GroupRow]]]:

@@ -172,7 +172,7 @@ def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> 
     grounder = load_trained(one.folder, FeatureOptions(features.encoder, features=features.features), options)
     dataset = yield from find_features(one.data, one.split, grounder, features.features, scoring)
     with limited_threads(grounder.device):
-        found = score_model(predictor_of(grounder, scoring), dataset, grounder, scoring)
+        found = score_model(predictor_of(grounder, scoring, dataset), dataset, grounder, scoring)
     yield from missed_warnings(found)
     save_answers(one.predictions, found, clock.origin(one.data, dataset.files, one.name, one.folder))
     one.finish()
@@ -211,6 +211,8 @@ def _pool(folds: Sequence[Evaluation]) -> Evaluation:
         folds[0],
         pairs=[pair for one in folds for pair in one.pairs],
         predictions=[ranked for one in folds for ranked in one.predictions],
+        saliency=(),  # of highlights an ablation has no figures
+        durations=(),
         missed=sum(one.missed for one in folds),
         mode="independent",
         nms="greedy, see network.nms_iou",

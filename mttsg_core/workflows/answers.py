@@ -16,7 +16,7 @@ from mttsg_core.checkpoints.provenance import Computation, rows_digest
 from mttsg_core.checkpoints.summary import summarise
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import write_predictions
+from mttsg_core.data.prediction_writers import OWN_FORM, write_predictions
 from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.features.digest import digest_features
 from mttsg_core.utils.devices import choose_device
@@ -121,15 +121,21 @@ def prepare_answers(path: Path, *, overwrite: bool) -> None:
         prepare_new_file(file, overwrite=overwrite)
 
 
-def save_answers(path: Path, found: Evaluation, origin: AnswersOrigin) -> None:
+def save_answers(path: Path, found: Evaluation, origin: AnswersOrigin, form: str = OWN_FORM) -> None:
     """Write predictions, and beside them where they come from; for a pipe or a terminal, the predictions alone.
+
+    Args:
+        path: of the predictions.
+        found: the predictions.
+        origin: where they come from.
+        form: of the file, a key of `prediction_writers.PREDICTION_FORMS`.
 
     Raises:
         DataError: if the predictions cannot be written.
         OSError: if the file beside them cannot be written.
     """
     target = follow_links(path)
-    write_predictions(target, found.pairs, found.predictions)
+    write_predictions(target, found.pairs, found.predictions, found.saliency, form)
     if target.is_file():
         write_json(record_path(path), {"predictions": path.name, **origin.as_dict(found)})
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import Predictions, read_predictions, write_predictions
+from mttsg_core.data.prediction_writers import write_predictions
+from mttsg_core.data.predictions import Predictions, read_predictions
 from mttsg_core.errors import DataError
 from mttsg_core.evaluation.metrics import compute_metrics
 from mttsg_core.moments import Moment
