@@ -136,7 +136,8 @@ FORMATS: dict[str, _Writer] = {
     "vtt": _write_subtitles("WEBVTT\n\n", ".", numbered=False),
 }
 EDITS = ("otio", "edl", "fcpxml")  # timelines for editing programs, which are written of all moments at once
-FORMAT_NAMES = (*FORMATS, *EDITS)
+SUBMISSIONS = ("qvhighlights",)  # for the evaluators of benchmarks: a row for each query, with scores of clips
+FORMAT_NAMES = (*FORMATS, *EDITS, *SUBMISSIONS)
 
 
 def default_format(path: Path | None) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from mttsg_core.moments import FloatArray
+from mttsg_core.moments import FloatArray, Timeline
 from mttsg_core.utils.text import shorten
 
 CLIP_SECONDS = 2.0
@@ -51,6 +52,18 @@ def clips_in(duration: float) -> int:
     (75, 74, 0)
     """
     return int(duration / CLIP_SECONDS)
+
+
+def scores_of_clips(curve: npt.ArrayLike, timeline: Timeline, duration: float | None = None) -> list[float]:
+    """Return the mean of a curve over each whole clip of 2 s of a video; one clip, if the video is shorter.
+
+    Args:
+        curve: a value for each clip of the features, (timeline.clips,).
+        timeline: of those.
+        duration: seconds of the video as its annotations state them; None for those of the timeline.
+    """
+    clips = max(1, clips_in(timeline.end if duration is None else duration))
+    return timeline.averages(curve, CLIP_SECONDS, clips).tolist()
 
 
 def parse_ratings(clips: object, ratings: object, duration: float | None = None) -> ClipRatings | str | None:

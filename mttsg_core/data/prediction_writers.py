@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +56,22 @@ def write_predictions(
         ConfigError: if there is no such form.
         DataError: if the file cannot be written.
     """
+    write_json_lines(Path(path), prediction_records(pairs, moments, saliency, form))
+
+
+def prediction_records(
+    pairs: Iterable[Pair],
+    moments: Iterable[Sequence[Moment]],
+    saliency: Sequence[Sequence[float]] = (),
+    form: str = OWN_FORM,
+) -> Iterator[dict[str, object]]:
+    """Yield the JSON objects that `write_predictions` writes. Arguments and errors are the same."""
     record = prediction_form(form).record
     pairs = list(pairs)
-    rows = zip(pairs, moments, saliency or [()] * len(pairs), strict=True)
-    records = (record(*row) for row in rows)
-    write_json_lines(Path(path), (made for made in records if made is not None))
+    for row in zip(pairs, moments, saliency or [()] * len(pairs), strict=True):
+        made = record(*row)
+        if made is not None:
+            yield made
 
 
 def prediction_form(name: str) -> PredictionForm:

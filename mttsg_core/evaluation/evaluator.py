@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from mttsg_core.data.clip_ratings import CLIP_SECONDS, clips_in
+from mttsg_core.data.clip_ratings import scores_of_clips
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.pairs import Pair
 from mttsg_core.errors import DataError
@@ -162,9 +162,7 @@ def predict_saliency(
         features = dataset.store.load(video)
         curves = grounder.saliency(features, [dataset.pairs[position].query for position in positions], mode=mode)
         for position, curve in zip(positions, curves, strict=True):
-            duration = dataset.duration(dataset.pairs[position]) or features.timeline.end
-            clips = max(1, clips_in(duration))
-            yield position, features.timeline.averages(curve, CLIP_SECONDS, clips).tolist()
+            yield position, scores_of_clips(curve, features.timeline, dataset.pairs[position].duration)
 
 
 def evaluate(

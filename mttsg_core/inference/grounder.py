@@ -61,8 +61,7 @@ class Grounder:
         declared: DeclaredFeatures | None = None,
     ) -> None:
         self.predictor = predictor
-        self.offline, self.precision = offline, precision
-        self.declared = declared
+        self.offline, self.precision, self.declared = offline, precision, declared
         self.cache = cache or FeatureCache(default_cache())
         self._query_memory = QueryMemory(predictor.encode)
 
@@ -360,7 +359,8 @@ class Grounder:
         Clip t covers the seconds `features.timeline.to_seconds([t, t + 1])`. In a long video the saliency of a clip is
         averaged over the overlapping windows that contain it. `mode` is that of `ground`.
 
-        Returns: (T,) for a sentence; for a sequence, one such array per sentence.
+        Returns:
+            (T,) for a sentence; for a sequence, one such array per sentence.
 
         Raises:
             FeatureError, DataError: as `ground_features`.
