@@ -290,6 +290,7 @@ def _write_page(session: Session, path: Path, workers: int | None) -> None:
         path,
         stills=stills,
         model=session.model,
+        made=session.made,
         show_scores=session.shows_scores,
     ).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)

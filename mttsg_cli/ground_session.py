@@ -107,6 +107,7 @@ class Session:
         excerpts: number of excerpts in their folder; None if none are written.
         passed_over: number of files in folders that turned out not to be videos.
         model: the model that answers, in one line for pages.
+        made: lines for pages on how they are made.
         shows_scores: whether scores are shown; those of an uncalibrated model only give the order.
         queries: all of them in order, where a submission is made of them.
     """
@@ -125,6 +126,7 @@ class Session:
     excerpts: int | None = None
     passed_over: int = 0
     model: str = ""
+    made: Sequence[str] = ()
     shows_scores: bool = True
     queries: Sequence[Query] = ()
 
@@ -269,8 +271,9 @@ def run_session(
     features: FeatureOptions,
     runtime: RuntimeOptions,
     reporter: Reporter,
+    command: Sequence[str],
 ) -> None:
-    """Ground the sentences and write the outputs.
+    """Ground the sentences and write the outputs. `command` has the words of the command line, for pages.
 
     Raises:
         MttsgError: if an option cannot be used, or no model, video or sentence can be used.
@@ -316,7 +319,10 @@ def run_session(
                 model, request.inputs.videos, features, runtime, reporter, zero_shot=request.zero_shot
             )
         session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
+        from mttsg_core.workflows.answers import Clock
         from mttsg_core.workflows.ground import GroundRun
+
+        session.made = Clock.start(command, str(grounder.device)).computation.lines
 
         run = GroundRun(
             grounder,

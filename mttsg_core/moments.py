@@ -100,7 +100,7 @@ class Timeline:
     def averages(self, values: npt.ArrayLike, seconds: float, count: int) -> FloatArray:
         """Return the mean of a value per clip over stretches of equal length that start at 0 s, (count,).
 
-        Where a stretch is outside the video, the value of the nearest clip counts.
+        Of a stretch that the video covers in part, that part counts; where it is outside the video, the nearest clip.
 
         >>> Timeline(duration=6.0, clips=6).averages([1, 2, 3, 4, 5, 7], seconds=2.0, count=4).tolist()
         [1.5, 3.5, 6.0, 7.0]
@@ -111,11 +111,13 @@ class Timeline:
             count: number of stretches.
         """
         edges = np.round(self.to_clips(seconds * np.arange(count + 1)), _EDGE_DECIMALS)  # (count + 1,) in clip units
-        low, high = edges[:-1, None], edges[1:, None]
-        bins = np.arange(self.clips, dtype=np.float64)
-        starts, ends = bins.copy(), bins + 1
-        starts[0], ends[-1] = min(0.0, edges[0]), max(ends[-1], edges[-1])
-        weights = np.maximum(np.minimum(ends, high) - np.maximum(starts, low), 0.0)  # (count, clips)
+        low, high = edges[:-1].clip(0, self.clips), edges[1:].clip(0, self.clips)
+        nearest = np.minimum(np.floor(low), self.clips - 1)
+        outside = high <= low
+        low, high = np.where(outside, nearest, low), np.where(outside, nearest + 1, high)
+        bins = np.arange(self.clips)
+        weights = np.minimum(bins + 1, high[:, None]) - np.maximum(bins, low[:, None])  # (count, clips)
+        weights = np.maximum(weights, 0.0)
         averaged: FloatArray = (weights @ np.asarray(values, dtype=np.float64)) / weights.sum(axis=1)
         return averaged
 

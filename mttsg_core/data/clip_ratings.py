@@ -18,6 +18,7 @@ from mttsg_core.utils.text import shorten
 
 CLIP_SECONDS = 2.0
 MAX_RATING = 4  # Very Good; 0 is Very Bad
+_MAX_CLIPS = 5_000_000  # of a video: 116 days
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def _check(clips: Sequence[object], ratings: Sequence[object], duration: float |
     if len(clips) != len(ratings):
         entries = f"{len(ratings)} {'entry' if len(ratings) == 1 else 'entries'}"
         return f"saliency_scores has {entries} for {len(clips)} relevant_clip_ids"
-    numbers = [clip for clip in clips if isinstance(clip, int) and not isinstance(clip, bool) and clip >= 0]
+    numbers = [
+        clip for clip in clips if isinstance(clip, int) and not isinstance(clip, bool) and 0 <= clip < _MAX_CLIPS
+    ]
     if len(numbers) < len(clips) or len(set(numbers)) < len(numbers):
         return "relevant_clip_ids are not different whole numbers from 0"
     if duration is not None and numbers and max(numbers) >= clips_in(duration):

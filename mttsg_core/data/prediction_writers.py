@@ -30,6 +30,7 @@ class PredictionForm:
     has_misses: bool = True
 
 
+_DECIMALS = 6  # of the times of a submission
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -42,7 +43,7 @@ def write_predictions(
 ) -> None:
     """Write the ranked moments of each pair, all of them or none.
 
-    Numbers are not rounded, so the file scores the same as the moments.
+    Numbers are not rounded, so the file scores the same as the moments; those of QVHighlights have six decimals.
 
     Args:
         path: of the file.
@@ -81,25 +82,27 @@ def prediction_form(name: str) -> PredictionForm:
 
 
 def _own_record(pair: Pair, ranked: Sequence[Moment], saliency: Sequence[float]) -> dict[str, object]:
-    record: dict[str, object] = {"id": pair.id, "video": pair.video, "query": pair.query, "moments": _windows(ranked)}
+    moments = [[float(value) for value in moment] for moment in ranked]
+    record: dict[str, object] = {"id": pair.id, "video": pair.video, "query": pair.query, "moments": moments}
     return {**record, "saliency": [*map(float, saliency)]} if len(saliency) else record
 
 
 def _qvhighlights_record(pair: Pair, ranked: Sequence[Moment], saliency: Sequence[float]) -> dict[str, object] | None:
-    """Return the row of a submission to QVHighlights; None without a moment. Ids are numbers there."""
+    """Return the row of a submission to QVHighlights; None without a moment. Ids are numbers there.
+
+    Its evaluator compares overlaps as they are in binary, so that 59.99999999999999 s in place of 60 s may miss.
+    """
     if not ranked:
         return None
     record: dict[str, object] = {
         "qid": int(pair.id) if _NUMBER.fullmatch(pair.id) else pair.id,
         "query": pair.query,
         "vid": pair.video,
-        "pred_relevant_windows": _windows(ranked),
+        "pred_relevant_windows": [
+            [round(start, _DECIMALS), round(end, _DECIMALS), float(score)] for start, end, score in ranked
+        ],
     }
     return {**record, "pred_saliency_scores": [*map(float, saliency)]} if len(saliency) else record
-
-
-def _windows(ranked: Sequence[Moment]) -> list[list[float]]:
-    return [[float(value) for value in moment] for moment in ranked]
 
 
 PREDICTION_FORMS: Mapping[str, PredictionForm] = {

@@ -68,15 +68,11 @@ class AnswersOrigin:
 
     def lines(self, pairs: Sequence[Pair]) -> list[str]:
         """Return the lines of a page on how it was made."""
-        made = self.computation
         features = [f"Features: {digest_features(self.files).digest[:19]}…"] if self.files else []
-        commit = f" ({made.commit})" if made.commit else ""
         return [
             f"Data folder: {self.data.path.resolve().name}, rows {rows_digest(pairs)[:19]}…",
             *features,
-            *([f"Command: {made.command}"] if made.command else []),
-            f"Made {made.started} on {made.device} with {made.threads} CPU threads, mttsg {made.mttsg}{commit} and "
-            f"torch {made.torch}",
+            *self.computation.lines,
         ]
 
 
