@@ -57,7 +57,8 @@ def write_submission(session: Session, queries: Sequence[Query], form: str, path
     if path is None:
         print_text(text)
     else:
-        save(path, lambda part: part.write_text(text, encoding="utf-8"), is_complete=lambda: session.is_complete)
+        content = text.encode("utf-8", "surrogateescape")
+        save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)
 
 
 class _Answer(NamedTuple):
