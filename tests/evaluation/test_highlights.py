@@ -108,9 +108,9 @@ def evaluation(saliency: Sequence[Sequence[float]]) -> Evaluation:
 
 def test_an_evaluation_has_them_only_with_scores_of_clips() -> None:
     scored, plain = evaluation([[0.9, 0.8, 0.1, 0.2]]), evaluation(())
-    assert scored.metrics["HL-mAP-Good"] == 100
-    assert scored.metrics["HL-mAP-VeryGood"] == 50  # one of two annotators found a highlight
-    assert scored.intervals["HL-HIT@1-Fair"] == (100, 100)
+    assert scored.metrics["HL-mAP-Good"] == pytest.approx(100)
+    assert scored.metrics["HL-mAP-VeryGood"] == pytest.approx(50)  # one of two annotators found a highlight
+    assert scored.intervals["HL-HIT@1-Fair"] == pytest.approx((100, 100))
     assert list(plain.metrics) == ["R@1,IoU=0.5", "mIoU"]
     assert "HL-mAP-Fair" not in evaluate_blind("whole video", WHOLE_VIDEO, scored, [8.0]).metrics
 

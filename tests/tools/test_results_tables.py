@@ -78,7 +78,7 @@ def test_they_are_what_the_command_prints(tmp_path: Path, mttsg: Mttsg, monkeypa
     rows = [{"id": f"q{n}", "video": "v", "query": "x", "start": n, "end": n + 9, "duration": 30} for n in range(3)]
     write_rows(tmp_path / "data" / "val.jsonl", rows)
     for name, length in (("a", 9), ("b1", 5), ("b2", 4)):
-        answers = [{"id": row["id"], "moments": [[row["start"], row["start"] + length]]} for row in rows]
+        answers = [{"id": f"q{n}", "moments": [[n, n + length]]} for n in range(3)]
         write_rows(tmp_path / f"{name}.jsonl", answers)
     words = ["compare", "data", "a.jsonl", "b & c=b1.jsonl,b2.jsonl", "--split", "val", "--format", "md"]
     command = " ".join(["mttsg", *(f'"{word}"' if " " in word else word for word in words)])
