@@ -16,7 +16,7 @@ from mttsg_cli.rows import MISSING
 from mttsg_cli.tables import metric_table, output_console, print_parts
 from mttsg_cli.terminal import for_terminal, printable, table_console
 from mttsg_cli.writers import print_json
-from mttsg_core.evaluation.metrics import metric_kinds
+from mttsg_core.evaluation.metric_names import metric_kinds
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from mttsg_cli.file_per_moment import write_excerpts, write_subtitles
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.rows import Line
 from mttsg_cli.submission import write_submission
+from mttsg_cli.table_formats import SUBMISSIONS
 from mttsg_cli.viewers import open_page, play
-from mttsg_cli.writers import EDITS, FORMAT_NAMES, SUBMISSIONS, SUBTITLES, default_format, save_rows
+from mttsg_cli.writers import EDITS, FORMAT_NAMES, SUBTITLES, default_format, save_rows
 from mttsg_core.config import refuse_unknown
 from mttsg_core.errors import ConfigError
 from mttsg_core.workflows.outputs import (

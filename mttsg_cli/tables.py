@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mttsg_cli.rows import MISSING
 from mttsg_cli.terminal import printable, table_console
-from mttsg_core.evaluation.metrics import convention_sentences, heading_lines, metric_kinds
+from mttsg_core.evaluation.metric_names import convention_sentences, heading_lines, metric_kinds
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:

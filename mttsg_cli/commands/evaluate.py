@@ -12,6 +12,7 @@ from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
 from mttsg_cli.options import common, scoring_options
 from mttsg_cli.settings_file import is_typed
+from mttsg_cli.table_formats import PREDICTION_FORMATS
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
@@ -27,7 +28,7 @@ def evaluate(
     mode: scoring_options.GroundingMode = "independent",
     predictions: scoring_options.PredictionsIn = None,
     out: scoring_options.PredictionsOut = None,
-    form: scoring_options.PredictionForm = "jsonl",
+    form: scoring_options.PredictionForm = PREDICTION_FORMATS[0],
     html: scoring_options.EvaluationPage = None,
     charts: scoring_options.Charts = None,
     baselines: scoring_options.Baselines = False,

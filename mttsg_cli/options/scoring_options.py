@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mttsg_cli.options.makers import check_seed, file, folder
-from mttsg_cli.table_formats import TABLE_FORMATS
+from mttsg_cli.table_formats import PREDICTION_FORMATS, TABLE_FORMATS
 
 # --- options of `evaluate` ------------------------------------------------------------------------------------------
 
@@ -33,8 +33,8 @@ PredictionForm = Annotated[
     typer.Option(
         "--format",
         metavar="F",
-        help="Form of the file of --out: jsonl, our own, or qvhighlights, a submission with scores of clips.",
-        autocompletion=lambda: ["jsonl", "qvhighlights"],
+        help=f"Form of the file of --out: {', '.join(PREDICTION_FORMATS)}, the first our own, the others submissions.",
+        autocompletion=lambda: list(PREDICTION_FORMATS),
     ),
 ]
 EvaluationPage = Annotated[

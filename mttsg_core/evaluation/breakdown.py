@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.bootstrap import bootstrap_intervals
-from mttsg_core.evaluation.metrics import metric_kinds
+from mttsg_core.evaluation.metric_names import metric_kinds
 from mttsg_core.moments import FloatArray
 from mttsg_core.utils.text import find_words, normalise
 

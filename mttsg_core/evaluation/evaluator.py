@@ -14,13 +14,13 @@ from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.pairs import Pair
 from mttsg_core.errors import DataError
 from mttsg_core.evaluation.highlights import highlight_values
+from mttsg_core.evaluation.metric_names import metric_kinds
 from mttsg_core.evaluation.metrics import (
     DEFAULT_CONFIG,
     MetricConfig,
     conventions,
     mean_values,
     metric_intervals,
-    metric_kinds,
     query_values,
 )
 from mttsg_core.features.store import VideoFeatures

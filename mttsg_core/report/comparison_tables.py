@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mttsg_core.evaluation.comparison import Difference, OverSeeds, System
 from mttsg_core.evaluation.comparison_report import ComparisonReport
-from mttsg_core.evaluation.metrics import convention_sentences
+from mttsg_core.evaluation.metric_names import convention_sentences
 from mttsg_core.report.text_tables import csv_table, latex_comment, latex_table, markdown_table
 from mttsg_core.utils.text import count
 

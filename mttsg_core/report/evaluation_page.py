@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mttsg_core.evaluation.baselines import BLIND
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
 from mttsg_core.evaluation.evaluator import Evaluation
-from mttsg_core.evaluation.metrics import convention_sentences
+from mttsg_core.evaluation.metric_names import convention_sentences
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import draw, iou_histogram
 from mttsg_core.report.comparison_tables import MISSING

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mttsg_core.evaluation.breakdown import GroupMetrics
-from mttsg_core.evaluation.metrics import heading_lines, metric_kinds
+from mttsg_core.evaluation.metric_names import heading_lines, metric_kinds
 
 
 class Interval(NamedTuple):

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
+from mttsg_cli.table_formats import PREDICTION_FORMATS
+from mttsg_core.data.prediction_writers import OWN_FORM, PREDICTION_FORMS
 from tests.conftest import Mttsg
 from tests.helpers.tiny import write_rows
 
 ARGUMENTS = ("--workers", "1")
+
+
+def test_the_command_knows_every_form_of_predictions() -> None:
+    assert tuple(PREDICTION_FORMS) == PREDICTION_FORMATS
+    assert PREDICTION_FORMATS[0] == OWN_FORM
 
 
 def check(row: dict[str, Any], truth: dict[str, Any]) -> None:
