@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.subprocess,
     pytest.mark.skipif(sys.platform == "win32", reason="Ray has no clusters of several nodes on Windows"),
 ]
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 
 
 @pytest.fixture
