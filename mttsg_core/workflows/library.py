@@ -14,6 +14,7 @@ from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import ConfigError, DataError, FeatureError, UnknownVideoError, VideoError
@@ -31,6 +32,9 @@ from mttsg_core.workflows.index_videos import IndexReport, refresh_index
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
+
+if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
 
 _MEMORY = 1 << 30  # bytes of features that stay in memory; those of further videos are read from the cache again
 _BATCH_VIDEOS = 16  # videos that are answered together; a larger batch is not faster
@@ -127,6 +131,7 @@ class VideoLibrary:
             memory.
         workers: number of videos to read at a time; None for one per core.
         model: folder of the model, for the record of the index; None without training.
+        cluster: reads new videos in place of this computer, with one worker for each of its CPUs if `workers` is None.
 
     Raises:
         ConfigError: if there is to be an index, and LanceDB is not installed, or the model has no common space.
@@ -141,13 +146,14 @@ class VideoLibrary:
         index: AnyPath | None = None,
         workers: int | None = None,
         model: AnyPath | None = None,
+        cluster: ClusterOptions | None = None,
     ) -> None:
         named = [Path(path) for path in paths]
         if index is None and len(named) == 1 and is_index(named[0]):
             index, named = named[0], []
         self._folder = None if index is None else IndexFolder.prepare(Path(index)).extended(named, None)
         self._named = tuple(named)
-        self._workers, self._model = workers, model
+        self._workers, self._cluster, self._model = workers, cluster, model
         self._lock = RLock()
         self._grounder = grounder
         self._contents = self._open(grounder).updated()
@@ -304,7 +310,9 @@ class VideoLibrary:
                 )
                 self._folder = self._folder.extended(named, _model_of(grounder, contents.space, model))
                 self._folder.write()
-            self.report = yield from refresh_index(contents.index, contents.space, grounder, self.paths, self._workers)
+            self.report = yield from refresh_index(
+                contents.index, contents.space, grounder, self.paths, self._workers, self._cluster
+            )
         with self._lock:
             self._contents = contents.updated()
 

@@ -60,9 +60,9 @@ _READS_BACK = """_local_scalar_dense is_nonzero equal nonzero masked_select mult
 _VIEWS = """view _unsafe_view _reshape_alias expand transpose permute t slice select unsqueeze squeeze detach alias
     unbind as_strided split split_with_sizes lift_fresh unfold diagonal"""
 _EMPTY = "empty empty_like new_empty empty_strided new_empty_strided empty_permuted"
-_REFUSED = """cumsum cumsum_ kthvalue median.dim nanmedian.dim histc put_ nll_loss2d_forward
-    _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward _ctc_loss_backward grid_sampler_2d_backward max_unpool2d reflection_pad1d_backward
-    replication_pad1d_backward upsample_bilinear2d_backward upsample_linear1d_backward"""
+_REFUSED = """cumsum cumsum_ kthvalue median.dim nanmedian.dim histc put_ nll_loss2d_forward _ctc_loss_backward
+    _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward grid_sampler_2d_backward max_unpool2d
+    reflection_pad1d_backward replication_pad1d_backward upsample_bilinear2d_backward upsample_linear1d_backward"""
 _WAITING = frozenset(_READS_BACK.split())
 _WITHOUT_LAUNCH = frozenset([*_VIEWS.split(), *_EMPTY.split()])
 _NONDETERMINISTIC = frozenset(_REFUSED.split())  # floating-point numbers, while deterministic algorithms are required
