@@ -40,12 +40,14 @@ class PreparedVideos(NamedTuple):
         contrast: (V, T, C) clips in the common space, or None.
         objects: (V, T, K_o, C) object prototypes, or None.
         activities: of the videos, or None.
+        projected: (V, T, X) clips as the fusion reads them.
     """
 
     encoded: EncodedVideos
     contrast: Tensor | None
     objects: Tensor | None
     activities: VideoActivities | None
+    projected: Tensor
 
     def part(self, rows: slice, clips: int) -> PreparedVideos:
         """Return some of the videos, without the padding after their first `clips` clips."""
@@ -67,6 +69,7 @@ class PreparedVideos(NamedTuple):
             activities=None
             if activities is None
             else VideoActivities(activities.vectors[rows], activities.attention[rows, :, :clips]),
+            projected=self.projected[rows, :clips],
         )
 
 
@@ -174,6 +177,7 @@ class MKTN(nn.Module):
             None if self.contrast is None else self.contrast(encoded.clips),
             None if self.object_phrase is None else self.object_phrase(encoded.clips, encoded.regions),
             None if self.activity_sentence is None else self.activity_sentence(encoded.clips, encoded.mask),
+            self.fusion.project(encoded.clips),
         )
 
     def ground(
@@ -236,7 +240,7 @@ class MKTN(nn.Module):
             activity_text = self.activity_sentence.project_sentence(sentence)
             features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
             evidence.append(features)
-        fused = self.fusion(encoded, enriched, groups, evidence)
+        fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
     def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
