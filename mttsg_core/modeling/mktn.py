@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, Sources
-from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
+from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
@@ -29,48 +29,8 @@ from mttsg_core.modeling.fusion import RegionCrossAttention
 from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
 from mttsg_core.modeling.networks import NETWORKS, AnyFusion, AnyHead, GroundingOutput
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
+from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.modeling.shared_space import SharedSpace
-
-
-class PreparedVideos(NamedTuple):
-    """Everything about V videos that depends on no query.
-
-    Attributes:
-        encoded: by the video encoder.
-        contrast: (V, T, C) clips in the common space, or None.
-        objects: (V, T, K_o, C) object prototypes, or None.
-        activities: of the videos, or None.
-        projected: (V, T, X) clips as the fusion reads them.
-    """
-
-    encoded: EncodedVideos
-    contrast: Tensor | None
-    objects: Tensor | None
-    activities: VideoActivities | None
-    projected: Tensor
-
-    def part(self, rows: slice, clips: int) -> PreparedVideos:
-        """Return some of the videos, without the padding after their first `clips` clips."""
-
-        def cut(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[rows, :clips]
-
-        encoded, activities = self.encoded, self.activities
-        return PreparedVideos(
-            encoded=EncodedVideos(
-                encoded.clips[rows, :clips],
-                cut(encoded.regions),
-                encoded.mask[rows, :clips],
-                encoded.durations[rows],
-                cut(encoded.shared),
-            ),
-            contrast=cut(self.contrast),
-            objects=cut(self.objects),
-            activities=None
-            if activities is None
-            else VideoActivities(activities.vectors[rows], activities.attention[rows, :, :clips]),
-            projected=self.projected[rows, :clips],
-        )
 
 
 class FusedQueries(NamedTuple):
@@ -196,6 +156,11 @@ class MKTN(nn.Module):
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
         head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
+
+    def presence(self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor) -> Tensor:
+        """Return the presence logits (N,) of `ground` alone, for less arithmetic."""
+        fused = self._fuse(videos, queries, video_index).fused
+        return self.head.presence_logits(fused, videos.encoded.mask[video_index])
 
     def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
         """Return presence logits (A,) of mismatched queries, each in the video that `video_index` (A,) names."""

@@ -1,9 +1,10 @@
-"""A library of videos that is asked again and again: the model stays loaded, features in the cache and in memory."""
+"""A library of videos that is asked again and again: the model stays loaded, and videos stay encoded in memory."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,24 +17,25 @@ from pathlib import Path
 from threading import RLock
 
 from mttsg_core.encoders.base import Array
-from mttsg_core.errors import ConfigError, DataError, FeatureError, UnknownVideoError, VideoError
-from mttsg_core.features.store import FeatureStore, VideoFeatures, read_features
+from mttsg_core.errors import ConfigError, DataError, FeatureError, UnknownVideoError
+from mttsg_core.inference.encoded_videos import Askable, Asker, Question
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.search.index import IndexedVideo, VideoIndex
 from mttsg_core.search.index_folder import IndexFolder, IndexModel, is_index
 from mttsg_core.search.memory_index import MemoryIndex
-from mttsg_core.search.shortlist import shortlist_size
+from mttsg_core.search.shortlist import answered_size, shortlist_size
 from mttsg_core.search.spaces import ClipSpace, clip_space
 from mttsg_core.workflows.events import ReadingEvent
-from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.index_videos import IndexReport, refresh_index
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
+from mttsg_core.workflows.video_memory import VideoMemory
 
-_MEMORY = 1 << 30  # bytes of features that stay in memory; those of further videos are read from the cache again
-_BATCH_VIDEOS = 16  # videos that are answered together; a larger batch is not faster
+MEMORY = 2 << 30  # bytes of encoded videos that stay in memory; further ones are read and encoded for every sentence
+_BATCH_VIDEOS = 32  # videos that are looked at, or answered, together; a larger batch is not faster
+_ENCODED_AT_ONCE = 4  # videos between two looks at whether a sentence waits
 
 _log = logging.getLogger("mttsg")
 
@@ -73,12 +75,14 @@ class _Contents:
         grounder: that answers.
         space: by which videos are ranked; None if the model has none.
         index: of the clips.
+        memory: encoded videos of that model.
         indexed: what the index says of each video, by id.
     """
 
     grounder: Grounder
     space: ClipSpace | None
     index: VideoIndex
+    memory: VideoMemory
     indexed: Mapping[str, IndexedVideo] = field(default_factory=dict)
 
     @cached_property
@@ -89,13 +93,6 @@ class _Contents:
             for key, video in self.indexed.items()
         }
 
-    @cached_property
-    def features(self) -> FeatureStore:
-        """Features by the id of their video."""
-        folder = self.grounder.cache.folder
-        files = {key: folder / video.features for key, video in self.indexed.items()}
-        return FeatureStore(files, max_bytes=_MEMORY, read=lambda path, _: self.grounder.adapt(read_features(path)))
-
     def updated(self) -> _Contents:
         """Return the contents with the videos that the index has now."""
         return replace(self, indexed={video_id(video.path): video for video in self.index.videos()})
@@ -105,13 +102,6 @@ class _Contents:
         if key not in self.videos:
             raise UnknownVideoError(f"no video has the id {key[:40]!r}")
         return self.videos[key]
-
-    def read(self, video: LibraryVideo) -> VideoFeatures:
-        """Return features from memory or the cache; missing or damaged ones are extracted now, if they can be."""
-        try:
-            return self.features.load(video.id)
-        except FeatureError:
-            return self.grounder.features_of(video.path)
 
 
 class VideoLibrary:
@@ -127,6 +117,9 @@ class VideoLibrary:
             memory.
         workers: number of videos to read at a time; None for one per core.
         model: folder of the model, for the record of the index; None without training.
+        memory: bytes of encoded videos that stay in memory, those that were asked last. A video of a minute takes about
+            0.5 MB, with regions up to 3 MB. What does not fit is read and encoded again for every sentence that needs
+            it, which takes about ten times as long as an answer.
 
     Raises:
         ConfigError: if there is to be an index, and LanceDB is not installed, or the model has no common space.
@@ -141,6 +134,7 @@ class VideoLibrary:
         index: AnyPath | None = None,
         workers: int | None = None,
         model: AnyPath | None = None,
+        memory: int = MEMORY,
     ) -> None:
         named = [Path(path) for path in paths]
         if index is None and len(named) == 1 and is_index(named[0]):
@@ -148,6 +142,7 @@ class VideoLibrary:
         self._folder = None if index is None else IndexFolder.prepare(Path(index)).extended(named, None)
         self._named = tuple(named)
         self._workers, self._model = workers, model
+        self._memory_bytes = memory
         self._lock = RLock()
         self._grounder = grounder
         self._contents = self._open(grounder).updated()
@@ -213,7 +208,8 @@ class VideoLibrary:
     ) -> list[list[Hit]]:
         """Return for each of several sentences the moments of all videos that it describes, the best first.
 
-        Of many videos, the network answers in those whose clips fit a sentence best, see `shortlist_size`.
+        Of many videos, the network glances at those whose clips fit a sentence best, see `shortlist_size`, and answers
+        in those that seem to show it, see `answered_size`.
 
         Args:
             queries: the sentences.
@@ -231,7 +227,7 @@ class VideoLibrary:
             return []
         with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
-            contents.grounder.encode_queries(queries)  # wrong sentences are an error even where there are no videos
+            question = contents.memory.asker.question(queries)  # wrong sentences are an error even without videos
             asked = choose_videos(contents.videos.values(), below, since)
             found: list[list[Hit]] = [[] for _ in queries]
             size = len(asked) if exhaustive else shortlist_size(len(asked), top)
@@ -239,7 +235,9 @@ class VideoLibrary:
             if size < len(asked):
                 likely = self.likely(queries, size, [video.path for video in asked])
                 work = {video: [n for n, paths in enumerate(likely) if video.path in paths] for video in asked}
-            for video, numbers, answers in _answers(contents, work, queries, top):
+            if not exhaustive:
+                work = _likeliest(contents, work, question, answered_size(size, top))
+            for video, numbers, answers in _answers(contents, work, question, top):
                 for number, moments in zip(numbers, answers, strict=True):
                     found[number] += [Hit(video, moment) for moment in moments]
             return [nlargest(top, hits, key=lambda hit: hit.moment.score) for hits in found]
@@ -274,26 +272,44 @@ class VideoLibrary:
         """
         with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
-            features = contents.read(contents.find(video_id))
+            features = contents.memory.features(contents.indexed[contents.find(video_id).id])
             return features.timeline, contents.grounder.saliency(features, query)
+
+    def iter_encode(self) -> Iterator[None]:
+        """Encode videos until all are in memory, or it is full, a few between two yields, so that answers are quick.
+
+        Sentences may be asked meanwhile; they wait for a few videos at most.
+        """
+        contents = self._contents
+        waiting = [video for video in contents.indexed.values() if not contents.memory.holds(video)]
+        for first in range(0, len(waiting), _ENCODED_AT_ONCE):
+            with self._lock, limited_threads(self.grounder.device):
+                if contents.memory.is_full or contents.memory is not self._contents.memory:
+                    return
+                contents.memory.load(waiting[first : first + _ENCODED_AT_ONCE])
+            yield
 
     def _open(self, grounder: Grounder) -> _Contents:
         """Return the index of a model as it is now."""
         space = clip_space(grounder)
+        memory = VideoMemory(grounder, self._memory_bytes)
         if self._folder is None:
-            return _Contents(grounder, space, MemoryIndex(() if space is None else space.widths))
+            return _Contents(grounder, space, MemoryIndex(() if space is None else space.widths), memory)
         if space is None:
             raise ConfigError(
                 "a model that was trained without objects and contrast has no vectors to make an index of"
             )
         from mttsg_core.search.lance_index import LanceIndex
 
-        return _Contents(grounder, space, LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths))
+        index = LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths)
+        return _Contents(grounder, space, index, memory)
 
     def _refresh(self) -> Generator[ReadingEvent, None, None]:
         grounder, model, before = self._grounder, self._model, self._contents
         with nullcontext() if self._folder is None else self._folder.alone():
             contents = self._open(grounder)
+            if before.grounder is grounder:
+                contents = replace(contents, memory=before.memory)
             if isinstance(contents.index, MemoryIndex) and isinstance(before.index, MemoryIndex):
                 if before.grounder is grounder:
                     contents = replace(contents, index=before.index.copy())
@@ -339,24 +355,54 @@ def _model_of(grounder: Grounder, space: ClipSpace, model: AnyPath | None) -> In
 _Work = Mapping[LibraryVideo, Sequence[int]]  # the numbers of the sentences that each video is asked
 
 
+def _likeliest(contents: _Contents, work: _Work, question: Question, videos: int) -> _Work:
+    """Return the work that is left when each sentence is asked of so many videos, by a glance at each."""
+    counts = Counter(number for numbers in work.values() for number in numbers)
+    if max(counts.values(), default=0) <= videos:
+        return work
+    likely: dict[int, list[tuple[float, LibraryVideo]]] = {number: [] for number in counts}
+    for batch in _loaded(contents, work):
+        glances = contents.memory.asker.glance([(encoded, work[video]) for video, encoded in batch], question)
+        if glances is None:
+            return work
+        for (video, _), values in zip(batch, glances, strict=True):
+            for number, value in zip(work[video], values.tolist(), strict=True):
+                likely[number].append((value, video))
+    left: dict[LibraryVideo, list[int]] = {}
+    for number, seen in likely.items():
+        for _, video in nlargest(videos, seen, key=lambda pair: pair[0]):
+            left.setdefault(video, []).append(number)
+    return left
+
+
 def _answers(
-    contents: _Contents, work: _Work, queries: Sequence[str], top: int
+    contents: _Contents, work: _Work, question: Question, top: int
 ) -> Iterator[tuple[LibraryVideo, Sequence[int], list[list[Moment]]]]:
     """Yield each video with the numbers of its sentences and their moments. One that fails is warned about."""
-    readable = _readable(contents, [video for video, numbers in work.items() if numbers])
-    while batch := list(islice(readable, _BATCH_VIDEOS)):
-        items = [(features, [queries[number] for number in work[video]]) for video, features in batch]
-        for (video, _), answer in zip(batch, ground_batch(contents.grounder, items, top), strict=True):
+    for batch in _loaded(contents, work):
+        items = [(encoded, work[video]) for video, encoded in batch]
+        for (video, _), answer in zip(batch, _ground(contents.memory.asker, items, question, top), strict=True):
             if isinstance(answer, FeatureError):
                 _log.warning("%s: %s", video.path, answer)
             else:
                 yield video, work[video], answer
 
 
-def _readable(contents: _Contents, videos: Iterable[LibraryVideo]) -> Iterator[tuple[LibraryVideo, VideoFeatures]]:
-    """Yield videos with their features. One whose features are lost, and that is gone itself, is warned about."""
-    for video in videos:
-        try:
-            yield video, contents.read(video)
-        except (VideoError, FeatureError) as error:
-            _log.warning("%s", error)
+def _ground(
+    asker: Asker, items: Sequence[tuple[Askable, Sequence[int]]], question: Question, top: int
+) -> list[list[list[Moment]] | FeatureError]:
+    """Return the moments of each video, or why it failed: then all are tried one by one."""
+    try:
+        return [*asker.ground(items, question, top)]
+    except FeatureError as error:
+        if len(items) > 1:
+            return [answer for item in items for answer in _ground(asker, [item], question, top)]
+        return [error]
+
+
+def _loaded(contents: _Contents, work: _Work) -> Iterator[list[tuple[LibraryVideo, Askable]]]:
+    """Yield some videos that have work at a time, encoded. One that cannot be read is warned about."""
+    waiting = iter([video for video, numbers in work.items() if numbers])
+    while batch := list(islice(waiting, _BATCH_VIDEOS)):
+        encoded = contents.memory.load([contents.indexed[video.id] for video in batch])
+        yield [(video, each) for video, each in zip(batch, encoded, strict=True) if each is not None]
