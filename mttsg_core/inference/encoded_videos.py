@@ -39,11 +39,13 @@ class EncodedWindow:
         timeline: of its clips.
         clips: how many of them the network sees.
         videos: all that the network computes without a sentence, V = 1.
+        thinned: some of the clips, which a glance sees.
     """
 
     timeline: Timeline
     clips: int
     videos: PreparedVideos
+    thinned: PreparedVideos
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,9 @@ class NetworkAsker:
             prepared = self._network.encode_videos(batch)
             for row, (window, features) in enumerate(zip(some, sized, strict=True)):
                 clips = len(features.clips)
-                yield EncodedWindow(window.timeline, clips, prepared.part(slice(row, row + 1), clips).copy())
+                videos = prepared.part(slice(row, row + 1), clips).copy()
+                step = max(1, min(_STRIDE, clips // _FEWEST))
+                yield EncodedWindow(window.timeline, clips, videos, videos.thinned(step))
 
     @torch.inference_mode()
     def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array] | None:
@@ -203,7 +207,7 @@ class NetworkAsker:
             return None
         likely = [np.full(len(numbers), -np.inf, dtype=np.float32) for _, numbers in asked]
         for group in _groups(_asked_windows(asked), _MAX_CLIPS * _STRIDE):
-            videos = PreparedVideos.stack([_thinned(one.window.videos) for one in group])
+            videos = PreparedVideos.stack([one.window.thinned for one in group])
             queries, index = self._pairs(group, question)
             logits = self._network.presence(videos, queries, index).cpu().numpy()  # (N',)
             for one, values in zip(
@@ -291,11 +295,6 @@ def _asked_windows(asked: Sequence[tuple[Askable, Sequence[int]]]) -> list[_Aske
     return [
         _Asked(place, window, numbers) for place, (video, numbers) in enumerate(asked) for window in _windows(video)
     ]
-
-
-def _thinned(videos: PreparedVideos) -> PreparedVideos:
-    """Return what a glance sees of a video."""
-    return videos.thinned(max(1, min(_STRIDE, videos.projected.shape[1] // _FEWEST)))
 
 
 def _groups(windows: Sequence[_Asked], clips: int) -> Iterator[list[_Asked]]:

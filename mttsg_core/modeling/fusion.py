@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries
@@ -79,11 +80,13 @@ class RegionCrossAttention(nn.Module):
         self.logsumexp = nn.Linear(self.heads, config.head_width, bias=False)
         self.gate = nn.Linear(config.width, config.head_width)
 
-    def forward(self, regions: Tensor, sentence: Tensor, groups: QueryGroups) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, regions: Tensor | Sequence[Tensor], sentence: Tensor, groups: QueryGroups
+    ) -> tuple[Tensor, Tensor]:
         """Attend to the regions of the own video.
 
         Args:
-            regions: (V, T, R, D_o).
+            regions: (V, T, R, D_o), or of each video by itself (1, T_v, R, D_o).
             sentence: (N, D).
             groups: the queries by video.
 
@@ -91,13 +94,14 @@ class RegionCrossAttention(nn.Module):
             The attended regions (N, T, H * D_o), and the evidence (N, T, D_h) of each clip for the head.
         """
         query = groups.group(self._queries(sentence)).flatten(1, 2)  # (V, Q * H, D_o)
-        videos = 1 if regions.device.type == "cpu" else len(regions)  # clips of several would have to be copied
-        at_once = max(1, _LOGITS_AT_ONCE // (videos * query.shape[1] * regions.shape[2]))  # clips
+        if isinstance(regions, Tensor):  # on a CPU one by one: the clips of several videos would have to be copied
+            regions = regions.split(1 if regions.device.type == "cpu" else len(regions))
+        at_once = max(1, _LOGITS_AT_ONCE // (len(regions[0]) * query.shape[1] * regions[0].shape[2]))  # clips
         found = []
-        for of_videos, of_queries in zip(regions.split(videos), query.split(videos), strict=True):
+        for of_videos, of_queries in zip(regions, query.split(len(regions[0])), strict=True):
             parts = [self._attend(part, of_queries) for part in of_videos.split(at_once, dim=1)]
             found.append([torch.cat(column, dim=2) for column in zip(*parts, strict=True)])
-        attended, logsumexp = (groups.ungroup(torch.cat(column)) for column in zip(*found, strict=True))
+        attended, logsumexp = (groups.ungroup(_join(column)) for column in zip(*found, strict=True))
         evidence = self.value(attended).add_(self.logsumexp(logsumexp))
         return attended, nn.functional.gelu(evidence) * (1 + self.gate(sentence)[:, None])
 
@@ -124,6 +128,14 @@ class RegionCrossAttention(nn.Module):
         """Project (N, D) to a query for each head, (N, H, D_o), scaled for a softmax of its products."""
         queries: Tensor = self.query(sentence).unflatten(-1, (self.heads, -1))
         return queries / math.sqrt(queries.shape[-1])
+
+
+def _join(tensors: Sequence[Tensor]) -> Tensor:
+    """Join tensors (V', Q, T_v, X) along V', with zeros after the last clip of those that have fewer."""
+    longest = max(values.shape[2] for values in tensors)
+    if any(values.shape[2] < longest for values in tensors):
+        tensors = [functional.pad(values, (0, 0, 0, longest - values.shape[2])) for values in tensors]
+    return torch.cat(tensors)
 
 
 def word_keys(projected: Tensor) -> Tensor:

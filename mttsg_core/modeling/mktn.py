@@ -189,8 +189,9 @@ class MKTN(nn.Module):
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         attended = own_clips = activity_text = prior = None
-        if self.region_attention is not None and encoded.regions is not None:
-            attended, region_evidence = self.region_attention(encoded.regions, sentence, groups)
+        regions = videos.ragged_regions or encoded.regions
+        if self.region_attention is not None and regions is not None:
+            attended, region_evidence = self.region_attention(regions, sentence, groups)
             evidence.append(region_evidence)
         if self.shared_space is not None and encoded.shared is not None and queries.shared is not None:
             shared, prior = self.shared_space(encoded.shared, encoded.mask, queries.shared, groups)

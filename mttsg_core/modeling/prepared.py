@@ -23,6 +23,8 @@ class PreparedVideos(NamedTuple):
         objects: (V, T, K_o, C) object prototypes, or None.
         activities: of the videos, or None.
         projected: (V, T, X) clips as the fusion reads them.
+        ragged_regions: of each video by itself (1, T_v, R, D_o), in place of `encoded.regions`: they take most of the
+            memory, and are not copied to be stacked.
     """
 
     encoded: EncodedVideos
@@ -30,12 +32,18 @@ class PreparedVideos(NamedTuple):
     objects: Tensor | None
     activities: VideoActivities | None
     projected: Tensor
+    ragged_regions: tuple[Tensor, ...] = ()
 
     @classmethod
     def stack(cls, parts: Sequence[PreparedVideos]) -> PreparedVideos:
-        """Return the videos of all parts, which one network has prepared, padded to the longest."""
+        """Return the videos of parts with one video each, which one network has prepared, padded to the longest."""
         longest = max(part.projected.shape[1] for part in parts)
-        return _combine(parts, lambda tensors: _pad_and_join(tensors, longest), torch.cat)
+        regions = tuple(part.encoded.regions for part in parts if part.encoded.regions is not None)
+        if not regions or regions[0].device.type != "cpu":
+            return _combine(parts, lambda tensors: _pad_and_join(tensors, longest), torch.cat)
+        bare = [part._replace(encoded=part.encoded._replace(regions=None)) for part in parts]
+        stacked = _combine(bare, lambda tensors: _pad_and_join(tensors, longest), torch.cat)
+        return stacked._replace(ragged_regions=regions)
 
     def part(self, rows: slice, clips: int) -> PreparedVideos:
         """Return some of the videos, without the padding after their first `clips` clips."""

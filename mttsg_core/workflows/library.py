@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -34,7 +34,7 @@ from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.video_memory import VideoMemory
 
 MEMORY = 2 << 30  # bytes of encoded videos that stay in memory; further ones are read and encoded for every sentence
-_BATCH_VIDEOS = 32  # videos that are looked at, or answered, together; a larger batch is not faster
+_GLANCED_AT_ONCE, _ANSWERED_AT_ONCE = 128, 32  # videos; more are not faster
 _ENCODED_AT_ONCE = 4  # videos between two looks at whether a sentence waits
 
 _log = logging.getLogger("mttsg")
@@ -92,6 +92,26 @@ class _Contents:
             key: LibraryVideo(key, video.path, video.name, video.duration, video.modified_ns / 1e9)
             for key, video in self.indexed.items()
         }
+
+    @cached_property
+    def ids(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the videos of each content; several are copies of a file."""
+        ids: dict[str, list[str]] = {}
+        for key, video in self.indexed.items():
+            ids.setdefault(video.identity, []).append(key)
+        return ids
+
+    def likely(self, queries: Sequence[str], videos: int, among: Collection[str]) -> list[list[str]]:
+        """Return for each sentence the ids of so many videos, and their copies, that fit it best; see `rank`."""
+        if self.space is None:
+            return [list(among) for _ in queries]
+        sentences = self.space.sentences(queries)
+        if len(among) == len(self.indexed):
+            ranked = self.index.rank(sentences, videos)
+            return [[key for identity in found for key in self.ids.get(identity, ())] for found in ranked]
+        allowed = set(among)
+        ranked = self.index.rank(sentences, videos, {self.indexed[key].identity for key in allowed})
+        return [[key for identity in found for key in self.ids[identity] if key in allowed] for found in ranked]
 
     def updated(self) -> _Contents:
         """Return the contents with the videos that the index has now."""
@@ -228,13 +248,12 @@ class VideoLibrary:
         with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
             question = contents.memory.asker.question(queries)  # wrong sentences are an error even without videos
-            asked = choose_videos(contents.videos.values(), below, since)
+            asked = [video.id for video in choose_videos(contents.videos.values(), below, since)]
             found: list[list[Hit]] = [[] for _ in queries]
             size = len(asked) if exhaustive else shortlist_size(len(asked), top)
             work: _Work = dict.fromkeys(asked, range(len(queries)))
             if size < len(asked):
-                likely = self.likely(queries, size, [video.path for video in asked])
-                work = {video: [n for n, paths in enumerate(likely) if video.path in paths] for video in asked}
+                work = _by_video(contents.likely(queries, size, asked))
             if not exhaustive:
                 work = _likeliest(contents, work, question, answered_size(size, top))
             for video, numbers, answers in _answers(contents, work, question, top):
@@ -254,13 +273,9 @@ class VideoLibrary:
             contents = self._contents
             if contents.space is None:
                 return [set(paths) for _ in queries]
-            copies: dict[str, list[Path]] = {}
-            for video in map(contents.indexed.get, map(video_id, paths)):
-                if video is not None:
-                    copies.setdefault(video.identity, []).append(video.path)
-            among = None if len(paths) == len(contents.indexed) else copies.keys()
-            ranked = contents.index.rank(contents.space.sentences(queries), videos, among)
-        return [{path for identity in found for path in copies.get(identity, ())} for found in ranked]
+            known = [key for key in map(video_id, paths) if key in contents.indexed]
+            likely = contents.likely(queries, videos, known)
+            return [{contents.indexed[key].path for key in found} for found in likely]
 
     def saliency(self, video_id: str, query: str) -> tuple[Timeline, Array]:
         """Return the clips of a video in seconds, and (T,) for each the probability that it is in the moment.
@@ -352,7 +367,16 @@ def _model_of(grounder: Grounder, space: ClipSpace, model: AnyPath | None) -> In
     return IndexModel(space.fingerprint, folder, encoder, float(fps) if isinstance(fps, int | float) else None)
 
 
-_Work = Mapping[LibraryVideo, Sequence[int]]  # the numbers of the sentences that each video is asked
+_Work = Mapping[str, Sequence[int]]  # the numbers of the sentences that each video, by its id, is asked
+
+
+def _by_video(videos: Sequence[Iterable[str]]) -> _Work:
+    """Return the numbers of the sentences of each video, from the ids of the videos of each sentence."""
+    work: dict[str, list[int]] = {}
+    for number, keys in enumerate(videos):
+        for key in keys:
+            work.setdefault(key, []).append(number)
+    return work
 
 
 def _likeliest(contents: _Contents, work: _Work, question: Question, videos: int) -> _Work:
@@ -360,32 +384,28 @@ def _likeliest(contents: _Contents, work: _Work, question: Question, videos: int
     counts = Counter(number for numbers in work.values() for number in numbers)
     if max(counts.values(), default=0) <= videos:
         return work
-    likely: dict[int, list[tuple[float, LibraryVideo]]] = {number: [] for number in counts}
-    for batch in _loaded(contents, work):
-        glances = contents.memory.asker.glance([(encoded, work[video]) for video, encoded in batch], question)
+    likely: list[list[tuple[float, str]]] = [[] for _ in question.queries]
+    for batch in _loaded(contents, work, _GLANCED_AT_ONCE):
+        glances = contents.memory.asker.glance([(encoded, work[key]) for key, encoded in batch], question)
         if glances is None:
             return work
-        for (video, _), values in zip(batch, glances, strict=True):
-            for number, value in zip(work[video], values.tolist(), strict=True):
-                likely[number].append((value, video))
-    left: dict[LibraryVideo, list[int]] = {}
-    for number, seen in likely.items():
-        for _, video in nlargest(videos, seen, key=lambda pair: pair[0]):
-            left.setdefault(video, []).append(number)
-    return left
+        for (key, _), values in zip(batch, glances, strict=True):
+            for number, value in zip(work[key], values.tolist(), strict=True):
+                likely[number].append((value, key))
+    return _by_video([[key for _, key in nlargest(videos, seen)] for seen in likely])
 
 
 def _answers(
     contents: _Contents, work: _Work, question: Question, top: int
 ) -> Iterator[tuple[LibraryVideo, Sequence[int], list[list[Moment]]]]:
     """Yield each video with the numbers of its sentences and their moments. One that fails is warned about."""
-    for batch in _loaded(contents, work):
-        items = [(encoded, work[video]) for video, encoded in batch]
-        for (video, _), answer in zip(batch, _ground(contents.memory.asker, items, question, top), strict=True):
+    for batch in _loaded(contents, work, _ANSWERED_AT_ONCE):
+        items = [(encoded, work[key]) for key, encoded in batch]
+        for (key, _), answer in zip(batch, _ground(contents.memory.asker, items, question, top), strict=True):
             if isinstance(answer, FeatureError):
-                _log.warning("%s: %s", video.path, answer)
+                _log.warning("%s: %s", contents.indexed[key].path, answer)
             else:
-                yield video, work[video], answer
+                yield contents.videos[key], work[key], answer
 
 
 def _ground(
@@ -400,9 +420,9 @@ def _ground(
         return [error]
 
 
-def _loaded(contents: _Contents, work: _Work) -> Iterator[list[tuple[LibraryVideo, Askable]]]:
-    """Yield some videos that have work at a time, encoded. One that cannot be read is warned about."""
-    waiting = iter([video for video, numbers in work.items() if numbers])
-    while batch := list(islice(waiting, _BATCH_VIDEOS)):
-        encoded = contents.memory.load([contents.indexed[video.id] for video in batch])
-        yield [(video, each) for video, each in zip(batch, encoded, strict=True) if each is not None]
+def _loaded(contents: _Contents, work: _Work, videos: int) -> Iterator[list[tuple[str, Askable]]]:
+    """Yield some videos that have work at a time, by their ids, encoded. One that cannot be read is warned about."""
+    waiting = iter(work)
+    while batch := list(islice(waiting, videos)):
+        encoded = contents.memory.load([contents.indexed[key] for key in batch])
+        yield [(key, each) for key, each in zip(batch, encoded, strict=True) if each is not None]
