@@ -130,11 +130,11 @@ class RegionCrossAttention(nn.Module):
         return queries / math.sqrt(queries.shape[-1])
 
 
-def _join(tensors: Sequence[Tensor]) -> Tensor:
+def _join(tensors: tuple[Tensor, ...]) -> Tensor:
     """Join tensors (V', Q, T_v, X) along V', with zeros after the last clip of those that have fewer."""
     longest = max(values.shape[2] for values in tensors)
     if any(values.shape[2] < longest for values in tensors):
-        tensors = [functional.pad(values, (0, 0, 0, longest - values.shape[2])) for values in tensors]
+        tensors = tuple(functional.pad(values, (0, 0, 0, longest - values.shape[2])) for values in tensors)
     return torch.cat(tensors)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class LanceIndex:
     Raises:
         ConfigError: if LanceDB is not installed.
     """
+
+    at_once: ClassVar[int] = 32
 
     def __init__(self, folder: Path, fingerprint: str, dim: int, widths: Sequence[int]) -> None:
         self._dim, self._widths = dim, tuple(widths)

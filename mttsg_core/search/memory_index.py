@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ class MemoryIndex:
     Args:
         widths: of the space, see `ClipSpace.widths`.
     """
+
+    at_once: ClassVar[int] = 1
 
     def __init__(self, widths: Sequence[int]) -> None:
         self._widths = tuple(widths)

@@ -86,6 +86,8 @@ class VideoMemory:
 
     def _encode(self, missing: Sequence[tuple[IndexedVideo, VideoFeatures]]) -> list[Askable | None]:
         """Encode features together, or if that fails one by one: None for those that do not fit the model."""
+        if not missing:
+            return []
         try:
             return [*self.asker.encode([features for _, features in missing])]
         except FeatureError as error:
