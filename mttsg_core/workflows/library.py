@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -46,9 +46,9 @@ class VideoLibrary:
             memory.
         workers: number of videos to read at a time; None for one per core.
         model: folder of the model, for the record of the index; None without training.
-        memory: bytes of encoded videos that stay in memory, those that were asked last. A video of a minute takes about
-            0.5 MB, with regions up to 3 MB. What does not fit is read and encoded again for every sentence that needs
-            it, which takes about ten times as long as an answer.
+        memory: bytes of encoded videos that stay in memory, those that were asked last; None for `MEMORY`. A minute of
+            video takes about 0.5 MB, with regions up to 3 MB. What does not fit is read and encoded again for every
+            sentence that needs it, which takes about ten times as long as an answer.
 
     Raises:
         ConfigError: if there is to be an index, and LanceDB is not installed, or the model has no common space.
@@ -63,7 +63,7 @@ class VideoLibrary:
         index: AnyPath | None = None,
         workers: int | None = None,
         model: AnyPath | None = None,
-        memory: int = MEMORY,
+        memory: int | None = None,
     ) -> None:
         named = [Path(path) for path in paths]
         if index is None and len(named) == 1 and is_index(named[0]):
@@ -71,7 +71,7 @@ class VideoLibrary:
         self._folder = None if index is None else IndexFolder.prepare(Path(index)).extended(named, None)
         self._named = tuple(named)
         self._workers, self._model = workers, model
-        self._memory_bytes = memory
+        self._memory_bytes = MEMORY if memory is None else memory
         self._lock = RLock()
         self._grounder = grounder
         self._contents = self._open(grounder).updated()
@@ -129,9 +129,10 @@ class VideoLibrary:
         exhaustive: bool = False,
         below: AnyPath | None = None,
         since: datetime | None = None,
+        among: Collection[str] | None = None,
     ) -> list[Hit]:
         """Return the moments of all videos that a sentence describes, the best first; see `ask_many`."""
-        [hits] = self.ask_many([query], top, exhaustive=exhaustive, below=below, since=since)
+        [hits] = self.ask_many([query], top, exhaustive=exhaustive, below=below, since=since, among=among)
         return hits
 
     def ask_many(
@@ -142,6 +143,7 @@ class VideoLibrary:
         exhaustive: bool = False,
         below: AnyPath | None = None,
         since: datetime | None = None,
+        among: Collection[str] | None = None,
     ) -> list[list[Hit]]:
         """Return for each of several sentences the moments of all videos that it describes, the best first.
 
@@ -154,6 +156,7 @@ class VideoLibrary:
             exhaustive: let the network answer in every video, however little the video has to do with the sentence.
             below: only videos in this folder, or below it.
             since: only videos that were changed then or later; a time without a zone is one of this computer.
+            among: only videos with these ids.
 
         Raises:
             DataError: if a sentence is empty or has too many words, or `top` is less than 1.
@@ -164,7 +167,8 @@ class VideoLibrary:
             return []
         with self._lock, limited_threads(self.grounder.device):
             contents = self._contents
-            asked = [video.id for video in choose_videos(contents.videos.values(), below, since)]
+            chosen = choose_videos(contents.videos.values(), below, since)
+            asked = [video.id for video in chosen if among is None or video.id in among]
             return contents.moments(queries, asked, top, exhaustive=exhaustive)
 
     def likely(self, queries: Sequence[str], videos: int, paths: Sequence[Path]) -> list[set[Path]]:
