@@ -69,6 +69,11 @@ class LanceIndex:
         column = self._clips.search().select(["identity"]).limit(None).to_arrow()["identity"]  # of an unfinished run
         return set(column.unique().to_pylist())
 
+    def clips(self) -> dict[str, Array]:
+        """Return the vectors (M, C) of each identity. All are in memory at once."""
+        matrix = self._read_matrix()
+        return dict(zip(matrix.identities, matrix.vectors(), strict=True))
+
     def add(self, vectors: Mapping[str, ClipVectors]) -> None:
         """Add the vectors of files by identity, in one step."""
         import pyarrow as pa

@@ -94,6 +94,15 @@ class ClipMatrix:
         self._identities = np.array(identities)  # (V,)
         self._clips, self._edges = clips, edges
 
+    @property
+    def identities(self) -> list[str]:
+        """Of the videos."""
+        return list(self._identities.tolist())
+
+    def vectors(self) -> list[Array]:
+        """Return the clips (T, C) of each video."""
+        return np.split(self._clips, self._edges[1:-1])
+
     def rank(self, sentences: Array, top: int, among: Collection[str] | None = None) -> list[list[str]]:
         """Return the identities that fit each sentence best, see `VideoIndex.rank`."""
         allowed = None if among is None else np.isin(self._identities, list(among))  # (V,)
