@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.encoded_videos import Askable, NetworkAsker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index_folder import IndexFolder
-from mttsg_core.search.spaces import ObjectSpace
+from mttsg_core.search.lance_index import LanceIndex
+from mttsg_core.search.spaces import ClipVectors, ObjectSpace
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from tests.helpers.video_files import write_video
 
@@ -249,3 +250,50 @@ def test_another_model_answers_about_all_videos_or_none(library: VideoLibrary, t
     for _ in library.iter_refresh():
         assert library.grounder is not other and len(library.videos) == 3
     assert library.grounder is other and len(library.videos) == 3
+
+
+def test_of_many_videos_only_those_that_change_are_read(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lancedb", reason="lancedb is not installed")
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "0.mp4", range(50))
+    content = (folder / "0.mp4").read_bytes()
+
+    def write(number: int, version: bytes) -> None:
+        """The same frames, with a box of no meaning at the end, so that each file is one of its own."""
+        (folder / f"{number}.mp4").write_bytes(content + (16).to_bytes(4, "big") + b"free" + version + b"%03d" % number)
+
+    for number in range(12):
+        write(number, b"first")
+    library = index_of(folder, trained, tmp_path)
+    refresh(library)
+    counted: dict[str, list[object]] = {"identified": [], "encoded": [], "added": []}
+    identified, clips, add = Grounder.cache_path, ObjectSpace.clips, LanceIndex.add
+
+    def cache_path(self: Grounder, video: Path) -> Path:
+        counted["identified"].append(video)
+        return identified(self, video)
+
+    def space_clips(self: ObjectSpace, features: VideoFeatures) -> ClipVectors:
+        counted["encoded"].append(features)
+        return clips(self, features)
+
+    def added(self: LanceIndex, vectors: Mapping[str, ClipVectors]) -> None:
+        counted["added"] += vectors
+        add(self, vectors)
+
+    monkeypatch.setattr(Grounder, "cache_path", cache_path)
+    monkeypatch.setattr(ObjectSpace, "clips", space_clips)
+    monkeypatch.setattr(LanceIndex, "add", added)
+    for number in (3, 7):
+        write(number, b"again")
+    (folder / "9.mp4").unlink()
+    (folder / "11.mp4").rename(folder / "moved.mp4")
+    passed = refresh(library)
+    assert sum(isinstance(event, events.Extracted) for event in passed) == 2
+    assert {name: len(found) for name, found in counted.items()} == {"identified": 3, "encoded": 2, "added": 2}
+    assert library.report is not None and library.report.as_dict() == {
+        "videos": 11, "added": 2, "moved": 1, "removed": 1, "failures": 0,
+    }  # fmt: skip
