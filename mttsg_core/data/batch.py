@@ -7,7 +7,7 @@ queries, because both pass through the network's weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -103,6 +103,10 @@ class Batch:
         """Return the batch on another device."""
         return _to(self, device)
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which it is uploaded without waiting."""
+        return _map(self, Tensor.pin_memory)
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -119,6 +123,10 @@ class Targets:
     def to(self, device: torch.device) -> Targets:
         """Return the targets on another device."""
         return _to(self, device)
+
+    def pin_memory(self) -> Targets:
+        """Return the targets in page-locked memory, from which they are uploaded without waiting."""
+        return _map(self, Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -221,12 +229,17 @@ def pad_arrays(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def _to(record: _Tensors, device: torch.device) -> _Tensors:
-    """Return a record with every tensor in it, at any depth, on another device."""
-    moved: dict[str, Any] = {}
+    """Return a record on another device."""
+    return _map(record, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map(record: _Tensors, function: Callable[[Tensor], Tensor]) -> _Tensors:
+    """Return a record with a function applied to every tensor in it, at any depth."""
+    mapped: dict[str, Any] = {}
     for declared in fields(record):
         value = getattr(record, declared.name)
         if isinstance(value, Tensor):
-            moved[declared.name] = value.to(device, non_blocking=True)
+            mapped[declared.name] = function(value)
         elif value is not None:
-            moved[declared.name] = value.to(device)
-    return replace(record, **moved)
+            mapped[declared.name] = _map(value, function)
+    return replace(record, **mapped)

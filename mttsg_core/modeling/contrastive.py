@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import softplus
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
@@ -30,6 +30,7 @@ from mttsg_core.modeling.layers import (
     masked_softmax,
     own_video_mask,
     symmetric_contrastive_loss,
+    unit_length,
 )
 from mttsg_core.modeling.proposals import clip_occupancy, shared_occupancy, span_iou
 
@@ -48,8 +49,22 @@ class QueryConditionedClips(NamedTuple):
     mask: Tensor
 
 
+class ContrastDraws(NamedTuple):
+    """What is random in the losses of the contrast, drawn in the network, so that the losses draw nothing.
+
+    Attributes:
+        random_spans: (N, S, 2) random spans of each query's video, in clip units.
+        word_views: (N, L) True for the words of the first of two views.
+        clip_views: (N, T) True for the clips of the first of two views.
+    """
+
+    random_spans: Tensor
+    word_views: Tensor
+    clip_views: Tensor
+
+
 class ContrastOutput(NamedTuple):
-    """What the losses of the contrast are computed from. Randomness is drawn here, so that the losses have none.
+    """What the losses of the contrast are computed from.
 
     Attributes:
         own_clips: (N, T, C) clips of each query's video, conditioned on the query.
@@ -57,9 +72,7 @@ class ContrastOutput(NamedTuple):
             all clips, where no regions condition them.
         text: (N, C) sentences in the common space, of length 1.
         words: (N, L, C) words in the common space, with word_mask (N, L).
-        random_spans: (N, S, 2) random spans of each query's video, in clip units.
-        word_views: (N, L) True for the words of the first of two views.
-        clip_views: (N, T) True for the clips of the first of two views.
+        draws: see `ContrastDraws`.
         temperature: of every logit.
     """
 
@@ -68,9 +81,7 @@ class ContrastOutput(NamedTuple):
     text: Tensor
     words: Tensor
     word_mask: Tensor
-    random_spans: Tensor
-    word_views: Tensor
-    clip_views: Tensor
+    draws: ContrastDraws
     temperature: float
 
 
@@ -110,7 +121,7 @@ class CrossModalContrast(nn.Module):
 
     def match_features(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
         """Describe how well each clip matches: own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
-        text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
+        text = unit_length(self.text_side(sentence))  # (N, C)
         product = (text[:, None] @ own.vectors.transpose(1, 2)).squeeze(1)  # (N, T)
         match = product / own.vectors.norm(dim=-1).clamp_min(_SHORTEST)  # (N, T) cosines
         share = masked_softmax(match / self.temperature, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
@@ -119,25 +130,26 @@ class CrossModalContrast(nn.Module):
 
     def project_sentence(self, sentence: Tensor) -> Tensor:
         """Project sentences s (N, D) into the common space, with length 1: (N, C)."""
-        return normalize(self.text_side(sentence).float(), dim=-1)
+        return unit_length(self.text_side(sentence).float())
+
+    def draw(self, mask: Tensor, word_mask: Tensor) -> ContrastDraws:
+        """Draw what is random in the losses, for the masks (N, T) of clips and (N, L) of words of N queries."""
+        device, clips = mask.device, mask.sum(1)[:, None, None]
+        spans = torch.rand(len(mask), self.random_spans, 2, device=device).sort(dim=-1).values * clips  # (N, S, 2)
+        views = (torch.rand(each.shape, device=device) < 0.5 for each in (word_mask, mask))
+        return ContrastDraws(spans, *views)
 
     def training_output(
-        self, own: QueryConditionedClips, all_clips: QueryConditionedClips, queries: EncodedQueries, text: Tensor
+        self,
+        own: QueryConditionedClips,
+        all_clips: QueryConditionedClips,
+        queries: EncodedQueries,
+        text: Tensor,
+        draws: ContrastDraws,
     ) -> ContrastOutput:
-        """Project what the losses compare with the projected sentences (N, C), and draw what is random in them."""
-        clips = own.mask.sum(1)[:, None, None]
-        spans = torch.rand(len(text), self.random_spans, 2, device=text.device).sort(dim=-1).values * clips  # (N, S, 2)
-        return ContrastOutput(
-            own_clips=own,
-            all_clips=all_clips,
-            text=text,
-            words=self.text_side(queries.words).float(),
-            word_mask=queries.mask,
-            random_spans=spans,
-            word_views=torch.rand(queries.mask.shape, device=text.device) < 0.5,
-            clip_views=torch.rand(own.mask.shape, device=text.device) < 0.5,
-            temperature=self.temperature,
-        )
+        """Project what the losses compare with the projected sentences (N, C)."""
+        words = self.text_side(queries.words).float()
+        return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
 
 
 def contrast_losses(
@@ -171,8 +183,8 @@ def contrast_losses(
     true_negatives = negatives & ~false_pairs
     moment = symmetric_contrastive_loss(scores / output.temperature, positives, true_negatives)
     moment = moment + intra_video_loss(output, scores.diagonal(), spans, same_sentence, config.other_moment_iou)
-    own_logits = torch.einsum("nc,ntc->nt", output.text, normalize(own_clips, dim=-1)) / output.temperature  # (N, T)
-    logits = torch.einsum("nc,nvtc->nvt", output.text, normalize(clips, dim=-1)) / output.temperature  # (N, V, T')
+    own_logits = torch.einsum("nc,ntc->nt", output.text, unit_length(own_clips)) / output.temperature  # (N, T)
+    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N, V, T')
     own_videos = own_video_mask(video_index, len(mask))
     other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T')
     outside = (any_moment == 0) & own_mask  # (N, T)
@@ -196,9 +208,9 @@ def intra_video_loss(
 ) -> Tensor:
     """Contrast a sentence's moment, with scores (N,), with random spans of its video that are none of its moments."""
     own_clips, mask = output.own_clips.vectors.float(), output.own_clips.mask
-    weights = clip_occupancy(output.random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
-    scores = torch.einsum("nsc,nc->ns", normalize(weights @ own_clips, dim=-1), output.text)  # (N, S)
-    overlap = span_iou(output.random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N, S)
+    weights = clip_occupancy(output.draws.random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
+    scores = torch.einsum("nsc,nc->ns", unit_length(weights @ own_clips), output.text)  # (N, S)
+    overlap = span_iou(output.draws.random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N, S)
     other = overlap.amax(1) < other_iou  # (N, S)
     rest = (scores / output.temperature).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
     return softplus(rest - true_scores / output.temperature).mean()
@@ -229,7 +241,7 @@ def video_level_loss(output: ContrastOutput, logits: Tensor, positives: Tensor, 
     """Contrast S_pi = cos(v_ip, s_p) over the videos of the batch, from clip logits (N, V, T') and masks (N, V)."""
     weights = masked_softmax(logits, output.all_clips.mask)  # (N, V, T')
     pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N, V, C)
-    scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), output.text)  # (N, V)
+    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N, V)
     return symmetric_contrastive_loss(scores / output.temperature, positives, negatives)
 
 
@@ -239,8 +251,8 @@ def intra_modal_loss(output: ContrastOutput, foreground: Tensor, negatives: Tens
     word_weights, own_clips = output.word_mask.to(output.words.dtype), output.own_clips.vectors.float()
     loss = output.words.new_zeros(())
     for weights, view, tokens in (
-        (word_weights, output.word_views, output.words),
-        (foreground, output.clip_views, own_clips),
+        (word_weights, output.draws.word_views, output.words),
+        (foreground, output.draws.clip_views, own_clips),
     ):
         first, second = pooled_direction(weights * view, tokens), pooled_direction(weights * ~view, tokens)  # (N, C)
         usable = (first.detach().abs().sum(1) > 0) & (second.detach().abs().sum(1) > 0)
@@ -251,7 +263,7 @@ def intra_modal_loss(output: ContrastOutput, foreground: Tensor, negatives: Tens
 
 def pooled_direction(weights: Tensor, tokens: Tensor) -> Tensor:
     """Return the sum of tokens (N, T, C) with weights (N, T) at length 1, (N, C); zero without any weight."""
-    return normalize(torch.einsum("nt,ntc->nc", weights, tokens), dim=-1)
+    return unit_length(torch.einsum("nt,ntc->nc", weights, tokens))
 
 
 def _log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:

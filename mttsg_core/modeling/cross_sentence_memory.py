@@ -26,11 +26,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import pad
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax
+from mttsg_core.modeling.layers import QueryGroups, masked_softmax, unit_length
 
 _EMPTY, _UNKNOWN = -1, -2  # sources of a slot without an entry, and of an entry from an unknown video
 
@@ -78,7 +78,8 @@ class CrossSentenceMemory(nn.Module):
         groups: QueryGroups,
         *,
         joint: bool = False,
-        negatives: bool = False,
+        negatives: int = 0,
+        co_query_mask: Tensor | None = None,
     ) -> EnrichedQueries:
         """Enrich N queries.
 
@@ -87,24 +88,38 @@ class CrossSentenceMemory(nn.Module):
             videos: clips F (V, T, D) with mask (V, T).
             groups: the queries by video.
             joint: let the queries of a video read each other; training always does.
-            negatives: the queries do not describe their video; they only read the queue and are not enqueued.
+            negatives: so many queries at the end do not describe their video; they only read the queue and are not
+                enqueued.
+            co_query_mask: (N - negatives,) True for queries that see the others in training; None draws it.
         """
-        learning = self.training and not negatives
-        sentence, excluded = queries.sentence, queries.excluded_sources
+        matched = len(queries.sentence) - negatives
+        learning = self.training and matched > 0
+        sentence, excluded, index = queries.sentence, queries.excluded_sources, groups.video_index
         entries = self.entries(sentence, videos, groups)  # (N, D)
-        co_query_mask = torch.ones_like(groups.video_index, dtype=torch.bool)  # (N,) may see the other queries
-        if learning:
-            co_query_mask = torch.rand(co_query_mask.shape, device=entries.device) >= self.co_query_dropout
+        if learning and co_query_mask is None:
+            co_query_mask = self.draw_co_query_mask(matched, entries.device)
+        sees_batch = co_query_mask if learning else None
         intra_video_context = torch.zeros_like(sentence)
         if joint or learning:
-            intra_video_context = self.from_video(self.attend_same_video(entries, groups)) * co_query_mask[:, None]
-        sees_batch = co_query_mask if learning else None
-        memory_context = self.from_memory(self.retrieve(entries, excluded, sees_batch, groups.video_index))  # (N, D)
+            own = self.from_video(self.attend_same_video(entries[:matched], index[:matched]))
+            own = own if sees_batch is None else own * sees_batch[:, None]
+            intra_video_context = pad(own, (0, 0, 0, negatives))  # (N, D)
+        of_matched = None if excluded is None else excluded[:matched]
+        retrieved = self.retrieve(entries[:matched], of_matched, sees_batch, index[:matched])
+        if learning:
+            self.enqueue(entries[:matched], None if of_matched is None else of_matched[:, 0])
+        if negatives:  # they also read what the others have just left in the queue
+            of_negatives = None if excluded is None else excluded[matched:]
+            more = self.retrieve(entries[matched:], of_negatives, None, index[matched:])
+            retrieved = torch.cat([retrieved, more])
+        memory_context = self.from_memory(retrieved)  # (N, D)
         gate = torch.sigmoid(self.gate(torch.cat([sentence, intra_video_context, memory_context], dim=-1)))  # (N, D)
         enriched = self.norm(sentence + gate * (intra_video_context + memory_context))  # (N, D)
-        if learning:
-            self.enqueue(entries, None if excluded is None else excluded[:, 0])
         return EnrichedQueries(queries.words + self.to_words(enriched)[:, None], enriched, gate)
+
+    def draw_co_query_mask(self, queries: int, device: torch.device) -> Tensor:
+        """Draw which of N queries see the others in training: (N,)."""
+        return torch.rand(queries, device=device) >= self.co_query_dropout
 
     def entries(self, sentence: Tensor, videos: EncodedVideos, groups: QueryGroups) -> Tensor:
         """Return m (N, D): each sentence with what it attends to in its own video."""
@@ -114,14 +129,12 @@ class CrossSentenceMemory(nn.Module):
         entries: Tensor = self.entry_norm(self.entry(torch.cat([sentence, attended], dim=-1)))
         return entries
 
-    def attend_same_video(self, entries: Tensor, groups: QueryGroups) -> Tensor:
+    def attend_same_video(self, entries: Tensor, video_index: Tensor) -> Tensor:
         """Return u (N, D), what the other queries of the same video hold; zero without any."""
-        grouped = groups.group(entries)  # (V, Q, D)
-        valid = groups.group(torch.ones_like(groups.video_index, dtype=torch.bool))  # (V, Q)
-        others = valid[:, None] & ~torch.eye(groups.size, dtype=torch.bool, device=valid.device)  # (V, Q, Q)
-        directions = groups.group(self.centred_directions(entries))
-        logits = directions @ directions.transpose(1, 2) / self.temperature  # (V, Q, Q)
-        return groups.ungroup(masked_softmax(logits, others) @ grouped)
+        others = video_index[:, None] == video_index  # (N, N)
+        others = others & ~torch.eye(len(entries), dtype=torch.bool, device=entries.device)
+        directions = self.centred_directions(entries)
+        return masked_softmax(directions @ directions.T / self.temperature, others) @ entries
 
     def retrieve(
         self, entries: Tensor, excluded: Tensor | None, sees_batch: Tensor | None, video_index: Tensor
@@ -134,19 +147,22 @@ class CrossSentenceMemory(nn.Module):
             sees_batch: (N,) True for queries that also read the batch; None if none does.
             video_index: (N,).
         """
-        store = self.queue.to(entries.dtype)  # (M, D)
+        size = len(self.queue)
+        store = torch.cat([self.queue.to(entries.dtype), entries])  # (M + N, D)
+        directions = self.centred_directions(store)
         allowed = (self.sources != _EMPTY).expand(len(entries), -1)  # (N, M)
         if excluded is not None:
             allowed = allowed & (self.sources != excluded[..., None]).all(1)
-        if sees_batch is not None:
-            store = torch.cat([store, entries])  # (M + N, D)
+        if sees_batch is None:
+            store = store[:size]
+        else:
             others = (video_index[:, None] != video_index) & sees_batch[:, None]  # (N, N)
             if excluded is not None:
                 others = others & (excluded[:, 0] != excluded[..., None]).all(1)
             allowed = torch.cat([allowed, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)
-        logits = self.centred_directions(entries) @ self.centred_directions(store).T / self.temperature  # (N, M)
+        logits = directions[size:] @ directions[: len(store)].T / self.temperature  # (N, M) or (N, M + N)
         best, index = logits.masked_fill(~allowed, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, allowed.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)
@@ -155,7 +171,7 @@ class CrossSentenceMemory(nn.Module):
         """Return entries (N, D) relative to the mean of the queue, with length 1."""
         filled = (self.sources != _EMPTY)[:, None]  # (M, 1)
         centre = (self.queue * filled).sum(0) / filled.sum().clamp_min(1)  # (D,)
-        return normalize(entries - centre.to(entries.dtype), dim=-1)
+        return unit_length(entries - centre.to(entries.dtype))
 
     @torch.no_grad()
     def enqueue(self, entries: Tensor, sources: Tensor | None = None) -> None:

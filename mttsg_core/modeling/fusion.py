@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries
-from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, at_once, masked_softmax
 
 _LOGITS_AT_ONCE = 1 << 17  # of the attention to regions: more do not fit in the processor's cache
 
@@ -93,28 +93,28 @@ class RegionCrossAttention(nn.Module):
         Returns:
             The attended regions (N, T, H * D_o), and the evidence (N, T, D_h) of each clip for the head.
         """
-        query = groups.group(self._queries(sentence)).flatten(1, 2)  # (V, Q * H, D_o)
-        if isinstance(regions, Tensor):  # on a CPU one by one: the clips of several videos would have to be copied
-            regions = regions.split(1 if regions.device.type == "cpu" else len(regions))
-        at_once = max(1, _LOGITS_AT_ONCE // (len(regions[0]) * query.shape[1] * regions[0].shape[2]))  # clips
+        query = groups.group(self._queries(sentence)).flatten(1, 2)  # (G, Q * H, D_o)
+        if isinstance(regions, Tensor):  # of videos one by one: the clips of several would have to be copied
+            regions = regions.split(1) if groups.is_by_video else (groups.of_group(regions),)
+        clips = at_once(_LOGITS_AT_ONCE // (query.shape[1] * regions[0].shape[2]), query.device)
         found = []
-        for of_videos, of_queries in zip(regions, query.split(len(regions[0])), strict=True):
-            parts = [self._attend(part, of_queries) for part in of_videos.split(at_once, dim=1)]
+        for of_groups, of_queries in zip(regions, query.split(len(regions[0])), strict=True):
+            parts = [self._attend(part, of_queries) for part in of_groups.split(clips, dim=1)]
             found.append([torch.cat(column, dim=2) for column in zip(*parts, strict=True)])
         attended, logsumexp = (groups.ungroup(_join(column)) for column in zip(*found, strict=True))
         evidence = self.value(attended).add_(self.logsumexp(logsumexp))
         return attended, nn.functional.gelu(evidence) * (1 + self.gate(sentence)[:, None])
 
     def _attend(self, regions: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend with queries (V, Q * H, D_o) to regions (V, T, R, D_o).
+        """Attend with queries (G, Q * H, D_o) of G groups to their regions (G, T, R, D_o).
 
         Returns:
-            The attended regions (V, Q, T, H * D_o), and the log-sum-exp of the logits (V, Q, T, H).
+            The attended regions (G, Q, T, H * D_o), and the log-sum-exp of the logits (G, Q, T, H).
         """
-        logits = (query @ regions.flatten(1, 2).transpose(1, 2)).unflatten(2, regions.shape[1:3])  # (V, Q * H, T, R)
+        logits = (query @ regions.flatten(1, 2).transpose(1, 2)).unflatten(2, regions.shape[1:3])  # (G, Q * H, T, R)
         weights = logits.softmax(3)
-        logsumexp = logits.amax(3) - weights.amax(3).log()  # (V, Q * H, T)
-        attended = (weights.transpose(1, 2) @ regions).unflatten(2, (-1, self.heads)).flatten(3)  # (V, T, Q, H * D_o)
+        logsumexp = logits.amax(3) - weights.amax(3).log()  # (G, Q * H, T)
+        attended = (weights.transpose(1, 2) @ regions).unflatten(2, (-1, self.heads)).flatten(3)  # (G, T, Q, H * D_o)
         return attended.transpose(1, 2), logsumexp.unflatten(1, (-1, self.heads)).transpose(2, 3)
 
     def attend_all_videos(self, regions: Tensor, sentence: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
@@ -26,11 +26,13 @@ from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, 
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
 from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import RegionCrossAttention
-from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
-from mttsg_core.modeling.networks import NETWORKS, AnyFusion, AnyHead, GroundingOutput
+from mttsg_core.modeling.head import GroundingOutput, Head
+from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps, unit_length
+from mttsg_core.modeling.networks import NETWORKS, AnyFusion
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.modeling.shared_space import SharedSpace
+from mttsg_core.utils.devices import upload
 
 
 class FusedQueries(NamedTuple):
@@ -52,6 +54,30 @@ class FusedQueries(NamedTuple):
     gate: Tensor | None
     prior: Tensor | None
 
+    def part(self, rows: slice) -> FusedQueries:
+        """Return some of the queries."""
+        own, text, gate = self.own_clips, self.activity_text, self.gate
+        return FusedQueries(
+            fused=self.fused[rows],
+            own_clips=None if own is None else QueryConditionedClips(own.vectors[rows], own.mask[rows]),
+            phrases=None if self.phrases is None else self.phrases[rows],
+            activity_text=None if text is None else text[rows],
+            gate=None if gate is None else gate[rows],
+            prior=None if self.prior is None else self.prior[rows],
+        )
+
+
+class Negatives(NamedTuple):
+    """A mismatched queries: those of the batch, and some of its other queries, each asked of another of its videos.
+
+    Attributes:
+        presence: (A,) presence logits.
+        valid: (A,) False where no video of the batch could be chosen: that query takes no part.
+    """
+
+    presence: Tensor
+    valid: Tensor
+
 
 class TrainingOutput(NamedTuple):
     """What only the losses need.
@@ -60,15 +86,29 @@ class TrainingOutput(NamedTuple):
         contrast: projections and random draws of the contrast, or None.
         text: (N, C) sentences at length 1, in the common space if there is one.
         clean_text: (N, C) the same, encoded without dropout.
-        negative_presence: (A,) presence logits of mismatched queries, or None where presence is not learned.
+        negatives: mismatched queries, or None where presence is not learned.
         sources: of the batch, or None.
     """
 
     contrast: ContrastOutput | None
     text: Tensor
     clean_text: Tensor
-    negative_presence: Tensor | None
+    negatives: Negatives | None
     sources: Sources | None = None
+
+
+class _MismatchedQueries(NamedTuple):
+    """Queries to be asked of videos that do not show them, by their numbers among those that were encoded.
+
+    Attributes:
+        rows: (A,) numbers of the queries.
+        video_index: (A,) video of each.
+        valid: (A,) see `Negatives`.
+    """
+
+    rows: Tensor
+    video_index: Tensor
+    valid: Tensor
 
 
 class MKTNOutput(NamedTuple):
@@ -106,7 +146,7 @@ class MKTN(nn.Module):
         self.region_attention = RegionCrossAttention(config) if config.regions else None
         network = NETWORKS[config.network]
         self.fusion: AnyFusion = network.fusion(config)
-        self.head: AnyHead = network.head(config)
+        self.head: Head = network.head(config)
         self.shared_space = SharedSpace(config, has_prior=network.reads_prior) if config.joint else None
         self.contrast = CrossModalContrast(config) if config.contrast else None
         self.memory = CrossSentenceMemory(config) if config.mining else None
@@ -115,12 +155,10 @@ class MKTN(nn.Module):
 
     def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
         """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`."""
+        if self.training:
+            return self._train(batch, joint=joint)
         queries = self.encode_queries(batch.words, batch.word_mask)
-        if batch.sources is not None:
-            excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
-            queries = queries._replace(excluded_sources=excluded)
-        output = self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
-        return output._replace(training=self._training_output(output, batch)) if self.training else output
+        return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
 
     def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
@@ -159,13 +197,9 @@ class MKTN(nn.Module):
 
     def presence(self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor) -> Tensor:
         """Return the presence logits (N,) of `ground` alone, for less arithmetic."""
+        mask = videos.encoded.mask[video_index]
         fused = self._fuse(videos, queries, video_index).fused
-        return self.head.presence_logits(fused, videos.encoded.mask[video_index])
-
-    def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
-        """Return presence logits (A,) of mismatched queries, each in the video that `video_index` (A,) names."""
-        fused = self._fuse(videos, negatives, video_index, negatives=True).fused
-        return self.head.presence_logits(fused, videos.encoded.mask[video_index])
+        return self.head.presence_logits(self.head.read(fused, mask), mask)
 
     def _fuse(
         self,
@@ -174,9 +208,10 @@ class MKTN(nn.Module):
         video_index: Tensor,
         *,
         joint: bool = False,
-        negatives: bool = False,
+        negatives: int = 0,
+        co_query_mask: Tensor | None = None,
     ) -> FusedQueries:
-        """Fuse queries with their videos, with the evidence of every module that is on.
+        """Fuse queries, the last ones mismatched, with their videos, with the evidence of every module that is on.
 
         What the memory retrieves is read by the head alone: all that compares queries with videos compares the queries
         themselves.
@@ -185,7 +220,9 @@ class MKTN(nn.Module):
         groups = QueryGroups(video_index, len(encoded.clips))
         sentence, enriched, gate = queries.sentence, queries, None
         if self.memory is not None:
-            retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
+            retrieved = self.memory(
+                queries, encoded, groups, joint=joint, negatives=negatives, co_query_mask=co_query_mask
+            )
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         attended = own_clips = activity_text = prior = None
@@ -209,22 +246,73 @@ class MKTN(nn.Module):
         fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
-    def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
-        """Compute what the losses need from the weights beside the answer, and draw what is random in them."""
+    def _train(self, batch: Batch, *, joint: bool) -> MKTNOutput:
+        """Ground the queries of a batch together with the mismatched ones, and compute what the losses need.
+
+        All that is random beside dropout is drawn first, and all numbers of queries are known before: nothing waits for
+        a GPU.
+        """
+        count = len(batch.words)
+        encoded = self.encode_queries(*_all_words(batch, with_negatives=self.config.presence))
+        queries = encoded.part(slice(count)) if len(encoded.words) > count else encoded
+        videos = self.encode_videos(batch)
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
-        text = project(output.queries.sentence)
+        text = project(queries.sentence)
         with torch.no_grad():
             clean_text = project(clean)
+        sees = None if self.memory is None else self.memory.draw_co_query_mask(count, text.device)
+        all_clips = draws = mismatched = None
+        if self.contrast is not None:
+            all_clips = self.clips_of_all_videos(videos, queries.sentence)
+            draws = self.contrast.draw(batch.clip_mask[batch.video_index], batch.word_mask)
+        if self.config.presence:
+            mismatched = self._draw_mismatched(batch, text.detach(), clean_text)
+        queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, sees, joint=joint)
         contrast = None
-        if self.contrast is not None and output.fused.own_clips is not None:
-            all_clips = self.clips_of_all_videos(output)
-            contrast = self.contrast.training_output(output.fused.own_clips, all_clips, output.queries, text)
-        presence = self._negative_presence(output, batch, text.detach(), clean_text) if self.config.presence else None
-        return TrainingOutput(contrast, text, clean_text, presence, batch.sources)
+        if self.contrast is not None and all_clips is not None and draws is not None and fused.own_clips is not None:
+            contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, draws)
+        negatives = None if mismatched is None else Negatives(presence, mismatched.valid)
+        training = TrainingOutput(contrast, text, clean_text, negatives, batch.sources)
+        return MKTNOutput(head, videos, queries, fused, batch.video_index, training)
 
-    def clips_of_all_videos(self, output: MKTNOutput) -> QueryConditionedClips:
-        """Condition clips of all videos on each query, in the common space.
+    def _ground_all(
+        self,
+        batch: Batch,
+        videos: PreparedVideos,
+        encoded: EncodedQueries,
+        mismatched: _MismatchedQueries | None,
+        co_query_mask: Tensor | None,
+        *,
+        joint: bool,
+    ) -> tuple[EncodedQueries, FusedQueries, GroundingOutput, Tensor]:
+        """Fuse the N queries of a batch, and after them the A mismatched ones, with their videos.
+
+        Returns:
+            The N queries, encoded and fused, the head's output for them, and the presence logits (A,) of the others.
+        """
+        count, index = len(batch.words), batch.video_index
+        queries, negatives = encoded, 0 if mismatched is None else len(mismatched.rows)
+        if mismatched is not None and negatives:
+            own = torch.arange(count, device=index.device)
+            queries = encoded.part(torch.cat([own, mismatched.rows]))
+            index = torch.cat([index, mismatched.video_index])
+        if batch.sources is not None:
+            sources = _sources_of(batch, batch.sources)
+            if mismatched is not None and negatives:
+                sources = torch.cat([sources[:count], sources[mismatched.rows]])
+            queries = queries._replace(excluded_sources=batch.sources.excluded(sources[: len(index)], index))
+        fused = self._fuse(videos, queries, index, joint=joint, negatives=negatives, co_query_mask=co_query_mask)
+        mask, durations = videos.encoded.mask[index], videos.encoded.durations[batch.video_index]
+        hidden = self.head.read(fused.fused, mask)  # (N + A, T, D_h)
+        presence = self.head.presence_logits(hidden, mask)  # (N + A,)
+        if negatives:
+            queries, fused = queries.part(slice(count)), fused.part(slice(count))
+        head = self.head.ground(hidden[:count], mask[:count], durations, presence[:count], fused.prior)
+        return queries, fused, head, presence[count:]
+
+    def clips_of_all_videos(self, videos: PreparedVideos, sentence: Tensor) -> QueryConditionedClips:
+        """Condition clips of all videos on each of N sentences (N, D), in the common space.
 
         Returns:
             (N, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time; without
@@ -233,40 +321,31 @@ class MKTN(nn.Module):
         Raises:
             ValueError: if the contrast is switched off.
         """
-        clips, encoded = output.videos.contrast, output.videos.encoded
+        clips, encoded = videos.contrast, videos.encoded
         if self.contrast is None or clips is None:
             raise ValueError("this network was built without contrast")
         if self.region_attention is None or encoded.regions is None:
             return self.contrast.condition_on_query(clips[None], None, encoded.mask)
         steps = random_steps(encoded.mask, self.config.contrast_clips)  # (V, T')
         drawn = torch.arange(len(clips), device=clips.device)[:, None], steps
-        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], output.queries.sentence)
+        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], sentence)
         return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
 
-    def _negative_presence(self, output: MKTNOutput, batch: Batch, text: Tensor, clean_text: Tensor) -> Tensor:
-        """Return presence logits (A,) of mismatched queries.
-
-        Those are the batch's negative queries, and some of its other queries, each asked of another of its videos.
-        """
-        weights = self._negative_weights(text, clean_text, output.video_index, len(batch.clips))  # (N, V)
-        drawn = torch.rand(len(weights), device=weights.device) < self.config.negative_share
-        chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
-        index = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
-        negatives = output.queries.part(chosen)
-        if batch.sources is not None:
-            excluded = batch.sources.excluded(batch.sources.queries[chosen], index)
-            negatives = negatives._replace(excluded_sources=excluded)
+    def _draw_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor) -> _MismatchedQueries:
+        """Choose some queries of a batch, and for each another video, and append the mismatched ones that it has."""
+        device, count, videos = text.device, len(text), len(batch.clips)
+        drawn = torch.rand(count) < self.config.negative_share  # on the CPU, which must know how many there are
+        rows = upload(drawn.nonzero().squeeze(1) if videos > 1 else torch.zeros(0, dtype=torch.long), device)  # (A,)
+        weights = self._negative_weights(text, clean_text, batch.video_index, videos)[rows]  # (A, V)
+        # The choice of `multinomial`, which would wait to see that there is one.
+        index = (weights / torch.empty_like(weights).exponential_()).argmax(1)
+        valid = (weights > 0).any(1)
         if batch.negatives is not None:
-            written = self.encode_queries(batch.negatives.words, batch.negatives.mask)
-            if batch.sources is not None:
-                videos = batch.negatives.video_index
-                excluded = batch.sources.excluded(batch.sources.videos[videos, 0], videos)
-                written = written._replace(excluded_sources=excluded)
-            negatives = negatives.concat(written)
+            written = torch.arange(len(batch.negatives.words), device=device)
+            rows = torch.cat([rows, count + written])
             index = torch.cat([index, batch.negatives.video_index])
-        if not len(index):
-            return output.head.presence.new_zeros(0)
-        return self.negative_presence(output.videos, negatives, index)
+            valid = torch.cat([valid, torch.ones_like(written, dtype=torch.bool)])
+        return _MismatchedQueries(rows, index, valid)
 
     def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
@@ -305,6 +384,24 @@ class _WithoutValues(TorchFunctionMode):
         return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
+def _all_words(batch: Batch, *, with_negatives: bool) -> tuple[Tensor, Tensor]:
+    """Return the words (N + A, L, D_w) of the queries of a batch and of its mismatched ones, with mask (N + A, L)."""
+    words, mask, negatives = batch.words, batch.word_mask, batch.negatives
+    if negatives is None or not with_negatives:
+        return words, mask
+    longest = max(words.shape[1], negatives.words.shape[1])
+    all_words = [pad(each, (0, 0, 0, longest - each.shape[1])) for each in (words, negatives.words)]
+    masks = [pad(each, (0, longest - each.shape[1])) for each in (mask, negatives.mask)]
+    return torch.cat(all_words), torch.cat(masks)
+
+
+def _sources_of(batch: Batch, sources: Sources) -> Tensor:
+    """Return the training video that each query was written for, (N + A,), the mismatched ones after the others."""
+    if batch.negatives is None:
+        return sources.queries
+    return torch.cat([sources.queries, sources.videos[batch.negatives.video_index, 0]])
+
+
 def _direction(sentence: Tensor) -> Tensor:
     """Return sentences (N, D) at length 1."""
-    return normalize(sentence.float(), dim=-1)
+    return unit_length(sentence.float())

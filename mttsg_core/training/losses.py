@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.data.batch import Sources, Targets
+from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
-from mttsg_core.modeling.mktn import MKTNOutput
-from mttsg_core.modeling.moment_memory import MomentMemory, mining_loss
+from mttsg_core.modeling.layers import masked_mean
+from mttsg_core.modeling.mktn import MKTNOutput, TrainingOutput
+from mttsg_core.modeling.moment_memory import MemoryRelations, MomentMemory, mining_loss
 from mttsg_core.modeling.object_phrase import object_phrase_loss
 
 
@@ -54,53 +55,67 @@ class MKTNCriterion(nn.Module):
             self.memory = MomentMemory(slots, network.contrast_width, config.memory_momentum)
 
     def forward(self, output: MKTNOutput, targets: Targets) -> Losses:
-        """Compute the losses of an output of the network in training mode.
+        """Compute the losses of an output of the network in training mode, in single precision even within autocast.
 
         Raises:
             ValueError: if the output was not computed in training mode.
         """
         if output.training is None:
             raise ValueError("losses need the output of a network in training mode")
-        self._update_thresholds(output)
+        with torch.autocast(output.training.text.device.type, enabled=False):
+            return self._losses(output, output.training, targets)
+
+    def _losses(self, output: MKTNOutput, training: TrainingOutput, targets: Targets) -> Losses:
+        relations = self._memory_relations(output)
+        self._update_thresholds(output, relations)
         false_negatives = self.false_negatives(output)
         terms = output.head.losses(targets, self.config)
         terms |= self._alignment_losses(output, targets, false_negatives)
-        if (mining := self._mining_loss(output, targets)) is not None:
+        if (mining := self._mining_loss(output, targets, relations)) is not None:
             terms["mining"] = mining
-        if output.training.negative_presence is not None and self.config.presence > 0:
-            terms["presence"] = presence_loss(output.head.presence, output.training.negative_presence)
+        if training.negatives is not None and self.config.presence > 0:
+            negatives = training.negatives
+            terms["presence"] = presence_loss(output.head.presence, negatives.presence, negatives.valid)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
         statistics = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
         if output.fused.gate is not None:
-            statistics["gate"] = output.fused.gate.detach().mean()
+            statistics["gate"] = output.fused.gate.detach().float().mean()
         return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
 
+    def _memory_relations(self, output: MKTNOutput) -> MemoryRelations | None:
+        """Tell how the pairs of a batch relate to the memory as it is before them; None without a memory."""
+        if self.memory is None or output.training is None or output.training.sources is None:
+            return None
+        sources = output.training.sources
+        excluded = sources.excluded(sources.queries, output.video_index)
+        return self.memory.relations(output.training.text, sources.pairs, excluded)
+
     @torch.no_grad()
-    def _update_thresholds(self, output: MKTNOutput) -> None:
+    def _update_thresholds(self, output: MKTNOutput, relations: MemoryRelations | None) -> None:
         """Learn phi from the scores of the batch's sentences with the memory's, or with each other without one."""
         if not self.training or self.false_negative_filter is None or output.training is None:
             return
         training, thresholds = output.training, self.false_negative_filter.thresholds
-        if self.memory is not None and training.sources is not None:
-            own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
-            thresholds.update(training.text @ self.memory.text.T, own, others)
+        if relations is not None:
+            thresholds.update(relations.scores, relations.own, relations.others)
         else:
             itself = torch.eye(len(training.text), dtype=torch.bool, device=training.text.device)
             others = output.video_index[:, None] != output.video_index
             thresholds.update(training.text @ training.clean_text.T, itself, others)
 
-    def _mining_loss(self, output: MKTNOutput, targets: Targets) -> Tensor | None:
+    def _mining_loss(self, output: MKTNOutput, targets: Targets, relations: MemoryRelations | None) -> Tensor | None:
         """Compare the batch with the memory, and then take it in; None without a memory."""
         training = output.training
-        if self.memory is None or training is None or training.contrast is None or training.sources is None:
+        if self.memory is None or relations is None or training is None:
+            return None
+        if training.contrast is None or training.sources is None:
             return None
         moment = moment_directions(training.contrast, targets.spans)
-        own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
-        positives, negatives = own, others
+        positives, negatives = relations.own, relations.others
         if self.false_negative_filter is not None:
-            scores = (training.text @ self.memory.text.T).detach()
-            positives = own | (others & self.false_negative_filter.thresholds.match(scores))
-            negatives = others & ~self.false_negative_filter.thresholds.may_match(scores)
+            thresholds = self.false_negative_filter.thresholds
+            positives = positives | (negatives & thresholds.match(relations.scores))
+            negatives = negatives & ~thresholds.may_match(relations.scores)
         temperature = training.contrast.temperature
         loss = mining_loss(self.memory, training.text, moment, positives, negatives, temperature)
         if self.training:
@@ -146,14 +161,13 @@ class MKTNCriterion(nn.Module):
         return terms
 
 
-def presence_loss(present: Tensor, negative: Tensor) -> Tensor:
-    """Return the cross-entropy of presence logits (N,) of queries in their video and (A,) of mismatched queries."""
+def presence_loss(present: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
+    """Return the cross-entropy of presence logits (N,) of queries in their video and (A,) of mismatched queries.
+
+    Those of the latter count that are `valid` (A,); without any, the queries in their video count alone.
+    """
     own = functional.softplus(-present).mean()
     if not len(negative):
         return own
-    return 0.5 * (own + functional.softplus(negative).mean())
-
-
-def _own_videos(output: MKTNOutput, sources: Sources) -> Tensor:
-    """Return the training videos (N, K) that each query was written for, or that its video is made of."""
-    return sources.excluded(sources.queries, output.video_index)
+    mismatched = masked_mean(functional.softplus(negative), valid, dim=0)
+    return torch.where(valid.any(), 0.5 * (own + mismatched), own)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,20 +12,18 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
+from mttsg_core.training.prefetch import prefetched
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.utils.atomic import write_atomically
-from mttsg_core.utils.devices import half_precision
+from mttsg_core.training.state_file import SavedState, read_state, write_state
+from mttsg_core.utils.devices import deterministic_algorithms
 
 SAVE_SECONDS = 300.0  # between states within an epoch
 
@@ -67,7 +64,10 @@ class Progress:
 
 
 class TrainingRun:
-    """A network in training.
+    """A network in training, in single precision on every device.
+
+    On a GPU a step of this network takes as long as its kernels take to be started, not to compute; casts to half
+    precision and back would be a tenth of them, and cosines near 1 would come in steps of 0.004.
 
     Args:
         network: to train, on its device.
@@ -85,9 +85,11 @@ class TrainingRun:
         self.config = config
         self.device = device
         self.progress = Progress()
-        self._sums: dict[str, Tensor] = {}  # of the losses over the steps of the epoch that have been done
+        self._names: tuple[str, ...] = ()  # of the losses and statistics
+        self._sums: Tensor | None = None  # (X,) of these, over the steps of the epoch that have been done
         self.criterion = MKTNCriterion(loss, network.config, pairs).to(device)
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self._average_weights = get_ema_multi_avg_fn(config.average)
+        self.average = AveragedModel(network, multi_avg_fn=self._average_weights)
         self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
         warmup = max(1, round(config.warmup * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -96,9 +98,6 @@ class TrainingRun:
                 (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
             ),
         )
-        half = half_precision(device)
-        self.autocast = torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")
-        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
 
     @property
     def averaged(self) -> MKTN:
@@ -127,16 +126,18 @@ class TrainingRun:
         """
         if not self.progress.steps:
             torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
-            self._sums = {}
+            self._sums = None
         self.network.train()
         self.criterion.train()
         saved = time.monotonic()
-        for batch, targets in islice(sampler.batches(self.config, epoch), self.progress.steps, None):
-            if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
-                save()
-                saved = time.monotonic()
-            self._step(batch, targets)
-        means = {name: float(value) / self.progress.steps for name, value in self._sums.items()}
+        left = islice(sampler.batches(self.config, epoch), self.progress.steps, None)
+        with deterministic_algorithms(self.device, required=self.config.deterministic):
+            for batch, targets in prefetched(left, self.device):
+                if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
+                    save()
+                    saved = time.monotonic()
+                self._step(batch, targets)
+        means = {name: value / self.progress.steps for name, value in self._summed().items()}
         self.progress.steps = 0
         if not math.isfinite(means["total"]):
             raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
@@ -144,20 +145,40 @@ class TrainingRun:
 
     def _step(self, batch: Batch, targets: Targets) -> None:
         """Take one step, and add its losses to the sums of the epoch."""
-        with self.autocast:
-            output = self.network(batch.to(self.device))
-            total, terms, statistics = self.criterion(output, targets.to(self.device))
+        output = self.network(batch.to(self.device))
+        total, terms, statistics = self.criterion(output, targets.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
-        self.scaler.unscale_(self.optimizer)
+        total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.optimizer.step()
         self.schedule.step()
-        self.average.update_parameters(self.network)
+        self._update_average()
         self.progress.steps += 1
-        for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._add({**terms, **statistics, "total": total.detach(), "norm": norm.detach()})
+
+    def _add(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars to the sums of the epoch, which are read back at its end."""
+        row = torch.stack([value.float() for value in values.values()])  # (X,)
+        if self._sums is not None and self._names != tuple(values):  # they come from a file, in its order
+            restored = dict(zip(self._names, self._sums, strict=True))
+            self._sums = torch.stack([restored[name] for name in values])
+        self._names, self._sums = tuple(values), row if self._sums is None else self._sums + row
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Do what `AveragedModel.update_parameters` does, without moving its counter to the GPU in every step."""
+        average = self.average
+        if not average.n_averaged:  # it counts on the CPU
+            average.update_parameters(self.network)
+            return
+        self._average_weights(list(average.module.parameters()), list(self.network.parameters()), average.n_averaged)
+        for averaged, current in zip(average.module.buffers(), self.network.buffers(), strict=True):
+            averaged.copy_(current)
+        average.n_averaged += 1
+
+    def _summed(self) -> dict[str, float]:
+        """Return the sums of the epoch by name."""
+        return {} if self._sums is None else dict(zip(self._names, self._sums.tolist(), strict=True))
 
     def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Write all that `restore` needs, in one step. The state before is kept beside it."""
@@ -167,22 +188,14 @@ class TrainingRun:
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
         if self.progress.steps:  # within an epoch; each epoch begins with sums of zero and a seed of its own
-            tensors |= {f"sums.{name}": value for name, value in self._sums.items()}
+            tensors |= {f"sums.{name}": torch.tensor(value) for name, value in self._summed().items()}
             tensors |= {f"random.{name}": value for name, value in _random_states(self.device).items()}
-        copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         notes = {
             "progress": asdict(self.progress),
             "settings": dict(settings),
             "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
-            "scaler": self.scaler.state_dict(),
         }
-
-        def write(part: Path) -> None:
-            save_file(copies, part, {"mttsg": json.dumps(notes)})
-            if _is_readable(folder / STATE):
-                _keep_as(folder / PREVIOUS, folder / STATE)
-
-        write_atomically(folder / STATE, write, durable=True)
+        write_state(folder, tensors, notes)
 
     def restore(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Continue a stopped run.
@@ -191,21 +204,30 @@ class TrainingRun:
             ModelError: if there is no state in the folder, or it is damaged or of an earlier version.
             ConfigError: if the run was started with other settings.
         """
-        path = find_state(folder)
+        saved = read_state(folder)
         try:
-            with safe_open(path, framework="pt") as file:
-                notes = json.loads(file.metadata()["mttsg"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if "about" in notes:
-                raise ModelError(f"{path}: written by an earlier version, which alone can resume it")
-            started = _with_defaults(notes["settings"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: damaged ({error})") from error
+            if "about" in saved.notes:
+                raise ModelError(f"{saved.path}: written by an earlier version, which alone can resume it")
+            started = _with_defaults(saved.notes["settings"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{saved.path}: damaged ({error})") from error
         for name, value in settings.items():
             if name not in started:
                 continue  # a setting that the version it was started with did not have
             for setting, before, now in _changes(name, started[name], value):
                 raise ConfigError(f"the run was started with {setting} = {before!r}, not {now!r}")
+        try:
+            self._load(saved)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{saved.path}: damaged (not a state of this run)") from error
+
+    def _load(self, saved: SavedState) -> None:
+        """Take over a saved state.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, TypeError: if it is not one of this run.
+        """
+        tensors, notes = saved.tensors, saved.notes
         self.network.load_state_dict(_with_prefix(tensors, "network."))
         self.average.load_state_dict(_with_prefix(tensors, "average."))
         self.criterion.load_state_dict(_with_prefix(tensors, "criterion."))
@@ -213,44 +235,16 @@ class TrainingRun:
         for key, value in _with_prefix(tensors, "adam.").items():
             number, _, name = key.partition(".")
             state.setdefault(int(number), {})[name] = value
+        _check_moments(self.optimizer, state)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.schedule.load_state_dict({**self.schedule.state_dict(), **notes["schedule"]})
         for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = lr
-        self.scaler.load_state_dict(notes["scaler"])
         self.progress = Progress(**notes["progress"])
-        self._sums = {name: value.to(self.device) for name, value in _with_prefix(tensors, "sums.").items()}
+        sums = _with_prefix(tensors, "sums.")
+        self._names = tuple(sums)
+        self._sums = torch.stack(list(sums.values())).to(self.device) if sums else None
         _set_random_states(_with_prefix(tensors, "random."), self.device)
-
-
-def find_state(folder: Path) -> Path:
-    """Return the file from which the run in a folder can be resumed: the newest state, or the one before.
-
-    Raises:
-        ModelError: if there is none.
-    """
-    states = [folder / name for name in (STATE, PREVIOUS) if (folder / name).is_file()]
-    if not states:
-        raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
-    return next(filter(_is_readable, states), states[0])
-
-
-def _keep_as(previous: Path, state: Path) -> None:
-    """Keep a state under a second name, so that a stop before the new one is in place leaves it under both."""
-    previous.unlink(missing_ok=True)
-    try:
-        previous.hardlink_to(state)
-    except OSError:  # this disk has no hard links
-        state.replace(previous)
-
-
-def _is_readable(path: Path) -> bool:
-    """Return whether a file is a state, complete to its last byte."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "mttsg" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
@@ -292,6 +286,14 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Raise KeyError or ValueError if the running moments of Adam are not those of its parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(parameters):
+        if number in state and any(state[number][name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError(f"moments of parameter {number}")
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
