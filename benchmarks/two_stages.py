@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from mttsg_core.inference.grounder import Grounder
-from mttsg_core.search.shortlist import shortlist_size
+from mttsg_core.search.shortlist import glanced_size
 from mttsg_core.workflows.library import Hit, VideoLibrary
 
 TOP = 10
@@ -49,7 +49,7 @@ def main() -> None:
     answered = library.ask_many(queries, TOP)
     in_stages = time.process_time() - began
     videos = [video.path for video in library.videos]
-    chosen = shortlist_size(len(videos), TOP)
+    chosen = glanced_size(len(videos), TOP)
     for size in sorted({len(videos) // 6, len(videos) // 4, len(videos) // 3, len(videos) // 2, chosen}):
         likely = library.likely(queries, size, videos)
         found = [hit.video.path in paths for hits, paths in zip(best, likely, strict=True) for hit in hits]

@@ -147,8 +147,8 @@ class VideoLibrary:
     ) -> list[list[Hit]]:
         """Return for each of several sentences the moments of all videos that it describes, the best first.
 
-        Of many videos, the network glances at those whose clips fit a sentence best, see `shortlist_size`, and answers
-        in those that seem to show it, see `answered_size`.
+        Of many videos, the network glances at those whose clips fit a sentence best, see `glanced_size`, and answers in
+        those that seem to show it, see `answered_size`.
 
         Args:
             queries: the sentences.

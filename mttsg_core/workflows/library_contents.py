@@ -22,7 +22,7 @@ from mttsg_core.inference.encoded_videos import Askable, Asker, Question
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment
 from mttsg_core.search.index import IndexedVideo, VideoIndex
-from mttsg_core.search.shortlist import answered_size, shortlist_size
+from mttsg_core.search.shortlist import answered_size, glanced_size
 from mttsg_core.search.spaces import ClipSpace
 from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.video_memory import VideoMemory
@@ -108,7 +108,7 @@ class Contents:
     def moments(self, queries: Sequence[str], asked: Sequence[str], top: int, *, exhaustive: bool) -> list[list[Hit]]:
         """Return for each sentence its best moments in the videos with some ids, see `VideoLibrary.ask_many`."""
         question = self.memory.asker.question(queries)  # wrong sentences are an error even where there are no videos
-        size = len(asked) if exhaustive else shortlist_size(len(asked), top)
+        size = len(asked) if exhaustive else glanced_size(len(asked), top)
         work: _Work = dict.fromkeys(asked, range(len(queries)))
         if size < len(asked):
             work = _by_video(self.likely(queries, size, asked))

@@ -176,7 +176,7 @@ def test_a_folder_of_something_else_is_not_made_an_index(folder: Path, trained: 
 
 def test_of_many_videos_those_are_asked_that_fit(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(library)
-    monkeypatch.setattr("mttsg_core.workflows.library_contents.shortlist_size", lambda videos, top: 1)
+    monkeypatch.setattr("mttsg_core.workflows.library_contents.glanced_size", lambda videos, top: 1)
     assert len({hit.video for hit in library.ask(QUERY, 20)}) == 1
     assert len({hit.video for hit in library.ask(QUERY, 20, exhaustive=True)}) == 3
     inner = library.videos[2]
