@@ -25,6 +25,7 @@ from mttsg_core.inference.sliding_window import cut_windows, merge_moments, mome
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.moments import Moment, Timeline
+from mttsg_core.utils.devices import upload
 
 _ENCODED_AT_ONCE = 8  # windows; more are not faster
 _MAX_CLIPS = 2048  # clips of videos and sentences in one step; more do not fit in the processor's cache
@@ -263,10 +264,9 @@ class NetworkAsker:
         """Return the sentences of all windows of a group, and (N,) the window of each."""
         if question.encoded is None:
             raise ValueError("the question was not encoded by this network")
-        numbers = [number for one in group for number in one.numbers]
-        counts = torch.tensor([len(one.numbers) for one in group])
-        index = torch.arange(len(group)).repeat_interleave(counts).to(self._predictor.device)
-        return question.encoded.part(numbers), index
+        numbers = torch.tensor([number for one in group for number in one.numbers])
+        index = torch.tensor([row for row, one in enumerate(group) for _ in one.numbers])
+        return question.encoded.part(upload(numbers, self._predictor.device)), upload(index, self._predictor.device)
 
 
 class _Asked(NamedTuple):
