@@ -16,7 +16,6 @@ match than not. Two thresholds follow, and nothing is set by hand but the odds a
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -189,7 +188,7 @@ class FalseNegativeFilter(nn.Module):
     def _dropped(self, scores: Tensor, negatives: Tensor) -> Tensor:
         """Return the negatives (N, M) that score above phi, but never the least similar ones of a row."""
         scores = scores.detach().float().nan_to_num(nan=-1.0)
-        order = scores.masked_fill(~negatives, math.inf).argsort(dim=1)
+        order = torch.where(negatives, scores, torch.inf).argsort(dim=1)
         columns = torch.arange(order.shape[1], device=order.device).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, columns)
         return negatives & self.thresholds.may_match(scores) & (rank >= self.min_negatives)

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries
-from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, at_once, masked_softmax
+from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.utils.devices import at_once
 
 _LOGITS_AT_ONCE = 1 << 17  # of the attention to regions: more do not fit in the processor's cache
 

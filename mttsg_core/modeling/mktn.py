@@ -265,7 +265,7 @@ class MKTN(nn.Module):
         all_clips = draws = mismatched = None
         if self.contrast is not None:
             all_clips = self.clips_of_all_videos(videos, queries.sentence)
-            draws = self.contrast.draw(batch.clip_mask[batch.video_index], batch.word_mask)
+            draws = self.contrast.draw(batch.clip_mask[batch.video_index], queries.mask)
         if self.config.presence:
             mismatched = self._draw_mismatched(batch, text.detach(), clean_text)
         queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, sees, joint=joint)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.extraction import (
@@ -24,6 +24,9 @@ from mttsg_core.utils.text import os_reason
 from mttsg_core.video.discovery import VideoFile, find_videos, is_too_short
 from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, ReadingEvent
 from mttsg_core.workflows.extract import extract_jobs
+
+if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
 
 
 @dataclass
@@ -81,6 +84,7 @@ def refresh_index(
     paths: Sequence[Path],
     report: IndexReport,
     workers: int | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> Generator[ReadingEvent, None, None]:
     """Bring an index up to date with video files and folders.
 
@@ -94,6 +98,7 @@ def refresh_index(
         paths: the sources.
         report: what has changed, filled in as it does.
         workers: number of videos to read at a time; None for one per core.
+        cluster: reads the videos in place of this computer.
 
     Raises:
         DataError: if there are no videos, known ones included.
@@ -108,7 +113,7 @@ def refresh_index(
         number = sum(video.is_relative_to(path) for video in kept)
         yield from _failed(report, f"{path}: does not exist" + (f"; its {number} videos stay" if number else ""))
     present = [path for path in paths if path not in missing]
-    work = _Refresh(index, space, grounder, workers, report, known, kept)
+    work = _Refresh(index, space, grounder, report, known, kept, workers=workers, cluster=cluster)
     if present:
         yield from work.run(find_videos(present))
     gone = known.keys() - kept.keys()
@@ -127,12 +132,15 @@ class _Refresh:
         index: VideoIndex,
         space: ClipSpace | None,
         grounder: Grounder,
-        workers: int | None,
         report: IndexReport,
         known: Mapping[Path, IndexedVideo],
         kept: dict[Path, IndexedVideo],
+        *,
+        workers: int | None,
+        cluster: ClusterOptions | None,
     ) -> None:
-        self._index, self._space, self._grounder, self._workers = index, space, grounder, workers
+        self._index, self._space, self._grounder = index, space, grounder
+        self._workers, self._cluster = workers, cluster
         self._report, self._known, self._kept = report, known, kept
         self._contents = {video.identity: video for video in known.values()}
         self._vectors: dict[str, ClipVectors] = {}
@@ -190,7 +198,7 @@ class _Refresh:
             for path, change in missing.items()
         ]
         settings = self._grounder.extraction_settings()
-        with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
+        with closing(extract_jobs(jobs, settings, workers=self._workers, cluster=self._cluster)) as extraction:
             for event in extraction:
                 yield event
                 if isinstance(event, Extracted):

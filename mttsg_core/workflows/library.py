@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import RLock
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import ConfigError, DataError
@@ -27,6 +28,9 @@ from mttsg_core.workflows.options import AnyPath
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.video_memory import VideoMemory
+
+if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
 
 MEMORY = 2 << 30  # bytes of encoded videos that stay in memory; further ones are read and encoded for every sentence
 _ENCODED_AT_ONCE = 4  # videos between two looks at whether a sentence waits
@@ -49,6 +53,7 @@ class VideoLibrary:
         memory: bytes of encoded videos that stay in memory, those that were asked last; None for `MEMORY`. A minute of
             video takes about 0.5 MB, with regions up to 3 MB. What does not fit is read and encoded again for every
             sentence that needs it, which takes about ten times as long as an answer.
+        cluster: reads new videos in place of this computer, with one worker for each of its CPUs if `workers` is None.
 
     Raises:
         ConfigError: if there is to be an index, and LanceDB is not installed, or the model has no common space.
@@ -64,13 +69,14 @@ class VideoLibrary:
         workers: int | None = None,
         model: AnyPath | None = None,
         memory: int | None = None,
+        cluster: ClusterOptions | None = None,
     ) -> None:
         named = [Path(path) for path in paths]
         if index is None and len(named) == 1 and is_index(named[0]):
             index, named = named[0], []
         self._folder = None if index is None else IndexFolder.prepare(Path(index)).extended(named, None)
         self._named = tuple(named)
-        self._workers, self._model = workers, model
+        self._workers, self._cluster, self._model = workers, cluster, model
         self._memory_bytes = MEMORY if memory is None else memory
         self._lock = RLock()
         self._grounder = grounder
@@ -247,7 +253,9 @@ class VideoLibrary:
                 self._folder.write()
             self._at_work = report = IndexReport()
             try:
-                steps = refresh_index(contents.index, contents.space, grounder, self.paths, report, self._workers)
+                steps = refresh_index(
+                    contents.index, contents.space, grounder, self.paths, report, self._workers, self._cluster
+                )
                 yield from self._show_meanwhile(steps, contents, report) if before.grounder is grounder else steps
             finally:
                 self._at_work = None

@@ -55,12 +55,13 @@ _INDEXING = {
     _aten.index_put_.default,
     _aten._index_put_impl_.default,
 }
+_JOINING = {_aten.cat.default, _aten.stack.default}
 _READS_BACK = """_local_scalar_dense is_nonzero equal nonzero masked_select multinomial bincount _unique2
     unique_dim unique_consecutive unique_dim_consecutive"""
-_VIEWS = """view _unsafe_view _reshape_alias expand transpose permute t slice select unsqueeze squeeze detach alias unbind
-    as_strided split split_with_sizes lift_fresh unfold diagonal"""
+_VIEWS = """view _unsafe_view _reshape_alias expand transpose permute t slice select unsqueeze squeeze detach alias
+    unbind as_strided split split_with_sizes lift_fresh unfold diagonal"""
 _EMPTY = "empty empty_like new_empty empty_strided new_empty_strided empty_permuted"
-_REFUSED = """cumsum cumsum_ kthvalue median.dim histc put_ _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward
+_REFUSED = """cumsum cumsum_ kthvalue median.dim nanmedian.dim histc put_ _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward
     nll_loss2d_forward _ctc_loss_backward grid_sampler_2d_backward max_unpool2d reflection_pad1d_backward
     replication_pad1d_backward upsample_bilinear2d_backward upsample_linear1d_backward"""
 _WAITING = frozenset(_READS_BACK.split())
@@ -101,7 +102,8 @@ class EmulatedGPU:
         """Run an operator on what the tensors hold, if CUDA allows it with these devices."""
         tensors = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
         on_gpu = any(isinstance(tensor, OnGPU) for tensor in tensors)
-        on_cpu = any(not isinstance(tensor, OnGPU) and tensor.ndim for tensor in tensors)
+        joins = operator in _JOINING  # which allows not even a scalar of the CPU
+        on_cpu = any(not isinstance(tensor, OnGPU) and (tensor.ndim or joins) for tensor in tensors)
         line, name = source_line(), operator._schema.name.removeprefix("aten::")
         if operator is _aten.copy_.default:
             on_gpu = self._copy(args[0], args[1], line)
@@ -181,15 +183,16 @@ class OnGPU(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGPU:
-        made: OnGPU = torch.Tensor._make_wrapper_subclass(
-            cls,
-            held.size(),
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            layout=held.layout,
-            device=CPU,  # to C++, which could not run backward for cuda; `_Mode` says otherwise to Python
-        )
+        with torch.inference_mode(held.is_inference()):  # a view of a tensor from outside that mode is none of it
+            made: OnGPU = torch.Tensor._make_wrapper_subclass(
+                cls,
+                held.size(),
+                strides=held.stride(),
+                storage_offset=held.storage_offset(),
+                dtype=held.dtype,
+                layout=held.layout,
+                device=CPU,  # to C++, which could not run backward for cuda; `_Mode` says otherwise to Python
+            )
         made.held = held
         return made
 
@@ -239,10 +242,10 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func == _DEVICE:
-            return CUDA if isinstance(args[0], OnGPU) else CPU
-        if func == _IS_CUDA:
-            return isinstance(args[0], OnGPU)
+        if func == _DEVICE and isinstance(args[0], OnGPU):
+            return CUDA
+        if func == _IS_CUDA and isinstance(args[0], OnGPU):
+            return True
         if func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             return self._moved(func, args, kwargs)
         if func is Tensor.tolist and isinstance(args[0], OnGPU):
