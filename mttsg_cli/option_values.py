@@ -123,3 +123,12 @@ def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[
         return tuple(sorted({number(part) for part in text.strip("[](), ").split(",")}))
     except ValueError:
         raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None
+
+
+def gigabytes(given: float | None) -> int | None:
+    """Return the bytes of an amount of memory in GB.
+
+    >>> gigabytes(0.5), gigabytes(None)
+    (500000000, None)
+    """
+    return None if given is None else round(given * 1e9)

@@ -28,8 +28,6 @@ from mttsg_core.workflows.extract import extract_jobs
 if TYPE_CHECKING:
     from mttsg_core.features.cluster import ClusterOptions
 
-_AT_ONCE = 32  # videos that are added in one step: what is lost if the program is stopped, but for their features
-
 
 @dataclass
 class IndexReport:
@@ -41,6 +39,7 @@ class IndexReport:
         moved: how many are known from another place, and were not read again.
         removed: number of videos that have gone.
         failures: one line for each video that cannot be used.
+        found: number of video files, usable or not; 0 until they are known.
     """
 
     videos: int = 0
@@ -48,10 +47,13 @@ class IndexReport:
     moved: int = 0
     removed: int = 0
     failures: list[str] = field(default_factory=list)
+    found: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {**vars(self), "failures": len(self.failures)}
+        values = {**vars(self), "failures": len(self.failures)}
+        del values["found"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def refresh_index(
     space: ClipSpace | None,
     grounder: Grounder,
     paths: Sequence[Path],
+    report: IndexReport,
     workers: int | None = None,
     cluster: ClusterOptions | None = None,
-) -> Generator[ReadingEvent, None, IndexReport]:
+) -> Generator[ReadingEvent, None, None]:
     """Bring an index up to date with video files and folders.
 
     A file that has its size and time of change is not read; one with a known identity at another place is not encoded.
@@ -93,6 +96,7 @@ def refresh_index(
         space: makes the vectors; None keeps the videos alone.
         grounder: its features are used.
         paths: the sources.
+        report: what has changed, filled in as it does.
         workers: number of videos to read at a time; None for one per core.
         cluster: reads the videos in place of this computer.
 
@@ -100,7 +104,6 @@ def refresh_index(
         DataError: if there are no videos, known ones included.
         FeatureError: if the model expects external features.
     """
-    report = IndexReport()
     known = {video.path: video for video in index.videos()}
     if index.identities() - {video.identity for video in known.values()}:
         index.tidy()  # what a stopped run has left
@@ -119,7 +122,6 @@ def refresh_index(
         index.tidy()
     report.removed = len(gone) - report.moved
     report.videos = len(kept)
-    return report
 
 
 class _Refresh:
@@ -147,7 +149,10 @@ class _Refresh:
 
     def run(self, videos: Iterable[VideoFile]) -> Generator[ReadingEvent, None, None]:
         """Add what is new or has changed."""
+        failed = len(self._report.failures)
         found = yield from self._find_changes(videos)
+        failed = len(self._report.failures) - failed
+        self._report.found = len(self._kept) + len(self._waiting) + len(found) + failed
         cached = [change for change in found if change.target.is_file()]
         if cached:
             yield ProgressStarted("indexing", len(cached))
@@ -219,7 +224,7 @@ class _Refresh:
             self._vectors[change.identity] = vectors
         self._report.added += 1
         self._put(change, duration, 0 if vectors is None else len(vectors.vectors))
-        if len(self._vectors) >= _AT_ONCE:
+        if len(self._waiting) >= self._index.at_once:
             self._flush()
 
     def _read(self, change: _Found) -> VideoFeatures:
