@@ -21,7 +21,7 @@ from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures, check_fingerprint
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, to_moments
-from mttsg_core.inference.sliding_window import cut_windows, merge_moments, moments_per_window
+from mttsg_core.inference.sliding_window import cut_windows, merge_moments, moments_per_window, scaled
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.moments import Moment, Timeline
@@ -239,7 +239,7 @@ class NetworkAsker:
                 raise FeatureError(NO_ANSWER)
             factor = video.factor if isinstance(video, EncodedVideo) else 1.0
             factors = [factor * question.factors[number] for number in numbers]
-            answers.append([_scaled(moments, scale) for moments, scale in zip(merged, factors, strict=True)])
+            answers.append([scaled(moments, scale) for moments, scale in zip(merged, factors, strict=True)])
         return answers
 
     def _moments(self, windows: Sequence[_Asked], question: Question, top: int) -> Iterator[list[list[Moment]]]:
@@ -309,7 +309,3 @@ def _groups(windows: Sequence[_Asked], clips: int) -> Iterator[list[_Asked]]:
         group.append(one)
     if group:
         yield group
-
-
-def _scaled(moments: list[Moment], factor: float) -> list[Moment]:
-    return moments if factor == 1 else [moment._replace(score=moment.score * factor) for moment in moments]

@@ -31,6 +31,7 @@ from mttsg_core.inference.sliding_window import (
     merge_moments,
     merge_saliency,
     moments_per_window,
+    scaled,
     window_slices,
 )
 from mttsg_core.inference.zero_shot import PLAIN_PROMPTS, ZeroShotPredictor
@@ -314,10 +315,7 @@ class Grounder:
         for moments in grounded:
             rest = islice(grounded, parts.popleft() - 1)
             found = [*moments, *(of_query for part in rest for of_query in part)]
-            yield [
-                of_query if factor == 1 else [moment._replace(score=moment.score * factor) for moment in of_query]
-                for of_query, factor in zip(found, factors.popleft(), strict=True)
-            ]
+            yield [scaled(of_query, factor) for of_query, factor in zip(found, factors.popleft(), strict=True)]
 
     def _ground_each(
         self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int, batch_size: int, mode: Mode

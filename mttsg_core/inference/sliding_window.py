@@ -45,6 +45,11 @@ def moments_per_window(top: int, windows: int) -> int:
     return top if windows <= 1 else max(top, _MIN_PER_WINDOW)
 
 
+def scaled(moments: list[Moment], factor: float) -> list[Moment]:
+    """Return moments with their scores multiplied by a factor, 0..1."""
+    return moments if factor == 1 else [moment._replace(score=moment.score * factor) for moment in moments]
+
+
 def merge_moments(
     windows: Sequence[Timeline], predictions: Sequence[Sequence[Moment]], top: int, nms_iou: float
 ) -> list[Moment]:

@@ -47,7 +47,7 @@ def test_answers_meanwhile_say_how_many_videos_are_read(tmp_path: Path, trained:
     said, shown = Said(), list[Sequence[Row]]()
     searching = Searching(library, shown.append, said, 5, tmp_path, 1, True)
     searching.handle(QUERY)
-    assert shown[-1] and {row.name for row in shown[-1]} < {f"{number}.mp4" for number in range(3)}
+    assert shown[-1] and {Path(row.video).name for row in shown[-1]} < {f"{number}.mp4" for number in range(3)}
     read, found = library.reading or (0, 0)
     assert 1 <= read <= 2 and found == 4
     assert said.lines == [f"asked of {read} of 4 videos; the others are still being read"]
