@@ -61,7 +61,7 @@ class Bench:
 
     def run(self) -> Program:
         """Start the command."""
-        words = ["--index", self.index, "--model", self.model, "--cache", self.cache, "--workers", "1", "--json"]
+        words: list[str | Path] = ["--index", self.index, "--model", self.model, "--cache", self.cache, "--workers", "1", "--json"]
         return Program("index", self.videos, *words)
 
     def faults(self) -> list[str]:

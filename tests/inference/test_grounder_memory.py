@@ -9,8 +9,7 @@ import pytest
 
 from mttsg_core import Grounder
 from mttsg_core.data.batch import VideoItem
-from mttsg_core.inference import bounded_steps, query_memory
-from mttsg_core.inference import grounder as module
+from mttsg_core.inference import bounded_steps, query_memory, sliding_window
 from mttsg_core.inference.modes import Mode
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.moments import Moment
@@ -75,4 +74,4 @@ def test_no_more_moments_are_made_than_are_wanted_except_of_windows(predictor: N
     assert [len(moments) for moments in next(grounder.ground_many(long_video, 2, batch_size=1))] == [2, 2]
     assert predictor.wanted[0] == 2
     assert len(predictor.wanted) > 2
-    assert set(predictor.wanted[1:]) == {module._MIN_PER_WINDOW}
+    assert set(predictor.wanted[1:]) == {sliding_window._MIN_PER_WINDOW}
