@@ -134,7 +134,7 @@ class Dispatch:
     def __init__(self, jobs: Sequence[ExtractionJob], cluster: Cluster, workers: int | None = None) -> None:
         self._waiting = deque(map(_Task, jobs))
         self._cluster = cluster
-        self._limit = workers or max(1, cluster.places)
+        self._limit = self._most_starts = workers or max(1, cluster.places)
         self._starting: dict[int, float] = {}  # since when, by worker
         self._idle: dict[int, Ready] = {}
         self._busy: dict[int, tuple[Ready, _Task]] = {}
@@ -231,7 +231,9 @@ class Dispatch:
         """Let another worker do the video of one that is lost, unless the video has cost several."""
         if self._starting.pop(worker, None) is not None:
             self._lost_starts += 1
-            if self._lost_starts >= _MOST_LOSSES:
+            self._limit = max(1, self._limit - 1)  # it is not tried again and again while others work
+            none_works = not self._busy and not self._idle
+            if none_works and self._lost_starts >= max(_MOST_LOSSES, self._most_starts):
                 raise ConfigError(f"the cluster cannot start workers: {reason}")
             return
         if self._idle.pop(worker, None) is not None:

@@ -176,6 +176,12 @@ def test_workers_that_cannot_be_started_are_an_error(jobs: list[ExtractionJob]) 
     assert cluster.started <= 4
 
 
+def test_a_node_where_no_worker_starts_is_left_alone(jobs: list[ExtractionJob]) -> None:
+    cluster = StandIn(nodes=["a", *[WorkerLost("the node died")] * 3], places=4)
+    assert all(isinstance(event, Extracted) for event in ends(Dispatch(jobs, cluster).run()).values())
+    assert cluster.started <= 5
+
+
 def test_a_node_that_cannot_extract_at_all_is_an_error(jobs: list[ExtractionJob]) -> None:
     with pytest.raises(ConfigError, match="node b: there is no such encoder"):
         list(Dispatch(jobs, StandIn(nodes=["a", Refusal("node b: there is no such encoder")])).run())
