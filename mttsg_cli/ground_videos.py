@@ -33,7 +33,7 @@ class OpenIndex:
 
     def videos(self, below: Path | None, since: datetime | None) -> list[VideoFile]:
         """Return the videos that pass the filters. Raises DataError if there are none."""
-        from mttsg_core.workflows.library import choose_videos
+        from mttsg_core.workflows.library_contents import choose_videos
 
         chosen = choose_videos(self.library.videos, below, since)
         if not chosen:

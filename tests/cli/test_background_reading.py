@@ -73,8 +73,8 @@ def test_the_end_stops_the_reading_and_a_failure_is_a_line(tmp_path: Path, train
         pass
 
     def failing() -> Iterator[object]:
+        yield object()
         raise DataError("the disk has gone")
-        yield
 
     with BackgroundReading(library, failing()) as reading:
         reading.wait()
