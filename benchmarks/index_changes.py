@@ -61,18 +61,8 @@ class Bench:
 
     def run(self) -> Program:
         """Start the command."""
-        words: list[str | Path] = [
-            "--index",
-            self.index,
-            "--model",
-            self.model,
-            "--cache",
-            self.cache,
-            "--workers",
-            "1",
-            "--json",
-        ]
-        return Program("index", self.videos, *words)
+        words: list[str | Path] = ["--index", self.index, "--model", self.model, "--cache", self.cache]
+        return Program("index", self.videos, *words, "--workers", "1", "--json")
 
     def faults(self) -> list[str]:
         """Return what is wrong in the index: videos without all of their vectors, or with others than their own."""

@@ -73,7 +73,7 @@ def test_the_end_stops_the_reading_and_a_failure_is_a_line(tmp_path: Path, train
         pass
 
     def failing() -> Iterator[object]:
-        yield from ()
+        yield object()
         raise DataError("the disk has gone")
 
     with BackgroundReading(library, failing()) as reading:

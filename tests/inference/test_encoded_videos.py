@@ -89,7 +89,7 @@ def test_what_cannot_be_asked_is_an_error() -> None:
         asks.question(["  "])
     damaged = make_grounder()
     assert isinstance(damaged.predictor, MKTNPredictor)
-    damaged.predictor.network.head.get_parameter("clip_scores.weight").data.fill_(float("nan"))
+    next(damaged.predictor.network.head.parameters()).data.fill_(float("nan"))
     asks = asker(damaged)
     with pytest.raises(FeatureError, match="not finite"):
         asks.ground([(video, [0]) for video in asks.encode([features(9)])], asks.question(QUERIES), 1)
