@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mttsg_core.config import NetworkConfig
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.layers import QueryGroups, masked_softmax
 
@@ -41,6 +42,22 @@ class EnrichedQueries(NamedTuple):
     words: Tensor
     sentence: Tensor
     gate: Tensor
+
+
+class BatchEntries(NamedTuple):
+    """The entries of a batch, of all ranks.
+
+    Attributes:
+        entries: m (N*, D).
+        sources: (N*,) training videos that they come from, or None if that is unknown.
+        video_index: (N*,).
+        own: (N,) `video_index` of the queries that retrieve.
+    """
+
+    entries: Tensor
+    sources: Tensor | None
+    video_index: Tensor
+    own: Tensor
 
 
 class CrossSentenceMemory(nn.Module):
@@ -79,6 +96,9 @@ class CrossSentenceMemory(nn.Module):
         *,
         joint: bool = False,
         negatives: bool = False,
+        drawn: Tensor | None = None,
+        sources: Tensor | None = None,
+        share: Share = WHOLE,
     ) -> EnrichedQueries:
         """Enrich N queries.
 
@@ -88,22 +108,32 @@ class CrossSentenceMemory(nn.Module):
             groups: the queries by video.
             joint: let the queries of a video read each other; training always does.
             negatives: the queries do not describe their video; they only read the queue and are not enqueued.
+            drawn: (N*,) random numbers in 0..1 that decide which queries see others; drawn here by default.
+            sources: (N*,) training videos of the queries of the batch; default: the first of those they must not
+                retrieve.
+            share: which queries of the batch these are; N* = N where it is whole.
         """
         learning = self.training and not negatives
         sentence, excluded = queries.sentence, queries.excluded_sources
         entries = self.entries(sentence, videos, groups)  # (N, D)
         co_query_mask = torch.ones_like(groups.video_index, dtype=torch.bool)  # (N,) may see the other queries
         if learning:
-            co_query_mask = torch.rand(co_query_mask.shape, device=entries.device) >= self.co_query_dropout
+            uniform = torch.rand(co_query_mask.shape, device=entries.device) if drawn is None else drawn
+            co_query_mask = share.own_queries(uniform) >= self.co_query_dropout
         intra_video_context = torch.zeros_like(sentence)
         if joint or learning:
             intra_video_context = self.from_video(self.attend_same_video(entries, groups)) * co_query_mask[:, None]
-        sees_batch = co_query_mask if learning else None
-        memory_context = self.from_memory(self.retrieve(entries, excluded, sees_batch, groups.video_index))  # (N, D)
+        batch = None
+        if learning:
+            [of_all], index = share.gather_queries(entries), share.whole_index(groups.video_index)
+            if sources is None and excluded is not None:
+                sources = excluded[:, 0]
+            batch = BatchEntries(of_all, sources, index, share.own_queries(index))
+        memory_context = self.from_memory(self.retrieve(entries, excluded, co_query_mask, batch))  # (N, D)
         gate = torch.sigmoid(self.gate(torch.cat([sentence, intra_video_context, memory_context], dim=-1)))  # (N, D)
         enriched = self.norm(sentence + gate * (intra_video_context + memory_context))  # (N, D)
-        if learning:
-            self.enqueue(entries, None if excluded is None else excluded[:, 0])
+        if batch is not None:
+            self.enqueue(batch.entries, batch.sources)
         return EnrichedQueries(queries.words + self.to_words(enriched)[:, None], enriched, gate)
 
     def entries(self, sentence: Tensor, videos: EncodedVideos, groups: QueryGroups) -> Tensor:
@@ -124,25 +154,29 @@ class CrossSentenceMemory(nn.Module):
         return groups.ungroup(masked_softmax(logits, others) @ grouped)
 
     def retrieve(
-        self, entries: Tensor, excluded: Tensor | None, sees_batch: Tensor | None, video_index: Tensor
+        self,
+        entries: Tensor,
+        excluded: Tensor | None,
+        sees_batch: Tensor | None = None,
+        batch: BatchEntries | None = None,
     ) -> Tensor:
         """Return z (N, D), the mean of the best entries of other videos in the queue and the batch; zero without any.
 
         Args:
             entries: m (N, D).
             excluded: (N, K) sources whose entries each query must not retrieve; None if there is no restriction.
-            sees_batch: (N,) True for queries that also read the batch; None if none does.
-            video_index: (N,).
+            sees_batch: (N,) True for queries that also read the batch, if there is one.
+            batch: its entries; None where queries read the queue alone.
         """
         store = self.queue.to(entries.dtype)  # (M, D)
         allowed = (self.sources != _EMPTY).expand(len(entries), -1)  # (N, M)
         if excluded is not None:
             allowed = allowed & (self.sources != excluded[..., None]).all(1)
-        if sees_batch is not None:
-            store = torch.cat([store, entries])  # (M + N, D)
-            others = (video_index[:, None] != video_index) & sees_batch[:, None]  # (N, N)
-            if excluded is not None:
-                others = others & (excluded[:, 0] != excluded[..., None]).all(1)
+        if batch is not None and sees_batch is not None:
+            store = torch.cat([store, batch.entries])  # (M + N*, D)
+            others = (batch.own[:, None] != batch.video_index) & sees_batch[:, None]  # (N, N*)
+            if excluded is not None and batch.sources is not None:
+                others = others & (batch.sources != excluded[..., None]).all(1)
             allowed = torch.cat([allowed, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)

@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, Sources
+from mttsg_core.data.draws import Draws, draw
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
@@ -95,10 +97,11 @@ class TrainingOutput(NamedTuple):
 
     Attributes:
         contrast: projections and random draws of the contrast, or None.
-        text: (N, C) sentences at length 1, in the common space if there is one.
-        clean_text: (N, C) the same, encoded without dropout.
+        text: (N*, C) sentences of the whole batch at length 1, in the common space if there is one.
+        clean_text: (N*, C) the same, encoded without dropout.
         negative_presence: (A,) presence logits of mismatched queries, or None where presence is not learned.
         sources: of the batch, or None.
+        share: what the output is of the batch.
     """
 
     contrast: ContrastOutput | None
@@ -106,6 +109,15 @@ class TrainingOutput(NamedTuple):
     clean_text: Tensor
     negative_presence: Tensor | None
     sources: Sources | None = None
+    share: Share = WHOLE
+
+
+class _Learning(NamedTuple):
+    """What a query learns from beside its own video: random numbers, and sources (N*,) and share of the batch."""
+
+    draws: Draws
+    sources: Tensor | None
+    share: Share
 
 
 class MKTNOutput(NamedTuple):
@@ -156,8 +168,22 @@ class MKTN(nn.Module):
         if batch.sources is not None:
             excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
             queries = queries._replace(excluded_sources=excluded)
-        output = self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
-        return output._replace(training=self._training_output(output, batch)) if self.training else output
+        videos = self.encode_videos(batch)
+        if not self.training:
+            return self.ground(videos, queries, batch.video_index, joint=joint)
+        learning = self._learning(batch)
+        output = self.ground(videos, queries, batch.video_index, joint=joint, learning=learning)
+        return output._replace(training=self._training_output(output, batch, learning))
+
+    def _learning(self, batch: Batch) -> _Learning:
+        """Return what the queries of a batch learn from each other with, and draw it where the batch does not."""
+        share, draws = batch.share, batch.draws
+        if draws is None:
+            queries, words = batch.word_mask.shape
+            videos, clips = batch.clip_mask.shape
+            draws = draw(self.config, queries, words, videos, clips, device=batch.clips.device)
+        sources = None if batch.sources is None else share.whole(batch.sources).queries
+        return _Learning(draws, sources, share)
 
     def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
@@ -177,7 +203,13 @@ class MKTN(nn.Module):
         )
 
     def ground(
-        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
+        self,
+        videos: PreparedVideos,
+        queries: EncodedQueries,
+        video_index: Tensor,
+        *,
+        joint: bool = False,
+        learning: _Learning | None = None,
     ) -> MKTNOutput:
         """Ground N queries, each in the video that `video_index` names.
 
@@ -186,8 +218,9 @@ class MKTN(nn.Module):
             queries: see `encode_queries`.
             video_index: (N,).
             joint: let the queries of a video read each other, regardless of their order.
+            learning: in training, what the queries learn from each other with.
         """
-        fused = self._fuse(videos, queries, video_index, joint=joint)
+        fused = self._fuse(videos, queries, video_index, joint=joint, learning=learning)
         encoded = videos.encoded
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
         head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
@@ -206,6 +239,7 @@ class MKTN(nn.Module):
         *,
         joint: bool = False,
         negatives: bool = False,
+        learning: _Learning | None = None,
     ) -> FusedQueries:
         """Fuse queries with their videos, with the evidence of every module that is on.
 
@@ -216,7 +250,11 @@ class MKTN(nn.Module):
         groups = QueryGroups(video_index, len(encoded.clips))
         sentence, enriched, gate = queries.sentence, queries, None
         if self.memory is not None:
-            retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
+            if learning is None:
+                retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
+            else:
+                drawn, sources, share = learning.draws.sees_others, learning.sources, learning.share
+                retrieved = self.memory(queries, encoded, groups, drawn=drawn, sources=sources, share=share)
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         attended = own_clips = activity_text = prior = None
@@ -239,26 +277,34 @@ class MKTN(nn.Module):
         fused = self.fusion(encoded, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
-    def _training_output(self, output: MKTNOutput, batch: Batch) -> TrainingOutput:
-        """Compute what the losses need from the weights beside the answer, and draw what is random in them."""
+    def _training_output(self, output: MKTNOutput, batch: Batch, learning: _Learning) -> TrainingOutput:
+        """Compute what the losses need from the weights beside the answer."""
+        share, queries = learning.share, output.queries
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
-        text = project(output.queries.sentence)
+        own_text = project(queries.sentence)
         with torch.no_grad():
-            clean_text = project(clean)
+            own_clean = project(clean)
+        text, clean_text, sentences = share.gather_queries(own_text, own_clean, queries.sentence)  # (N*, ...) each
+        clean_text = clean_text.detach()
         contrast = None
         if self.contrast is not None and output.fused.own_clips is not None:
-            all_clips = self.clips_of_all_videos(output)
-            contrast = self.contrast.training_output(output.fused.own_clips, all_clips, output.queries, text)
-        presence = self._negative_presence(output, batch, text.detach(), clean_text) if self.config.presence else None
-        return TrainingOutput(contrast, text, clean_text, presence, batch.sources)
+            all_clips = self.clips_of_all_videos(output, learning.draws, sentences, share)
+            own_clips, draws = output.fused.own_clips, learning.draws
+            contrast = self.contrast.training_output(own_clips, all_clips, queries, text, draws, share)
+        presence = None
+        if self.config.presence:
+            presence = self._negative_presence(output, batch, text.detach(), clean_text, learning)
+        return TrainingOutput(contrast, text, clean_text, presence, batch.sources, share)
 
-    def clips_of_all_videos(self, output: MKTNOutput) -> QueryConditionedClips:
-        """Condition clips of all videos on each query, in the common space.
+    def clips_of_all_videos(
+        self, output: MKTNOutput, draws: Draws, sentences: Tensor, share: Share = WHOLE
+    ) -> QueryConditionedClips:
+        """Condition clips of the V videos here on each sentence (N*, D) of the batch, in the common space.
 
         Returns:
-            (N, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time; without
-            regions all clips, the same for every query: (1, V, T, C).
+            (N*, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time;
+            without regions all clips, the same for every query: (1, V, T, C).
 
         Raises:
             ValueError: if the contrast is switched off.
@@ -268,29 +314,38 @@ class MKTN(nn.Module):
             raise ValueError("this network was built without contrast")
         if self.region_attention is None or encoded.regions is None:
             return self.contrast.condition_on_query(clips[None], None, encoded.mask)
-        steps = random_steps(encoded.mask, self.config.contrast_clips)  # (V, T')
+        steps = random_steps(encoded.mask, share.own_videos(draws.clips))  # (V, T')
         drawn = torch.arange(len(clips), device=clips.device)[:, None], steps
-        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], output.queries.sentence)
+        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], sentences)
         return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
 
-    def _negative_presence(self, output: MKTNOutput, batch: Batch, text: Tensor, clean_text: Tensor) -> Tensor:
+    def _negative_presence(
+        self, output: MKTNOutput, batch: Batch, text: Tensor, clean_text: Tensor, learning: _Learning
+    ) -> Tensor:
         """Return presence logits (A,) of mismatched queries.
 
-        Those are the batch's negative queries, and some of its other queries, each asked of another of its videos.
+        Those are the negative queries of the videos here, and some queries of the batch that are not about them, each
+        asked of another video than its own.
         """
-        weights = self._negative_weights(text, clean_text, output.video_index, len(batch.clips))  # (N, V)
-        drawn = torch.rand(len(weights), device=weights.device) < self.config.negative_share
-        chosen = (drawn & (weights > 0).any(1)).nonzero().squeeze(1)  # (A,)
-        index = weights[chosen].multinomial(1).squeeze(1) if len(chosen) else chosen
-        negatives = output.queries.part(chosen)
-        if batch.sources is not None:
-            excluded = batch.sources.excluded(batch.sources.queries[chosen], index)
+        share, draws, sources = learning.share, learning.draws, batch.sources
+        all_index, videos = share.whole_index(output.video_index), share.whole_videos(len(batch.clips))
+        weights = self._negative_weights(text, clean_text, all_index, videos)  # (N*, V*)
+        chance = weights.cumsum(1)  # (N*, V*)
+        aim = draws.mismatched_video[:, None] * (1 - 1e-6) * chance[:, -1:]  # below the last one
+        asked = (chance > aim).to(torch.uint8).argmax(1)  # (N*,) a video each, as likely as it weighs
+        chosen = (draws.mismatched < self.config.negative_share) & (chance[:, -1] > 0)
+        numbers = chosen.nonzero().squeeze(1)  # (A*,)
+        here, index = share.asked_here(asked[numbers])
+        numbers = numbers[here]  # (A,)
+        negatives = _gathered(output.queries, share).part(numbers)
+        if sources is not None:
+            excluded = sources.excluded(share.whole(sources).queries[numbers], index)
             negatives = negatives._replace(excluded_sources=excluded)
         if batch.negatives is not None:
             written = self.encode_queries(batch.negatives.words, batch.negatives.mask)
-            if batch.sources is not None:
-                videos = batch.negatives.video_index
-                excluded = batch.sources.excluded(batch.sources.videos[videos, 0], videos)
+            if sources is not None:
+                asked_of = batch.negatives.video_index
+                excluded = sources.excluded(sources.videos[asked_of, 0], asked_of)
                 written = written._replace(excluded_sources=excluded)
             negatives = negatives.concat(written)
             index = torch.cat([index, batch.negatives.video_index])
@@ -333,6 +388,13 @@ class _WithoutValues(TorchFunctionMode):
         if func is torch.linspace:
             return torch.empty(args[2])
         return (torch.empty if func is torch.randn else func)(*args, **kwargs)
+
+
+def _gathered(queries: EncodedQueries, share: Share) -> EncodedQueries:
+    """Return the queries of all ranks, without the sources that they must not retrieve."""
+    kept = {name: values for name, values in queries._asdict().items() if values is not None}
+    kept.pop("excluded_sources", None)
+    return EncodedQueries(**dict(zip(kept, share.gather_queries(*kept.values()), strict=True)))
 
 
 def _direction(sentence: Tensor) -> Tensor:

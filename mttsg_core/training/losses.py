@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
-from mttsg_core.data.batch import Sources, Targets
+from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
@@ -19,7 +20,7 @@ from mttsg_core.modeling.object_phrase import object_phrase_loss
 
 
 class Losses(NamedTuple):
-    """The losses of one batch.
+    """The losses of one batch; where several ranks share it, what each has adds up to those of the batch.
 
     Attributes:
         total: the weighted sum, to be minimised.
@@ -63,17 +64,19 @@ class MKTNCriterion(nn.Module):
             raise ValueError("losses need the output of a network in training mode")
         self._update_thresholds(output)
         false_negatives = self.false_negatives(output)
-        terms = output.head.losses(targets, self.config)
+        share = output.training.share
+        terms = output.head.losses(targets, self.config, share)
         terms |= self._alignment_losses(output, targets, false_negatives)
         if (mining := self._mining_loss(output, targets)) is not None:
             terms["mining"] = mining
         if output.training.negative_presence is not None and self.config.presence > 0:
-            terms["presence"] = presence_loss(output.head.presence, output.training.negative_presence)
+            terms["presence"] = presence_loss(output.head.presence, output.training.negative_presence, share)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
-        statistics = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
+        found = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
+        statistics = {name: share.alike(value) for name, value in found.items()}
         if output.fused.gate is not None:
-            statistics["gate"] = output.fused.gate.detach().mean()
-        return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
+            statistics["gate"] = share.mean(output.fused.gate.detach().mean(1))
+        return Losses(share.join(total), {name: term.detach() for name, term in terms.items()}, statistics)
 
     @torch.no_grad()
     def _update_thresholds(self, output: MKTNOutput) -> None:
@@ -82,11 +85,13 @@ class MKTNCriterion(nn.Module):
             return
         training, thresholds = output.training, self.false_negative_filter.thresholds
         if self.memory is not None and training.sources is not None:
-            own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
+            sources, index = training.share.whole(training.sources), training.share.whole_index(output.video_index)
+            own, others = self.memory.relations(sources.pairs, sources.excluded(sources.queries, index))
             thresholds.update(training.text @ self.memory.text.T, own, others)
         else:
             itself = torch.eye(len(training.text), dtype=torch.bool, device=training.text.device)
-            others = output.video_index[:, None] != output.video_index
+            index = training.share.whole_index(output.video_index)
+            others = index[:, None] != index
             thresholds.update(training.text @ training.clean_text.T, itself, others)
 
     def _mining_loss(self, output: MKTNOutput, targets: Targets) -> Tensor | None:
@@ -94,27 +99,31 @@ class MKTNCriterion(nn.Module):
         training = output.training
         if self.memory is None or training is None or training.contrast is None or training.sources is None:
             return None
+        share = training.share
         moment = moment_directions(training.contrast, targets.spans)
-        own, others = self.memory.relations(training.sources.pairs, _own_videos(output, training.sources))
+        text, sources = share.own_queries(training.text), training.sources
+        own, others = self.memory.relations(sources.pairs, sources.excluded(sources.queries, output.video_index))
         positives, negatives = own, others
         if self.false_negative_filter is not None:
-            scores = (training.text @ self.memory.text.T).detach()
+            scores = (text @ self.memory.text.T).detach()
             positives = own | (others & self.false_negative_filter.thresholds.match(scores))
             negatives = others & ~self.false_negative_filter.thresholds.may_match(scores)
         temperature = training.contrast.temperature
-        loss = mining_loss(self.memory, training.text, moment, positives, negatives, temperature)
+        loss = mining_loss(self.memory, text, moment, positives, negatives, temperature, share)
         if self.training:
-            self.memory.store(training.sources.pairs, training.sources.queries, training.clean_text, moment)
+            [moments], whole = share.gather_queries(moment.detach()), share.whole(sources)
+            self.memory.store(whole.pairs, whole.queries, training.clean_text, moments)
         return loss
 
     @torch.no_grad()
     def false_negatives(self, output: MKTNOutput) -> FalseNegatives:
         """Find the sentences of a batch that likely fit pairs of other videos; none where that is switched off."""
-        videos = len(output.videos.encoded.clips)
+        share = WHOLE if output.training is None else output.training.share
+        index, videos = share.whole_index(output.video_index), share.whole_videos(len(output.videos.encoded.clips))
         if self.false_negative_filter is None or output.training is None:
-            return no_false_negatives(output.video_index, videos)
-        scores = output.training.text @ output.training.clean_text.T  # (N, N)
-        found: FalseNegatives = self.false_negative_filter(scores, output.video_index, videos)
+            return no_false_negatives(index, videos)
+        scores = output.training.text @ output.training.clean_text.T  # (N*, N*)
+        found: FalseNegatives = self.false_negative_filter(scores, index, videos)
         return found
 
     def _alignment_losses(
@@ -124,13 +133,16 @@ class MKTNCriterion(nn.Module):
         videos, fused, index = output.videos, output.fused, output.video_index
         mask, config = videos.encoded.mask, self.config
         contrast = None if output.training is None else output.training.contrast
+        share = WHOLE if output.training is None else output.training.share
         terms: dict[str, Tensor] = {}
         if contrast is not None and config.contrast + config.intra > 0:
-            losses = contrast_losses(contrast, index, targets, false_negatives.pairs, false_negatives.videos, config)
+            whole, all_index = share.whole(targets), share.whole_index(index)
+            pairs, of_videos = false_negatives
+            losses = contrast_losses(contrast, all_index, whole, pairs, of_videos, config, share)
             terms |= {"contrast": losses.moment + losses.clip + losses.video, "intra": losses.intra}
         if videos.objects is not None and fused.phrases is not None and config.objects > 0:
             terms["objects"] = object_phrase_loss(
-                videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config
+                videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config, share
             )
         if videos.activities is not None and fused.activity_text is not None and config.activities > 0:
             terms["activities"] = activity_sentence_loss(
@@ -142,18 +154,20 @@ class MKTNCriterion(nn.Module):
                 false_negatives.videos,
                 self.network.activity_temperature,
                 config.same_moment_iou,
+                share,
             )
         return terms
 
 
-def presence_loss(present: Tensor, negative: Tensor) -> Tensor:
-    """Return the cross-entropy of presence logits (N,) of queries in their video and (A,) of mismatched queries."""
-    own = functional.softplus(-present).mean()
-    if not len(negative):
-        return own
-    return 0.5 * (own + functional.softplus(negative).mean())
+def presence_loss(present: Tensor, negative: Tensor, share: Share = WHOLE) -> Tensor:
+    """Return the share in the cross-entropy of presence logits, of queries in their video and of mismatched ones.
 
-
-def _own_videos(output: MKTNOutput, sources: Sources) -> Tensor:
-    """Return the training videos (N, K) that each query was written for, or that its video is made of."""
-    return sources.excluded(sources.queries, output.video_index)
+    Args:
+        present: (N,) logits of queries in their video.
+        negative: (A,) logits of mismatched queries; if a batch has none, the others count alone.
+        share: which queries of the batch these are.
+    """
+    own = share.mean(functional.softplus(-present))
+    count = share.count(torch.full((), len(negative), device=negative.device))
+    mismatched = functional.softplus(negative).sum() / count.clamp_min(1)
+    return torch.where(count > 0, 0.5 * (own + mismatched), own)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.batch import Batch, Targets
+from mttsg_core.data.draws import draw
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.devices import half_precision
+from mttsg_core.utils.distributed import ALONE, Ranks
 
 SAVE_SECONDS = 300.0  # between states within an epoch
 
@@ -76,12 +78,21 @@ class TrainingRun:
         steps: of the whole training.
         pairs: number of training pairs, see `MKTNCriterion`.
         device: of the network.
+        ranks: the processes that train it together.
     """
 
     def __init__(
-        self, network: MKTN, config: TrainingConfig, loss: LossConfig, steps: int, pairs: int, device: torch.device
+        self,
+        network: MKTN,
+        config: TrainingConfig,
+        loss: LossConfig,
+        steps: int,
+        pairs: int,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.network = network
+        self.ranks = ranks
         self.config = config
         self.device = device
         self.progress = Progress()
@@ -114,6 +125,8 @@ class TrainingRun:
     ) -> tuple[dict[str, float], float]:
         """Train on every video once, or on those that a stopped run had left of the epoch.
 
+        What is random in a step depends on the seed, the epoch, the number of the step and, in dropout, the rank.
+
         Args:
             sampler: of the batches.
             epoch: its number.
@@ -126,21 +139,36 @@ class TrainingRun:
             TrainingError: if the loss is NaN or infinite.
         """
         if not self.progress.steps:
-            torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
             self._sums = {}
         self.network.train()
         self.criterion.train()
         saved = time.monotonic()
-        for batch, targets in islice(sampler.batches(self.config, epoch), self.progress.steps, None):
+        for batch, targets in islice(self._batches(sampler, epoch), self.progress.steps, None):
             if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
                 save()
                 saved = time.monotonic()
+            torch.manual_seed(self._seed(epoch, self.progress.steps, 1 + self.ranks.rank))
             self._step(batch, targets)
         means = {name: float(value) / self.progress.steps for name, value in self._sums.items()}
         self.progress.steps = 0
         if not math.isfinite(means["total"]):
             raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
         return means, means.pop("norm")
+
+    def _batches(self, sampler: TrainingSampler, epoch: int) -> Iterator[tuple[Batch, Targets]]:
+        """Yield the batches of an epoch, or the part of each that this rank has, with their random numbers."""
+        for step, (batch, targets) in enumerate(sampler.batches(self.config, epoch, self.ranks)):
+            generator = torch.Generator().manual_seed(self._seed(epoch, step))
+            queries, videos = (
+                len(batch.share.whole_index(batch.video_index)),
+                batch.share.whole_videos(len(batch.clips)),
+            )
+            sizes = queries, batch.word_mask.shape[1], videos, batch.clip_mask.shape[1]
+            yield replace(batch, draws=draw(self.network.config, *sizes, generator=generator)), targets
+
+    def _seed(self, *numbers: int) -> int:
+        """Return the seed of what is random at a place of the training, given by numbers."""
+        return int(np.random.default_rng([self.config.seed, *numbers]).integers(2**63))
 
     def _step(self, batch: Batch, targets: Targets) -> None:
         """Take one step, and add its losses to the sums of the epoch."""
@@ -149,6 +177,7 @@ class TrainingRun:
             total, terms, statistics = self.criterion(output, targets.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
+        losses = add_up_gradients(self.network, {**terms, **statistics, "total": total.detach()}, self.ranks)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.scaler.step(self.optimizer)
@@ -156,7 +185,7 @@ class TrainingRun:
         self.schedule.step()
         self.average.update_parameters(self.network)
         self.progress.steps += 1
-        for name, value in {**terms, **statistics, "total": total.detach(), "norm": norm.detach()}.items():
+        for name, value in {**losses, "norm": norm.detach()}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
 
     def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -166,9 +195,8 @@ class TrainingRun:
         tensors |= {f"criterion.{name}": value for name, value in self.criterion.state_dict().items()}
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-        if self.progress.steps:  # within an epoch; each epoch begins with sums of zero and a seed of its own
+        if self.progress.steps:  # within an epoch; each begins with sums of zero
             tensors |= {f"sums.{name}": value for name, value in self._sums.items()}
-            tensors |= {f"random.{name}": value for name, value in _random_states(self.device).items()}
         copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         notes = {
             "progress": asdict(self.progress),
@@ -220,7 +248,24 @@ class TrainingRun:
         self.scaler.load_state_dict(notes["scaler"])
         self.progress = Progress(**notes["progress"])
         self._sums = {name: value.to(self.device) for name, value in _with_prefix(tensors, "sums.").items()}
-        _set_random_states(_with_prefix(tensors, "random."), self.device)
+
+
+def add_up_gradients(network: nn.Module, losses: dict[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
+    """Replace the gradients of a network by their sums over all ranks, in one message, and return the sums of losses.
+
+    The loss of each rank is its share in that of the batch (`data.share`), so these are the gradients of the batch. A
+    parameter that has none counts as zero, and has one afterwards.
+    """
+    if ranks.world == 1:
+        return losses
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
+    scalars = [value.reshape(1).to(gradients[0].dtype) for value in losses.values()]
+    flat = ranks.add_up(torch.cat([value.flatten() for value in (*gradients, *scalars)]))
+    *parts, last = flat.split([*(parameter.numel() for parameter in parameters), len(scalars)])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+    return dict(zip(losses, last, strict=True))
 
 
 def find_state(folder: Path) -> Path:
@@ -251,21 +296,6 @@ def _is_readable(path: Path) -> bool:
             return "mttsg" in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False
-
-
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of the generators that the steps of an epoch draw from, by device type."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _with_defaults(started: Mapping[str, Any]) -> dict[str, Any]:
