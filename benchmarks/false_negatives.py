@@ -58,8 +58,7 @@ def measure(data: Path, model: Path, cache: Path, epochs: int = 3) -> dict[str, 
             if output.training is None or batch.sources is None:
                 raise RuntimeError("a network in training mode gives what the losses need")
             excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
-            _, others = memory.relations(batch.sources.pairs, excluded)
-            scores = output.training.text @ memory.text.T
+            scores, _, others = memory.relations(output.training.text, batch.sources.pairs, excluded)
             same = sentence_of[batch.sources.pairs][:, None] == sentence_of[memory.pairs.clamp_min(0)]
             positive, open_ = thresholds.match(scores), thresholds.may_match(scores)
             for row, kind in enumerate((same & others, ~same & others)):

@@ -81,6 +81,7 @@ class TrainingConfig:
         100, "validation sentences below which scores are not calibrated, and not shown as probabilities", COUNT
     )
     seed: int = setting(0, "of the weights, the order of the videos and the dropout", _SEED)
+    deterministic: bool = setting(False, "the same weights again on the same GPU, to the bit; slower")
 
     # Augmentation (docs/method.md, section 8)
     temporal_crop: float = setting(0.4, "share of videos that are cropped to a window around a moment", PROBABILITY)

@@ -7,7 +7,7 @@ queries, because both pass through the network's weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mttsg_core.data.draws import Draws
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
@@ -89,7 +88,6 @@ class Batch:
         regions: (V, T, R, D_r) region vectors, or None.
         sources: training videos of the queries and videos, or None outside training.
         negatives: mismatched queries, or None.
-        draws: the random numbers of a training step; None: the network draws them itself.
         share: where several ranks share a batch, what this is of it.
     """
 
@@ -102,12 +100,15 @@ class Batch:
     regions: Tensor | None = None
     sources: Sources | None = None
     negatives: NegativeQueries | None = None
-    draws: Draws | None = None
     share: Share = WHOLE
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         return _to(self, device)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which it is uploaded without waiting."""
+        return _map(self, Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class Targets:
     def to(self, device: torch.device) -> Targets:
         """Return the targets on another device."""
         return _to(self, device)
+
+    def pin_memory(self) -> Targets:
+        """Return the targets in page-locked memory, from which they are uploaded without waiting."""
+        return _map(self, Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -229,12 +234,17 @@ def pad_arrays(arrays: Sequence[np.ndarray], at_least: int = 0) -> tuple[Tensor,
 
 
 def _to(record: _Tensors, device: torch.device) -> _Tensors:
-    """Return a record with every tensor in it, at any depth, on another device."""
-    moved: dict[str, Any] = {}
+    """Return a record on another device."""
+    return _map(record, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map(record: _Tensors, function: Callable[[Tensor], Tensor]) -> _Tensors:
+    """Return a record with a function applied to every tensor in it, at any depth."""
+    mapped: dict[str, Any] = {}
     for declared in fields(record):
         value = getattr(record, declared.name)
         if isinstance(value, Tensor):
-            moved[declared.name] = value.to(device, non_blocking=True)
+            mapped[declared.name] = function(value)
         elif is_dataclass(value) and not isinstance(value, type):
-            moved[declared.name] = _to(value, device)
-    return replace(record, **moved)
+            mapped[declared.name] = _map(value, function)
+    return replace(record, **mapped)

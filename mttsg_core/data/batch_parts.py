@@ -52,7 +52,7 @@ def collate_part(items: Sequence[VideoItem], ranks: Ranks) -> tuple[Batch, Targe
         is_stand_in=is_stand_in,
     )
     clips = max(len(item.features.clips) for item in items)
-    words = max(len(query) for item in items for query in item.words)
+    words = max(len(query) for item in items for query in (*item.words, *item.negatives))
     batch = collate(own, clips_at_least=clips, words_at_least=words)
     return replace(batch, share=part), collate_targets(own)
 

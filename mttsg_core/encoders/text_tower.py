@@ -84,9 +84,10 @@ class TextTower:
             batch = by_length[first : first + _BATCH_SIZE]
             length = self._max_tokens if self._pads_fully else len(batch[-1][1])
             states, pooled = self._forward([ids for _, ids in batch], length)
+            all_words, sentences = states.cpu().numpy(), None if pooled is None else pooled.cpu().numpy()
             for row, (query, ids) in enumerate(batch):
-                words = states[row, self._token_slice(len(ids), length)].cpu().numpy()
-                self._cache[query] = _Encoded(words, None if pooled is None else pooled[row].cpu().numpy())
+                words = all_words[row, self._token_slice(len(ids), length)].copy()  # not the padding of a whole batch
+                self._cache[query] = _Encoded(words, None if sentences is None else sentences[row].copy())
         return [self._cache[query] for query in queries]
 
     @torch.inference_mode()

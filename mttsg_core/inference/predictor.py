@@ -22,12 +22,13 @@ from mttsg_core.errors import FeatureError
 from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.modes import Mode
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.networks import GroundingOutput
+from mttsg_core.modeling.head import GroundingOutput
 from mttsg_core.moments import Moment, Timeline
-from mttsg_core.utils.devices import keep_freed_memory
+from mttsg_core.utils.devices import keep_freed_memory, upload
 
 NO_ANSWER = "the scores of the network are not finite, or all zero: the model or these features are damaged"
 _MAX_CLIPS = 8192  # clips times queries in one step; larger tensors do not fit in the processor's cache
+_MAX_CLIPS_ON_GPU = 1 << 17  # likewise; twice 512 MB for the scores of all proposals
 
 _Result = TypeVar("_Result")
 
@@ -200,26 +201,27 @@ class MKTNPredictor:
         The queries are in the order of `_by_length`.
         """
         joint = mode == "joint"
-        max_clips = self.network.config.max_clips
-        sized = [
-            replace(item, features=item.features.downsample(max_clips)) for item in _by_length(items) if item.words
-        ]
+        longest = self.network.config.max_clips
+        sized = [replace(item, features=item.features.downsample(longest)) for item in _by_length(items) if item.words]
         if not sized:
             return
         for item in sized:
             self._check_widths(item.features)
-        batch = collate(sized).to(self.device)
+        batch = collate(sized)
+        rows, numbers = _distinct([words for item in sized for words in item.words])
+        batch = replace(batch, words=batch.words[rows], word_mask=batch.word_mask[rows]).to(self.device)
+        sentence = upload(torch.tensor(numbers), self.device)  # (N,) number of each query among the distinct ones
         videos = self.network.encode_videos(batch)
-        rows, sentence = _distinct([words for item in sized for words in item.words])
-        encoded = self.network.encode_queries(batch.words[rows], batch.word_mask[rows])
+        encoded = self.network.encode_queries(batch.words, batch.word_mask)
+        max_clips = _MAX_CLIPS if self.device.type == "cpu" else _MAX_CLIPS_ON_GPU
         video = query = 0
-        for group in _groups(sized):
+        for group in _groups(sized, max_clips):
             clips = max(len(item.features.clips) for item in group)
             prepared = videos.part(slice(video, video + len(group)), clips)
             features = [item.features for item in group for _ in item.words]
             sentences = sentence[query : query + len(features)]
             index = batch.video_index[query : query + len(features)] - video
-            step = len(features) if joint else max(1, _MAX_CLIPS // clips)
+            step = len(features) if joint else max(1, max_clips // clips)
             for part in (slice(start, start + step) for start in range(0, len(features), step)):
                 output = self.network.ground(prepared, encoded.part(sentences[part]), index[part], joint=joint)
                 yield output.head, features[part]
@@ -260,14 +262,14 @@ def to_moments(spans: torch.Tensor, scores: torch.Tensor, timelines: Sequence[Ti
     ]
 
 
-def _groups(items: Iterable[VideoItem]) -> Iterator[list[VideoItem]]:
-    """Yield neighbours that fit into one step, padded to the longest video and the most queries; at least one each."""
+def _groups(items: Iterable[VideoItem], max_clips: int) -> Iterator[list[VideoItem]]:
+    """Yield neighbours whose clips times queries fit into one step, padded to the largest; at least one each."""
     group: list[VideoItem] = []
     for item in items:
         larger = [*group, item]
         queries = max(len(member.words) for member in larger)
         clips = max(len(member.features.clips) for member in larger)
-        if group and len(larger) * queries * clips > _MAX_CLIPS:
+        if group and len(larger) * queries * clips > max_clips:
             yield group
             larger = [item]
         group = larger

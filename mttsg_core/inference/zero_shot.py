@@ -121,9 +121,12 @@ class ZeroShotPredictor:
     def _moments(self, clips: Tensor, words: Array, timeline: Timeline, top: int) -> list[Moment]:
         """Return the moments of one sentence in clips (T, D), the best first."""
         sentence = self._sentence(words)
-        levels = self._levels(clips, sentence)
+        curve = _relevance(clips, sentence - self._bank.mean(0))
+        levels, curve = torch.stack(
+            [self._levels(clips, sentence), curve]
+        ).cpu()  # (T,) each; the rest is a few numbers
         moments: list[Moment] = []
-        for found in propose_moments(_relevance(clips, sentence - self._bank.mean(0)), top):
+        for found in propose_moments(curve, top):
             level = levels[found.first : found.last].mean()
             score = float(_score(level, level - levels.mean(), found.agreement))
             score = min([score, *(moment.score for moment in moments[-1:])])  # ranks and scores must not disagree

@@ -13,15 +13,23 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
+from mttsg_core.modeling.layers import (
+    QueryGroups,
+    masked_softmax,
+    own_video_mask,
+    symmetric_contrastive_loss,
+    unit_length,
+)
 from mttsg_core.modeling.proposals import clip_occupancy, span_iou
+from mttsg_core.utils.devices import upload
 
 
 class VideoActivities(NamedTuple):
@@ -54,7 +62,7 @@ class ActivitySentenceAlignment(nn.Module):
         attention = masked_softmax(logits, mask[:, None])  # (V, K_e, T)
         attended = attention @ self.value(clips)  # (V, K_e, C)
         vectors: Tensor = attended + self.refine(attended + self.queries)
-        return VideoActivities(normalize(vectors, dim=-1), attention)
+        return VideoActivities(unit_length(vectors), attention)
 
     def match_features(self, activities: VideoActivities, mask: Tensor, text: Tensor, groups: QueryGroups) -> Tensor:
         """Describe the best activity and its attention: projected sentences (N, C) and mask (V, T) to (N, T, D_h)."""
@@ -69,7 +77,7 @@ class ActivitySentenceAlignment(nn.Module):
 
     def project_sentence(self, sentence: Tensor) -> Tensor:
         """Project sentences s (N, D) into the space of activities, with length 1: (N, C)."""
-        return normalize(self.text_side(sentence).float(), dim=-1)
+        return unit_length(self.text_side(sentence).float())
 
 
 def activity_sentence_loss(
@@ -130,36 +138,39 @@ def distinct_moments(spans: Tensor, video_index: Tensor, same_iou: float) -> Ten
 def assign_by_moment(cost: Tensor, moments: Tensor, video_index: Tensor) -> Tensor:
     """Assign an activity (N,) to each query: one to those of one moment, others to the other moments of the video.
 
+    The one place of a training step that waits for a GPU: all it needs is read back in one copy.
+
     Args:
         cost: (N, K) of each activity.
         moments: (N,) see `distinct_moments`.
         video_index: (N,).
     """
-    _, group = moments.unique(return_inverse=True)  # (N,) 0..G-1
-    count = int(group.max()) + 1
-    total = cost.new_zeros(count, cost.shape[1]).index_add(0, group, cost)
-    size = cost.new_zeros(count).index_add(0, group, torch.ones_like(cost[:, 0]))
-    video = video_index.new_zeros(count).index_copy(0, group, video_index)
-    return assign_by_video(total / size[:, None], video)[group]
+    table = torch.cat([cost.float(), moments[:, None], video_index[:, None]], dim=1).cpu().numpy()  # (N, K + 2)
+    costs, videos = table[:, :-2].astype(np.float64), table[:, -1].astype(np.int64)
+    _, first, group = np.unique(table[:, -2], return_index=True, return_inverse=True)
+    total = np.zeros((len(first), costs.shape[1]))
+    with np.errstate(invalid="ignore"):
+        np.add.at(total, group, costs)
+    mean = total / np.bincount(group)[:, None]
+    return upload(torch.from_numpy(assign_by_video(mean, videos[first])[group]), cost.device)
 
 
-def assign_by_video(cost: Tensor, video_index: Tensor) -> Tensor:
+def assign_by_video(cost: npt.NDArray[np.float64], video_index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Assign an activity (N,) to each query: different ones to the queries of a video, at the least total cost (N, K).
 
     Where a video has more queries than there are activities, further rounds assign the rest.
 
-    >>> assign_by_video(torch.tensor([[0.0, 1.0], [0.0, 5.0]]), torch.tensor([0, 0])).tolist()
+    >>> assign_by_video(np.array([[0.0, 1.0], [0.0, 5.0]]), np.array([0, 0])).tolist()
     [1, 0]
     """
     from scipy.optimize import linear_sum_assignment  # for training alone; it would delay every answer
 
-    values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
-    videos = video_index.cpu().numpy()
+    values = np.nan_to_num(cost)  # a diverging training is reported by its loss
     assigned = np.zeros(len(values), dtype=np.int64)
-    for video in np.unique(videos):
-        queries = np.flatnonzero(videos == video)
-        for first in range(0, len(queries), cost.shape[1]):
-            part = queries[first : first + cost.shape[1]]
+    for video in np.unique(video_index):
+        queries = np.flatnonzero(video_index == video)
+        for first in range(0, len(queries), values.shape[1]):
+            part = queries[first : first + values.shape[1]]
             rows, columns = linear_sum_assignment(values[part])
             assigned[part[rows]] = columns
-    return torch.from_numpy(assigned).to(video_index.device)
+    return assigned

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, masked_mean
+from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, at_once, masked_mean
 
 _TIME_FEATURES = 10
 _VIDEOS_AT_ONCE = 2  # videos whose regions are encoded at a time: larger tensors do not fit in the processor's cache
@@ -56,23 +56,14 @@ class EncodedQueries(NamedTuple):
     shared: Tensor | None = None
     phrases: Tensor | None = None
 
-    def part(self, rows: Tensor | Sequence[int]) -> EncodedQueries:
-        """Return some of the queries."""
-        optional = (None if values is None else values[rows] for values in self[3:])
-        return EncodedQueries(self.words[rows], self.sentence[rows], self.mask[rows], *optional)
+    def part(self, rows: Tensor | slice) -> EncodedQueries:
+        """Return some of the queries, by their numbers on the same device or as a view."""
 
-    def concat(self, other: EncodedQueries) -> EncodedQueries:
-        """Return these queries followed by `other`, padded to the same number of words."""
-        longest = max(self.words.shape[1], other.words.shape[1])
-        words = [pad(part.words, (0, 0, 0, longest - part.words.shape[1])) for part in (self, other)]
-        masks = [pad(part.mask, (0, longest - part.mask.shape[1])) for part in (self, other)]
-        sentence = torch.cat([self.sentence, other.sentence])
-        optional = (_concat(*pair) for pair in zip(self[3:], other[3:], strict=True))
-        return EncodedQueries(torch.cat(words), sentence, torch.cat(masks), *optional)
+        def take(values: Tensor) -> Tensor:
+            return values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
 
-
-def _concat(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return None if first is None or second is None else torch.cat([first, second])
+        optional = (None if values is None else take(values) for values in self[3:])
+        return EncodedQueries(take(self.words), take(self.sentence), take(self.mask), *optional)
 
 
 class Standardise(nn.Module):
@@ -168,8 +159,8 @@ class RegionEncoder(nn.Module):
 
     def forward(self, regions: Tensor, mask: Tensor) -> Tensor:
         """Encode regions (V, T, R, D_r) with mask (V, T), True at the first clips of each video."""
-        parts = zip(regions.split(_VIDEOS_AT_ONCE), mask.split(_VIDEOS_AT_ONCE), strict=True)
-        return torch.cat([self._encode(*part) for part in parts])
+        size = at_once(_VIDEOS_AT_ONCE, regions.device)
+        return torch.cat([self._encode(*part) for part in zip(regions.split(size), mask.split(size), strict=True)])
 
     def _encode(self, regions: Tensor, mask: Tensor) -> Tensor:
         x = self.standardise(regions)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import softplus
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
@@ -32,6 +32,7 @@ from mttsg_core.modeling.layers import (
     masked_softmax,
     own_video_mask,
     symmetric_contrastive_loss,
+    unit_length,
 )
 from mttsg_core.modeling.proposals import clip_occupancy, shared_occupancy, span_iou
 
@@ -50,8 +51,29 @@ class QueryConditionedClips(NamedTuple):
     mask: Tensor
 
 
+class ContrastDraws(NamedTuple):
+    """What is random in the losses of the contrast, drawn before, so that the losses draw nothing.
+
+    Attributes:
+        random_spans: (N, S, 2) random spans of each query's video, in clip units.
+        word_views: (N, L) True for the words of the first of two views.
+        clip_views: (N, T) True for the clips of the first of two views.
+    """
+
+    random_spans: Tensor
+    word_views: Tensor
+    clip_views: Tensor
+
+    @classmethod
+    def of(cls, draws: Draws, mask: Tensor, word_mask: Tensor, share: Share = WHOLE) -> ContrastDraws:
+        """Return those of N queries, by the masks (N, T) of their videos and (N, L) of their words."""
+        word_views = share.own_queries(draws.word_views)[:, : word_mask.shape[1]] < 0.5
+        spans = share.own_queries(draws.spans).sort(dim=-1).values * mask.sum(1)[:, None, None]  # (N, S, 2)
+        return cls(spans, word_views, share.own_queries(draws.clip_views) < 0.5)
+
+
 class ContrastOutput(NamedTuple):
-    """What the losses of the contrast are computed from. Randomness is drawn before, so that the losses have none.
+    """What the losses of the contrast are computed from.
 
     Where a batch is shared by several ranks, N and V are the queries and videos of this one.
 
@@ -61,9 +83,7 @@ class ContrastOutput(NamedTuple):
             (1, V, T, C) all clips, where no regions condition them.
         text: (N*, C) sentences of all ranks in the common space, of length 1.
         words: (N, L, C) words in the common space, with word_mask (N, L).
-        random_spans: (N, S, 2) random spans of each query's video, in clip units.
-        word_views: (N, L) True for the words of the first of two views.
-        clip_views: (N, T) True for the clips of the first of two views.
+        draws: see `ContrastDraws`.
         temperature: of every logit.
     """
 
@@ -72,9 +92,7 @@ class ContrastOutput(NamedTuple):
     text: Tensor
     words: Tensor
     word_mask: Tensor
-    random_spans: Tensor
-    word_views: Tensor
-    clip_views: Tensor
+    draws: ContrastDraws
     temperature: float
 
 
@@ -113,7 +131,7 @@ class CrossModalContrast(nn.Module):
 
     def match_features(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
         """Describe how well each clip matches: own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
-        text = normalize(self.text_side(sentence), dim=-1)  # (N, C)
+        text = unit_length(self.text_side(sentence))  # (N, C)
         product = (text[:, None] @ own.vectors.transpose(1, 2)).squeeze(1)  # (N, T)
         match = product / own.vectors.norm(dim=-1).clamp_min(_SHORTEST)  # (N, T) cosines
         share = masked_softmax(match / self.temperature, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
@@ -122,7 +140,7 @@ class CrossModalContrast(nn.Module):
 
     def project_sentence(self, sentence: Tensor) -> Tensor:
         """Project sentences s (N, D) into the common space, with length 1: (N, C)."""
-        return normalize(self.text_side(sentence).float(), dim=-1)
+        return unit_length(self.text_side(sentence).float())
 
     def training_output(
         self,
@@ -130,22 +148,11 @@ class CrossModalContrast(nn.Module):
         all_clips: QueryConditionedClips,
         queries: EncodedQueries,
         text: Tensor,
-        draws: Draws,
-        share: Share = WHOLE,
+        draws: ContrastDraws,
     ) -> ContrastOutput:
-        """Project what the losses compare with the projected sentences (N*, C), and use `draws` for what is random."""
-        clips = own.mask.sum(1)[:, None, None]
-        return ContrastOutput(
-            own_clips=own,
-            all_clips=all_clips,
-            text=text,
-            words=self.text_side(queries.words).float(),
-            word_mask=queries.mask,
-            random_spans=share.own_queries(draws.spans).sort(dim=-1).values * clips,  # (N, S, 2)
-            word_views=share.own_queries(draws.word_views) < 0.5,
-            clip_views=share.own_queries(draws.clip_views) < 0.5,
-            temperature=self.temperature,
-        )
+        """Project what the losses compare with the projected sentences (N*, C)."""
+        words = self.text_side(queries.words).float()
+        return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
 
 
 def contrast_losses(
@@ -186,8 +193,8 @@ def contrast_losses(
     text, true_scores = share.own_queries(output.text), share.own_queries(scores.diagonal())  # (N, C), (N,)
     own_sentence = share.own_queries(same_sentence)  # (N, N*)
     others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
-    own_logits = torch.einsum("nc,ntc->nt", text, normalize(own_clips, dim=-1)) / output.temperature  # (N, T)
-    logits = torch.einsum("nc,nvtc->nvt", output.text, normalize(clips, dim=-1)) / output.temperature  # (N*, V, T')
+    own_logits = torch.einsum("nc,ntc->nt", text, unit_length(own_clips)) / output.temperature  # (N, T)
+    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
     video_logits = video_level_logits(output, logits)  # (N*, V)
     of_videos, summed, mask = share.gather_videos(logits.transpose(0, 1), video_logits.T, mask)
     logits, video_logits = of_videos.transpose(0, 1), summed.T  # (N*, V*, T'), (N*, V*)
@@ -232,9 +239,10 @@ def intra_video_losses(
         other_iou: overlap from which a span is not another one.
     """
     own_clips, mask = output.own_clips.vectors.float(), output.own_clips.mask
-    weights = clip_occupancy(output.random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
-    scores = torch.einsum("nsc,nc->ns", normalize(weights @ own_clips, dim=-1), text)  # (N, S)
-    overlap = span_iou(output.random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N*, S)
+    random_spans = output.draws.random_spans
+    weights = clip_occupancy(random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
+    scores = torch.einsum("nsc,nc->ns", unit_length(weights @ own_clips), text)  # (N, S)
+    overlap = span_iou(random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N*, S)
     other = overlap.amax(1) < other_iou  # (N, S)
     rest = (scores / output.temperature).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
     return softplus(rest - true_scores / output.temperature)
@@ -273,7 +281,7 @@ def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
     """Return S_pi = cos(v_ip, s_p) over the temperature: clip logits (N*, V, T') to (N*, V)."""
     weights = masked_softmax(logits, output.all_clips.mask)  # (N*, V, T')
     pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N*, V, C)
-    scores = torch.einsum("nvc,nc->nv", normalize(pooled, dim=-1), output.text)  # (N*, V)
+    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N*, V)
     return scores / output.temperature
 
 
@@ -283,8 +291,8 @@ def _view_directions(output: ContrastOutput, foreground: Tensor, own_clips: Tens
     return [
         pooled_direction(weights * side, tokens)
         for weights, view, tokens in (
-            (word_weights, output.word_views, output.words),
-            (foreground, output.clip_views, own_clips),
+            (word_weights, output.draws.word_views, output.words),
+            (foreground, output.draws.clip_views, own_clips),
         )
         for side in (view, ~view)
     ]
@@ -303,7 +311,7 @@ def intra_modal_loss(views: Sequence[Tensor], negatives: Tensor, temperature: fl
 
 def pooled_direction(weights: Tensor, tokens: Tensor) -> Tensor:
     """Return the sum of tokens (N, T, C) with weights (N, T) at length 1, (N, C); zero without any weight."""
-    return normalize(torch.einsum("nt,ntc->nc", weights, tokens), dim=-1)
+    return unit_length(torch.einsum("nt,ntc->nc", weights, tokens))
 
 
 def _log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:

@@ -26,12 +26,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import pad
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax
+from mttsg_core.modeling.layers import QueryGroups, masked_softmax, unit_length
 
 _EMPTY, _UNKNOWN = -1, -2  # sources of a slot without an entry, and of an entry from an unknown video
 
@@ -95,7 +95,7 @@ class CrossSentenceMemory(nn.Module):
         groups: QueryGroups,
         *,
         joint: bool = False,
-        negatives: bool = False,
+        negatives: int = 0,
         drawn: Tensor | None = None,
         sources: Tensor | None = None,
         share: Share = WHOLE,
@@ -107,33 +107,40 @@ class CrossSentenceMemory(nn.Module):
             videos: clips F (V, T, D) with mask (V, T).
             groups: the queries by video.
             joint: let the queries of a video read each other; training always does.
-            negatives: the queries do not describe their video; they only read the queue and are not enqueued.
-            drawn: (N*,) random numbers in 0..1 that decide which queries see others; drawn here by default.
-            sources: (N*,) training videos of the queries of the batch; default: the first of those they must not
-                retrieve.
-            share: which queries of the batch these are; N* = N where it is whole.
+            negatives: so many queries at the end do not describe their video; they only read the queue and are not
+                enqueued.
+            drawn: (N*,) random numbers in 0..1 that decide which queries of the batch, without the negatives, see the
+                others in training; drawn here by default.
+            sources: (N*,) training videos of these; default: the first that each must not retrieve.
+            share: which queries of the batch there are here; N* = N - negatives where it is whole.
         """
-        learning = self.training and not negatives
-        sentence, excluded = queries.sentence, queries.excluded_sources
+        matched = len(queries.sentence) - negatives
+        learning = self.training and matched > 0
+        sentence, excluded, index = queries.sentence, queries.excluded_sources, groups.video_index
+        of_matched = None if excluded is None else excluded[:matched]
         entries = self.entries(sentence, videos, groups)  # (N, D)
-        co_query_mask = torch.ones_like(groups.video_index, dtype=torch.bool)  # (N,) may see the other queries
+        sees_batch = batch = None
         if learning:
-            uniform = torch.rand(co_query_mask.shape, device=entries.device) if drawn is None else drawn
-            co_query_mask = share.own_queries(uniform) >= self.co_query_dropout
+            uniform = torch.rand(matched, device=entries.device) if drawn is None else drawn
+            sees_batch = share.own_queries(uniform) >= self.co_query_dropout
+            [of_all], all_index = share.gather_queries(entries[:matched]), share.whole_index(index[:matched])
+            known = of_matched[:, 0] if sources is None and of_matched is not None else sources
+            batch = BatchEntries(of_all, known, all_index, share.own_queries(all_index))
         intra_video_context = torch.zeros_like(sentence)
         if joint or learning:
-            intra_video_context = self.from_video(self.attend_same_video(entries, groups)) * co_query_mask[:, None]
-        batch = None
-        if learning:
-            [of_all], index = share.gather_queries(entries), share.whole_index(groups.video_index)
-            if sources is None and excluded is not None:
-                sources = excluded[:, 0]
-            batch = BatchEntries(of_all, sources, index, share.own_queries(index))
-        memory_context = self.from_memory(self.retrieve(entries, excluded, co_query_mask, batch))  # (N, D)
-        gate = torch.sigmoid(self.gate(torch.cat([sentence, intra_video_context, memory_context], dim=-1)))  # (N, D)
-        enriched = self.norm(sentence + gate * (intra_video_context + memory_context))  # (N, D)
+            own = self.from_video(self.attend_same_video(entries[:matched], index[:matched]))
+            own = own if sees_batch is None else own * sees_batch[:, None]
+            intra_video_context = pad(own, (0, 0, 0, negatives))  # (N, D)
+        retrieved = self.retrieve(entries[:matched], of_matched, sees_batch, batch)
         if batch is not None:
             self.enqueue(batch.entries, batch.sources)
+        if negatives:  # they also read what the others have just left in the queue
+            of_negatives = None if excluded is None else excluded[matched:]
+            more = self.retrieve(entries[matched:], of_negatives)
+            retrieved = torch.cat([retrieved, more])
+        memory_context = self.from_memory(retrieved)  # (N, D)
+        gate = torch.sigmoid(self.gate(torch.cat([sentence, intra_video_context, memory_context], dim=-1)))  # (N, D)
+        enriched = self.norm(sentence + gate * (intra_video_context + memory_context))  # (N, D)
         return EnrichedQueries(queries.words + self.to_words(enriched)[:, None], enriched, gate)
 
     def entries(self, sentence: Tensor, videos: EncodedVideos, groups: QueryGroups) -> Tensor:
@@ -144,14 +151,12 @@ class CrossSentenceMemory(nn.Module):
         entries: Tensor = self.entry_norm(self.entry(torch.cat([sentence, attended], dim=-1)))
         return entries
 
-    def attend_same_video(self, entries: Tensor, groups: QueryGroups) -> Tensor:
+    def attend_same_video(self, entries: Tensor, video_index: Tensor) -> Tensor:
         """Return u (N, D), what the other queries of the same video hold; zero without any."""
-        grouped = groups.group(entries)  # (V, Q, D)
-        valid = groups.group(torch.ones_like(groups.video_index, dtype=torch.bool))  # (V, Q)
-        others = valid[:, None] & ~torch.eye(groups.size, dtype=torch.bool, device=valid.device)  # (V, Q, Q)
-        directions = groups.group(self.centred_directions(entries))
-        logits = directions @ directions.transpose(1, 2) / self.temperature  # (V, Q, Q)
-        return groups.ungroup(masked_softmax(logits, others) @ grouped)
+        others = video_index[:, None] == video_index  # (N, N)
+        others = others & ~torch.eye(len(entries), dtype=torch.bool, device=entries.device)
+        directions = self.centred_directions(entries)
+        return masked_softmax(directions @ directions.T / self.temperature, others) @ entries
 
     def retrieve(
         self,
@@ -168,19 +173,24 @@ class CrossSentenceMemory(nn.Module):
             sees_batch: (N,) True for queries that also read the batch, if there is one.
             batch: its entries; None where queries read the queue alone.
         """
-        store = self.queue.to(entries.dtype)  # (M, D)
+        size = len(self.queue)
+        added = entries if batch is None else batch.entries
+        store = torch.cat([self.queue.to(entries.dtype), added])  # (M + N*, D)
+        directions = self.centred_directions(store)
+        own = directions[size:] if added is entries else self.centred_directions(entries)  # (N, D)
         allowed = (self.sources != _EMPTY).expand(len(entries), -1)  # (N, M)
         if excluded is not None:
             allowed = allowed & (self.sources != excluded[..., None]).all(1)
-        if batch is not None and sees_batch is not None:
-            store = torch.cat([store, batch.entries])  # (M + N*, D)
+        if batch is None or sees_batch is None:
+            store = store[:size]
+        else:
             others = (batch.own[:, None] != batch.video_index) & sees_batch[:, None]  # (N, N*)
             if excluded is not None and batch.sources is not None:
                 others = others & (batch.sources != excluded[..., None]).all(1)
             allowed = torch.cat([allowed, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)
-        logits = self.centred_directions(entries) @ self.centred_directions(store).T / self.temperature  # (N, M)
+        logits = own @ directions[: len(store)].T / self.temperature  # (N, M) or (N, M + N*)
         best, index = logits.masked_fill(~allowed, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, allowed.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)
@@ -189,7 +199,7 @@ class CrossSentenceMemory(nn.Module):
         """Return entries (N, D) relative to the mean of the queue, with length 1."""
         filled = (self.sources != _EMPTY)[:, None]  # (M, 1)
         centre = (self.queue * filled).sum(0) / filled.sum().clamp_min(1)  # (D,)
-        return normalize(entries - centre.to(entries.dtype), dim=-1)
+        return unit_length(entries - centre.to(entries.dtype))
 
     @torch.no_grad()
     def enqueue(self, entries: Tensor, sources: Tensor | None = None) -> None:

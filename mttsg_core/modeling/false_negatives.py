@@ -31,8 +31,8 @@ _ROUNDING = 1e-5  # by which two views of one sentence without dropout may diffe
 
 
 def solve_threshold(
-    positive_mean: float, positive_deviation: float, negative_mean: float, negative_deviation: float, alpha: float
-) -> float | None:
+    positive_mean: Tensor, positive_deviation: Tensor, negative_mean: Tensor, negative_deviation: Tensor, alpha: Tensor
+) -> Tensor:
     """Solve f+(phi) = alpha f-(phi) for phi, where f+ overtakes alpha f-.
 
     With A = s+^2 - s-^2, B = 2 (m+ s-^2 - m- s+^2) and C = (m- s+)^2 - (m+ s-)^2 + 2 s+^2 s-^2 ln(s- / (alpha s+)),
@@ -40,34 +40,23 @@ def solve_threshold(
     (NAAF, CVPR 2022).
 
     Returns:
-        phi, or None if there is no such value in (-1, 1).
+        phi, in the shape that the arguments have together; NaN where there is no such value in (-1, 1).
 
-    >>> round(solve_threshold(0.6, 0.1, 0.0, 0.1, alpha=1.0), 6)
+    >>> numbers = torch.tensor([0.6, 0.1, 0.0, 0.1, 1.0], dtype=torch.double)
+    >>> round(float(solve_threshold(*numbers.unbind())), 6)
     0.3
     """
-    values = (positive_mean, positive_deviation, negative_mean, negative_deviation, alpha)
-    if not all(math.isfinite(value) for value in values) or alpha <= 0:
-        return None
-    if min(positive_deviation, negative_deviation) < _MIN_DEVIATION:
-        return None
     plus, minus = positive_deviation**2, negative_deviation**2
     a = plus - minus
     b = 2 * (positive_mean * minus - negative_mean * plus)
     c = negative_mean**2 * plus - positive_mean**2 * minus
-    c += 2 * plus * minus * math.log(negative_deviation / (alpha * positive_deviation))
-    discriminant = b * b - 4 * a * c
-    if discriminant < 0:
-        return None
-    root = math.sqrt(discriminant)
-    if b >= 0:  # the same root as below without the difference of near equals, so that A may be 0: then -C / B
-        if b + root == 0:
-            return None
-        solved = -2 * c / (b + root)
-    elif abs(a) <= 1e-9 * max(plus, minus):
-        return None  # equal deviations with m+ < m-: f+ never overtakes
-    else:
-        solved = (-b + root) / (2 * a)
-    return solved if -1 < solved < 1 else None
+    c = c + 2 * plus * minus * (negative_deviation / (alpha * positive_deviation)).log()
+    root = (b * b - 4 * a * c).sqrt()  # NaN where the densities do not cross
+    # Where B >= 0 the same root is found without the difference of near equals, so that A may be 0: then it is -C / B.
+    solved = torch.where(b >= 0, -2 * c / (b + root), (root - b) / (2 * a))
+    never = (b < 0) & (a.abs() <= 1e-9 * torch.maximum(plus, minus))  # equal deviations with m+ < m-
+    exists = (torch.minimum(positive_deviation, negative_deviation) >= _MIN_DEVIATION) & ~never & (solved.abs() < 1)
+    return torch.where(exists, solved, torch.nan)
 
 
 class AdaptiveThresholds(nn.Module):
@@ -86,27 +75,32 @@ class AdaptiveThresholds(nn.Module):
 
     @torch.no_grad()
     def update(self, scores: Tensor, own: Tensor, others: Tensor) -> None:
-        """Take in scores (N, M) with the masks (N, M) of the sentences' own pairs and of the rest."""
-        scores = scores.detach().float()
-        parts, counts = [], []
-        for mask in (own & scores.isfinite(), others & scores.isfinite()):
-            if not mask.any():
-                return
-            selected = scores[mask]
-            parts.append(torch.stack([selected.mean(), selected.square().mean()]))
-            counts.append(len(selected))
-        statistics = torch.stack(parts)  # (2, 2)
-        momentum = min(self.config.phi_momentum, float(self.updates) / (float(self.updates) + 1))
-        self.running_statistics.lerp_(statistics, 1 - momentum)
-        self.updates += 1
+        """Take in scores (N, M) with the masks (N, M) of the sentences' own pairs and of the rest.
+
+        Nothing changes where there are no scores of one of both. No number is read back from a GPU.
+        """
+        scores, config = scores.detach().float(), self.config
+        masks = torch.stack([own, others]) & scores.isfinite()  # (2, N, M)
+        selected = torch.where(masks, scores, 0.0)  # (2, N, M)
+        counts = masks.sum((1, 2))  # (2,)
+        sums = torch.stack([selected.sum((1, 2)), selected.square().sum((1, 2))], dim=1)  # (2, 2)
+        has_both = (counts > 0).all()
+        weight = (1 / (self.updates + 1)).clamp_min(1 - config.phi_momentum) * has_both
+        self.running_statistics.lerp_(sums / counts.clamp_min(1)[:, None], weight)
+        self.updates += has_both
+        solved = self._solve(counts[1] / counts[0].clamp_min(1))  # (2,)
+        moved = config.phi_update * solved + (1 - config.phi_update) * self.phi
+        self.phi.copy_(torch.where(solved.isfinite() & has_both, moved, self.phi))
+
+    def _solve(self, odds: Tensor) -> Tensor:
+        """Return the solutions (2,) for phi and phi_same by the running statistics, NaN where there is none."""
         mean, square = self.running_statistics.unbind(1)
         deviation = (square - mean**2).clamp_min(0).sqrt()
-        [plus, plus_deviation], [minus, minus_deviation] = torch.stack([mean, deviation], 1).tolist()
-        odds = counts[1] / counts[0]
-        for index, share in enumerate((self.config.phi_neutral_odds, self.config.phi_same_odds)):
-            solved = solve_threshold(plus, plus_deviation, minus, minus_deviation, share * odds)
-            if solved is not None:
-                self.phi[index] = self.config.phi_update * solved + (1 - self.config.phi_update) * self.phi[index]
+        numbers = torch.cat([torch.stack([mean, deviation], dim=1).flatten(), odds[None]])  # (5,)
+        exact = (numbers.cpu() if numbers.device.type == "mps" else numbers).double()  # MPS has no double precision
+        alpha = torch.stack([exact[4] * self.config.phi_neutral_odds, exact[4] * self.config.phi_same_odds])
+        plus, plus_deviation, minus, minus_deviation = exact[:4].unbind()
+        return solve_threshold(plus, plus_deviation, minus, minus_deviation, alpha).to(self.phi)
 
     def may_match(self, scores: Tensor) -> Tensor:
         """Return which scores (N, M) are above phi: such a pair is not a negative."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, masked_softmax
+from mttsg_core.modeling.layers import ChannelDropout, QueryGroups, at_once, masked_softmax
 
 _LOGITS_AT_ONCE = 1 << 17  # of the attention to regions: more do not fit in the processor's cache
 
@@ -84,23 +84,23 @@ class RegionCrossAttention(nn.Module):
         Returns:
             The attended regions (N, T, H * D_o), and the evidence (N, T, D_h) of each clip for the head.
         """
-        query = groups.group(self._queries(sentence)).flatten(1, 2).transpose(1, 2)  # (V, D_o, Q * H)
-        at_once = max(1, _LOGITS_AT_ONCE // (query.shape[0] * query.shape[2] * regions.shape[2]))  # clips
-        parts = [self._attend(part, query) for part in regions.split(at_once, dim=1)]
+        query = groups.group(self._queries(sentence)).flatten(1, 2).transpose(1, 2)  # (G, D_o, Q * H)
+        clips = at_once(_LOGITS_AT_ONCE // (query.shape[0] * query.shape[2] * regions.shape[2]), regions.device)
+        parts = [self._attend(part, query) for part in groups.of_group(regions).split(clips, dim=1)]
         attended, logsumexp = (groups.ungroup(torch.cat(column, dim=2)) for column in zip(*parts, strict=True))
         evidence = self.value(attended).add_(self.logsumexp(logsumexp))
         return attended, nn.functional.gelu(evidence) * (1 + self.gate(sentence)[:, None])
 
     def _attend(self, regions: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend with queries (V, D_o, Q * H) to regions (V, T, R, D_o).
+        """Attend with queries (G, D_o, Q * H) of G groups to their regions (G, T, R, D_o).
 
         Returns:
-            The attended regions (V, Q, T, H * D_o), and the log-sum-exp of the logits (V, Q, T, H).
+            The attended regions (G, Q, T, H * D_o), and the log-sum-exp of the logits (G, Q, T, H).
         """
-        logits = (regions.flatten(1, 2) @ query).unflatten(1, regions.shape[1:3])  # (V, T, R, Q * H)
+        logits = (regions.flatten(1, 2) @ query).unflatten(1, regions.shape[1:3])  # (G, T, R, Q * H)
         weights = logits.softmax(2)
-        logsumexp = logits.amax(2) - weights.amax(2).log()  # (V, T, Q * H)
-        attended = (weights.transpose(2, 3) @ regions).unflatten(2, (-1, self.heads)).flatten(3)  # (V, T, Q, H * D_o)
+        logsumexp = logits.amax(2) - weights.amax(2).log()  # (G, T, Q * H)
+        attended = (weights.transpose(2, 3) @ regions).unflatten(2, (-1, self.heads)).flatten(3)  # (G, T, Q, H * D_o)
         return attended.transpose(1, 2), logsumexp.unflatten(2, (-1, self.heads)).transpose(1, 2)
 
     def attend_all_videos(self, regions: Tensor, sentence: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
+from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_log_softmax, masked_mean, masked_softmax
 from mttsg_core.modeling.proposals import (
     coverage_probability,
@@ -63,7 +64,7 @@ class HeadOutput(NamedTuple):
         return grounding_losses(self, targets, config, share)
 
 
-class GroundingHead(nn.Module):
+class GroundingHead(Head):
     """Maps clips fused with a query to scores of clips and proposals."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -79,19 +80,24 @@ class GroundingHead(nn.Module):
         self.proposal_score = nn.Linear(config.proposal_width, 1)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> HeadOutput:
-        """Score fused clips (N, T, D_h) with mask (N, T), of videos that last (N,) seconds.
+    def read(self, fused: Tensor, mask: Tensor) -> Tensor:
+        """Read fused clips (N, T, D_h) with mask (N, T) in both directions."""
+        hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))
+        return hidden
 
-        Proposals start from their logits `prior` (N, P), if there are any.
-        """
-        hidden = self._hidden(fused, mask)  # (N, T, D_h)
+    def ground(
+        self, hidden: Tensor, mask: Tensor, durations: Tensor, presence: Tensor, prior: Tensor | None
+    ) -> HeadOutput:
+        """Score clips and proposals, see `Head.ground`."""
         scores = self.clip_scores(hidden)  # (N, T, 3)
         clips = mask.sum(1)
         first, last = proposal_edges(mask.shape[1], mask.device)
-        parts = proposal_sum(self.proposal_parts(hidden), mask)  # (N, P, D_p)
-        parts = parts + self._geometry(first, last, clips, durations)
-        whole = self.proposal_score(functional.gelu(parts))  # (N, P, 1)
-        proposals = (whole + proposal_sum(scores, mask)).squeeze(-1).float()
+        parts = self.proposal_parts(hidden).unflatten(-1, (3, -1))  # (N, T, 3, D_p)
+        parts = torch.cat([parts, scores[..., None]], dim=-1).flatten(-2)  # (N, T, 3 * (D_p + 1))
+        summed = proposal_sum(parts, mask)  # (N, P, D_p + 1)
+        whole = summed[..., :-1] + self._geometry(first, last, clips, durations)
+        whole = self.proposal_score(functional.gelu(whole))  # (N, P, 1)
+        proposals = (whole + summed[..., -1:]).squeeze(-1).float()
         if prior is not None:
             proposals = proposals + prior
         lowest = torch.finfo(proposals.dtype).min / 8
@@ -100,13 +106,12 @@ class GroundingHead(nn.Module):
             boundaries=scores[..., :2],
             foreground=scores[..., 2],
             offsets=None if self.offsets is None else self.offsets(hidden),
-            presence=presence_of(self.presence, hidden, scores[..., 2], mask),
+            presence=presence,
             mask=mask,
         )
 
-    def presence_logits(self, fused: Tensor, mask: Tensor) -> Tensor:
-        """Return `HeadOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
-        hidden = self._hidden(fused, mask)
+    def presence_logits(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return `HeadOutput.presence` alone, see `Head.presence_logits`."""
         return presence_of(self.presence, hidden, self.clip_scores(hidden)[..., 2], mask)
 
     def _geometry(self, first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
@@ -114,39 +119,12 @@ class GroundingHead(nn.Module):
 
         Neighbours are mostly queries of one video, for which it is computed once.
         """
+        if clips.device.type != "cpu":  # a GPU computes more faster than it tells how many videos there are
+            return self.geometry(_geometry(first, last, clips, durations))
         sizes = torch.stack([clips.to(durations.dtype), durations], dim=1)  # (N, 2)
         sizes, number = sizes.unique_consecutive(dim=0, return_inverse=True)
         geometry: Tensor = self.geometry(_geometry(first, last, *sizes.unbind(1)))
         return geometry.expand(len(clips), -1, -1) if len(sizes) == 1 else geometry.index_select(0, number)
-
-    def _hidden(self, fused: Tensor, mask: Tensor) -> Tensor:
-        hidden: Tensor = self.dropout(self.norm(fused + self.gru(fused, mask)))
-        return hidden
-
-
-class Presence(nn.Module):
-    """Scores whether the moment is in the video at all, by the clips that seem inside it and the strongest channels."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.score = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
-
-    def forward(self, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-        """Map hidden (N, T, D_h), foreground logits (N, T) and mask (N, T) to logits (N,)."""
-        weights = masked_softmax(foreground, mask)  # (N, T)
-        pooled = (weights[:, None] @ hidden).squeeze(1)  # (N, D_h)
-        padding = torch.zeros_like(weights).masked_fill(~mask, torch.finfo(hidden.dtype).min)  # (N, T)
-        strongest = (hidden + padding[..., None]).amax(1)  # (N, D_h)
-        logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
-        return logits.float()
-
-
-def presence_of(presence: Presence | None, hidden: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-    """Return presence logits (N,), infinite where presence is not learned; see `Presence`."""
-    if presence is None:
-        return hidden.new_full(mask.shape[:1], torch.inf, dtype=torch.float32)
-    logits: Tensor = presence(hidden, foreground, mask)
-    return logits
 
 
 def decode(output: HeadOutput, top: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
@@ -24,12 +24,13 @@ from mttsg_core.data.draws import Draws, draw
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
-from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
+from mttsg_core.modeling.contrastive import ContrastDraws, ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
 from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import RegionCrossAttention
-from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps
-from mttsg_core.modeling.networks import NETWORKS, AnyFusion, AnyHead, GroundingOutput
+from mttsg_core.modeling.head import GroundingOutput, Head
+from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps, unit_length
+from mttsg_core.modeling.networks import NETWORKS, AnyFusion
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 from mttsg_core.modeling.shared_space import SharedSpace
 
@@ -91,15 +92,39 @@ class FusedQueries(NamedTuple):
     gate: Tensor | None
     prior: Tensor | None
 
+    def part(self, rows: slice) -> FusedQueries:
+        """Return some of the queries."""
+        own, text, gate = self.own_clips, self.activity_text, self.gate
+        return FusedQueries(
+            fused=self.fused[rows],
+            own_clips=None if own is None else QueryConditionedClips(own.vectors[rows], own.mask[rows]),
+            phrases=None if self.phrases is None else self.phrases[rows],
+            activity_text=None if text is None else text[rows],
+            gate=None if gate is None else gate[rows],
+            prior=None if self.prior is None else self.prior[rows],
+        )
+
+
+class Negatives(NamedTuple):
+    """A mismatched queries: those of the batch, and some of its other queries, each asked of another of its videos.
+
+    Attributes:
+        presence: (A,) presence logits.
+        valid: (A,) False where no video of the batch could be chosen: that query takes no part.
+    """
+
+    presence: Tensor
+    valid: Tensor
+
 
 class TrainingOutput(NamedTuple):
     """What only the losses need.
 
     Attributes:
         contrast: projections and random draws of the contrast, or None.
-        text: (N*, C) sentences of the whole batch at length 1, in the common space if there is one.
+        text: (N*, C) sentences of all ranks at length 1, in the common space if there is one.
         clean_text: (N*, C) the same, encoded without dropout.
-        negative_presence: (A,) presence logits of mismatched queries, or None where presence is not learned.
+        negatives: mismatched queries, or None where presence is not learned.
         sources: of the batch, or None.
         share: what the output is of the batch.
     """
@@ -107,17 +132,23 @@ class TrainingOutput(NamedTuple):
     contrast: ContrastOutput | None
     text: Tensor
     clean_text: Tensor
-    negative_presence: Tensor | None
+    negatives: Negatives | None
     sources: Sources | None = None
     share: Share = WHOLE
 
 
-class _Learning(NamedTuple):
-    """What a query learns from beside its own video: random numbers, and sources (N*,) and share of the batch."""
+class _MismatchedQueries(NamedTuple):
+    """Queries to be asked of videos that do not show them.
 
-    draws: Draws
-    sources: Tensor | None
-    share: Share
+    Attributes:
+        rows: (A,) their numbers among the N* queries of the batch, followed by the negative ones of the videos here.
+        video_index: (A,) video of each.
+        valid: (A,) see `Negatives`.
+    """
+
+    rows: Tensor
+    video_index: Tensor
+    valid: Tensor
 
 
 class MKTNOutput(NamedTuple):
@@ -155,35 +186,29 @@ class MKTN(nn.Module):
         self.region_attention = RegionCrossAttention(config) if config.regions else None
         network = NETWORKS[config.network]
         self.fusion: AnyFusion = network.fusion(config)
-        self.head: AnyHead = network.head(config)
+        self.head: Head = network.head(config)
         self.shared_space = SharedSpace(config, has_prior=network.reads_prior) if config.joint else None
         self.contrast = CrossModalContrast(config) if config.contrast else None
         self.memory = CrossSentenceMemory(config) if config.mining else None
         self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
         self.activity_sentence = ActivitySentenceAlignment(config) if config.activities else None
 
-    def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
-        """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`."""
-        queries = self.encode_queries(batch.words, batch.word_mask)
-        if batch.sources is not None:
-            excluded = batch.sources.excluded(batch.sources.queries, batch.video_index)
-            queries = queries._replace(excluded_sources=excluded)
-        videos = self.encode_videos(batch)
-        if not self.training:
-            return self.ground(videos, queries, batch.video_index, joint=joint)
-        learning = self._learning(batch)
-        output = self.ground(videos, queries, batch.video_index, joint=joint, learning=learning)
-        return output._replace(training=self._training_output(output, batch, learning))
+    def forward(self, batch: Batch, *, joint: bool = False, draws: Draws | None = None) -> MKTNOutput:
+        """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`.
 
-    def _learning(self, batch: Batch) -> _Learning:
-        """Return what the queries of a batch learn from each other with, and draw it where the batch does not."""
-        share, draws = batch.share, batch.draws
-        if draws is None:
-            queries, words = batch.word_mask.shape
-            videos, clips = batch.clip_mask.shape
-            draws = draw(self.config, queries, words, videos, clips, device=batch.clips.device)
-        sources = None if batch.sources is None else share.whole(batch.sources).queries
-        return _Learning(draws, sources, share)
+        What is random in training beside dropout is drawn, if it is not given.
+        """
+        if self.training:
+            return self._train(batch, draws or self.draw(batch), joint=joint)
+        queries = self.encode_queries(batch.words, batch.word_mask)
+        return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
+
+    def draw(self, batch: Batch) -> Draws:
+        """Draw what is random in training beside dropout, for the whole batch: alike on all ranks of the same seed."""
+        share, (videos, clips) = batch.share, batch.clip_mask.shape
+        queries, written = len(share.whole_index(batch.video_index)), batch.negatives
+        words = max(batch.words.shape[1], 0 if written is None else written.words.shape[1])
+        return draw(self.config, queries, words, share.whole_videos(videos), clips, batch.words.device)
 
     def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
@@ -203,13 +228,7 @@ class MKTN(nn.Module):
         )
 
     def ground(
-        self,
-        videos: PreparedVideos,
-        queries: EncodedQueries,
-        video_index: Tensor,
-        *,
-        joint: bool = False,
-        learning: _Learning | None = None,
+        self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor, *, joint: bool = False
     ) -> MKTNOutput:
         """Ground N queries, each in the video that `video_index` names.
 
@@ -218,18 +237,12 @@ class MKTN(nn.Module):
             queries: see `encode_queries`.
             video_index: (N,).
             joint: let the queries of a video read each other, regardless of their order.
-            learning: in training, what the queries learn from each other with.
         """
-        fused = self._fuse(videos, queries, video_index, joint=joint, learning=learning)
+        fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
         head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
-
-    def negative_presence(self, videos: PreparedVideos, negatives: EncodedQueries, video_index: Tensor) -> Tensor:
-        """Return presence logits (A,) of mismatched queries, each in the video that `video_index` (A,) names."""
-        fused = self._fuse(videos, negatives, video_index, negatives=True).fused
-        return self.head.presence_logits(fused, videos.encoded.mask[video_index])
 
     def _fuse(
         self,
@@ -238,10 +251,12 @@ class MKTN(nn.Module):
         video_index: Tensor,
         *,
         joint: bool = False,
-        negatives: bool = False,
-        learning: _Learning | None = None,
+        negatives: int = 0,
+        drawn: Tensor | None = None,
+        sources: Tensor | None = None,
+        share: Share = WHOLE,
     ) -> FusedQueries:
-        """Fuse queries with their videos, with the evidence of every module that is on.
+        """Fuse queries, the last ones mismatched, with their videos, with the evidence of every module that is on.
 
         What the memory retrieves is read by the head alone: all that compares queries with videos compares the queries
         themselves.
@@ -250,11 +265,9 @@ class MKTN(nn.Module):
         groups = QueryGroups(video_index, len(encoded.clips))
         sentence, enriched, gate = queries.sentence, queries, None
         if self.memory is not None:
-            if learning is None:
-                retrieved = self.memory(queries, encoded, groups, joint=joint, negatives=negatives)
-            else:
-                drawn, sources, share = learning.draws.sees_others, learning.sources, learning.share
-                retrieved = self.memory(queries, encoded, groups, drawn=drawn, sources=sources, share=share)
+            retrieved = self.memory(
+                queries, encoded, groups, joint=joint, negatives=negatives, drawn=drawn, sources=sources, share=share
+            )
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         attended = own_clips = activity_text = prior = None
@@ -277,9 +290,15 @@ class MKTN(nn.Module):
         fused = self.fusion(encoded, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
-    def _training_output(self, output: MKTNOutput, batch: Batch, learning: _Learning) -> TrainingOutput:
-        """Compute what the losses need from the weights beside the answer."""
-        share, queries = learning.share, output.queries
+    def _train(self, batch: Batch, draws: Draws, *, joint: bool) -> MKTNOutput:
+        """Ground the queries of a batch together with the mismatched ones, and compute what the losses need.
+
+        On one process all numbers of queries are known before: nothing waits for a GPU.
+        """
+        count, share = len(batch.words), batch.share
+        encoded = self.encode_queries(*_all_words(batch, with_negatives=self.config.presence))
+        queries = encoded.part(slice(count)) if len(encoded.words) > count else encoded
+        videos = self.encode_videos(batch)
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
         own_text = project(queries.sentence)
@@ -287,71 +306,113 @@ class MKTN(nn.Module):
             own_clean = project(clean)
         text, clean_text, sentences = share.gather_queries(own_text, own_clean, queries.sentence)  # (N*, ...) each
         clean_text = clean_text.detach()
-        contrast = None
-        if self.contrast is not None and output.fused.own_clips is not None:
-            all_clips = self.clips_of_all_videos(output, learning.draws, sentences, share)
-            own_clips, draws = output.fused.own_clips, learning.draws
-            contrast = self.contrast.training_output(own_clips, all_clips, queries, text, draws, share)
-        presence = None
+        all_clips = mismatched = None
+        if self.contrast is not None:
+            all_clips = self.clips_of_all_videos(videos, sentences, draws.clips, share)
         if self.config.presence:
-            presence = self._negative_presence(output, batch, text.detach(), clean_text, learning)
-        return TrainingOutput(contrast, text, clean_text, presence, batch.sources, share)
+            mismatched = self._choose_mismatched(batch, text.detach(), clean_text, draws)
+            encoded = _gathered(encoded, count, share)
+        queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, draws, joint=joint)
+        contrast = None
+        if self.contrast is not None and all_clips is not None and fused.own_clips is not None:
+            of_contrast = ContrastDraws.of(draws, fused.own_clips.mask, queries.mask, share)
+            contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, of_contrast)
+        negatives = None if mismatched is None else Negatives(presence, mismatched.valid)
+        training = TrainingOutput(contrast, text, clean_text, negatives, batch.sources, share)
+        return MKTNOutput(head, videos, queries, fused, batch.video_index, training)
 
-    def clips_of_all_videos(
-        self, output: MKTNOutput, draws: Draws, sentences: Tensor, share: Share = WHOLE
-    ) -> QueryConditionedClips:
-        """Condition clips of the V videos here on each sentence (N*, D) of the batch, in the common space.
+    def _ground_all(
+        self,
+        batch: Batch,
+        videos: PreparedVideos,
+        encoded: EncodedQueries,
+        mismatched: _MismatchedQueries | None,
+        draws: Draws,
+        *,
+        joint: bool,
+    ) -> tuple[EncodedQueries, FusedQueries, GroundingOutput, Tensor]:
+        """Fuse the N queries of a batch, and after them the A mismatched ones, with their videos.
+
+        Args:
+            batch: to ground.
+            videos: encoded.
+            encoded: the N queries; where there are mismatched ones the N* of all ranks and those that were written.
+            mismatched: which ones, or None.
+            draws: what is random.
+            joint: see `ground`.
 
         Returns:
-            (N*, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time;
-            without regions all clips, the same for every query: (1, V, T, C).
+            The N queries, encoded and fused, the head's output for them, and the presence logits (A,) of the others.
+        """
+        count, index, share = len(batch.words), batch.video_index, batch.share
+        queries, negatives = encoded, 0 if mismatched is None else len(mismatched.rows)
+        own = share.own_queries(torch.arange(len(share.whole_index(index)), device=index.device))  # (N,)
+        rows = own
+        if mismatched is not None:
+            rows = torch.cat([own, mismatched.rows])
+            index = torch.cat([index, mismatched.video_index])
+            queries = encoded.part(rows) if negatives or len(encoded.words) > count else encoded
+        sources = None
+        if batch.sources is not None:
+            sources = share.whole(batch.sources).queries  # (N*,)
+            excluded = batch.sources.excluded(_sources_of(batch, batch.sources, sources)[rows], index)
+            queries = queries._replace(excluded_sources=excluded)
+        fused = self._fuse(
+            videos,
+            queries,
+            index,
+            joint=joint,
+            negatives=negatives,
+            drawn=draws.sees_others,
+            sources=sources,
+            share=share,
+        )
+        mask, durations = videos.encoded.mask[index], videos.encoded.durations[batch.video_index]
+        hidden = self.head.read(fused.fused, mask)  # (N + A, T, D_h)
+        presence = self.head.presence_logits(hidden, mask)  # (N + A,)
+        if negatives:
+            queries, fused = queries.part(slice(count)), fused.part(slice(count))
+        head = self.head.ground(hidden[:count], mask[:count], durations, presence[:count], fused.prior)
+        return queries, fused, head, presence[count:]
+
+    def clips_of_all_videos(
+        self, videos: PreparedVideos, sentence: Tensor, drawn: Tensor, share: Share = WHOLE
+    ) -> QueryConditionedClips:
+        """Condition clips of the V videos here on each of N* sentences (N*, D), in the common space.
+
+        Returns:
+            (N*, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn (V*, T'); without
+            regions all clips, the same for every query: (1, V, T, C).
 
         Raises:
             ValueError: if the contrast is switched off.
         """
-        clips, encoded = output.videos.contrast, output.videos.encoded
+        clips, encoded = videos.contrast, videos.encoded
         if self.contrast is None or clips is None:
             raise ValueError("this network was built without contrast")
         if self.region_attention is None or encoded.regions is None:
             return self.contrast.condition_on_query(clips[None], None, encoded.mask)
-        steps = random_steps(encoded.mask, share.own_videos(draws.clips))  # (V, T')
-        drawn = torch.arange(len(clips), device=clips.device)[:, None], steps
-        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], sentences)
-        return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
+        steps = random_steps(encoded.mask, share.own_videos(drawn))  # (V, T')
+        places = torch.arange(len(clips), device=clips.device)[:, None], steps
+        attended = self.region_attention.attend_all_videos(encoded.regions[places], sentence)
+        return self.contrast.condition_on_query(clips[places], attended, encoded.mask[places])
 
-    def _negative_presence(
-        self, output: MKTNOutput, batch: Batch, text: Tensor, clean_text: Tensor, learning: _Learning
-    ) -> Tensor:
-        """Return presence logits (A,) of mismatched queries.
+    def _choose_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor, draws: Draws) -> _MismatchedQueries:
+        """Choose another video for the drawn queries of a batch, and append the mismatched ones that it has.
 
-        Those are the negative queries of the videos here, and some queries of the batch that are not about them, each
-        asked of another video than its own.
+        Of all queries (N*, C) those are kept that are to be asked of a video here.
         """
-        share, draws, sources = learning.share, learning.draws, batch.sources
-        all_index, videos = share.whole_index(output.video_index), share.whole_videos(len(batch.clips))
-        weights = self._negative_weights(text, clean_text, all_index, videos)  # (N*, V*)
-        chance = weights.cumsum(1)  # (N*, V*)
-        aim = draws.mismatched_video[:, None] * (1 - 1e-6) * chance[:, -1:]  # below the last one
-        asked = (chance > aim).to(torch.uint8).argmax(1)  # (N*,) a video each, as likely as it weighs
-        chosen = (draws.mismatched < self.config.negative_share) & (chance[:, -1] > 0)
-        numbers = chosen.nonzero().squeeze(1)  # (A*,)
-        here, index = share.asked_here(asked[numbers])
-        numbers = numbers[here]  # (A,)
-        negatives = _gathered(output.queries, share).part(numbers)
-        if sources is not None:
-            excluded = sources.excluded(share.whole(sources).queries[numbers], index)
-            negatives = negatives._replace(excluded_sources=excluded)
+        share, rows = batch.share, draws.mismatched  # (A*,)
+        index, videos = share.whole_index(batch.video_index), share.whole_videos(len(batch.clips))
+        weights = self._negative_weights(text, clean_text, index, videos)[rows]  # (A*, V*)
+        here, asked = share.asked_here((weights / draws.patience).argmax(1))
+        rows, valid = rows[here], (weights > 0).any(1)[here]
         if batch.negatives is not None:
-            written = self.encode_queries(batch.negatives.words, batch.negatives.mask)
-            if sources is not None:
-                asked_of = batch.negatives.video_index
-                excluded = sources.excluded(sources.videos[asked_of, 0], asked_of)
-                written = written._replace(excluded_sources=excluded)
-            negatives = negatives.concat(written)
-            index = torch.cat([index, batch.negatives.video_index])
-        if not len(index):
-            return output.head.presence.new_zeros(0)
-        return self.negative_presence(output.videos, negatives, index)
+            written = torch.arange(len(batch.negatives.words), device=rows.device)
+            rows = torch.cat([rows, len(text) + written])
+            asked = torch.cat([asked, batch.negatives.video_index])
+            valid = torch.cat([valid, torch.ones_like(written, dtype=torch.bool)])
+        return _MismatchedQueries(rows, asked, valid)
 
     def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
@@ -390,13 +451,37 @@ class _WithoutValues(TorchFunctionMode):
         return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
-def _gathered(queries: EncodedQueries, share: Share) -> EncodedQueries:
-    """Return the queries of all ranks, without the sources that they must not retrieve."""
-    kept = {name: values for name, values in queries._asdict().items() if values is not None}
-    kept.pop("excluded_sources", None)
-    return EncodedQueries(**dict(zip(kept, share.gather_queries(*kept.values()), strict=True)))
+def _all_words(batch: Batch, *, with_negatives: bool) -> tuple[Tensor, Tensor]:
+    """Return the words (N + A, L, D_w) of the queries of a batch and of its mismatched ones, with mask (N + A, L)."""
+    words, mask, negatives = batch.words, batch.word_mask, batch.negatives
+    if negatives is None or not with_negatives:
+        return words, mask
+    longest = max(words.shape[1], negatives.words.shape[1])
+    all_words = [pad(each, (0, 0, 0, longest - each.shape[1])) for each in (words, negatives.words)]
+    masks = [pad(each, (0, longest - each.shape[1])) for each in (mask, negatives.mask)]
+    return torch.cat(all_words), torch.cat(masks)
+
+
+def _gathered(encoded: EncodedQueries, count: int, share: Share) -> EncodedQueries:
+    """Return N + A queries, of which the first `count` are those of the batch, with the N* of all ranks in their place.
+
+    Where the batch is whole these are the same.
+    """
+    if share is WHOLE:
+        return encoded
+    kept = {name: values for name, values in encoded._asdict().items() if values is not None}
+    of_all = share.gather_queries(*(values[:count] for values in kept.values()))
+    rows = zip(kept, of_all, strict=True)
+    return EncodedQueries(**{name: torch.cat([values, kept[name][count:]]) for name, values in rows})
+
+
+def _sources_of(batch: Batch, sources: Sources, of_queries: Tensor) -> Tensor:
+    """Return the training video that each query was written for: those of the N* queries, then of the written ones."""
+    if batch.negatives is None:
+        return of_queries
+    return torch.cat([of_queries, sources.videos[batch.negatives.video_index, 0]])
 
 
 def _direction(sentence: Tensor) -> Tensor:
     """Return sentences (N, D) at length 1."""
-    return normalize(sentence.float(), dim=-1)
+    return unit_length(sentence.float())

@@ -60,21 +60,30 @@ class MomentMemory(nn.Module):
             memory[slots] = normalize(kept * memory[slots] + (1 - kept) * new.to(memory.dtype), dim=-1)
         self.pairs[slots], self.videos[slots] = pairs, videos
 
-    def relations(self, pairs: Tensor, excluded: Tensor) -> MemoryRelations:
-        """Tell which entries belong to the same pair, and which to other videos.
+    @torch.no_grad()
+    def relations(self, text: Tensor, pairs: Tensor, excluded: Tensor) -> MemoryRelations:
+        """Tell which entries belong to the same pair, which to other videos, and how well their sentences match.
 
         Args:
+            text: (N, C) sentences of the batch, of length 1.
             pairs: (N,) numbers of the pairs of the batch.
             excluded: (N, K) training videos that each was written for, or that its video is made of.
         """
         own = self.pairs == pairs[:, None]  # (N, M)
         others = (self.pairs != _EMPTY) & (self.videos != excluded[..., None]).all(1)
-        return MemoryRelations(own, others & ~own)
+        return MemoryRelations(text @ self.text.T, own, others & ~own)
 
 
 class MemoryRelations(NamedTuple):
-    """How N pairs of a batch relate to the M entries of the memory. Attributes: masks (N, M)."""
+    """How N pairs of a batch relate to the M entries of the memory.
 
+    Attributes:
+        scores: (N, M) cosines of their sentences.
+        own: (N, M) True for the entry of the pair itself.
+        others: (N, M) True for entries of other videos.
+    """
+
+    scores: Tensor
     own: Tensor
     others: Tensor
 

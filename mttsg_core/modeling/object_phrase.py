@@ -13,12 +13,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.layers import QueryGroups, masked_softmax, own_video_mask, symmetric_contrastive_loss
+from mttsg_core.modeling.layers import (
+    QueryGroups,
+    at_once,
+    masked_softmax,
+    own_video_mask,
+    symmetric_contrastive_loss,
+    unit_length,
+)
 from mttsg_core.modeling.proposals import shared_occupancy
 
 _PADDING = -3.0  # added to cosines with padding
@@ -70,7 +77,7 @@ class ObjectPhraseAlignment(nn.Module):
         if regions is None:
             raise ValueError("this network was built for features with regions")
         prototypes: Tensor = self.objects(regions)
-        return normalize(prototypes, dim=-1)
+        return unit_length(prototypes)
 
     def phrases(self, words: Tensor, mask: Tensor) -> Tensor:
         """Pool phrase prototypes (N, K_w, C) of words W (N, L, D) with mask (N, L)."""
@@ -78,11 +85,11 @@ class ObjectPhraseAlignment(nn.Module):
         wide = [gram(pad(narrow, (more // 2, more - more // 2))) for more, gram in enumerate(self.grams)]  # (N, C, L)
         phrases = nn.functional.gelu(torch.stack(wide).amax(0)).transpose(1, 2)  # (N, L, C)
         prototypes: Tensor = self.phrase_prototypes(phrases, mask)
-        return normalize(prototypes, dim=-1)
+        return unit_length(prototypes)
 
     def match_features(self, objects: Tensor, phrases: Tensor, groups: QueryGroups) -> Tensor:
         """Describe how well clips match phrases: (V, T, K_o, C) and (N, K_w, C) to (N, T, D_h)."""
-        best = groups.ungroup(_best_object(objects, groups.group(phrases)))  # (N, K_w, T)
+        best = groups.ungroup(_best_object(groups.of_group(objects), groups.group(phrases)))  # (N, K_w, T)
         channels = torch.cat([best, best.mean(1, keepdim=True)], dim=1).transpose(1, 2)  # (N, T, K_w + 1)
         features: Tensor = self.out(channels)
         return features
@@ -116,9 +123,8 @@ def object_phrase_loss(
     padding = (~mask * _PADDING).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
     columns = []
     [of_all] = share.gather_queries(phrases)  # (N*, K_w, C)
-    for part, part_padding in zip(
-        objects.flatten(1, 2).split(_VIDEOS_AT_ONCE), padding.split(_VIDEOS_AT_ONCE), strict=True
-    ):
+    size = at_once(_VIDEOS_AT_ONCE, objects.device)
+    for part, part_padding in zip(objects.flatten(1, 2).split(size), padding.split(size), strict=True):
         every = of_all.flatten(0, 1).expand(len(part), -1, -1)  # (V', N* * K_w, C)
         cosines = torch.baddbmm(part_padding[:, None], every, part.transpose(1, 2))  # (V', N* * K_w, T * K_o)
         columns.append(cosines.max(-1).values.unflatten(1, of_all.shape[:2]).mean(-1))  # (V', N*)
@@ -147,8 +153,8 @@ def _prototype_similarity(prototypes: Tensor) -> Tensor:
 
 
 def _best_object(objects: Tensor, phrases: Tensor) -> Tensor:
-    """Return max_k cos(p_w, p_o) in every clip: (V, T, K_o, C) and (V, Q, K_w, C) to (V, Q, K_w, T)."""
-    videos, clips, count, _ = objects.shape
-    objects = objects.transpose(1, 2).flatten(1, 2)  # (V, K_o * T, C)
-    cosines = phrases.flatten(1, 2) @ objects.transpose(1, 2)  # (V, Q * K_w, K_o * T)
-    return cosines.view(videos, phrases.shape[1], phrases.shape[2], count, clips).amax(3)
+    """Return max_k cos(p_w, p_o) in every clip: (G, T, K_o, C) and (G, Q, K_w, C) to (G, Q, K_w, T)."""
+    groups, clips, count, _ = objects.shape
+    objects = objects.transpose(1, 2).flatten(1, 2)  # (G, K_o * T, C)
+    cosines = phrases.flatten(1, 2) @ objects.transpose(1, 2)  # (G, Q * K_w, K_o * T)
+    return cosines.view(groups, phrases.shape[1], phrases.shape[2], count, clips).amax(3)

@@ -24,7 +24,7 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.fusion import attend_words
-from mttsg_core.modeling.grounding_head import Presence, presence_of
+from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import ChannelDropout, QueryGroups
 from mttsg_core.modeling.proposals import answers_apart, best_of_sentence, span_iou
 
@@ -96,7 +96,7 @@ class SentenceProduct(nn.Module):
         return self.dropout(self.norm(x)) * groups.of_video(videos.mask)[..., None]
 
 
-class ProposalMap(nn.Module):
+class ProposalMap(Head):
     """Maps clips fused with a query to the scores of a map of moments."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -110,15 +110,17 @@ class ProposalMap(nn.Module):
         self.score = nn.Conv2d(width, 1, 1)
         self.presence = Presence(config.head_width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> MapOutput:
+    def ground(
+        self, hidden: Tensor, mask: Tensor, durations: Tensor, presence: Tensor, prior: Tensor | None
+    ) -> MapOutput:
         """Score the moments of fused clips (N, T, D_h) with mask (N, T)."""
-        parts = part_shares(self.bins, mask) @ self.project(fused)  # (N, B, W)
+        parts = part_shares(self.bins, mask) @ self.project(hidden)  # (N, B, W)
         cells = torch.cat([self._cells(some) for some in parts.split(_MAPS_AT_ONCE)])
-        return MapOutput(cells, self.presence_logits(fused, mask), mask)
+        return MapOutput(cells, presence, mask)
 
-    def presence_logits(self, fused: Tensor, mask: Tensor) -> Tensor:
-        """Return `MapOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
-        return presence_of(self.presence, fused, torch.zeros_like(fused[..., 0]), mask)
+    def presence_logits(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return `MapOutput.presence` alone: hidden (N, T, D_h) with mask (N, T) to logits (N,)."""
+        return presence_of(self.presence, hidden, torch.zeros_like(hidden[..., 0]), mask)
 
     def _cells(self, parts: Tensor) -> Tensor:
         """Map parts (N, B, W) to logits (N, B, B)."""

@@ -6,6 +6,7 @@ and step by an eighth of their length, so there are fewer than 18 proposals a cl
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
+from mttsg_core.utils.devices import upload
 
 _DENSE, _GROWTH = 8, 1.14
 _COMPARED_AT_ONCE = 16  # queries whose proposals are compared at a time: more do not fit in the processor's cache
@@ -48,12 +50,21 @@ def proposal_layout(clips: int) -> Layout:
 
 
 def proposal_edges(clips: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Return the first clip and one past the last clip of every proposal, (P,) each, in the order of the layout."""
+    """Return the first clip and one past the last clip of every proposal, (P,) each, in the order of the layout.
+
+    They are computed once for each number of clips, and must not be written to.
+    """
+    return _edges(clips, device or torch.device("cpu"))
+
+
+@lru_cache(maxsize=64)
+def _edges(clips: int, device: torch.device) -> tuple[Tensor, Tensor]:
     layout = proposal_layout(clips)
-    firsts = [torch.arange(0, clips - length + 1, step, device=device) for length, step in layout]
-    lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, layout, strict=True)]
-    first = torch.cat(firsts)
-    return first, first + torch.cat(lengths)
+    with torch.inference_mode(False):  # they are used in training too
+        firsts = [torch.arange(0, clips - length + 1, step) for length, step in layout]
+        lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, layout, strict=True)]
+        first = torch.cat(firsts)
+        return upload(first, device), upload(first + torch.cat(lengths), device)
 
 
 def proposal_sum(parts: Tensor, mask: Tensor) -> Tensor:
@@ -67,10 +78,28 @@ def proposal_sum(parts: Tensor, mask: Tensor) -> Tensor:
         (N, P, D).
     """
     valid = mask[..., None].to(parts.dtype)
+    if parts.device.type != "cpu":
+        return _proposal_product((parts * valid).unflatten(-1, (3, -1)))
     at_start, at_end, inside = (parts * valid).chunk(3, dim=-1)
     total = functional.pad(inside.cumsum(1), (0, 0, 1, 0))  # (N, T + 1, D)
     result: Tensor = _ProposalSum.apply(at_start, at_end, total, proposal_layout(mask.shape[1]))  # type: ignore[no-untyped-call]
     return result
+
+
+def _proposal_product(parts: Tensor) -> Tensor:
+    """Compute `proposal_sum` of parts (N, T, 3, D) in single precision as one matrix product, which a GPU prefers.
+
+    Its gradient is one as well, and thus deterministic, which that of gathering is not.
+    """
+    queries, clips, _, width = parts.shape
+    first, last = proposal_edges(clips, parts.device)  # (P,) each
+    clip = torch.arange(clips, device=parts.device)
+    edges = torch.stack([first, last - 1], dim=1)[..., None] == clip  # (P, 2, T)
+    inside = ((clip >= first[:, None]) & (clip < last[:, None])) / (last - first)[:, None]  # (P, T)
+    weights = torch.cat([edges.to(inside.dtype), inside[:, None]], dim=1).flatten(1)  # (P, 3 * T)
+    with torch.autocast(parts.device.type, enabled=False):
+        columns = parts.float().permute(0, 3, 2, 1).reshape(queries * width, -1)  # (N * D, 3 * T)
+        return (columns @ weights.T).unflatten(0, (queries, width)).transpose(1, 2)
 
 
 class _ProposalSum(torch.autograd.Function):

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.grounding_head import Presence, presence_of
+from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import QueryGroups
 from mttsg_core.modeling.slots import SlotOutput
 
@@ -62,7 +62,7 @@ class JointEncoder(nn.Module):
         return self.norm(x[:, :count]) * mask[..., None]
 
 
-class QueryDecoder(nn.Module):
+class QueryDecoder(Head):
     """Maps clips fused with a query to the spans of a few slots."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -80,27 +80,28 @@ class QueryDecoder(nn.Module):
         self.inside = nn.Linear(width, 1)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> SlotOutput:
+    def ground(
+        self, hidden: Tensor, mask: Tensor, durations: Tensor, presence: Tensor, prior: Tensor | None
+    ) -> SlotOutput:
         """Find moments in fused clips (N, T, D_h) with mask (N, T)."""
-        width, places = fused.shape[-1], clip_positions(mask, fused.shape[-1])
-        slots = self.content.expand(len(fused), -1, -1)  # (N, S, D_h)
-        span = self.first_spans.sigmoid().expand(len(fused), -1, -1)  # (N, S, 2)
+        width, places = hidden.shape[-1], clip_positions(mask, hidden.shape[-1])
+        slots = self.content.expand(len(hidden), -1, -1)  # (N, S, D_h)
+        span = self.first_spans.sigmoid().expand(len(hidden), -1, -1)  # (N, S, 2)
         spans, found = [], []
         for layer in self.layers:
             position = self.position(wave_embedding(span, width).flatten(-2))  # (N, S, D_h)
-            slots = layer(slots, position, fused, places, nearness(span, mask, self.heads))
+            slots = layer(slots, position, hidden, places, nearness(span, mask, self.heads))
             result = self.norm(slots)
             moved = (inverse_sigmoid(span) + self.change(result + position)).sigmoid()
             spans.append(moved)
             found.append(self.found(result).squeeze(-1))
             span = moved.detach()
-        inside = self.inside(fused).squeeze(-1)
-        presence = presence_of(self.presence, fused, inside, mask)
+        inside = self.inside(hidden).squeeze(-1)
         return SlotOutput(torch.stack(spans), torch.stack(found), inside, presence, mask)
 
-    def presence_logits(self, fused: Tensor, mask: Tensor) -> Tensor:
-        """Return `SlotOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
-        return presence_of(self.presence, fused, self.inside(fused).squeeze(-1), mask)
+    def presence_logits(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return `SlotOutput.presence` alone: hidden (N, T, D_h) with mask (N, T) to logits (N,)."""
+        return presence_of(self.presence, hidden, self.inside(hidden).squeeze(-1), mask)
 
 
 class _EncoderLayer(nn.Module):

@@ -25,7 +25,7 @@ from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.grounding_head import Presence, presence_of
+from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import (
     BiMinGRU,
     ChannelDropout,
@@ -138,7 +138,7 @@ class ContextQueryAttention(nn.Module):
         return self.dropout(self.norm(x)) * mask[..., None]
 
 
-class SpanPredictor(nn.Module):
+class SpanPredictor(Head):
     """Maps clips fused with a query to distributions of the first and the last clip of the moment."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -152,19 +152,20 @@ class SpanPredictor(nn.Module):
         self.dropout = ChannelDropout(config.dropout)
         self.presence = Presence(width) if config.presence else None
 
-    def forward(self, fused: Tensor, mask: Tensor, durations: Tensor, prior: Tensor | None = None) -> SpanOutput:
+    def ground(
+        self, hidden: Tensor, mask: Tensor, durations: Tensor, presence: Tensor, prior: Tensor | None
+    ) -> SpanOutput:
         """Score the boundaries in fused clips (N, T, D_h) with mask (N, T)."""
-        highlight = self.highlight(fused)  # (N, T, 1)
-        x = fused * highlight.sigmoid()
+        highlight = self.highlight(hidden)  # (N, T, 1)
+        x = hidden * highlight.sigmoid()
         starts = self.dropout(self.starts(x, mask))  # (N, T, D_h)
         ends = self.dropout(self.ends(starts, mask))
         boundaries = [self.start(torch.cat([starts, x], dim=-1)), self.end(torch.cat([ends, x], dim=-1))]
-        presence = presence_of(self.presence, fused, highlight.squeeze(-1), mask)
         return SpanOutput(torch.cat(boundaries, dim=-1), highlight.squeeze(-1), presence, mask)
 
-    def presence_logits(self, fused: Tensor, mask: Tensor) -> Tensor:
-        """Return `SpanOutput.presence` alone: fused (N, T, D_h) with mask (N, T) to logits (N,)."""
-        return presence_of(self.presence, fused, self.highlight(fused).squeeze(-1), mask)
+    def presence_logits(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return `SpanOutput.presence` alone: hidden (N, T, D_h) with mask (N, T) to logits (N,)."""
+        return presence_of(self.presence, hidden, self.highlight(hidden).squeeze(-1), mask)
 
 
 def _boundary_scores(width: int) -> nn.Module:

@@ -14,8 +14,8 @@ from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
-from mttsg_core.modeling.mktn import MKTNOutput
-from mttsg_core.modeling.moment_memory import MomentMemory, mining_loss
+from mttsg_core.modeling.mktn import MKTNOutput, TrainingOutput
+from mttsg_core.modeling.moment_memory import MemoryRelations, MomentMemory, mining_loss
 from mttsg_core.modeling.object_phrase import object_phrase_loss
 
 
@@ -55,64 +55,77 @@ class MKTNCriterion(nn.Module):
             self.memory = MomentMemory(slots, network.contrast_width, config.memory_momentum)
 
     def forward(self, output: MKTNOutput, targets: Targets) -> Losses:
-        """Compute the losses of an output of the network in training mode.
+        """Compute the losses of an output of the network in training mode, in single precision even within autocast.
 
         Raises:
             ValueError: if the output was not computed in training mode.
         """
         if output.training is None:
             raise ValueError("losses need the output of a network in training mode")
-        self._update_thresholds(output)
+        with torch.autocast(output.training.text.device.type, enabled=False):
+            return self._losses(output, output.training, targets)
+
+    def _losses(self, output: MKTNOutput, training: TrainingOutput, targets: Targets) -> Losses:
+        relations = self._memory_relations(output)
+        self._update_thresholds(output, relations)
         false_negatives = self.false_negatives(output)
-        share = output.training.share
+        share = training.share
         terms = output.head.losses(targets, self.config, share)
         terms |= self._alignment_losses(output, targets, false_negatives)
-        if (mining := self._mining_loss(output, targets)) is not None:
+        if (mining := self._mining_loss(output, targets, relations)) is not None:
             terms["mining"] = mining
-        if output.training.negative_presence is not None and self.config.presence > 0:
-            terms["presence"] = presence_loss(output.head.presence, output.training.negative_presence, share)
+        if training.negatives is not None and self.config.presence > 0:
+            negatives = training.negatives
+            terms["presence"] = presence_loss(output.head.presence, negatives.presence, negatives.valid, share)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
         found = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
         statistics = {name: share.alike(value) for name, value in found.items()}
         if output.fused.gate is not None:
-            statistics["gate"] = share.mean(output.fused.gate.detach().mean(1))
+            statistics["gate"] = share.mean(output.fused.gate.detach().float().mean(1))
         return Losses(share.join(total), {name: term.detach() for name, term in terms.items()}, statistics)
 
+    def _memory_relations(self, output: MKTNOutput) -> MemoryRelations | None:
+        """Tell how all pairs of a batch relate to the memory as it is before them; None without a memory."""
+        if self.memory is None or output.training is None or output.training.sources is None:
+            return None
+        share = output.training.share
+        sources, index = share.whole(output.training.sources), share.whole_index(output.video_index)
+        return self.memory.relations(output.training.text, sources.pairs, sources.excluded(sources.queries, index))
+
     @torch.no_grad()
-    def _update_thresholds(self, output: MKTNOutput) -> None:
+    def _update_thresholds(self, output: MKTNOutput, relations: MemoryRelations | None) -> None:
         """Learn phi from the scores of the batch's sentences with the memory's, or with each other without one."""
         if not self.training or self.false_negative_filter is None or output.training is None:
             return
         training, thresholds = output.training, self.false_negative_filter.thresholds
-        if self.memory is not None and training.sources is not None:
-            sources, index = training.share.whole(training.sources), training.share.whole_index(output.video_index)
-            own, others = self.memory.relations(sources.pairs, sources.excluded(sources.queries, index))
-            thresholds.update(training.text @ self.memory.text.T, own, others)
+        if relations is not None:
+            thresholds.update(relations.scores, relations.own, relations.others)
         else:
             itself = torch.eye(len(training.text), dtype=torch.bool, device=training.text.device)
             index = training.share.whole_index(output.video_index)
             others = index[:, None] != index
             thresholds.update(training.text @ training.clean_text.T, itself, others)
 
-    def _mining_loss(self, output: MKTNOutput, targets: Targets) -> Tensor | None:
+    def _mining_loss(self, output: MKTNOutput, targets: Targets, relations: MemoryRelations | None) -> Tensor | None:
         """Compare the batch with the memory, and then take it in; None without a memory."""
         training = output.training
-        if self.memory is None or training is None or training.contrast is None or training.sources is None:
+        if self.memory is None or relations is None or training is None:
+            return None
+        if training.contrast is None or training.sources is None:
             return None
         share = training.share
         moment = moment_directions(training.contrast, targets.spans)
-        text, sources = share.own_queries(training.text), training.sources
-        own, others = self.memory.relations(sources.pairs, sources.excluded(sources.queries, output.video_index))
-        positives, negatives = own, others
+        scores, positives, negatives = (share.own_queries(values) for values in relations)
         if self.false_negative_filter is not None:
-            scores = (text @ self.memory.text.T).detach()
-            positives = own | (others & self.false_negative_filter.thresholds.match(scores))
-            negatives = others & ~self.false_negative_filter.thresholds.may_match(scores)
+            thresholds = self.false_negative_filter.thresholds
+            positives = positives | (negatives & thresholds.match(scores))
+            negatives = negatives & ~thresholds.may_match(scores)
         temperature = training.contrast.temperature
+        text, sources = share.own_queries(training.text), share.whole(training.sources)
         loss = mining_loss(self.memory, text, moment, positives, negatives, temperature, share)
         if self.training:
-            [moments], whole = share.gather_queries(moment.detach()), share.whole(sources)
-            self.memory.store(whole.pairs, whole.queries, training.clean_text, moments)
+            [moments] = share.gather_queries(moment.detach())
+            self.memory.store(sources.pairs, sources.queries, training.clean_text, moments)
         return loss
 
     @torch.no_grad()
@@ -159,15 +172,16 @@ class MKTNCriterion(nn.Module):
         return terms
 
 
-def presence_loss(present: Tensor, negative: Tensor, share: Share = WHOLE) -> Tensor:
+def presence_loss(present: Tensor, negative: Tensor, valid: Tensor, share: Share = WHOLE) -> Tensor:
     """Return the share in the cross-entropy of presence logits, of queries in their video and of mismatched ones.
 
     Args:
         present: (N,) logits of queries in their video.
-        negative: (A,) logits of mismatched queries; if a batch has none, the others count alone.
+        negative: (A,) logits of mismatched queries.
+        valid: (A,) which of them count; if none of a batch does, the queries in their video count alone.
         share: which queries of the batch these are.
     """
     own = share.mean(functional.softplus(-present))
-    count = share.count(torch.full((), len(negative), device=negative.device))
-    mismatched = functional.softplus(negative).sum() / count.clamp_min(1)
+    count = share.count(valid.sum())
+    mismatched = (functional.softplus(negative) * valid).sum() / count.clamp_min(1)
     return torch.where(count > 0, 0.5 * (own + mismatched), own)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +21,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.batch import Batch, Targets
-from mttsg_core.data.draws import draw
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
+from mttsg_core.training.prefetch import prefetched
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.utils.atomic import write_atomically
-from mttsg_core.utils.devices import half_precision
+from mttsg_core.utils.devices import deterministic_algorithms
 from mttsg_core.utils.distributed import ALONE, Ranks
 
 SAVE_SECONDS = 300.0  # between states within an epoch
@@ -69,7 +69,10 @@ class Progress:
 
 
 class TrainingRun:
-    """A network in training.
+    """A network in training, in single precision on every device.
+
+    On a GPU a step of this network takes as long as its kernels take to be started, not to compute; casts to half
+    precision and back would be a tenth of them, and cosines near 1 would come in steps of 0.004.
 
     Args:
         network: to train, on its device.
@@ -96,9 +99,11 @@ class TrainingRun:
         self.config = config
         self.device = device
         self.progress = Progress()
-        self._sums: dict[str, Tensor] = {}  # of the losses over the steps of the epoch that have been done
+        self._names: tuple[str, ...] = ()  # of the losses and statistics
+        self._sums: Tensor | None = None  # (X,) of these, over the steps of the epoch that have been done
         self.criterion = MKTNCriterion(loss, network.config, pairs).to(device)
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self._average_weights = get_ema_multi_avg_fn(config.average)
+        self.average = AveragedModel(network, multi_avg_fn=self._average_weights)
         self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
         warmup = max(1, round(config.warmup * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -107,9 +112,6 @@ class TrainingRun:
                 (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
             ),
         )
-        half = half_precision(device)
-        self.autocast = torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")
-        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half == torch.float16)
 
     @property
     def averaged(self) -> MKTN:
@@ -139,32 +141,22 @@ class TrainingRun:
             TrainingError: if the loss is NaN or infinite.
         """
         if not self.progress.steps:
-            self._sums = {}
+            self._sums = None
         self.network.train()
         self.criterion.train()
         saved = time.monotonic()
-        for batch, targets in islice(self._batches(sampler, epoch), self.progress.steps, None):
-            if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
-                save()
-                saved = time.monotonic()
-            torch.manual_seed(self._seed(epoch, self.progress.steps, 1 + self.ranks.rank))
-            self._step(batch, targets)
-        means = {name: float(value) / self.progress.steps for name, value in self._sums.items()}
+        left = islice(sampler.batches(self.config, epoch, self.ranks), self.progress.steps, None)
+        with deterministic_algorithms(self.device, required=self.config.deterministic):
+            for batch, targets in prefetched(left, self.device):
+                if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
+                    save()
+                    saved = time.monotonic()
+                self._step(batch, targets)
+        means = {name: value / self.progress.steps for name, value in self._summed().items()}
         self.progress.steps = 0
         if not math.isfinite(means["total"]):
             raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
         return means, means.pop("norm")
-
-    def _batches(self, sampler: TrainingSampler, epoch: int) -> Iterator[tuple[Batch, Targets]]:
-        """Yield the batches of an epoch, or the part of each that this rank has, with their random numbers."""
-        for step, (batch, targets) in enumerate(sampler.batches(self.config, epoch, self.ranks)):
-            generator = torch.Generator().manual_seed(self._seed(epoch, step))
-            queries, videos = (
-                len(batch.share.whole_index(batch.video_index)),
-                batch.share.whole_videos(len(batch.clips)),
-            )
-            sizes = queries, batch.word_mask.shape[1], videos, batch.clip_mask.shape[1]
-            yield replace(batch, draws=draw(self.network.config, *sizes, generator=generator)), targets
 
     def _seed(self, *numbers: int) -> int:
         """Return the seed of what is random at a place of the training, given by numbers."""
@@ -172,21 +164,45 @@ class TrainingRun:
 
     def _step(self, batch: Batch, targets: Targets) -> None:
         """Take one step, and add its losses to the sums of the epoch."""
-        with self.autocast:
-            output = self.network(batch.to(self.device))
-            total, terms, statistics = self.criterion(output, targets.to(self.device))
+        batch = batch.to(self.device)
+        torch.manual_seed(self._seed(self.progress.epoch, self.progress.steps))
+        draws = self.network.draw(batch)
+        torch.manual_seed(self._seed(self.progress.epoch, self.progress.steps, self.ranks.rank))  # of the dropout
+        output = self.network(batch, draws=draws)
+        total, terms, statistics = self.criterion(output, targets.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
+        total.backward()
         losses = add_up_gradients(self.network, {**terms, **statistics, "total": total.detach()}, self.ranks)
-        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.optimizer.step()
         self.schedule.step()
-        self.average.update_parameters(self.network)
+        self._update_average()
         self.progress.steps += 1
-        for name, value in {**losses, "norm": norm.detach()}.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._add({**losses, "norm": norm.detach()})
+
+    def _add(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars to the sums of the epoch, which are read back at its end."""
+        row = torch.stack([value.float() for value in values.values()])  # (X,)
+        if self._sums is not None and self._names != tuple(values):  # they come from a file, in its order
+            restored = dict(zip(self._names, self._sums, strict=True))
+            self._sums = torch.stack([restored[name] for name in values])
+        self._names, self._sums = tuple(values), row if self._sums is None else self._sums + row
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Do what `AveragedModel.update_parameters` does, without moving its counter to the GPU in every step."""
+        average = self.average
+        if not average.n_averaged:  # it counts on the CPU
+            average.update_parameters(self.network)
+            return
+        self._average_weights(list(average.module.parameters()), list(self.network.parameters()), average.n_averaged)
+        for averaged, current in zip(average.module.buffers(), self.network.buffers(), strict=True):
+            averaged.copy_(current)
+        average.n_averaged += 1
+
+    def _summed(self) -> dict[str, float]:
+        """Return the sums of the epoch by name."""
+        return {} if self._sums is None else dict(zip(self._names, self._sums.tolist(), strict=True))
 
     def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Write all that `restore` needs, in one step. The state before is kept beside it."""
@@ -196,13 +212,12 @@ class TrainingRun:
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
         if self.progress.steps:  # within an epoch; each begins with sums of zero
-            tensors |= {f"sums.{name}": value for name, value in self._sums.items()}
+            tensors |= {f"sums.{name}": torch.tensor(value) for name, value in self._summed().items()}
         copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         notes = {
             "progress": asdict(self.progress),
             "settings": dict(settings),
             "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
-            "scaler": self.scaler.state_dict(),
         }
 
         def write(part: Path) -> None:
@@ -245,9 +260,10 @@ class TrainingRun:
         self.schedule.load_state_dict({**self.schedule.state_dict(), **notes["schedule"]})
         for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = lr
-        self.scaler.load_state_dict(notes["scaler"])
         self.progress = Progress(**notes["progress"])
-        self._sums = {name: value.to(self.device) for name, value in _with_prefix(tensors, "sums.").items()}
+        sums = _with_prefix(tensors, "sums.")
+        self._names = tuple(sums)
+        self._sums = torch.stack(list(sums.values())).to(self.device) if sums else None
 
 
 def add_up_gradients(network: nn.Module, losses: dict[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:

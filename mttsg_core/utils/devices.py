@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from mttsg_core.errors import ConfigError
 from mttsg_core.utils.launch import Launch
@@ -87,6 +88,29 @@ def half_precision(device: torch.device) -> torch.dtype:
     """Return the 16-bit type to compute in: bfloat16 if the GPU supports it natively, else float16."""
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float16
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on a device; a GPU takes it from page-locked memory, while the CPU goes on."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+@contextmanager
+def deterministic_algorithms(device: torch.device, *, required: bool) -> Iterator[None]:
+    """Let a GPU compute the same bits for the same input within a `with` block, if that is required.
+
+    A CPU does so anyway. An operation that has no such algorithm raises RuntimeError.
+    """
+    if not required or device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from mttsg_core.utils.distributed import SECONDS_VARIABLE, Ranks, join_ranks
 from mttsg_core.utils.launch import find_launch
@@ -36,8 +37,10 @@ class Ended:
     exit_code: int | None = None
 
 
-def on_ranks(function: Callable[..., Any], world: int, *arguments: object, lost_after: float = 60.0) -> Sequence[Ended]:
-    """Call a function of a module as `function(ranks, *arguments)` in each of several processes."""
+def on_ranks(
+    function: Callable[..., Any], world: int, *arguments: object, lost_after: float = 60.0, **options: object
+) -> Sequence[Ended]:
+    """Call a function of a module as `function(ranks, *arguments, **options)` in each of several processes."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     started = []
     for rank in range(world):
@@ -52,7 +55,9 @@ def on_ranks(function: Callable[..., Any], world: int, *arguments: object, lost_
             SECONDS_VARIABLE: lost_after,
         }
         strings = {name: str(value) for name, value in environment.items()}
-        process = _forkserver.Process(target=_work, args=(sender, strings, function, arguments), daemon=True)
+        process = _forkserver.Process(
+            target=_work, args=(sender, strings, partial(function, **options), arguments), daemon=True
+        )
         process.start()
         sender.close()
         started.append((process, receiver))

@@ -14,6 +14,7 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.draws import draw
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.contrastive import (
+    ContrastDraws,
     ContrastLosses,
     ContrastOutput,
     CrossModalContrast,
@@ -50,7 +51,7 @@ def _output(contrast: CrossModalContrast, spans: int = 8) -> ContrastOutput:
     own = contrast.condition_on_query(clips[VIDEO_INDEX], attended, mask[VIDEO_INDEX])
     all_clips = QueryConditionedClips(clips[None], mask)
     queries = EncodedQueries(words, _sentences(), word_mask)
-    draws = draw(small_config(random_spans=spans), 5, 4, 3, 8)
+    draws = ContrastDraws.of(draw(small_config(random_spans=spans), 5, 4, 3, 8), own.mask, word_mask)
     return contrast.training_output(own, all_clips, queries, contrast.project_sentence(queries.sentence), draws)
 
 
@@ -112,13 +113,13 @@ def test_the_losses_draw_nothing_at_random() -> None:
 def test_random_spans_are_ordered_inside_their_video_and_drawn_again_each_time() -> None:
     contrast = _contrast()
     first, second = _output(contrast, spans=50), _output(contrast, spans=50)
-    assert first.random_spans.shape == (5, 50, 2)
-    assert (first.random_spans[..., 0] <= first.random_spans[..., 1]).all()
-    assert first.random_spans.min() >= 0
+    assert first.draws.random_spans.shape == (5, 50, 2)
+    assert (first.draws.random_spans[..., 0] <= first.draws.random_spans[..., 1]).all()
+    assert first.draws.random_spans.min() >= 0
     for query, clips in enumerate((8, 8, 5, 8, 8)):
-        assert 0.8 * clips < first.random_spans[query].max() <= clips
+        assert 0.8 * clips < first.draws.random_spans[query].max() <= clips
     for name in ("random_spans", "word_views", "clip_views"):
-        assert not torch.equal(getattr(first, name), getattr(second, name)), name
+        assert not torch.equal(getattr(first.draws, name), getattr(second.draws, name)), name
 
 
 def test_training_matches_sentences_with_their_moments() -> None:
@@ -227,7 +228,7 @@ def _plain_losses(
     torch.manual_seed(1)
     queries = EncodedQueries(torch.randn(count, 2, 16), sentence, torch.ones(count, 2, dtype=torch.bool))
     own, all_clips = QueryConditionedClips(clips[index], mask[index]), QueryConditionedClips(clips[None], mask)
-    draws = draw(small_config(), count, 2, len(clips), clips.shape[1])
+    draws = ContrastDraws.of(draw(small_config(), count, 2, *clips.shape[:2]), own.mask, queries.mask)
     output = contrast.training_output(own, all_clips, queries, contrast.project_sentence(sentence), draws)
     no_pairs = torch.zeros(count, count, dtype=torch.bool)
     return contrast_losses(output, index, targets, no_pairs, false_videos, LossConfig())

@@ -33,7 +33,7 @@ def _inputs(excluded_sources: Tensor | None = None) -> tuple[EncodedQueries, Enc
     return queries, EncodedVideos(clips * mask[..., None], None, mask, torch.ones(3))
 
 
-def _enrich(memory: CrossSentenceMemory, *, joint: bool = False, negatives: bool = False) -> EnrichedQueries:
+def _enrich(memory: CrossSentenceMemory, *, joint: bool = False, negatives: int = 0) -> EnrichedQueries:
     enriched: EnrichedQueries = memory(*_inputs(), QueryGroups(VIDEO_INDEX, 3), joint=joint, negatives=negatives)
     return enriched
 
@@ -54,7 +54,7 @@ def test_by_default_a_query_does_not_depend_on_the_others() -> None:
     together = _enrich(memory)
     for row, video in enumerate(VIDEO_INDEX.tolist()):
         own = EncodedVideos(videos.clips[[video]], None, videos.mask[[video]], videos.durations[[video]])
-        alone = memory(queries.part([row]), own, QueryGroups(torch.zeros(1, dtype=torch.long), 1))
+        alone = memory(queries.part(torch.tensor([row])), own, QueryGroups(torch.zeros(1, dtype=torch.long), 1))
         torch.testing.assert_close(alone.sentence[0], together.sentence[row], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone.words[0], together.words[row], atol=1e-5, rtol=0)
 
@@ -115,7 +115,7 @@ def test_mismatched_queries_in_training_read_the_queue_only_and_are_not_enqueued
     memory = _memory()
     expected = _enrich(memory)
     before = memory.queue.clone()
-    enriched = _enrich(memory.train(), negatives=True)
+    enriched = _enrich(memory.train(), negatives=6)
     torch.testing.assert_close(enriched.sentence, expected.sentence)
     assert torch.equal(memory.queue, before)
     assert (memory.sources != EMPTY).sum() == 5

@@ -25,6 +25,13 @@ ALPHA = 2.0
 SCALE = NetworkConfig.hard_negative_scale
 
 
+def _solve(plus: float, plus_deviation: float, minus: float, minus_deviation: float, alpha: float) -> float | None:
+    """Return phi, or None where there is none."""
+    numbers = torch.tensor([plus, plus_deviation, minus, minus_deviation, alpha], dtype=torch.double)
+    phi = float(solve_threshold(*numbers.unbind()))
+    return None if math.isnan(phi) else phi
+
+
 def _log_ratio(x: Any, plus: float, plus_deviation: float, minus: float, minus_deviation: float) -> Any:
     """Return ln f+ - ln (alpha f-)."""
     positive = -math.log(plus_deviation) - 0.5 * ((x - plus) / plus_deviation) ** 2
@@ -51,7 +58,7 @@ def test_phi_is_where_the_weighted_densities_cross() -> None:
     for _ in range(400):
         plus, minus = sorted(random.uniform(-0.9, 0.9, 2), reverse=True)
         values = (float(plus), float(random.uniform(0.03, 0.5)), float(minus), float(random.uniform(0.03, 0.5)))
-        expected, phi = _rising_root(values), solve_threshold(*values, ALPHA)
+        expected, phi = _rising_root(values), _solve(*values, ALPHA)
         if expected is None:
             assert phi is None or abs(phi) > 0.9999
         else:
@@ -63,7 +70,7 @@ def test_phi_is_where_the_weighted_densities_cross() -> None:
 @pytest.mark.parametrize("deviation", [0.05, 0.1, 0.2])
 @pytest.mark.parametrize("difference", [0.0, 1e-12, -1e-12, 1e-6])
 def test_phi_is_accurate_for_nearly_equal_deviations(deviation: float, difference: float) -> None:
-    phi = solve_threshold(0.5, deviation + difference, 0.1, deviation, ALPHA)
+    phi = _solve(0.5, deviation + difference, 0.1, deviation, ALPHA)
     assert phi == pytest.approx(0.3 + deviation**2 * math.log(ALPHA) / 0.4, abs=1e-4)
 
 
@@ -80,7 +87,7 @@ def test_phi_is_accurate_for_nearly_equal_deviations(deviation: float, differenc
     ],
 )
 def test_without_a_crossing_there_is_no_phi(values: tuple[float, float, float, float]) -> None:
-    phi = solve_threshold(*values, ALPHA)
+    phi = _solve(*values, ALPHA)
     assert phi is None or (-1 < phi < 1 and values[2] > values[0])
 
 
@@ -229,7 +236,7 @@ def test_both_thresholds_are_solved_with_odds_from_the_counts() -> None:
     config = LossConfig(phi_update=1.0)
     thresholds = _learned(config, steps=1)
     for index, share in enumerate((config.phi_neutral_odds, config.phi_same_odds)):
-        expected = solve_threshold(*gaussians, share * 39)
+        expected = _solve(*gaussians, share * 39)
         assert expected is not None
         assert float(thresholds.phi[index]) == pytest.approx(expected, abs=1e-4)
     some = AdaptiveThresholds(config)
@@ -281,7 +288,7 @@ def test_phi_moves_towards_the_solved_value_by_its_share() -> None:
         assert thresholds.phi.tolist() == [1, 1]
         thresholds.update(scores, positives, ~positives)
         for index, odds in enumerate((config.phi_neutral_odds, config.phi_same_odds)):
-            solved = solve_threshold(*gaussians, odds * 39)
+            solved = _solve(*gaussians, odds * 39)
             assert solved is not None
             assert float(thresholds.phi[index]) == pytest.approx(share * solved + (1 - share), abs=1e-4)
         assert int(thresholds.updates) == 1

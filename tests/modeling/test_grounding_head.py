@@ -159,7 +159,7 @@ def test_presence_logits_are_those_of_the_whole_output() -> None:
     mask = torch.arange(6) < torch.tensor([[6], [2]])
     fused = torch.randn(2, 6, WIDTH) * mask[..., None]
     output = head(fused, mask, torch.tensor([6.0, 9.0]))
-    torch.testing.assert_close(head.presence_logits(fused, mask), output.presence)
+    torch.testing.assert_close(head.presence_logits(head.read(fused, mask), mask), output.presence)
     _, scores = decode(output, 1, config())
     likely = output._replace(presence=torch.full((2,), torch.inf))
     torch.testing.assert_close(scores[:, 0], decode(likely, 1, config())[1][:, 0] * output.presence.sigmoid())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,12 +14,16 @@ from mttsg_core.modeling.layers import (
     ChannelDropout,
     LocalBlock,
     QueryGroups,
+    _Recurrence,
+    _ScannedRecurrence,
     masked_log_softmax,
     masked_mean,
     masked_softmax,
     own_video_mask,
     random_steps,
+    scan_,
     tanh_,
+    unit_length,
 )
 
 LENGTHS = (7, 1, 4)
@@ -99,6 +105,53 @@ def test_the_gradient_of_a_bidirectional_gru_is_correct(ragged: tuple[Tensor, Te
     assert torch.autograd.gradcheck(
         lambda *inputs: layer(inputs[0], mask), (x.double().requires_grad_(), *layer.parameters())
     )
+
+
+def test_a_recurrence_is_in_the_precision_of_its_weights_within_autocast_too(ragged: tuple[Tensor, Tensor]) -> None:
+    x, mask = ragged
+    layer = BiMinGRU(6, 8)
+    expected = layer(x, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states = layer(x.bfloat16(), mask)
+        assert states.dtype == torch.float32
+        assert torch.equal(layer(x, mask), expected)
+    torch.testing.assert_close(states, layer(x.bfloat16().float(), mask))
+
+
+@pytest.mark.parametrize("steps", [*range(1, 10), 31, 32, 33, 100])
+def test_a_recurrence_by_a_scan_is_one_step_by_step(steps: int) -> None:
+    keep, new, gradient = torch.rand(steps, 2, 6).double(), *torch.randn(2, steps, 2, 6).double()
+    results = []
+    for recurrence in (_Recurrence, _ScannedRecurrence):
+        inputs = [values.clone().requires_grad_() for values in (keep, new)]
+        states = recurrence.apply(*inputs)  # type: ignore[no-untyped-call]
+        results.append([states, *torch.autograd.grad(states, inputs, gradient)])
+    for stepwise, scanned in zip(*results, strict=True):
+        torch.testing.assert_close(scanned, stepwise)
+
+
+@pytest.mark.parametrize("steps", [5, 64, 200])
+def test_a_scan_takes_a_logarithm_of_the_steps(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = 0
+    addcmul = Tensor.addcmul_
+
+    def count(*arguments: Tensor) -> Tensor:
+        nonlocal depth
+        depth += 1
+        return addcmul(*arguments)
+
+    monkeypatch.setattr(Tensor, "addcmul_", count)
+    scan_(torch.rand(steps, 3), torch.randn(steps, 3))
+    assert depth < 2 * math.log2(steps)
+
+
+def test_vectors_of_length_1_and_their_gradient() -> None:
+    x = torch.randn(5, 3, dtype=torch.double)
+    x[2] = 0
+    assert torch.equal(unit_length(x), torch.nn.functional.normalize(x, dim=-1))
+    x = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_length, x)
+    assert torch.autograd.grad(unit_length(x * 0).sum(), x)[0].isfinite().all()
 
 
 def test_random_steps_cover_a_row_in_order_and_are_never_drawn_from_its_padding(

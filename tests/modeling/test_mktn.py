@@ -170,19 +170,10 @@ def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: MKTN) -
     assert [shape[0] for shape in shapes] == [2]
 
 
-def test_negative_presence_is_the_presence_of_a_whole_answer(net: MKTN) -> None:
-    inputs = batch(LENGTHS)
-    with torch.inference_mode():
-        videos, queries = net.encode_videos(inputs), net.encode_queries(inputs.words, inputs.word_mask)
-        logits = net.negative_presence(videos, queries, inputs.video_index)
-    assert logits.isfinite().all()
-    torch.testing.assert_close(logits, net(inputs).head.presence)
-
-
 def _clips_of_all_videos(net: MKTN, output: MKTNOutput) -> QueryConditionedClips:
-    queries, videos = output.queries, output.videos.encoded
-    draws = draw(net.config, *queries.mask.shape, *videos.mask.shape)
-    return net.clips_of_all_videos(output, draws, queries.sentence)
+    queries, videos = output.queries, output.videos
+    drawn = draw(net.config, *queries.mask.shape, *videos.encoded.mask.shape).clips
+    return net.clips_of_all_videos(videos, queries.sentence, drawn)
 
 
 def test_every_query_attends_to_clips_of_every_video(net: MKTN) -> None:
@@ -238,7 +229,7 @@ def test_the_training_output_exists_in_training_only() -> None:
     training = net.train()(inputs).training
     assert training is not None
     assert training.contrast is not None
-    assert training.negative_presence is not None
+    assert training.negatives is not None
     queries, width = len(inputs.words), net.config.contrast_width
     assert training.text.shape == training.clean_text.shape == (queries, width)
     for text in (training.text, training.clean_text):
@@ -251,7 +242,7 @@ def test_the_training_output_without_contrast_and_presence_holds_the_sentences()
     training = net(inputs).training
     assert training is not None
     assert training.contrast is None
-    assert training.negative_presence is None
+    assert training.negatives is None
     sentence = net.query_encoder(inputs.words, inputs.word_mask).sentence
     torch.testing.assert_close(training.text, torch.nn.functional.normalize(sentence, dim=-1))
     torch.testing.assert_close(training.clean_text, training.text)
@@ -273,19 +264,39 @@ def test_the_share_of_queries_that_are_also_negatives_is_a_setting(share: float,
     net = network(negative_share=share, negatives=False).train()
     training = net(batch(((12, 2), (5, 3)))).training
     assert training is not None
-    assert training.negative_presence is not None
-    assert training.negative_presence.shape == (drawn,)
+    assert training.negatives is not None
+    assert training.negatives.presence.shape == training.negatives.valid.shape == (drawn,)
+    assert training.negatives.valid.all()
 
 
-def test_negative_queries_of_the_batch_are_asked_of_their_video() -> None:
+@pytest.mark.parametrize("more_words", [-2, 0, 3])
+def test_negative_queries_of_the_batch_are_asked_of_their_video(more_words: int) -> None:
     net = network(negative_share=0.0, **NO_DROPOUT).train()
     inputs = batch(LENGTHS)
-    words, mask = inputs.words[[3, 0]], inputs.word_mask[[3, 0]]
+    pad = torch.nn.functional.pad
+    words, mask = pad(inputs.words[[3, 0]], (0, 0, 0, more_words)), pad(inputs.word_mask[[3, 0]], (0, more_words))
+    assert mask.any(1).all()
     index = torch.tensor([2, 1])
     output = net(replace(inputs, negatives=NegativeQueries(words, mask, index)))
     assert output.training is not None
-    expected = net.negative_presence(output.videos, net.encode_queries(words, mask), index)
-    torch.testing.assert_close(output.training.negative_presence, expected)
+    assert output.training.negatives is not None
+    assert output.training.negatives.valid.tolist() == [True, True]
+    asked = replace(inputs, words=words, word_mask=mask, video_index=index)
+    expected = net.eval()(asked).head.presence  # with the queue as the step has left it
+    torch.testing.assert_close(output.training.negatives.presence, expected)
+
+
+def test_a_query_that_every_video_may_show_is_not_a_negative() -> None:
+    net = network(negative_share=1.0, **NO_DROPOUT).train()
+    inputs = batch(LENGTHS)
+    same = replace(inputs, words=inputs.words[[0] * 6], word_mask=inputs.word_mask[[0] * 6])
+    for asked, valid in ((inputs, [True] * 6), (same, [False] * 6)):
+        training = net(asked).training
+        assert training is not None and training.negatives is not None
+        assert training.negatives.valid.tolist() == valid
+    training = net(batch(((12, 2),))).training
+    assert training is not None and training.negatives is not None
+    assert not len(training.negatives.presence), "there is no other video"
 
 
 def test_negatives_do_not_enter_the_memory() -> None:

@@ -42,7 +42,9 @@ def test_a_pair_that_shares_a_slot_replaces_the_other(memory: MomentMemory) -> N
 
 
 def test_own_entries_and_those_of_other_videos(memory: MomentMemory) -> None:
-    own, others = memory.relations(torch.tensor([1, 5, 6]), torch.tensor([[0, 0], [2, 0], [3, 3]]))
+    text = directions(3, 6)
+    scores, own, others = memory.relations(text, torch.tensor([1, 5, 6]), torch.tensor([[0, 0], [2, 0], [3, 3]]))
+    torch.testing.assert_close(scores, text @ memory.text.T)
     assert own.nonzero().tolist() == [[0, 1], [1, 5]]
     assert others.nonzero().tolist() == [[0, 5], [2, 0], [2, 1], [2, 5]], "no entry of a video that is shown"
 

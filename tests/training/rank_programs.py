@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mttsg_core.config import LossConfig, TrainingConfig
@@ -19,11 +21,12 @@ from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.trainer import train
 from mttsg_core.utils.distributed import Ranks
 from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset, network
-from tests.training.runs import HASHED
+from tests.training.runs import HASHED, epochs_of
 
 LOSS = LossConfig(mining=0.3)
-CONFIG = TrainingConfig(epochs=4, batch_videos=4, lr=3e-3, average=0.5, patience=9.0, seed=7, calibration_sentences=6)
-Step = tuple[dict[str, float], dict[str, torch.Tensor]]
+CONFIG = TrainingConfig(epochs=4, batch_videos=4, average=0.5, patience=9.0, seed=7, calibration_sentences=6)
+Values = dict[str, npt.NDArray[np.float32]]  # tensors would be shared between processes
+Step = tuple[dict[str, float], Values]
 
 
 def data_of(folder: Path, videos: int, *, name: str = "train", regions: bool = True) -> Dataset:
@@ -34,7 +37,7 @@ def data_of(folder: Path, videos: int, *, name: str = "train", regions: bool = T
     return replace(made, pairs=pairs)
 
 
-def steps_of(ranks: Ranks, folder: Path, steps: int, settings: dict[str, Any]) -> tuple[list[Step], Any]:
+def steps_of(ranks: Ranks, folder: Path, steps: int, settings: dict[str, Any]) -> tuple[list[Step], Values]:
     """Take steps without dropout; return the losses and gradients of each, and the weights after them."""
     regions = settings.get("regions", True)
     sampler = TrainingSampler(data_of(folder / f"features{ranks.rank}-{regions}", 10, regions=regions), HASHED)
@@ -92,14 +95,15 @@ def train_until(
         taken += 1
         step(run, *arguments)
 
-    TrainingRun._step = counted  # type: ignore[method-assign]
+    setattr(TrainingRun, "_step", counted)  # noqa: B010 -- mypy refuses the assignment
     training_run.SAVE_SECONDS = 0.0 if saves else seconds
     settings = RunSettings(CONFIG, LOSS, SIZES if dropout else {**SIZES, **NO_DROPOUT})
     try:
         events = list(train(training, validation, folder / out, HASHED, settings, resume=resume, ranks=ranks))
     finally:
-        TrainingRun._step, training_run.SAVE_SECONDS = step, seconds  # type: ignore[method-assign]
-    return [{**event.losses, **event.metrics} for event in events if hasattr(event, "losses")]
+        setattr(TrainingRun, "_step", step)  # noqa: B010
+        training_run.SAVE_SECONDS = seconds
+    return [{**event.losses, **event.metrics} for event in epochs_of(events)]
 
 
 def stop_in_training(ranks: Ranks, folder: Path, how: str) -> None:
@@ -116,7 +120,7 @@ def stop_in_training(ranks: Ranks, folder: Path, how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGSTOP)
         step(run, *arguments)
 
-    TrainingRun._step = stopping  # type: ignore[method-assign]
+    setattr(TrainingRun, "_step", stopping)  # noqa: B010 -- mypy refuses the assignment
     train_until(ranks, folder, "m")
 
 

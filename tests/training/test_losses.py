@@ -138,8 +138,12 @@ def test_the_shape_of_the_labels_is_a_setting(change: dict[str, Any], term: str)
 def test_the_presence_loss_is_the_mean_of_both_kinds_of_queries() -> None:
     present, negative = torch.tensor([2.0, 0.0]), torch.tensor([1.0])
     own = (math.log1p(math.exp(-2)) + math.log(2)) / 2
-    assert float(presence_loss(present, negative)) == pytest.approx((own + math.log1p(math.e)) / 2)
-    assert float(presence_loss(present, negative[:0])) == pytest.approx(own)
+    expected, valid = (own + math.log1p(math.e)) / 2, torch.tensor([True])
+    assert float(presence_loss(present, negative, valid)) == pytest.approx(expected)
+    assert float(presence_loss(present, negative[:0], valid[:0])) == pytest.approx(own)
+    assert float(presence_loss(present, negative, ~valid)) == pytest.approx(own), "a query that no video was found for"
+    both = presence_loss(present, torch.cat([negative, negative + 9]), torch.tensor([True, False]))
+    assert float(both) == pytest.approx(expected)
 
 
 def without(*terms: str) -> LossConfig:
@@ -242,7 +246,7 @@ def test_without_any_module_only_the_head_is_trained() -> None:
 def test_without_presence_there_is_no_presence_loss() -> None:
     criterion, training_output = criterion_for(LossConfig(), presence=False)
     assert training_output.training is not None
-    assert training_output.training.negative_presence is None
+    assert training_output.training.negatives is None
     assert set(criterion(training_output, targets()).terms) == set(WEIGHTS) - {"presence"}
 
 
