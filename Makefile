@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test lint docs coverage install clean
+.PHONY: demo test lint docs results coverage install clean
 
 demo: install  ## make a corpus, train on it, and locate sentences in videos the model has never seen
 	$(BIN)/python tools/make_corpus.py $(DEMO)/data --videos 150 --overwrite
@@ -28,6 +28,9 @@ lint: install
 
 docs: install  ## the documentation, into build/site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+results: install  ## the tables of README.md and docs/results.md; DATA is where their commands run
+	$(BIN)/python tools/results_tables.py --data $(DATA)
 
 install: $(INSTALLED)
 

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from mttsg_cli.tables import kinds_of, metric_table, output_console, print_parts
+from mttsg_cli.rows import MISSING
+from mttsg_cli.tables import metric_table, output_console, print_parts
 from mttsg_cli.terminal import for_terminal, printable, table_console
 from mttsg_cli.writers import print_json
+from mttsg_core.evaluation.metric_names import metric_kinds
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mttsg_core.evaluation.comparison import Difference
+    from mttsg_core.evaluation.comparison import Difference, OverSeeds
     from mttsg_core.evaluation.comparison_report import ComparisonReport
 
 
@@ -64,7 +66,7 @@ def _print_tables(report: ComparisonReport, decimals: int, console: Console) -> 
 
     console.print(Text(printable(scope(report))))
     sign = ">" if report.metric_config.strict else "≥"
-    kinds = kinds_of(report.metric_names)
+    kinds = metric_kinds(report.metric_names).values()
     for names in kinds:
         print_parts(names, _figures(report, sign, decimals, console), console)
     if report.others:
@@ -80,16 +82,19 @@ def _print_tables(report: ComparisonReport, decimals: int, console: Console) -> 
 
 
 def _figures(report: ComparisonReport, sign: str, decimals: int, console: Console) -> Callable[[Sequence[str]], Table]:
+    def cell(value: OverSeeds | None) -> Text:
+        if value is None:
+            return Text(MISSING)
+        shown = Text(f"{value.mean:.{decimals}f}")
+        return shown if value.spread is None else shown.append(f"\n±{value.spread:.{decimals}f}", style="dim")
+
     def table_of(names: Sequence[str]) -> Table:
         table = metric_table(names, sign, console)
         for system in report.systems:
             label = Text(printable(system.name))
-            cells = [Text(f"{system.metrics[name].mean:.{decimals}f}") for name in names]
             if len(system.runs) > 1:
                 label.append(f"\n{count(len(system.runs), 'seed')}", style="dim")
-                for cell, name in zip(cells, names, strict=True):
-                    cell.append(f"\n±{system.metrics[name].spread:.{decimals}f}", style="dim")
-            table.add_row(label, *cells)
+            table.add_row(label, *(cell(system.metrics.get(name)) for name in names))
         return table
 
     return table_of
@@ -98,7 +103,9 @@ def _figures(report: ComparisonReport, sign: str, decimals: int, console: Consol
 def _differences(
     report: ComparisonReport, sign: str, decimals: int, console: Console
 ) -> Callable[[Sequence[str]], Table]:
-    def cell(difference: Difference) -> Text:
+    def cell(difference: Difference | None) -> Text:
+        if difference is None:
+            return Text(MISSING)
         value, low, high = (f"{number:+.{decimals}f}".replace("-", "−") for number in difference[:3])
         return Text(value).append(f"\n{low}\n{high}\n{difference.p:.3f}", style="dim")
 
@@ -106,7 +113,7 @@ def _differences(
         table = metric_table(names, sign, console)
         for system in report.others:
             label = Text(printable(system.name)).append("\n  from\n  to\n  p", style="dim")
-            table.add_row(label, *(cell(report.differences[system.name][name]) for name in names))
+            table.add_row(label, *(cell(report.differences[system.name].get(name)) for name in names))
         return table
 
     return table_of

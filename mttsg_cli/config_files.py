@@ -80,10 +80,15 @@ def settings_of_command(
     return {**shared, **own.get(str(command.name), {})}
 
 
+def recipe_line(context: typer.Context) -> str:
+    """Return what the `--config` file tells of its data set and its conventions; empty if it tells nothing."""
+    return str(context.meta.get(_RECIPE, ""))
+
+
 def say_recipe(context: typer.Context, reporter: Reporter) -> None:
     """Say what the `--config` file tells of its data set and its conventions, if it tells anything."""
-    if _RECIPE in context.meta:
-        reporter.say(context.meta[_RECIPE])
+    if line := recipe_line(context):
+        reporter.say(line)
 
 
 def options_of(command: Any) -> dict[str, str]:

@@ -14,6 +14,8 @@ from mttsg_cli.edit_outputs import write_edit, write_film
 from mttsg_cli.file_per_moment import write_excerpts, write_subtitles
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.rows import Line
+from mttsg_cli.submission import write_submission
+from mttsg_cli.table_formats import SUBMISSIONS
 from mttsg_cli.viewers import open_page, play
 from mttsg_cli.writers import EDITS, FORMAT_NAMES, SUBTITLES, default_format, save_rows
 from mttsg_core.config import refuse_unknown
@@ -99,8 +101,18 @@ class Outputs:
     @property
     def need_all_moments(self) -> bool:
         """Whether there is an output that is made of all moments at once."""
-        is_edit = self.rows_due and self.form in EDITS
-        return self.page_due or self.excerpts is not None or self.film is not None or is_edit
+        is_of_all = self.rows_due and self.form in (*EDITS, *SUBMISSIONS)
+        return self.page_due or self.excerpts is not None or self.film is not None or is_of_all
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether the rows are a submission to a benchmark that is to be written."""
+        return self.rows_due and self.form in SUBMISSIONS
+
+    @property
+    def need_saliency(self) -> bool:
+        """Whether there is an output that has the curves of the saliency."""
+        return self.page_due or self.is_submission
 
     @property
     def only_rows(self) -> bool:
@@ -111,10 +123,12 @@ class Outputs:
         """Write the rows as they arrive, then the other outputs."""
         if self.subtitles is not None:
             write_subtitles(session, list(lines), self.subtitles, self.form, overwrite=self.overwrite)
-        elif self.rows_due and self.form not in EDITS:
+        elif self.rows_due and self.form not in (*EDITS, *SUBMISSIONS):
             save_rows(lines, self.form, self.out, is_complete=lambda: session.is_complete)
         else:
             deque(lines, maxlen=0)  # the other outputs need what the session collects
+        if self.is_submission:
+            write_submission(session, session.queries, self.form, self.out)
         if self.html is not None and self.page_due:
             _write_page(session, self.html, workers)
         if self.need_all_moments:
@@ -277,6 +291,7 @@ def _write_page(session: Session, path: Path, workers: int | None) -> None:
         path,
         stills=stills,
         model=session.model,
+        made=session.made,
         show_scores=session.shows_scores,
     ).encode("utf-8")
     save(path, lambda part: part.write_bytes(content), is_complete=lambda: session.is_complete)

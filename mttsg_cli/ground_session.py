@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,6 +23,7 @@ from mttsg_cli.ground_videos import choose_narrowing, filtered, find_searched, o
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.rows import LeftOutTotal, Line, NoAnswer, Row
+from mttsg_cli.submission import MOMENTS, of_own_videos
 from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.utils.text import count
 from mttsg_core.video.discovery import VideoFile
@@ -30,6 +31,7 @@ from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.outputs import protect_videos, require_folders
 
 if TYPE_CHECKING:
+    from mttsg_core.data.queries import Query
     from mttsg_core.data.query_parts import QueryAssigner, QueryPart
     from mttsg_core.inference.excerpts import ExcerptFailed
     from mttsg_core.inference.grounder import Grounder
@@ -105,7 +107,9 @@ class Session:
         excerpts: number of excerpts in their folder; None if none are written.
         passed_over: number of files in folders that turned out not to be videos.
         model: the model that answers, in one line for pages.
+        made: lines for pages on how they are made.
         shows_scores: whether scores are shown; those of an uncalibrated model only give the order.
+        queries: all of them in order, where a submission is made of them.
     """
 
     request: Request
@@ -122,7 +126,9 @@ class Session:
     excerpts: int | None = None
     passed_over: int = 0
     model: str = ""
+    made: Sequence[str] = ()
     shows_scores: bool = True
+    queries: Sequence[Query] = ()
 
     @property
     def summary(self) -> str:
@@ -265,8 +271,9 @@ def run_session(
     features: FeatureOptions,
     runtime: RuntimeOptions,
     reporter: Reporter,
+    command: Sequence[str],
 ) -> None:
-    """Ground the sentences and write the outputs.
+    """Ground the sentences and write the outputs. `command` has the words of the command line, for pages.
 
     Raises:
         MttsgError: if an option cannot be used, or no model, video or sentence can be used.
@@ -285,6 +292,7 @@ def run_session(
     queries = read_queries(request.inputs, request.queries_file, reporter)
     if outputs.need_all_moments:
         queries = at_most(queries, _MAX_QUERIES)
+    submitted = list(of_own_videos(queries, outputs.form)) if outputs.is_submission else []
     index = None
     if request.inputs.index is not None:
         index = open_index(request.inputs.index, model, features, runtime, reporter, zero_shot=request.zero_shot)
@@ -296,9 +304,9 @@ def run_session(
     if outputs.excerpts is not None:
         videos = without_excerpts(videos, outputs.excerpts, reporter)
     assigner = QueryAssigner(videos)
-    parts = query_parts(queries, assigner, _MAX_QUERIES if outputs.need_all_moments else _PART_QUERIES)
+    parts = query_parts(submitted or queries, assigner, _MAX_QUERIES if outputs.need_all_moments else _PART_QUERIES)
     with EventDisplay(reporter) as display:
-        session = Session(request, assigner, display, outputs.need_all_moments, outputs.only_rows)
+        session = Session(request, assigner, display, outputs.need_all_moments, outputs.only_rows, queries=submitted)
         part = next(parts, None)
         if part is None:
             session.report_unmatched()
@@ -311,15 +319,18 @@ def run_session(
                 model, request.inputs.videos, features, runtime, reporter, zero_shot=request.zero_shot
             )
         session.shows_scores = _shows_scores(grounder, request, output_options, reporter)
+        from mttsg_core.workflows.answers import Clock
         from mttsg_core.workflows.ground import GroundRun
+
+        session.made = Clock.start(command, str(grounder.device)).computation.lines
 
         run = GroundRun(
             grounder,
-            request.top or 1,
+            request.top or (MOMENTS if outputs.is_submission else 1),
             features=features.features,
             duration=request.duration,
             workers=runtime.workers,
-            with_saliency=outputs.page_due,
+            with_saliency=outputs.need_saliency,
             narrowing=None if request.exhaustive else choose_narrowing(request.selection, grounder, index),
         )
         any_found = _write(session, session.answer(run, chain([part], parts)), outputs, runtime.workers)

@@ -8,7 +8,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Sentences and answers": ("queries", "top", "all", "threshold", "below", "since", "exhaustive"),
     "Evaluation": (
         *("split", "mode", "predictions", "baselines", "breakdown", "at", "iou", "strict-iou"),
-        *("map", "zero-shot", "per-query"),
+        *("map", "highlights", "zero-shot", "per-query"),
     ),
     "Training": (
         *("epochs", "batch-videos", "queries-per-video", "lr", "network", "without", "set", "seeds", "folds", "share"),

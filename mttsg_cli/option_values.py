@@ -75,15 +75,15 @@ class BadRows:
             self._reporter.warn(f"{count(self._number, 'bad row')} skipped{hint}")
 
 
-def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True) -> MetricConfig:
-    """Return the figures that --at, --iou, --strict-iou and --map ask for.
+def metric_config(at: str, iou: str, *, strict: bool, precision: bool = True, highlights: bool = True) -> MetricConfig:
+    """Return the figures that --at, --iou, --strict-iou, --map and --highlights ask for.
 
     Raises:
         ConfigError: if they are not numbers separated by commas, as in `1,5`, or out of range.
     """
     from mttsg_core.evaluation.metrics import MetricConfig
 
-    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision)
+    return MetricConfig(_numbers("--at", at, int), _numbers("--iou", iou, float), strict, precision, highlights)
 
 
 def parts_lists(texts: Sequence[str]) -> list[list[str]]:

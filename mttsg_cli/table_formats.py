@@ -1,4 +1,4 @@
-"""The forms of a table of results, and which one the name of a file asks for."""
+"""The forms of a table of results and of predictions, and which one the name of a file asks for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from mttsg_core.errors import ConfigError
 
 TABLE_FORMATS = ("table", "md", "latex", "csv", "json")
+SUBMISSIONS = ("qvhighlights",)  # predictions as the evaluators of benchmarks read them: of a query a row, with its id
+PREDICTION_FORMATS = ("jsonl", *SUBMISSIONS)  # our own first, the default
 _OF_SUFFIX = {".md": "md", ".markdown": "md", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mttsg_cli.rows import MISSING
 from mttsg_cli.terminal import printable, table_console
+from mttsg_core.evaluation.metric_names import convention_sentences, heading_lines, metric_kinds
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
     ]
     queries, videos = count(len(main.predictions), "query", "queries"), count(main.videos, "video")
     console.print(Text(f"{printable(main.split)}: {queries} of {videos}, {main.missed} without answer"))
-    for kind in kinds_of(names):
+    for kind in metric_kinds(names).values():
 
         def table_of(part: Sequence[str]) -> Table:
             table = metric_table(part, sign, console)
@@ -53,19 +54,21 @@ def print_report(report: EvaluationReport, *, breakdown: bool = False) -> None:
         print_parts(kind, table_of, console)
     if breakdown:
         _print_breakdown(report, console)
-    conventions = report.conventions
+    if not main.is_scored:
+        console.print(Text("No row has a true moment: there is nothing to score."))
+        return
     notes = [
-        f"percent; ± half a 95 % interval (bootstrap over videos); {conventions['hit']}, in seconds; "
-        f"NMS: {conventions['nms']}.",
-        f"A query without an answer {conventions['no_prediction']}.",
+        *convention_sentences(report.conventions, names),
+        "± is half a 95 % interval (bootstrap over videos).",
+        report.baseline_note,
     ]
-    console.print(Text(" ".join([*notes, report.baseline_note]).rstrip(), style="dim"))
+    console.print(Text(printable(" ".join(notes).rstrip()), style="dim"))
 
 
 def _print_breakdown(report: EvaluationReport, console: Console) -> None:
     """Print the figures of the main evaluation for groups of queries."""
     groups = report.breakdown
-    names = [name for name in report.main.metrics if not name.startswith("mAP")]
+    names = metric_kinds(report.main.metrics).get("Recall", [])
     sign = ">" if report.main.metric_config.strict else "≥"
 
     def table_of(part: Sequence[str]) -> Table:
@@ -158,17 +161,8 @@ def metric_table(names: Sequence[str], sign: str, console: Console) -> Table:
 
 def _heading(name: str, sign: str) -> Text:
     """Return the heading `R@1,IoU=0.5` in two short lines that show the convention: R@1, ≥0.5."""
-    name, _, level = name.partition(",IoU=")
-    if level:
-        return Text(f"{name}\n{sign}{level}")
-    name, mark, rest = name.partition("-") if "-" in name else name.partition("@")
-    return Text(f"{name}\n{'@' if mark == '@' else ''}{rest}")
-
-
-def kinds_of(names: Sequence[str]) -> list[list[str]]:
-    """Divide figures into those of recall and those of average precision, each with a table of its own."""
-    kinds = [[name for name in names if not name.startswith("mAP")], [name for name in names if name.startswith("mAP")]]
-    return [kind for kind in kinds if kind]
+    first, second = heading_lines(name)
+    return Text(f"{first}\n{second.replace('IoU=', sign)}")
 
 
 def _cells(

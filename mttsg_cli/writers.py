@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from mttsg_cli.moment_table import write_table
 from mttsg_cli.rows import COLUMNS, Line, Row
+from mttsg_cli.table_formats import SUBMISSIONS
 from mttsg_cli.terminal import for_terminal
 from mttsg_core.utils.json_lines import to_json
 from mttsg_core.workflows.outputs import save
@@ -136,7 +137,7 @@ FORMATS: dict[str, _Writer] = {
     "vtt": _write_subtitles("WEBVTT\n\n", ".", numbered=False),
 }
 EDITS = ("otio", "edl", "fcpxml")  # timelines for editing programs, which are written of all moments at once
-FORMAT_NAMES = (*FORMATS, *EDITS)
+FORMAT_NAMES = (*FORMATS, *EDITS, *SUBMISSIONS)
 
 
 def default_format(path: Path | None) -> str:

@@ -18,6 +18,8 @@ from mttsg_core.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
+_EDGE_DECIMALS = 6  # of positions in clip units, so that stretches of whole clips take nothing of their neighbours
+
 
 class Moment(NamedTuple):
     """A span of a video in seconds. A predicted moment has a score in 0..1.
@@ -94,6 +96,30 @@ class Timeline:
     def to_seconds(self, clip_units: npt.ArrayLike) -> FloatArray:
         """Convert clip units to seconds, any shape; the inverse of `to_clips`."""
         return np.asarray(clip_units, dtype=np.float64) / self.clips * self.duration + self.start
+
+    def averages(self, values: npt.ArrayLike, seconds: float, count: int) -> FloatArray:
+        """Return the mean of a value per clip over stretches of equal length that start at 0 s, (count,).
+
+        Of a stretch that the video covers in part, that part counts; where it is outside the video, the nearest clip.
+
+        >>> Timeline(duration=6.0, clips=6).averages([1, 2, 3, 4, 5, 7], seconds=2.0, count=4).tolist()
+        [1.5, 3.5, 6.0, 7.0]
+
+        Args:
+            values: (clips,).
+            seconds: length of a stretch.
+            count: number of stretches.
+        """
+        edges = np.round(self.to_clips(seconds * np.arange(count + 1)), _EDGE_DECIMALS)  # (count + 1,) in clip units
+        low, high = edges[:-1].clip(0, self.clips), edges[1:].clip(0, self.clips)
+        nearest = np.minimum(np.floor(low), self.clips - 1)
+        outside = high <= low
+        low, high = np.where(outside, nearest, low), np.where(outside, nearest + 1, high)
+        bins = np.arange(self.clips)
+        weights = np.minimum(bins + 1, high[:, None]) - np.maximum(bins, low[:, None])  # (count, clips)
+        weights = np.maximum(weights, 0.0)
+        averaged: FloatArray = (weights @ np.asarray(values, dtype=np.float64)) / weights.sum(axis=1)
+        return averaged
 
     def sample_times(self, per_clip: int = 1) -> FloatArray:
         """Return the times of `per_clip` frames spread evenly in each clip: (clips * per_clip,) seconds, ascending.

@@ -22,7 +22,7 @@ import numpy as np
 
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import write_predictions
+from mttsg_core.data.prediction_writers import write_predictions
 from mttsg_core.errors import MttsgError
 from mttsg_core.moments import Moment
 

@@ -86,7 +86,9 @@ def ablate(
             options=AblateOptions(
                 *(device, cache, offline, workers, precision),
                 **planned,
-                metrics=option_values.metric_config(at, iou, strict=False, precision=average_precision),
+                metrics=option_values.metric_config(
+                    at, iou, strict=False, precision=average_precision, highlights=False
+                ),
                 strict=strict,
                 overwrite=overwrite,
                 command=command_words(context),

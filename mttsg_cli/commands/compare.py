@@ -7,11 +7,12 @@ import typer
 from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
 from mttsg_cli.comparison import print_comparison, save_comparison
-from mttsg_cli.config_files import say_recipe
+from mttsg_cli.config_files import recipe_line, say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
 from mttsg_cli.options import common, scoring_options
+from mttsg_cli.settings_file import is_typed
 from mttsg_cli.systems import read_systems
 from mttsg_cli.table_formats import table_format
 
@@ -32,6 +33,7 @@ def compare(
     iou: scoring_options.RecallIou = "0.3,0.5,0.7",
     strict_iou: scoring_options.StrictIou = False,
     average_precision: scoring_options.WithMap = True,
+    highlights: scoring_options.WithHighlights = True,
     features: common.Features = None,
     encoder: common.ModelEncoder = None,
     device: common.Device = "auto",
@@ -57,8 +59,10 @@ def compare(
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         form = table_format(form, out, as_json=as_json)
         features = option_values.feature_places(features, data)
-        require_data(data, features=features)
         named = read_systems(systems)
+        if not is_typed(context, "features") and all(run.is_file() for runs in named.values() for run in runs):
+            features = None  # a recipe names some, which predictions do not need
+        require_data(data, features=features)
         say_recipe(context, display.reporter)
         show_large_files(display.reporter, data)
         from mttsg_core.workflows import compare as workflow
@@ -68,9 +72,11 @@ def compare(
         require_distinct({"--out": out, "--html": html})
         if out is not None:
             prepare_new_file(out, overwrite=overwrite)
-        metrics = option_values.metric_config(at, iou, strict=strict_iou, precision=average_precision)
+        metrics = option_values.metric_config(
+            at, iou, strict=strict_iou, precision=average_precision, highlights=highlights
+        )
         runtime = (device, cache, offline, workers, precision)
-        outputs = (html, charts, overwrite, command_words(context))
+        outputs = (html, charts, overwrite, command_words(context), recipe_line(context))
         report = workflow.compare(
             data,
             named,

@@ -6,14 +6,16 @@ import typer
 
 from mttsg_cli import option_values
 from mttsg_cli.command_line import command_words
-from mttsg_cli.config_files import say_recipe
+from mttsg_cli.config_files import recipe_line, say_recipe
 from mttsg_cli.console import SOME_FAILED, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay, show_large_files
 from mttsg_cli.inputs import require_data
 from mttsg_cli.options import common, scoring_options
 from mttsg_cli.settings_file import is_typed
+from mttsg_cli.table_formats import PREDICTION_FORMATS
 from mttsg_cli.tables import print_report
 from mttsg_cli.writers import print_json
+from mttsg_core.errors import ConfigError
 
 _SEVERAL = "'mttsg compare' takes several"
 
@@ -26,6 +28,7 @@ def evaluate(
     mode: scoring_options.GroundingMode = "independent",
     predictions: scoring_options.PredictionsIn = None,
     out: scoring_options.PredictionsOut = None,
+    form: scoring_options.PredictionForm = PREDICTION_FORMATS[0],
     html: scoring_options.EvaluationPage = None,
     charts: scoring_options.Charts = None,
     baselines: scoring_options.Baselines = False,
@@ -59,6 +62,8 @@ def evaluate(
         mttsg evaluate data/ --split val --model model --baselines --html report.html
 
         mttsg evaluate data/ --predictions theirs.jsonl --json
+
+        mttsg evaluate data/ --split test --out submission.jsonl --format qvhighlights
     """
     with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
         scored = option_values.only(predictions, "--predictions", _SEVERAL)
@@ -71,16 +76,18 @@ def evaluate(
         from mttsg_core.workflows import evaluate as workflow
         from mttsg_core.workflows.options import EvaluateOptions, FeatureOptions
 
+        if out is None and is_typed(context, "form"):
+            raise ConfigError("--format: is the form of the predictions; name their file with --out FILE")
         metrics = option_values.metric_config(at, iou, strict=strict_iou)
         runtime = (device, cache, offline, workers, precision)
-        outputs = (html, charts, overwrite, command_words(context))
+        outputs = (html, charts, overwrite, command_words(context), recipe_line(context))
         report = workflow.evaluate(
             data,
             option_values.only(model, "--model", _SEVERAL),
             split=split,
             predictions=scored,
             features=FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
-            options=EvaluateOptions(*runtime, mode, metrics, strict, *outputs, baselines, seed, out, zero_shot),
+            options=EvaluateOptions(*runtime, mode, metrics, strict, *outputs, baselines, seed, out, zero_shot, form),
             on_event=display.show,
         )
         if as_json:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import typer
+
 from mttsg_cli import option_values
+from mttsg_cli.command_line import command_words
 from mttsg_cli.console import Reporter, exit_codes
 from mttsg_cli.inputs import read_inputs, require_given
 from mttsg_cli.options import common, search_options
 
 
 def ground(
+    context: typer.Context,
     words: common.VideosAndQueries,
     queries_file: search_options.QueriesFile = None,
     model: common.Model = None,
@@ -86,4 +90,5 @@ def ground(
             FeatureOptions(encoder, text_encoder, fps, features=features, joint=joint),
             RuntimeOptions(device, cache, offline, workers, precision),
             Reporter(quiet=quiet, verbose=verbose),
+            command_words(context),
         )

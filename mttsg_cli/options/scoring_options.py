@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mttsg_cli.options.makers import check_seed, file, folder
-from mttsg_cli.table_formats import TABLE_FORMATS
+from mttsg_cli.table_formats import PREDICTION_FORMATS, TABLE_FORMATS
 
 # --- options of `evaluate` ------------------------------------------------------------------------------------------
 
@@ -28,6 +28,15 @@ PredictionsIn = Annotated[
     list[Path] | None, file("--predictions", "Score the moments in this file, instead of those of a model.")
 ]
 PredictionsOut = Annotated[Path | None, file("--out", "Write the predictions to this file.", "-o")]
+PredictionForm = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help=f"Form of the file of --out: {', '.join(PREDICTION_FORMATS)}, the first our own, the others submissions.",
+        autocompletion=lambda: list(PREDICTION_FORMATS),
+    ),
+]
 EvaluationPage = Annotated[
     Path | None, file("--html", "Write a page with plots and the best and worst answers to this file.")
 ]
@@ -87,6 +96,13 @@ Decimals = Annotated[
     typer.Option("--decimals", min=0, max=6, metavar="N", help="Decimals of the figures; csv and json are unrounded."),
 ]
 WithMap = Annotated[bool, typer.Option("--map/--no-map", help="Mean average precision, beside recall and mIoU.")]
+WithHighlights = Annotated[
+    bool,
+    typer.Option(
+        "--highlights/--no-highlights",
+        help="Highlight scores, where rows have ratings of clips and answers scores.",
+    ),
+]
 ComparisonPage = Annotated[
     Path | None, file("--html", "Write a page with groups, and the queries that are won and lost, to this file.")
 ]

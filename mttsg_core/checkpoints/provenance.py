@@ -64,6 +64,16 @@ class Computation:
             python=platform.python_version(),
         )
 
+    @property
+    def lines(self) -> list[str]:
+        """What pages say of it: the command, and when, on what and with what it ran."""
+        commit = f" ({self.commit})" if self.commit else ""
+        return [
+            *([f"Command: {self.command}"] if self.command else []),
+            f"Made {self.started} on {self.device} with {self.threads} CPU threads, mttsg {self.mttsg}{commit} and "
+            f"torch {self.torch}",
+        ]
+
 
 @dataclass(frozen=True)
 class Provenance:

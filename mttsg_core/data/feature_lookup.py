@@ -79,6 +79,7 @@ def resolve_splits(
     *,
     strict: bool = False,
     keep_without_video: bool = False,
+    require_moment: bool = True,
 ) -> ResolvedSplits:
     """Read splits of a data folder and find the features of their videos.
 
@@ -95,6 +96,7 @@ def resolve_splits(
         strict: raise on the first bad row.
         keep_without_video: keep the pairs whose video is not in the folder, so that evaluation counts them as misses;
             their rows are among the problems either way. Moments past the stated end of their video are kept too.
+        require_moment: treat a row without a moment as a bad row.
 
     Raises:
         DataError: if a split does not exist or has no good row, or if a row is bad and `strict`.
@@ -102,7 +104,7 @@ def resolve_splits(
     """
     resolved = ResolvedSplits()
     for name in splits:
-        split = folder.split(name, require_moment=True, check_ends=not keep_without_video, strict=strict)
+        split = folder.split(name, require_moment=require_moment, check_ends=not keep_without_video, strict=strict)
         if not split.pairs:
             raise DataError(f"{split.file}: no usable row" + "".join(f" ({p})" for p in split.problems[:1]))
         resolved.problems += split.problems

@@ -131,6 +131,14 @@ class DataFolder:
         problems.sort(key=lambda problem: problem.line)
         return replace(split, name=name, pairs=pairs, problems=problems, without_video=without_video)
 
+    def has_moments(self, name: str) -> bool:
+        """Return whether any row of a split has a true moment; those of a published test split may be withheld.
+
+        Raises:
+            DataError: as `split`.
+        """
+        return any(pair.moments for pair in self.split(name, check_videos=False).pairs)
+
     @property
     def has_media(self) -> bool:
         """Whether the folder contains any video file or features, or an unreadable folder that may contain some."""

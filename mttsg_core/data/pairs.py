@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mttsg_core.data.clip_ratings import ClipRatings, parse_ratings
 from mttsg_core.data.duration_files import DurationFiles
 from mttsg_core.data.formats.base import Row
 from mttsg_core.data.times import parse_seconds
@@ -30,6 +31,7 @@ class Pair:
         duration: seconds of the whole video, if known.
         file: the annotation file.
         line: where in the file; `mttsg_core.data.formats` says how lines of JSON documents are counted.
+        ratings: how annotators rated clips of the video as highlights; None if unknown.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Pair:
     duration: float | None = None
     file: Path = Path()
     line: int = 0
+    ratings: ClipRatings | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class CheckedRow:
 
     Attributes:
         pair: None if the row cannot be used.
-        reasons: why it cannot, or why some of its moments cannot.
+        reasons: why it cannot, or why some of its moments or its ratings of clips cannot.
         has_id: whether the row gives the pair's id.
     """
 
@@ -93,8 +96,11 @@ def check_row(row: Row, file: Path, durations: DurationFiles, *, check_ends: boo
         reasons += [reason for reason in late if reason is not None]
     if reasons and not spans:
         return CheckedRow(None, ["; ".join(reasons[:_SHOWN_MOMENTS])])
+    ratings = parse_ratings(row.clip_ids, row.clip_ratings, seconds)
+    if isinstance(ratings, str):
+        reasons, ratings = [*reasons, ratings], None
     identity = f"{file.stem}-{row.line}" if row.id is None else str(row.id)
-    pair = Pair(identity, video, query, tuple(dict.fromkeys(spans)), seconds, file, row.line)
+    pair = Pair(identity, video, query, tuple(dict.fromkeys(spans)), seconds, file, row.line, ratings)
     return CheckedRow(pair, reasons, row.id is not None)
 
 

@@ -9,6 +9,9 @@ These forms are read, each as JSON objects one per line or in a list, and the la
 - the moments that `mttsg ground` writes, one a row: `{"video", "query", "rank", "start", "end", "score"}`. Those of one
   video and sentence are ordered by rank, or without ranks by score.
 
+The first two may have a score for each clip of 2 s of the video, by which the clips are ranked as highlights:
+`saliency` in our own form, `pred_saliency_scores` in that of QVHighlights.
+
 A predicted moment that is not a span (start >= end, or not numbers) is reported and keeps its rank as an empty moment,
 which overlaps nothing: leaving it out would promote the moments behind it.
 """
@@ -30,7 +33,7 @@ from mttsg_core.data.pairs import MAX_SECONDS, Pair
 from mttsg_core.data.times import parse_seconds, with_decimal_point
 from mttsg_core.errors import DataError
 from mttsg_core.moments import Moment
-from mttsg_core.utils.json_lines import Problem, read_bytes, read_json_lines, write_json_lines
+from mttsg_core.utils.json_lines import Problem, read_bytes, read_json_lines
 from mttsg_core.utils.text import normalise
 
 _NO_SPAN = Moment(0.0, 0.0, 0.0)
@@ -39,13 +42,21 @@ _RANKING = ("rank", "score")
 
 
 class PredictionRow(NamedTuple):
-    """The ranked moments of one query, and how the file names that query; None where it does not."""
+    """What was predicted for one query, and how the file names that query; None where it does not.
+
+    Attributes:
+        line: of the file.
+        id, video, query: how it names the query.
+        moments: ranked.
+        saliency: scores of the video's clips of 2 s; empty if there are none.
+    """
 
     line: int
     id: str | None
     video: str | None
     query: str | None
     moments: list[Moment]
+    saliency: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,13 @@ class MatchedPredictions:
         moments: ranked moments of each pair; empty if there is no prediction.
         missing: number of pairs without a predicted moment.
         unknown: number of rows that belong to none of the pairs.
+        saliency: scores of the clips of 2 s of each pair's video; empty if there are none.
     """
 
     moments: list[list[Moment]]
     missing: int
     unknown: int
+    saliency: list[Sequence[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,7 @@ class Predictions:
         used: set[int] = set()
         repeats: dict[tuple[str, str], int] = {}
         moments: list[list[Moment]] = []
+        saliency: list[Sequence[float]] = []
         for pair, text in zip(pairs, texts, strict=True):
             match = index_of_id.get(pair.id)
             if match is not None and (row_text := named[match]) is not None:
@@ -121,10 +135,11 @@ class Predictions:
                 repeats[text] = repeat + 1
                 match = indices_of_text[text][min(repeat, len(indices_of_text[text]) - 1)]
             moments.append([] if match is None else self.rows[match].moments)
+            saliency.append(() if match is None else self.rows[match].saliency)
             if match is not None:
                 used.add(match)
         missing = sum(not ranked for ranked in moments)
-        return MatchedPredictions(moments, missing, len(self.rows) - len(used))
+        return MatchedPredictions(moments, missing, len(self.rows) - len(used), saliency)
 
 
 class _KeyFinder:
@@ -272,7 +287,7 @@ class _Collected:
 
 
 def _parse_row(line: int, record: Mapping[str, object]) -> tuple[PredictionRow, list[str]] | _Moments | str:
-    """Return a row and what is wrong with its moments, a single moment, or the reason why the object is neither."""
+    """Return a row and what is wrong with it, a single moment, or the reason why the object is neither."""
     is_qvhighlights = "pred_relevant_windows" in record
     windows = record.get("pred_relevant_windows" if is_qvhighlights else "moments")
     identity = record.get("qid" if is_qvhighlights else "id")
@@ -292,8 +307,25 @@ def _parse_row(line: int, record: Mapping[str, object]) -> tuple[PredictionRow, 
         moments.append(moment)
     if not is_qvhighlights and not any(map(_has_no_score, windows)):
         moments.sort(key=lambda moment: -moment.score)
+    name = "pred_saliency_scores" if is_qvhighlights else "saliency"
+    saliency = _parse_saliency(record.get(name))
+    if saliency is None:
+        faults.append(f"{name} is not a list of numbers, and is left out")
     query = None if query is None else normalise(query)
-    return PredictionRow(line, None if identity is None else str(identity), video, query, moments), faults
+    row = PredictionRow(
+        line, None if identity is None else str(identity), video, query, moments, saliency if saliency else ()
+    )
+    return row, faults
+
+
+def _parse_saliency(value: object) -> list[float] | None:
+    """Return the scores of clips, empty if there are none; None if the value is something else."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        return None
+    scores = [score for score in map(_finite_or_none, value) if score is not None]
+    return scores if len(scores) == len(value) else None
 
 
 def _parse_single(line: int, record: Mapping[str, object]) -> _Moments | str:
@@ -338,20 +370,3 @@ def _finite_or_none(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
-
-
-def write_predictions(path: str | Path, pairs: Iterable[Pair], moments: Iterable[Sequence[Moment]]) -> None:
-    """Write the ranked moments of each pair in our own format, all of them or none.
-
-    Numbers are not rounded, so the file scores the same as the moments.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    records = (_to_object(pair, ranked) for pair, ranked in zip(pairs, moments, strict=True))
-    write_json_lines(Path(path), records)
-
-
-def _to_object(pair: Pair, ranked: Sequence[Moment]) -> dict[str, object]:
-    spans = [[float(value) for value in moment] for moment in ranked]
-    return {"id": pair.id, "video": pair.video, "query": pair.query, "moments": spans}

@@ -6,13 +6,15 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from mttsg_core.data import formats
 from mttsg_core.data.formats import columns
 from mttsg_core.data.formats.base import row_from_object
+from mttsg_core.data.pairs import MAX_SECONDS
+from mttsg_core.data.times import parse_seconds
 from mttsg_core.errors import DataError
 from mttsg_core.utils.json_lines import (
     Content,
@@ -40,10 +42,14 @@ class Query:
     Attributes:
         text: the sentence.
         video: the video's name; None for every video.
+        id: its own name in its file, if it has one.
+        duration: seconds of the video, if its file states them.
     """
 
     text: str
     video: str | None = None
+    id: str | None = field(default=None, compare=False)
+    duration: float | None = field(default=None, compare=False)
 
 
 def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem]]:
@@ -64,9 +70,9 @@ def parse_queries(path: Path, content: bytes) -> tuple[list[Query], list[Problem
         DataError: if there is no query at all, or the file as a whole cannot be read.
 
     >>> parse_queries(Path("q.txt"), b"person opens door\\n")
-    ([Query(text='person opens door', video=None)], [])
+    ([Query(text='person opens door', video=None, id=None, duration=None)], [])
     >>> parse_queries(Path("charades_sta_test.txt"), b"3MSZA 24.3 30.4##person turn a light on.\\n")
-    ([Query(text='person turn a light on.', video='3MSZA')], [])
+    ([Query(text='person turn a light on.', video='3MSZA', id=None, duration=None)], [])
     """
     entries = list(_queries(path, content.removeprefix(_UTF8_MARK)))
     queries = [entry for entry in entries if isinstance(entry, Query)]
@@ -146,7 +152,14 @@ def _query_of(path: Path, row: formats.Row) -> Query | Problem:
     fault = _fault_of(row)
     if fault is not None:
         return Problem(path, row.line, row.location + fault)
-    return Query(_text_of(row), None if row.video is None else str(row.video).strip())
+    identity = str(row.id) if isinstance(row.id, str | int) and not isinstance(row.id, bool) else None
+    video = None if row.video is None else str(row.video).strip()
+    return Query(_text_of(row), video, identity, _duration_of(row))
+
+
+def _duration_of(row: formats.Row) -> float | None:
+    seconds = parse_seconds(row.duration)
+    return seconds if seconds is not None and 0 < seconds <= MAX_SECONDS else None
 
 
 def _text_of(row: formats.Row) -> str:

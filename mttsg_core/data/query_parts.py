@@ -74,7 +74,7 @@ class QueryAssigner:
                         if number not in self._of_video[video]:
                             sentences[query.text] = None
                 continue
-            named = self._find(query.video)
+            named = self.find(query.video)
             if named is None or number in self._of_every_video or number in self._of_video.setdefault(named, set()):
                 continue
             self._of_video[named].add(number)
@@ -88,7 +88,7 @@ class QueryAssigner:
         self.asked |= dict.fromkeys(assigned)
         return QueryPart(assigned, frozenset(chain.from_iterable(own.values())) - shared.keys())
 
-    def _find(self, name: str) -> VideoFile | None:
+    def find(self, name: str) -> VideoFile | None:
         """Return the video that a name tells, or None."""
         if name not in self._video_of:
             lookups = (index.find(form) for index in (self._by_path, self._by_parts) for form in name_forms(name))

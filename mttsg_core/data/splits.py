@@ -165,6 +165,8 @@ def pair_record(pair: Pair) -> dict[str, object]:
         record["moments"] = pair.moments
     if pair.duration is not None:
         record["duration"] = pair.duration
+    if pair.ratings is not None:
+        record["relevant_clip_ids"], record["saliency_scores"] = pair.ratings.clips, pair.ratings.ratings
     return record
 
 

@@ -92,7 +92,9 @@ def evaluate_blind(
         for duration in durations
     ]
     missed = sum(duration is None for duration in durations)
-    return replace(reference, name=name, mode=BLIND, predictions=predictions, missed=missed, nms="none")
+    return replace(
+        reference, name=name, mode=BLIND, predictions=predictions, missed=missed, nms="none", windows="", saliency=()
+    )
 
 
 def evaluate_shuffled_sentences(
@@ -150,7 +152,13 @@ def _with_predictions(reference: Evaluation, evaluation: Evaluation, name: str) 
     """Return `reference` with the predictions of another evaluation in the same mode."""
     if evaluation.mode != reference.mode:
         raise ValueError(f"{name}: mode {evaluation.mode!r} cannot be compared with {reference.mode!r}")
-    return replace(reference, name=name, predictions=evaluation.predictions, missed=evaluation.missed)
+    return replace(
+        reference,
+        name=name,
+        predictions=evaluation.predictions,
+        missed=evaluation.missed,
+        saliency=evaluation.saliency,
+    )
 
 
 def shuffle_across_videos(videos: Sequence[str], seed: int) -> list[int]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.bootstrap import bootstrap_intervals
+from mttsg_core.evaluation.metric_names import metric_kinds
 from mttsg_core.moments import FloatArray
 from mttsg_core.utils.text import find_words, normalise
 
@@ -105,7 +106,7 @@ def break_down(
     """
     if not groups:
         return []
-    names = [name for name in query_values if not name.startswith("mAP")]
+    names = metric_kinds(query_values)["Recall"]
     values = np.stack([query_values[name] for name in names], axis=1)  # (queries, metrics)
     columns = np.full((len(values), len(groups), len(names)), np.nan)
     for number, group in enumerate(groups):

@@ -85,13 +85,14 @@ class System:
 
     @cached_property
     def query_values(self) -> dict[str, FloatArray]:
-        """What each query contributes to each metric, averaged over the runs."""
+        """What each query contributes to each metric that all runs have, averaged over the runs."""
         return average_runs([run.query_values for run in self.runs])
 
     @cached_property
     def metrics(self) -> dict[str, OverSeeds]:
-        """Mean and spread of each metric in percent, by name."""
-        return {name: over_seeds([run.metrics[name] for run in self.runs]) for name in self.runs[0].metrics}
+        """Mean and spread of each metric that all runs have in percent, by name."""
+        names = [name for name in self.runs[0].metrics if all(name in run.metrics for run in self.runs)]
+        return {name: over_seeds([run.metrics[name] for run in self.runs]) for name in names}
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -136,14 +137,15 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
 
 
 def average_runs(runs: Sequence[Columns]) -> dict[str, FloatArray]:
-    """Return the mean over runs of each query's values.
+    """Return the mean over runs of each query's values, for the metrics that all runs have.
 
     Raises:
         DataError: if there are no runs, or they do not have the same queries.
     """
     if len({len(column) for run in runs for column in run.values()}) != 1:
         raise DataError("an average over runs needs at least one, with the same queries in each")
-    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in names}
 
 
 def paired_differences(

@@ -11,7 +11,8 @@ from mttsg_core.data.pairs import Pair
 from mttsg_core.evaluation.bootstrap import LEVEL, SAMPLES
 from mttsg_core.evaluation.breakdown import GroupMetrics, break_down, group_queries
 from mttsg_core.evaluation.comparison import Difference, System, same_queries, seed_differences
-from mttsg_core.evaluation.metrics import MetricConfig, conventions
+from mttsg_core.evaluation.evaluator import run_conventions
+from mttsg_core.evaluation.metrics import MetricConfig
 
 
 class Outcomes(NamedTuple):
@@ -30,6 +31,7 @@ class ComparisonReport:
         systems: at least one, on the same queries and by the same metrics.
         durations: seconds of each query's video, None where it is not known.
         seen_words: words of the training sentences; None without a training split.
+        data_note: the data set and its conventions in a line; empty if nothing is known of them.
 
     Raises:
         ValueError: if there are no systems, their queries or metrics differ, or two have the same name.
@@ -38,6 +40,7 @@ class ComparisonReport:
     systems: Sequence[System]
     durations: Sequence[float | None]
     seen_words: frozenset[str] | None = None
+    data_note: str = ""
 
     def __post_init__(self) -> None:
         if not self.systems or len({system.name for system in self.systems}) < len(self.systems):
@@ -78,8 +81,8 @@ class ComparisonReport:
 
     @property
     def metric_names(self) -> list[str]:
-        """The metrics, in the order of the columns."""
-        return list(self.first.metrics)
+        """The metrics that any system has, in the order of the columns."""
+        return list(dict.fromkeys(name for system in self.systems for name in system.metrics))
 
     @cached_property
     def differences(self) -> dict[str, dict[str, Difference]]:
@@ -102,9 +105,8 @@ class ComparisonReport:
 
     @property
     def conventions(self) -> dict[str, str]:
-        """What the metrics mean, see `metrics.conventions`; the suppression of each kind of run is named."""
-        nms = dict.fromkeys(run.nms for system in self.systems for run in system.runs)
-        return conventions(strict=self.metric_config.strict, nms="; ".join(nms))
+        """What the metrics mean, see `evaluator.run_conventions`; the suppression of each kind of run is named."""
+        return run_conventions([run for system in self.systems for run in system.runs], self.data_note)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values ready for JSON."""

@@ -18,8 +18,7 @@ from mttsg_core.evaluation.baselines import (
 )
 from mttsg_core.evaluation.bootstrap import LEVEL, SAMPLES
 from mttsg_core.evaluation.breakdown import GroupMetrics, break_down, group_queries
-from mttsg_core.evaluation.evaluator import TOP, Evaluation
-from mttsg_core.evaluation.metrics import conventions
+from mttsg_core.evaluation.evaluator import TOP, Evaluation, run_conventions
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class EvaluationReport:
         fitted_on: the split that the blind baselines were fitted on; None if there are none.
         seen_words: words of the training sentences; None without a training split.
         answered_by: the model, or the file of predictions, in one line; empty if it is not known.
+        data_note: the data set and its conventions in a line; empty if nothing is known of them.
 
     Raises:
         ValueError: if a baseline differs from the main evaluation in mode, metrics or number of queries.
@@ -44,6 +44,7 @@ class EvaluationReport:
     fitted_on: str | None = None
     seen_words: frozenset[str] | None = None
     answered_by: str = ""
+    data_note: str = ""
 
     def __post_init__(self) -> None:
         for baseline in self.baselines:
@@ -68,12 +69,14 @@ class EvaluationReport:
 
     @cached_property
     def conventions(self) -> dict[str, str]:
-        """What the metrics mean, see `metrics.conventions`."""
-        return conventions(strict=self.main.metric_config.strict, nms=self.main.nms)
+        """What the metrics mean, see `evaluator.run_conventions`."""
+        return run_conventions([self.main], self.data_note)
 
     @cached_property
     def breakdown(self) -> list[GroupMetrics]:
-        """The main evaluation's metrics over groups of queries."""
+        """The main evaluation's metrics over groups of queries; empty if it is not scored."""
+        if not self.main.is_scored:
+            return []
         groups = group_queries(self.main.pairs, self.durations, self.seen_words)
         return break_down(self.main.query_values, self.main.video_index, groups)
 

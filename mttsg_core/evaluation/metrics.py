@@ -16,6 +16,7 @@ Conventions, the same as in the published evaluators:
 - mAP: see `average_precision`. Over the first 10 predictions; the mean over queries and over IoU 0.5, 0.55, ..., 0.95.
 - mAP of a length range: only true moments of that length, and queries that have one, with all their predictions.
 - A query without a prediction counts as a miss, with IoU and AP 0.
+- Highlight scores: see `highlights`.
 - Predictions count in the order given, best first. AP sorts them by score again; equal scores keep that order.
 - No non-maximum suppression is applied: predictions are scored as given.
 
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mttsg_core.data.clip_ratings import CLIP_SECONDS
 from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.average_precision import (
     AP_IOUS,
@@ -42,7 +44,9 @@ from mttsg_core.evaluation.average_precision import (
     select_by_length,
 )
 from mttsg_core.evaluation.bootstrap import LEVEL, SAMPLES, bootstrap_interval, bootstrap_intervals
+from mttsg_core.evaluation.highlights import RELEVANCE, highlight_values
 from mttsg_core.evaluation.matching import RankedPredictions, TrueMoments, best_ious
+from mttsg_core.evaluation.metric_names import convention_sentences, heading_lines, metric_kinds
 from mttsg_core.moments import FloatArray
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
     "AP_PREDICTIONS",
     "LENGTH_RANGES",
     "LEVEL",
+    "RELEVANCE",
     "SAMPLES",
     "MetricConfig",
     "average_precision",
@@ -57,12 +62,16 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_intervals",
     "compute_metrics",
+    "convention_sentences",
     "conventions",
+    "heading_lines",
+    "highlight_values",
     "hits_at",
     "mean_average_precision",
     "mean_iou",
     "mean_values",
     "metric_intervals",
+    "metric_kinds",
     "query_values",
     "recall_at",
     "select_by_length",
@@ -79,6 +88,7 @@ class MetricConfig:
         ns, ious: R@n,IoU=m for every n with every m.
         strict: whether a hit is IoU > m instead of IoU >= m.
         average_precision: whether to compute mAP as well, which takes a little longer.
+        highlights: whether to compute highlight scores, where queries have ratings and predictions scores of clips.
 
     Raises:
         ConfigError: if there is no n or no m, an n is not in 1..1000, or an m is not in 0..1.
@@ -88,6 +98,7 @@ class MetricConfig:
     ious: tuple[float, ...] = (0.3, 0.5, 0.7)
     strict: bool = False
     average_precision: bool = False
+    highlights: bool = False
 
     def __post_init__(self) -> None:
         if not self.ns or not self.ious:
@@ -202,17 +213,25 @@ def metric_intervals(
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, intervals, strict=True)}
 
 
-def conventions(*, strict: bool = False, nms: str = "none") -> dict[str, str]:
+def conventions(*, strict: bool = False, nms: str = "none", highlights: bool = False) -> dict[str, str]:
     """Return what the metrics of a report mean, to be written beside them.
 
     Args:
         strict: as in `MetricConfig`.
         nms: the non-maximum suppression applied to the predictions beforehand.
+        highlights: whether there are highlight scores.
     """
-    return {
+    levels = ", ".join(f"{lowest} ({level})" for level, lowest in RELEVANCE.items())
+    found = {
         "hit": "IoU > m" if strict else "IoU >= m",
         "nms": nms,
         "no_prediction": "counts as a miss",
         "several_true_moments": "the best overlapping one counts",
         "mAP": f"interpolated, first {AP_PREDICTIONS} predictions, mean over IoU 0.5:0.05:0.95",
     }
+    if highlights:
+        found["highlights"] = (
+            f"clips of {CLIP_SECONDS:g} s rated at least {levels}; mAP is a mean over annotators, "
+            "HIT@1 counts any of them"
+        )
+    return found

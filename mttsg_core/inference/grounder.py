@@ -61,8 +61,7 @@ class Grounder:
         declared: DeclaredFeatures | None = None,
     ) -> None:
         self.predictor = predictor
-        self.offline, self.precision = offline, precision
-        self.declared = declared
+        self.offline, self.precision, self.declared = offline, precision, declared
         self.cache = cache or FeatureCache(default_cache())
         self._query_memory = QueryMemory(predictor.encode)
 
@@ -320,7 +319,6 @@ class Grounder:
     ) -> Iterator[list[list[Moment]]]:
         """Yield what `ground_many` does, with all sentences of a video in one step."""
         pending: deque[list[VideoItem]] = deque()  # the windows of each video that has not been yielded yet
-
         per_window = top  # of each window, until a video has several
 
         def windows() -> Iterator[VideoItem]:
@@ -347,17 +345,19 @@ class Grounder:
 
     @overload
     def saliency(  # type: ignore[overload-overlap]
-        self, features: VideoFeatures, queries: str
+        self, features: VideoFeatures, queries: str, *, mode: Mode = ...
     ) -> Array: ...
 
     @overload
-    def saliency(self, features: VideoFeatures, queries: Sequence[str]) -> list[Array]: ...
+    def saliency(self, features: VideoFeatures, queries: Sequence[str], *, mode: Mode = ...) -> list[Array]: ...
 
-    def saliency(self, features: VideoFeatures, queries: str | Sequence[str]) -> Array | list[Array]:
+    def saliency(
+        self, features: VideoFeatures, queries: str | Sequence[str], *, mode: Mode = "independent"
+    ) -> Array | list[Array]:
         """Return the saliency of every clip: the probability, 0..1, that the clip is inside the described moment.
 
         Clip t covers the seconds `features.timeline.to_seconds([t, t + 1])`. In a long video the saliency of a clip is
-        averaged over the overlapping windows that contain it.
+        averaged over the overlapping windows that contain it. `mode` is that of `ground`.
 
         Returns:
             (T,) for a sentence; for a sequence, one such array per sentence.
@@ -370,7 +370,7 @@ class Grounder:
         windows = window_slices(features.timeline, self.predictor.max_window_seconds)
         items = (VideoItem(features.slice_clips(window), words) for window in windows)
         by_window = [
-            curves for batch in bounded_batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch)
+            curves for batch in bounded_batches(items, _BATCH_SIZE) for curves in self.predictor.saliency(batch, mode)
         ]
         factors = self._score_factors(features, sentences)
         merged = [

@@ -78,7 +78,7 @@ class Predictor(Protocol):
         """
         ...
 
-    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem], mode: Mode = "independent") -> list[list[Array]]:
         """Return (T,) for each sentence of each video: the probability, 0..1, that a clip is inside the moment.
 
         Raises:
@@ -121,10 +121,10 @@ class MKTNPredictor:
         return _by_video(moments, items)
 
     @torch.inference_mode()
-    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem], mode: Mode = "independent") -> list[list[Array]]:
         """Score clips as `Predictor.saliency` does."""
         curves: list[Array] = []
-        for head, videos in self._head_outputs(items, "independent"):
+        for head, videos in self._head_outputs(items, mode):
             presence = self.calibration.apply(head.presence.sigmoid())[:, None]  # (N, 1)
             values = (presence * head.saliency(self.network.config).cpu()).float().numpy()  # (N, T)
             if not np.isfinite(values).all():

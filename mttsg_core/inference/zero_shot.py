@@ -86,7 +86,7 @@ class ZeroShotPredictor:
         return answers
 
     @torch.inference_mode()
-    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem], mode: Mode = "independent") -> list[list[Array]]:
         """Return the score that each clip would have as a moment, see `Predictor.saliency`."""
         saliency: list[list[Array]] = []
         for item in items:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mttsg_core.evaluation.comparison import Difference, OverSeeds, System
 from mttsg_core.evaluation.comparison_report import ComparisonReport
+from mttsg_core.evaluation.metric_names import convention_sentences
 from mttsg_core.report.text_tables import csv_table, latex_comment, latex_table, markdown_table
 from mttsg_core.utils.text import count
 
 DECIMALS = 2
+MISSING = "–"  # in place of a figure that a system does not have
 _CSV_COLUMNS = (
     *("system", "seeds", "missed", "metric", "mean", "spread", "low", "high"),
     *("difference", "difference_low", "difference_high", "p"),
@@ -52,11 +54,7 @@ def scope(report: ComparisonReport) -> str:
 
 def notes(report: ComparisonReport) -> str:
     """Return what the figures are, in a few sentences."""
-    conventions = report.conventions
-    parts = [
-        f"Percent; {conventions['hit']}, in seconds; NMS: {conventions['nms']}.",
-        f"A query without an answer {conventions['no_prediction']}.",
-    ]
+    parts = convention_sentences(report.conventions, report.metric_names)
     if any(run.mode == "joint" for system in report.systems for run in system.runs):
         parts.append("Models answer the sentences of a video jointly.")
     if any(len(system.runs) > 1 for system in report.systems):
@@ -111,7 +109,8 @@ def _figures(report: ComparisonReport, decimals: int) -> tuple[list[str], list[l
     rows = []
     for system in report.systems:
         cells = [system.name, *([str(len(system.runs))] if seeds else []), *([shown_missed(system)] if missed else [])]
-        rows.append([*cells, *(shown_figure(value, decimals) for value in system.metrics.values())])
+        figures = (system.metrics.get(name) for name in report.metric_names)
+        rows.append([*cells, *(MISSING if value is None else shown_figure(value, decimals) for value in figures)])
     return columns, rows
 
 
@@ -120,6 +119,9 @@ def _differences(report: ComparisonReport, decimals: int) -> tuple[list[str], li
     for name, differences in report.differences.items():
         cells = []
         for metric in report.metric_names:
+            if metric not in differences:
+                cells.append(MISSING)
+                continue
             value, interval, p = shown_difference(differences[metric], decimals)
             cells.append(f"{value} ({interval}; {p})")
         rows.append([name, *cells])

@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
 
 from mttsg_core.evaluation.baselines import BLIND
 from mttsg_core.evaluation.evaluation_report import EvaluationReport
+from mttsg_core.evaluation.evaluator import Evaluation
+from mttsg_core.evaluation.metric_names import convention_sentences
 from mttsg_core.report.cases import Case
 from mttsg_core.report.charts import draw, iou_histogram
+from mttsg_core.report.comparison_tables import MISSING
+from mttsg_core.report.escape import percent
 from mttsg_core.report.layout import render_page
 from mttsg_core.report.plots import recall_plot
+from mttsg_core.report.result_tables import Cell, Row, groups_of, tables_of
 from mttsg_core.report.thumbnails import Thumbnail
-
-
-class Interval(NamedTuple):
-    """A metric of a set of queries, in percent, with the ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class _ResultRow:
-    """An evaluation in a table of results; a metric that it does not have is None."""
-
-    name: str
-    mode: str
-    is_main: bool
-    cells: Sequence[Interval | None]
-
-
-@dataclass(frozen=True)
-class _ResultTable:
-    """Metrics of one kind; the name of each is a pair of lines."""
-
-    label: str
-    columns: Sequence[tuple[str, str]]
-    rows: Sequence[_ResultRow]
-
-
-@dataclass(frozen=True)
-class _GroupRow:
-    """A group of queries in the breakdown."""
-
-    name: str
-    queries: int
-    headline: Interval
 
 
 def render_evaluation_page(
@@ -76,13 +42,12 @@ def render_evaluation_page(
         made=made,
         mode="" if main.mode == main.name else main.mode,
         missed=main.missed,
-        tables=_result_tables(report),
-        conventions=report.conventions,
-        baseline_note=report.baseline_note,
+        tables=tables_of(main.metrics, lambda names: _rows(report, names)),
+        notes=[*convention_sentences(report.conventions, main.metrics), report.baseline_note],
         histogram=iou_histogram(main.first_ious),
         recall=draw(recall_plot(report)),
         headline=main.metric_config.headline,
-        breakdown=_breakdown(report),
+        breakdown=groups_of({main.name: report.breakdown}, main.metric_config.headline, [None]),
         has_training_words=report.seen_words is not None,
         worst=[case for case in cases if case.is_worst],
         best=[case for case in cases if not case.is_worst],
@@ -90,67 +55,21 @@ def render_evaluation_page(
     )
 
 
-def _result_tables(report: EvaluationReport) -> list[_ResultTable]:
-    """Return the tables of recall and, where it is measured, of mAP, with a row per evaluation."""
-    names = list(report.main.metrics)
-    precision = [name for name in names if name.startswith("mAP")]
-    recall = [name for name in names if name not in precision]
+def _rows(report: EvaluationReport, names: Sequence[str]) -> list[Row]:
+    """Return a row for each evaluation; a metric that it does not have is a dash."""
     return [
-        _ResultTable(
-            label,
-            [column_name(name) for name in columns],
-            [
-                _ResultRow(
-                    evaluation.name,
-                    "" if evaluation.mode in (BLIND, evaluation.name) else evaluation.mode,
-                    evaluation is report.main,
-                    [
-                        Interval(evaluation.metrics[name], *evaluation.intervals[name])
-                        if name in evaluation.metrics
-                        else None
-                        for name in columns
-                    ],
-                )
-                for evaluation in report.evaluations
-            ],
+        Row(
+            evaluation.name,
+            [_cell(evaluation, name) for name in names],
+            note="" if evaluation.mode in (BLIND, evaluation.name) else evaluation.mode,
+            is_main=evaluation is report.main,
         )
-        for label, columns in (("Recall", recall), ("mAP", precision))
-        if columns
+        for evaluation in report.evaluations
     ]
 
 
-def column_name(name: str) -> tuple[str, str]:
-    """Return the name of a metric in two lines: R@1 and IoU 0.5, mAP and @0.5, mAP and short."""
-    metric, comma, iou = name.partition(",IoU=")
-    if comma:
-        return metric, f"IoU {iou}"
-    metric, at, iou = name.partition("@")
-    if at:
-        return metric, f"@{iou}"
-    metric, _, lengths = name.partition("-")
-    return metric, lengths
-
-
-def _breakdown(report: EvaluationReport) -> list[tuple[str, list[_GroupRow]]]:
-    """Return each kind of groups with its rows, by the headline metric."""
-    headline = report.main.metric_config.headline
-    return [
-        (
-            kind,
-            [
-                _GroupRow(
-                    with_unbroken_unit(group.name),
-                    group.queries,
-                    Interval(group.metrics[headline], *group.intervals[headline]),
-                )
-                for group in groups
-            ],
-        )
-        for kind, groups in groupby(report.breakdown, key=lambda group: group.kind)
-    ]
-
-
-def with_unbroken_unit(name: str) -> str:
-    """Return a group's name with a no-break space between a number and its unit."""
-    head, _, unit = name.rpartition(" ")
-    return f"{head}\u00a0{unit}" if head[-1:].isdigit() else name
+def _cell(evaluation: Evaluation, name: str) -> Cell:
+    if name not in evaluation.metrics:
+        return Cell(MISSING)
+    low, high = evaluation.intervals[name]
+    return Cell(percent(evaluation.metrics[name]), [f"{percent(low)}–{percent(high)}"])

@@ -73,6 +73,7 @@ def render_moments_page(
     *,
     stills: Mapping[RankedMoment, Thumbnail] | None = None,
     model: str = "",
+    made: Sequence[str] = (),
     show_scores: bool = True,
 ) -> str:
     """Return the page as HTML. It plays the videos from their own files.
@@ -83,6 +84,7 @@ def render_moments_page(
         page: where the page will be written; links to the videos stay valid when both are moved together.
         stills: pictures of the moments, see `moment_stills`; a moment may have none.
         model: what answered, in one line.
+        made: lines on how the page was made: command, versions.
         show_scores: whether to show the scores; those of an uncalibrated model only give the order.
     """
     by_query: dict[str, list[_Hit]] = {query: [] for grounded in videos for query in grounded.saliency}
@@ -108,6 +110,7 @@ def render_moments_page(
         media="'self' file:",  # 'self' is the server the page came from; a page opened as a file has none
         moments=len(moments),
         model=model,
+        made=made,
         show_scores=show_scores,
         hits=hits,
         first=next((hit for found in hits.values() for hit in found), None),

@@ -110,7 +110,8 @@ class Searcher:
             if model is self.model:  # else another one has begun to answer meanwhile
                 break
         predictor = model.grounder.predictor
-        warnings = [event.text for event in warn_of_queries(predictor.familiarity, [query])]
+        events = warn_of_queries(predictor.familiarity, [query], shows_scores=predictor.has_comparable_scores)
+        warnings = [event.text for event in events]
         return Answer(
             _distinct(hits)[:top], model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings
         )

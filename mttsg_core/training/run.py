@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mttsg_core.checkpoints.runs import PREVIOUS, STATE
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
@@ -26,7 +22,7 @@ from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
 from mttsg_core.training.prefetch import prefetched
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.training.state_file import SavedState, read_state, write_state
 from mttsg_core.utils.devices import deterministic_algorithms
 from mttsg_core.utils.distributed import ALONE, Ranks
 
@@ -213,19 +209,12 @@ class TrainingRun:
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
         if self.progress.steps:  # within an epoch; each begins with sums of zero
             tensors |= {f"sums.{name}": torch.tensor(value) for name, value in self._summed().items()}
-        copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         notes = {
             "progress": asdict(self.progress),
             "settings": dict(settings),
             "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
         }
-
-        def write(part: Path) -> None:
-            save_file(copies, part, {"mttsg": json.dumps(notes)})
-            if _is_readable(folder / STATE):
-                _keep_as(folder / PREVIOUS, folder / STATE)
-
-        write_atomically(folder / STATE, write, durable=True)
+        write_state(folder, tensors, notes)
 
     def restore(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Continue a stopped run.
@@ -234,21 +223,30 @@ class TrainingRun:
             ModelError: if there is no state in the folder, or it is damaged or of an earlier version.
             ConfigError: if the run was started with other settings.
         """
-        path = find_state(folder)
+        saved = read_state(folder)
         try:
-            with safe_open(path, framework="pt") as file:
-                notes = json.loads(file.metadata()["mttsg"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if "about" in notes:
-                raise ModelError(f"{path}: written by an earlier version, which alone can resume it")
-            started = _with_defaults(notes["settings"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: damaged ({error})") from error
+            if "about" in saved.notes:
+                raise ModelError(f"{saved.path}: written by an earlier version, which alone can resume it")
+            started = _with_defaults(saved.notes["settings"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{saved.path}: damaged ({error})") from error
         for name, value in settings.items():
             if name not in started:
                 continue  # a setting that the version it was started with did not have
             for setting, before, now in _changes(name, started[name], value):
                 raise ConfigError(f"the run was started with {setting} = {before!r}, not {now!r}")
+        try:
+            self._load(saved)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{saved.path}: damaged (not a state of this run)") from error
+
+    def _load(self, saved: SavedState) -> None:
+        """Take over a saved state.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, TypeError: if it is not one of this run.
+        """
+        tensors, notes = saved.tensors, saved.notes
         self.network.load_state_dict(_with_prefix(tensors, "network."))
         self.average.load_state_dict(_with_prefix(tensors, "average."))
         self.criterion.load_state_dict(_with_prefix(tensors, "criterion."))
@@ -256,6 +254,7 @@ class TrainingRun:
         for key, value in _with_prefix(tensors, "adam.").items():
             number, _, name = key.partition(".")
             state.setdefault(int(number), {})[name] = value
+        _check_moments(self.optimizer, state)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.schedule.load_state_dict({**self.schedule.state_dict(), **notes["schedule"]})
         for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
@@ -284,36 +283,6 @@ def add_up_gradients(network: nn.Module, losses: dict[str, Tensor], ranks: Ranks
     return dict(zip(losses, last, strict=True))
 
 
-def find_state(folder: Path) -> Path:
-    """Return the file from which the run in a folder can be resumed: the newest state, or the one before.
-
-    Raises:
-        ModelError: if there is none.
-    """
-    states = [folder / name for name in (STATE, PREVIOUS) if (folder / name).is_file()]
-    if not states:
-        raise ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
-    return next(filter(_is_readable, states), states[0])
-
-
-def _keep_as(previous: Path, state: Path) -> None:
-    """Keep a state under a second name, so that a stop before the new one is in place leaves it under both."""
-    previous.unlink(missing_ok=True)
-    try:
-        previous.hardlink_to(state)
-    except OSError:  # this disk has no hard links
-        state.replace(previous)
-
-
-def _is_readable(path: Path) -> bool:
-    """Return whether a file is a state, complete to its last byte."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "mttsg" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
-
-
 def _with_defaults(started: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run was started with, with the defaults of those that its version did not have."""
     complete = dict(started)
@@ -338,6 +307,14 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Raise KeyError or ValueError if the running moments of Adam are not those of its parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(parameters):
+        if number in state and any(state[number][name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError(f"moments of parameter {number}")
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

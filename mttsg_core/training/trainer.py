@@ -39,8 +39,9 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.calibration import UNCALIBRATED
 from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
-from mttsg_core.training.run import Progress, RunSettings, TrainingRun, find_state
+from mttsg_core.training.run import Progress, RunSettings, TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.training.state_file import find_state
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.distributed import ALONE, Ranks
 

@@ -20,7 +20,7 @@ from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.utils.launch import require_one_process
 from mttsg_core.workflows.ablation_plan import PlannedRun, plan_runs
 from mttsg_core.workflows.answers import Clock, save_answers
-from mttsg_core.workflows.events import InputFailed, RowsSkipped, SeriesAdvanced, SeriesRun, SeriesStarted, Warned
+from mttsg_core.workflows.events import InputFailed, RowsSkipped, SeriesAdvanced, Warned
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import AblateOptions, AnyPath, FeatureOptions, ScoringOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
@@ -34,7 +34,7 @@ from mttsg_core.workflows.scoring import (
     score_model,
     training_pairs,
 )
-from mttsg_core.workflows.series import SeriesEvent, follow
+from mttsg_core.workflows.series import PlannedSteps, SeriesEvent, follow, run_series
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.threads import limited_threads
 from mttsg_core.workflows.train import Configs, TrainEvent, train_steps
@@ -140,28 +140,24 @@ def _ablate(
     if not options.overwrite:
         for one in runs:
             one.require_own()
-    yield SeriesStarted(len(runs), sum(one.is_done for one in runs))
-    failures: list[str] = []
-    finished: list[PlannedRun] = []
     seen: set[str] = set()
-    for number, one in enumerate(runs, start=1):
-        if not one.is_done:
-            yield SeriesRun(number, len(runs), one.name, one.folder, one.is_stopped)
-            try:
-                yield from _once(_make(one, features, options), seen)
-            except TrainingError as error:
-                failures.append(f"{one.folder}: {error}")
-                yield InputFailed(failures[-1])
-                continue
-        finished.append(one)
-    comparison = yield from _once(_compare(finished, options), seen)
-    report = AblationReport(out, comparison, _division(folder, options), clock.computation, failures)
+
+    def planned(one: PlannedRun) -> PlannedSteps[AblateEvent, None]:
+        return PlannedSteps(
+            one.name, one.folder, lambda: _once(_make(one, features, options), seen), one.is_done, one.is_stopped
+        )
+
+    outcome = yield from run_series([planned(one) for one in runs])
+    comparison = yield from _once(_compare([runs[place] for place in outcome.reports], options), seen)
+    report = AblationReport(out, comparison, _division(folder, options), clock.computation, outcome.failures)
     write_json(out / REPORT, report.as_dict())
     return report
 
 
 def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> Generator[AblateEvent, None, None]:
-    """Train the model of a run, or go on with it, unless it is finished, and write its answers."""
+    """Train the model of a run, or go on with it, and write its answers, unless they are done."""
+    if one.is_done:
+        return
     if not one.is_trained:
         resumes = one.is_stopped
         one.begin()
@@ -174,7 +170,7 @@ def _make(one: PlannedRun, features: FeatureOptions, options: AblateOptions) -> 
     grounder = load_trained(one.folder, FeatureOptions(features.encoder, features=features.features), options)
     dataset = yield from find_features(one.data, one.split, grounder, features.features, scoring)
     with limited_threads(grounder.device):
-        found = score_model(predictor_of(grounder, scoring), dataset, grounder, scoring)
+        found = score_model(predictor_of(grounder, scoring, dataset), dataset, grounder, scoring)
     yield from missed_warnings(found)
     save_answers(one.predictions, found, clock.origin(one.data, dataset.files, one.name, one.folder))
     one.finish()
@@ -213,6 +209,8 @@ def _pool(folds: Sequence[Evaluation]) -> Evaluation:
         folds[0],
         pairs=[pair for one in folds for pair in one.pairs],
         predictions=[ranked for one in folds for ranked in one.predictions],
+        saliency=(),  # of highlights an ablation has no figures
+        durations=(),
         missed=sum(one.missed for one in folds),
         mode="independent",
         nms="greedy, see network.nms_iou",

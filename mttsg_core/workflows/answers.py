@@ -16,7 +16,7 @@ from mttsg_core.checkpoints.provenance import Computation, rows_digest
 from mttsg_core.checkpoints.summary import summarise
 from mttsg_core.data.folder import DataFolder
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import write_predictions
+from mttsg_core.data.prediction_writers import OWN_FORM, write_predictions
 from mttsg_core.evaluation.evaluator import Evaluation
 from mttsg_core.features.digest import digest_features
 from mttsg_core.utils.devices import choose_device
@@ -68,15 +68,11 @@ class AnswersOrigin:
 
     def lines(self, pairs: Sequence[Pair]) -> list[str]:
         """Return the lines of a page on how it was made."""
-        made = self.computation
         features = [f"Features: {digest_features(self.files).digest[:19]}…"] if self.files else []
-        commit = f" ({made.commit})" if made.commit else ""
         return [
             f"Data folder: {self.data.path.resolve().name}, rows {rows_digest(pairs)[:19]}…",
             *features,
-            *([f"Command: {made.command}"] if made.command else []),
-            f"Made {made.started} on {made.device} with {made.threads} CPU threads, mttsg {made.mttsg}{commit} and "
-            f"torch {made.torch}",
+            *self.computation.lines,
         ]
 
 
@@ -121,15 +117,21 @@ def prepare_answers(path: Path, *, overwrite: bool) -> None:
         prepare_new_file(file, overwrite=overwrite)
 
 
-def save_answers(path: Path, found: Evaluation, origin: AnswersOrigin) -> None:
+def save_answers(path: Path, found: Evaluation, origin: AnswersOrigin, form: str = OWN_FORM) -> None:
     """Write predictions, and beside them where they come from; for a pipe or a terminal, the predictions alone.
+
+    Args:
+        path: of the predictions.
+        found: the predictions.
+        origin: where they come from.
+        form: of the file, a key of `prediction_writers.PREDICTION_FORMS`.
 
     Raises:
         DataError: if the predictions cannot be written.
         OSError: if the file beside them cannot be written.
     """
     target = follow_links(path)
-    write_predictions(target, found.pairs, found.predictions)
+    write_predictions(target, found.pairs, found.predictions, found.saliency, form)
     if target.is_file():
         write_json(record_path(path), {"predictions": path.name, **origin.as_dict(found)})
 

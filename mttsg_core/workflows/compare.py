@@ -131,7 +131,7 @@ def _compare(
         found.append(System(name, evaluations, [one.about for one in runs]))
     training = yield from training_pairs(folder)
     seen = vocabulary(pair.query for pair in training) if training else None
-    report = ComparisonReport(found, durations, seen)
+    report = ComparisonReport(found, durations, seen, options.data_note)
     if options.html is not None:
         yield from _write_page(Path(options.html), report, folder, clock)
     if options.charts is not None:
@@ -185,7 +185,7 @@ def _score(
     dataset = yield from find_features(folder, split, grounder, features.features, options)
     with limited_threads(grounder.device):
         yield ProgressStarted("grounding", 1)
-        found = score_model(predictor_of(grounder, options), dataset, grounder, options)
+        found = score_model(predictor_of(grounder, options, dataset), dataset, grounder, options)
         yield ProgressAdvanced("grounding")
     yield from missed_warnings(found, one.name)
     if one.keep is not None:

@@ -12,7 +12,8 @@ from mttsg_core.data.durations import find_durations
 from mttsg_core.data.feature_lookup import find_fingerprint
 from mttsg_core.data.folder import DataFolder, open_data
 from mttsg_core.data.pairs import Pair
-from mttsg_core.errors import ConfigError
+from mttsg_core.data.prediction_writers import prediction_form
+from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation import baselines
 from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.evaluation_report import EvaluationReport, blind_baselines
@@ -56,6 +57,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Ground every sentence of a split and compute the recall. A sentence without an answer is a miss.
 
+    Where no row of the split has a true moment, as in test splits of benchmarks, the answers are only written to
+    `options.out`, and the report has no figures.
+
     Args:
         data: data folder: its path, or opened.
         model: model folder, number of a run, `last`, or `user/name` on the Hugging Face Hub; None for the newest
@@ -73,7 +77,8 @@ def evaluate(
     Raises:
         ConfigError: if an option cannot be used, an output file already exists, or both a model and predictions are
             given.
-        DataError: if the data folder, the split or the predictions cannot be used.
+        DataError: if the data folder, the split or the predictions cannot be used, or there is nothing to score and no
+            file to write.
         FeatureError: if there are only features that the model does not accept.
         ModelError: if there is no such model.
         MttsgError: if a file cannot be written.
@@ -113,25 +118,34 @@ def _evaluate(
         )
     require_folders(options.cache)
     out, html = _outputs(options)
+    form = prediction_form(options.form)
     folder = open_data(data, features.features)
+    is_scored = _require_outputs(folder, split, options)
     clock = Clock.start(options.command, options.device)
     choice, files = None, dict[str, Path]()
     if predictions is not None:
-        scored = yield from score_file(folder, split, Path(predictions), options)
+        scored = yield from score_file(folder, split, Path(predictions), options, require_moment=is_scored)
         report = yield from _compare(folder, *scored, with_baselines=options.baselines)
         about = f"predictions in {Path(predictions).name}"
     else:
         grounder, choice = _load(model, folder, split, features, options)
         about = choice.about
         yield Noted(choice.line)
-        dataset = yield from find_features(folder, split, grounder, features.features, options)
-        report = yield from _ground_split(folder, dataset, grounder, options)
+        dataset = yield from find_features(
+            folder, split, grounder, features.features, options, require_moment=is_scored
+        )
+        with_saliency = out is not None and form.has_saliency
+        report = yield from _ground_split(folder, dataset, grounder, options, with_saliency=with_saliency)
         files = dataset.files
-    report = replace(report, answered_by=about)
+    report = replace(report, answered_by=about, data_note=options.data_note)
     model_folder = None if choice is None else choice.folder
     origin = clock.origin(folder, files, about, model_folder)
     if out is not None:
-        save_answers(out, report.main, origin)
+        save_answers(out, report.main, origin, options.form)
+        unanswered = sum(not ranked for ranked in report.main.predictions)
+        if unanswered and not form.has_misses:
+            queries = count(unanswered, "query", "queries")
+            yield Warned(f"{out}: {queries} without an answer left out, as the form {options.form} has no misses")
     if html is not None:
         yield from _write_page(html, report, folder, origin)
     if options.charts is not None:
@@ -164,9 +178,29 @@ def _outputs(options: EvaluateOptions) -> tuple[Path | None, Path | None]:
     return out, html
 
 
-def _ground_split(folder: DataFolder, dataset: Dataset, grounder: Grounder, options: EvaluateOptions) -> _Steps:
+def _require_outputs(folder: DataFolder, split: str, options: EvaluateOptions) -> bool:
+    """Return whether a split has true moments to score; if not, the answers must be all that is wanted.
+
+    Raises:
+        DataError: if the split does not exist, or its answers are not written.
+        ConfigError: if an output needs figures.
+    """
+    if folder.has_moments(split):
+        return True
+    if options.out is None:
+        raise DataError(f"{folder.path}: no row of {split} has a true moment to score; --out FILE writes the answers")
+    wanted = {"--html": options.html, "--charts": options.charts, "--baselines": options.baselines or None}
+    needs = [name for name, value in wanted.items() if value is not None]
+    if needs:
+        raise ConfigError(f"{' and '.join(needs)}: no row of {split} has a true moment to score")
+    return False
+
+
+def _ground_split(
+    folder: DataFolder, dataset: Dataset, grounder: Grounder, options: EvaluateOptions, *, with_saliency: bool
+) -> _Steps:
     """Evaluate the model, and the baselines if `options` say so."""
-    predict = predictor_of(grounder, options)
+    predict = predictor_of(grounder, options, dataset, with_saliency=with_saliency)
     shuffles = (baselines.evaluate_shuffled_sentences, baselines.evaluate_shuffled_features)
     shuffled: list[Evaluation] = []
     with limited_threads(grounder.device):
@@ -186,6 +220,8 @@ def _compare(
     folder: DataFolder, main: Evaluation, durations: Sequence[float | None], *, with_baselines: bool
 ) -> Generator[Warned, None, EvaluationReport]:
     """Add what comes from the training split: its vocabulary, and the blind baselines."""
+    if not main.is_scored:
+        return EvaluationReport(main, durations)
     training = yield from training_pairs(folder)
     seen = vocabulary(pair.query for pair in training) if training else None
     if not with_baselines:

@@ -138,7 +138,9 @@ class GroundRun:
         self._failed: set[VideoFile] = set()
         self._kept: dict[VideoFile, VideoFeatures] = {}
         self._room = _KEPT_BYTES
-        self._unfamiliar = VideoWarnings(grounder.predictor.familiarity)
+        self._unfamiliar = VideoWarnings(
+            grounder.predictor.familiarity, shows_scores=grounder.predictor.has_comparable_scores
+        )
 
     def iter_part(
         self, queries: Mapping[VideoFile, Sequence[str]], *, is_last: bool = True
@@ -163,7 +165,9 @@ class GroundRun:
 
     def _ground(self, queries: Mapping[VideoFile, Sequence[str]], *, keep: bool) -> Generator[GroundEvent, None, None]:
         yield from warn_of_queries(
-            self._grounder.predictor.familiarity, (query for own in queries.values() for query in own)
+            self._grounder.predictor.familiarity,
+            (query for own in queries.values() for query in own),
+            shows_scores=self._grounder.predictor.has_comparable_scores,
         )
         is_long = sum(map(len, queries.values())) > _PART_SENTENCES
         bar = _AnswerBar(len(queries), is_shown=is_long and len(queries) > 1 and not keep and not self._kept)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mttsg_core.config import TrainingConfig, from_mapping
+from mttsg_core.data.prediction_writers import OWN_FORM
 from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.metrics import DEFAULT_CONFIG, MetricConfig
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 AnyPath: TypeAlias = str | Path
 
-_FIGURES = MetricConfig(average_precision=True)
+_FIGURES = MetricConfig(average_precision=True, highlights=True)
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class ScoringOptions(RuntimeOptions):
         charts: folder to write charts to, as SVG and PDF, with their points as csv (optional extra `charts`).
         overwrite: replace existing outputs.
         command: the words of the command line, for the page.
+        data_note: the data set and its conventions in a line, to be said with the figures.
     """
 
     mode: str = "independent"
@@ -170,6 +172,7 @@ class ScoringOptions(RuntimeOptions):
     charts: AnyPath | None = None
     overwrite: bool = False
     command: Sequence[str] | None = None
+    data_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,8 @@ class EvaluateOptions(ScoringOptions):
     Attributes:
         baselines: add baselines that ignore the video or the sentence, on the same queries.
         seed: of the shuffles of the baselines.
-        out: file to write the predictions to.
+        out: file to write the predictions to. Where no row has a true moment, they are not scored.
+        form: of that file: our own, or that of a benchmark, see `PREDICTION_FORMS`.
         zero_shot: answer without training, in the space that clips and sentences share.
     """
 
@@ -187,6 +191,7 @@ class EvaluateOptions(ScoringOptions):
     seed: int = 0
     out: AnyPath | None = None
     zero_shot: bool = False
+    form: str = OWN_FORM
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _ENDS = (
     (b"<!doctype html>", b"</html>"),
     (b'[\n  {\n    "video"', b"]"),
     (b'{"video": ', b"}\n"),
+    (b'{"qid": ', b"}\n"),
     (b"video,query,rank,", b"\n"),
     (b"video\tquery\trank\t", b"\n"),
     (b"webvtt\n", b"\n\n"),

@@ -44,7 +44,7 @@ class Scored(NamedTuple):
 
 
 def score_file(
-    folder: DataFolder, split: str, file: Path, options: ScoringOptions, name: str = ""
+    folder: DataFolder, split: str, file: Path, options: ScoringOptions, name: str = "", *, require_moment: bool = True
 ) -> Generator[ScoringEvent, None, Scored]:
     """Score the predictions of a file; queries without one are counted as missed, in a warning.
 
@@ -54,11 +54,12 @@ def score_file(
         file: of predictions.
         options: figures, and whether bad rows are fatal.
         name: of the file, for warnings where there are several.
+        require_moment: treat a row without a moment as a bad row.
 
     Raises:
         DataError: if the split or the file cannot be used.
     """
-    rows = folder.split(split, require_moment=True, check_videos=False, strict=options.strict)
+    rows = folder.split(split, require_moment=require_moment, check_videos=False, strict=options.strict)
     predictions = read_predictions(file)
     yield from map(Warned, rows.notes)
     problems = [*rows.problems, *predictions.problems]
@@ -72,15 +73,31 @@ def score_file(
     if matched.unknown:
         yield Warned(f"{prefix}{count(matched.unknown, 'prediction')} for no query of {split}")
     pairs = [replace(pair, video=folder.video_key(pair.video)) for pair in rows.pairs]
-    found = evaluator.score(split, pairs, matched.moments, "predictions", missed=matched.missing)
-    found = replace(found, metric_config=options.metrics, name="predictions", nms="none here, scored as given")
-    return Scored(found, find_durations(folder, rows.pairs))
+    durations = find_durations(folder, rows.pairs)
+    saliency = matched.saliency if any(matched.saliency) else ()
+    found = evaluator.score(split, pairs, matched.moments, "predictions", missed=matched.missing, saliency=saliency)
+    found = replace(
+        found,
+        metric_config=options.metrics,
+        name="predictions",
+        nms="none here, scored as given",
+        durations=durations,
+    )
+    return Scored(found, durations)
 
 
 def find_features(
-    folder: DataFolder, split: str, grounder: Grounder, features: FeaturePlaces | None, options: ScoringOptions
+    folder: DataFolder,
+    split: str,
+    grounder: Grounder,
+    features: FeaturePlaces | None,
+    options: ScoringOptions,
+    *,
+    require_moment: bool = True,
 ) -> Generator[ScoringEvent, None, Dataset]:
     """Return the pairs with the features that the model expects, after extracting those that are missing.
+
+    Rows without a moment are bad rows if `require_moment`.
 
     Raises:
         DataError: if the split cannot be used, or there are no features of any of its videos.
@@ -91,7 +108,13 @@ def find_features(
         places = ", ".join(str(stream.folder) for stream in folder.streams)
         check_fingerprint(require_fingerprint(folder, [split]), grounder.fingerprint, places)
     sources = resolve_splits(
-        folder, [split], grounder.cache, grounder.fingerprint, strict=options.strict, keep_without_video=True
+        folder,
+        [split],
+        grounder.cache,
+        grounder.fingerprint,
+        strict=options.strict,
+        keep_without_video=True,
+        require_moment=require_moment,
     )
     if sources.problems:
         yield RowsSkipped(sources.problems)
@@ -106,10 +129,26 @@ def find_features(
     return dataset
 
 
-def predictor_of(grounder: Grounder, options: ScoringOptions) -> Callable[[Dataset], Evaluation]:
-    """Return what grounds the queries of a data set with a model, in the mode that `options` name."""
+def predictor_of(
+    grounder: Grounder, options: ScoringOptions, dataset: Dataset, *, with_saliency: bool = False
+) -> Callable[[Dataset], Evaluation]:
+    """Return what grounds the queries of a data set with a model, in the mode that `options` name.
+
+    Args:
+        grounder: the model.
+        options: mode and figures.
+        dataset: the queries; where they have ratings of clips and the figures want them, clips are scored as well.
+        with_saliency: score clips in any case.
+    """
     top = max(evaluator.TOP, *options.metrics.ns)
-    return partial(evaluator.evaluate, grounder, top=top, mode=grounding_mode(options.mode))
+    rated = options.metrics.highlights and any(pair.ratings is not None for pair in dataset.pairs)
+    return partial(
+        evaluator.evaluate,
+        grounder,
+        top=top,
+        mode=grounding_mode(options.mode),
+        with_saliency=with_saliency or rated,
+    )
 
 
 def score_model(
@@ -117,7 +156,9 @@ def score_model(
 ) -> Evaluation:
     """Ground every query of a data set and score the answers."""
     nms = f"greedy, candidates overlap a better one by IoU <= {grounder.predictor.nms_iou:g}"
-    return replace(predict(dataset), metric_config=options.metrics, nms=nms)
+    limit = grounder.predictor.max_window_seconds
+    windows = "as a whole" if limit is None else f"beyond {limit:.0f} s in overlapping windows"
+    return replace(predict(dataset), metric_config=options.metrics, nms=nms, windows=windows)
 
 
 def missed_warnings(found: Evaluation, name: str = "") -> Iterator[Warned]:

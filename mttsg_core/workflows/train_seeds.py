@@ -12,16 +12,16 @@ from mttsg_core.checkpoints.checkpoint import REPORT
 from mttsg_core.checkpoints.runs import has_state
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
 from mttsg_core.data.folder import DataFolder, open_data
-from mttsg_core.errors import ConfigError, TrainingError
+from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
 from mttsg_core.features.streams import feature_words
 from mttsg_core.report.comparison_tables import shown_figure
 from mttsg_core.utils.launch import require_one_process
 from mttsg_core.utils.text import count
-from mttsg_core.workflows.events import InputFailed, Noted, SeriesRun, SeriesStarted
+from mttsg_core.workflows.events import Noted, SeriesAdvanced
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, SeedsOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
-from mttsg_core.workflows.series import SeriesEvent, follow
+from mttsg_core.workflows.series import PlannedSteps, SeriesEvent, follow, run_series
 from mttsg_core.workflows.steps import OnEvent, iterate, run
 from mttsg_core.workflows.train import Configs, TrainEvent, TrainReport, train_steps
 
@@ -122,27 +122,34 @@ def _train_seeds(
         raise ConfigError("of several seeds none is pushed: push the one that you choose, with hf upload")
     require_folders(out, options.cache)
     require_writable(out)
-    folders = {seed: out / f"seed-{seed}" for seed in options.seeds}
-    done = sum((folder / REPORT).is_file() for folder in folders.values()) if options.resume else 0
-    yield SeriesStarted(len(folders), done)
-    reports: dict[int, TrainReport] = {}
-    failures: list[str] = []
-    config, network, loss = configs
-    for number, (seed, folder) in enumerate(folders.items(), start=1):
-        resumes = options.resume and has_state(folder)
-        is_done = resumes and (folder / REPORT).is_file()
-        yield SeriesRun(number, len(folders), f"seed {seed}", folder, resumes)
-        own = replace(_train_options(options), resume=resumes)
-        steps = train_steps(data, folder, (with_seed(config, seed), network, loss), features, own)
-        try:
-            reports[seed] = yield from follow(steps, share=0.0 if is_done else 1.0)
-        except TrainingError as error:
-            failures.append(f"{folder}: {error}")
-            yield InputFailed(failures[-1])
-    failures += [line for report in reports.values() for line in report.failures]
+    outcome = yield from run_series([_plan(data, out, seed, configs, features, options) for seed in options.seeds])
+    reports = {options.seeds[place]: report for place, report in outcome.reports.items()}
+    failures = outcome.failures + [line for report in reports.values() for line in report.failures]
     summary = SeedsReport(out, reports, tuple(dict.fromkeys(failures)))
     yield from _summary(open_data(data, features.features if features else None), features, summary)
     return summary
+
+
+def _plan(
+    data: AnyPath | DataFolder,
+    out: Path,
+    seed: int,
+    configs: Configs,
+    features: FeatureOptions | None,
+    options: SeedsOptions,
+) -> PlannedSteps[TrainEvent | SeriesAdvanced, TrainReport]:
+    """Return the training with a seed."""
+    folder = out / f"seed-{seed}"
+    resumes = options.resume and has_state(folder)
+    is_done = resumes and (folder / REPORT).is_file()
+    config, network, loss = configs
+    own = replace(_train_options(options), resume=resumes)
+
+    def steps() -> Generator[TrainEvent | SeriesAdvanced, None, TrainReport]:
+        training = train_steps(data, folder, (with_seed(config, seed), network, loss), features, own)
+        return (yield from follow(training, share=0.0 if is_done else 1.0))
+
+    return PlannedSteps(f"seed {seed}", folder, steps, is_done, resumes)
 
 
 def with_seed(config: TrainingConfig | Mapping[str, Any] | None, seed: int) -> TrainingConfig | Mapping[str, Any]:

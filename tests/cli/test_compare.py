@@ -12,6 +12,7 @@ import pytest
 
 from mttsg_cli.systems import read_systems
 from mttsg_core.errors import ConfigError, DataError
+from mttsg_core.evaluation.metrics import RELEVANCE
 from tests.conftest import SHARED, Mttsg
 from tests.helpers.report_pages import HOSTILE, PageReader
 from tests.helpers.tiny import write_rows
@@ -156,12 +157,40 @@ def test_the_published_figures_of_moment_detr(mttsg: Mttsg) -> None:
     published = json.loads((QVHIGHLIGHTS / "moment_detr_val_metrics.json").read_text())["brief"]
     names = {"R@1,IoU=0.5": "full-R1@0.5", "R@1,IoU=0.7": "full-R1@0.7", "mAP": "full-mAP", "mAP@0.5": "full-mAP@0.5"}
     names |= {"mAP@0.75": "full-mAP@0.75", "mAP-short": "short-mAP", "mAP-middle": "middle-mAP", "mAP-long": "long-mAP"}
-    words = ("compare", QVHIGHLIGHTS, f"Moment-DETR={file}", "--split", "val", "--at", "1", "--iou", "0.5,0.7", "-q")
-    [system] = json.loads(mttsg(*words, "--json").out)["systems"]
+    names = {ours: f"MR-{theirs}" for ours, theirs in names.items()}
+    names |= {f"HL-mAP-{level}": f"HL-min-{level}-mAP" for level in RELEVANCE}
+    names |= {f"HL-HIT@1-{level}": f"HL-min-{level}-Hit1" for level in RELEVANCE}
+    words = ("compare", QVHIGHLIGHTS, f"Moment-DETR={file}", "--config", "recipe:qvhighlights", "-q")
+    found = json.loads(mttsg(*words, "--json").out)
+    [system] = found["systems"]
     header, _, row = markdown_rows(mttsg(*words, "--format", "md").out)
+    evaluated = json.loads(mttsg("evaluate", *words[1:2], "--predictions", file, *words[3:], "--json").out)
     for ours, theirs in names.items():
-        assert round(system[ours], 2) == published[f"MR-{theirs}"], ours
-        assert row[header.index(ours)] == f"{published[f'MR-{theirs}']:.2f}", ours
+        assert round(system[ours], 2) == round(evaluated[ours], 2) == published[theirs], ours
+        assert row[header.index(ours)] == f"{published[theirs]:.2f}", ours
+    assert found["convention"]["data"].startswith("QVHighlights: val")
+
+
+def test_figures_that_only_one_system_has(data: Path, mttsg: Mttsg, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    rated = [{**row, "relevant_clip_ids": [n], "saliency_scores": [[4, 1, 2]]} for n, row in enumerate(rows)]
+    write_rows(data / "test.jsonl", rated)
+    answers = [json.loads(line) for line in (tmp_path / "ours1.jsonl").read_text().splitlines()]
+    scored = [{**row, "saliency": [float(clip == n) for clip in range(15)]} for n, row in enumerate(answers)]
+    write_rows(tmp_path / "scored.jsonl", scored)
+    page = tmp_path / "page.html"
+    words = ("compare", data, "theirs.jsonl", "scored.jsonl", "--quiet")
+    table, markdown = mttsg(*words, "--html", page), mttsg(*words, "--format", "md")
+    assert (table.code, markdown.code) == (0, 0)
+    header, _, theirs, ours, _, _, difference = markdown_rows(markdown.out)
+    good = header.index("HL-mAP-VeryGood")
+    assert (theirs[good], ours[good]) == ("–", "33.33")  # one of three annotators has a highlight, which is found
+    assert difference[markdown_rows(markdown.out)[4].index("HL-mAP-VeryGood")] == "–"
+    assert "HL-HIT@1" in table.out and "–" in table.out and "rated at least 2 (Fair)" in " ".join(table.out.split())
+    assert "rated at least 2 (Fair)" in page.read_text(encoding="utf-8")
+    found = json.loads(mttsg(*words, "--json").out)["systems"]
+    assert "HL-mAP-Fair" not in found[0] and found[1]["HL-HIT@1-VeryGood"] == 100
+    assert "HL-" not in mttsg(*words, "--no-highlights").out
 
 
 FORMS = {

@@ -130,6 +130,7 @@ def test_a_recipe_on_small_files_of_the_published_form(
     assert (report["missed"], report["split"]) == (0, "val" if name == "qvhighlights" else "test")
     assert read_settings(Path(recipe))["recipe"]["name"] in scored.err
     assert "IoU >= m" in scored.err
+    assert report["convention"]["data"] in " ".join(scored.err.split())
 
 
 def test_timelens_bench_scores_predictions_without_features(mttsg: Mttsg, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mttsg_core.data.pairs import Pair
-from mttsg_core.data.predictions import Predictions, read_predictions, write_predictions
-from mttsg_core.errors import DataError
+from mttsg_core.data.prediction_writers import PREDICTION_FORMS, write_predictions
+from mttsg_core.data.predictions import Predictions, read_predictions
+from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation.metrics import compute_metrics
 from mttsg_core.moments import Moment
 
@@ -237,3 +238,42 @@ def test_annotations_and_other_files_are_not_predictions(tmp_path: Path, name: s
 def test_sentences_are_compared_in_composed_form(tmp_path: Path) -> None:
     predictions = read(tmp_path, ROWS[0] | {"query": "Tu\u0308r"})
     assert predictions.match([Pair("1", "a", "T\u00fcr")]).missing == 0
+
+
+@pytest.mark.parametrize("form", PREDICTION_FORMS)
+def test_scores_of_clips_are_read_back_from_every_form(tmp_path: Path, form: str) -> None:
+    moments = [[Moment(0.5, 1.5, 1 / 3), Moment(1, 6, 0.25)], [Moment(1, 2, 0.5)], []]
+    saliency = [[0.1, -1 / 3, 7.0], [], [0.25]]
+    write_predictions(tmp_path / "out.jsonl", PAIRS, moments, saliency, form)
+    matched = (read := read_predictions(tmp_path / "out.jsonl")).match(PAIRS)
+    assert not read.problems
+    assert matched.moments == moments
+    assert [list(scores) for scores in matched.saliency[:2]] == saliency[:2]
+
+
+def test_a_submission_is_what_the_evaluator_of_qvhighlights_takes(tmp_path: Path) -> None:
+    pairs = [replace(PAIRS[0], id="2579"), replace(PAIRS[1], id="007"), PAIRS[2]]
+    moments = [[Moment(149.99999999999997, 150.00000000000003, 1 / 3)], [Moment(1, 2, 0.5)], []]
+    write_predictions(tmp_path / "out.jsonl", pairs, moments, [[0.5], [0.25], [0.5]], "qvhighlights")
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())  # no row without a moment
+    assert first == {
+        "qid": 2579,
+        "query": "x",
+        "vid": "a",
+        "pred_relevant_windows": [[150.0, 150.0, 1 / 3]],
+        "pred_saliency_scores": [0.5],
+    }
+    assert second["qid"] == "007"  # not a number as the published files have them
+    with pytest.raises(ConfigError, match="'qvhighlights'"):
+        write_predictions(tmp_path / "out.jsonl", pairs, moments, form="qvhighlight")
+
+
+@pytest.mark.parametrize("scores", [3, ["a"], [None], [float("nan")], [[1.0]]])
+def test_scores_of_clips_that_are_not_numbers_cost_the_row_nothing_else(tmp_path: Path, scores: object) -> None:
+    row = {"qid": 1, "pred_relevant_windows": [[0, 1, 0.2]], "pred_saliency_scores": scores}
+    predictions = read(tmp_path, row)
+    assert [problem.reason for problem in predictions.problems] == [
+        "pred_saliency_scores is not a list of numbers, and is left out"
+    ]
+    assert predictions.by_id == {"1": [(0, 1, 0.2)]}
+    assert predictions.rows[0].saliency == ()

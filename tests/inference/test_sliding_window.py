@@ -64,7 +64,7 @@ class Marks:
         )
         return [[self._find(item.features, int(words[0, 0]))[:top] for words in item.words] for item in items]
 
-    def saliency(self, items: Sequence[VideoItem]) -> list[list[Array]]:
+    def saliency(self, items: Sequence[VideoItem], mode: Mode = "independent") -> list[list[Array]]:
         return [
             [(item.features.clips[:, 0] == words[0, 0]).astype(np.float32) for words in item.words] for item in items
         ]

@@ -51,7 +51,7 @@ def test_no_template_switches_escaping_off() -> None:
 
 def test_the_policy_has_the_hash_of_the_inlined_script() -> None:
     empty: dict[str, Any] = {"moments": 0, "hits": {}, "first": None, "curves": [], "shown": 0, "left_out": 0}
-    empty["single"] = False
+    empty |= {"single": False, "made": []}
     content = render_page("moments.html.j2", script="player.js", media="file:", model="m", show_scores=True, **empty)
     [script] = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
     assert script == asset("player.js")

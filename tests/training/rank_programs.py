@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset, network
 from tests.training.runs import HASHED, epochs_of
 
 LOSS = LossConfig(mining=0.3)
-CONFIG = TrainingConfig(epochs=4, batch_videos=4, average=0.5, patience=9.0, seed=7, calibration_sentences=6)
+CONFIG = TrainingConfig(epochs=3, batch_videos=4, average=0.5, patience=9.0, seed=7, calibration_sentences=6)
 Values = dict[str, npt.NDArray[np.float32]]  # tensors would be shared between processes
 Step = tuple[dict[str, float], Values]
 
@@ -37,7 +38,14 @@ def data_of(folder: Path, videos: int, *, name: str = "train", regions: bool = T
     return replace(made, pairs=pairs)
 
 
-def steps_of(ranks: Ranks, folder: Path, steps: int, settings: dict[str, Any]) -> tuple[list[Step], Values]:
+def steps_of(
+    ranks: Ranks, folder: Path, steps: int, networks: Sequence[dict[str, Any]]
+) -> list[tuple[list[Step], Values]]:
+    """Take steps without dropout with each of several networks, see `steps_of_network`."""
+    return [steps_of_network(ranks, folder, steps, settings) for settings in networks]
+
+
+def steps_of_network(ranks: Ranks, folder: Path, steps: int, settings: dict[str, Any]) -> tuple[list[Step], Values]:
     """Take steps without dropout; return the losses and gradients of each, and the weights after them."""
     regions = settings.get("regions", True)
     sampler = TrainingSampler(data_of(folder / f"features{ranks.rank}-{regions}", 10, regions=regions), HASHED)

@@ -37,36 +37,33 @@ def assert_same_weights(of_ranks: Mapping[str, Any], of_one: Mapping[str, Any]) 
 def assert_same_steps(of_ranks: list[Step], of_one: list[Step]) -> None:
     """Compare the losses of all steps, and the gradients of the first: later ones jump where a maximum changes."""
     for (losses, _), (expected, _) in zip(of_ranks, of_one, strict=True):
-        assert losses == pytest.approx(expected, abs=1e-4)
+        assert losses == pytest.approx(expected, rel=1e-5, abs=1e-4)
     for name, gradient in of_one[0][1].items():
         np.testing.assert_allclose(of_ranks[0][1][name], gradient, atol=1e-5, rtol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_twenty_steps_of_several_ranks_are_those_of_one_process(tmp_path: Path, world: int) -> None:
-    """Of every third batch of two videos one of three ranks has none."""
-    of_one, expected = steps_of(ALONE, tmp_path, 20, {})
-    of_each = results(on_ranks(steps_of, world, tmp_path, 20, {}))
-    for steps, weights in of_each:
-        assert_same_steps(steps, of_one)
+@pytest.mark.parametrize(("world", "steps"), [(2, 20), (3, 6)])
+def test_steps_of_several_ranks_are_those_of_one_process(tmp_path: Path, world: int, steps: int) -> None:
+    """Of every third batch, of two videos, one of three ranks has none."""
+    [(of_one, expected)] = steps_of(ALONE, tmp_path, steps, [{}])
+    of_each = [of_rank[0] for of_rank in results(on_ranks(steps_of, world, tmp_path, steps, [{}]))]
+    for of_rank, weights in of_each:
+        assert_same_steps(of_rank, of_one)
         assert_same_weights(weights, expected)
         assert all(np.array_equal(weights[name], of_each[0][1][name]) for name in weights), "ranks drift apart"
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
+def test_other_networks_take_the_same_steps_too(tmp_path: Path) -> None:
+    networks: list[dict[str, Any]] = [
         {"regions": False},
         {"network": "query-decoder"},
         {"network": "proposal-map", "contrast": False, "negatives": False},
         {"network": "span", "mining": False, "objects": False, "presence": False},
-    ],
-    ids=["without regions", "query-decoder", "proposal-map", "span"],
-)
-def test_other_networks_take_the_same_steps_too(tmp_path: Path, settings: dict[str, Any]) -> None:
-    of_one, _ = steps_of(ALONE, tmp_path, 4, settings)
-    for steps, _ in results(on_ranks(steps_of, 2, tmp_path, 4, settings)):
-        assert_same_steps(steps, of_one)
+    ]
+    of_one = steps_of(ALONE, tmp_path, 3, networks)
+    for of_rank in results(on_ranks(steps_of, 2, tmp_path, 3, networks)):
+        for (steps, _), (expected, _) in zip(of_rank, of_one, strict=True):
+            assert_same_steps(steps, expected)
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
@@ -91,13 +88,13 @@ def test_ranks_resume_to_the_very_weights_of_their_unbroken_run(tmp_path: Path) 
     weights, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("m", "unbroken"))
     assert all(torch.equal(value, expected[name]) for name, value in weights.items())
     logs = [(tmp_path / name / "log.jsonl").read_text().count("\n") for name in ("m", "unbroken")]
-    assert logs[0] == logs[1] == 4
+    assert logs[0] == logs[1] == 3
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen", "error"])
 def test_a_lost_rank_ends_the_others(tmp_path: Path, how: str) -> None:
     start = time.monotonic()
-    first, second = on_ranks(stop_in_training, 2, tmp_path, how, lost_after=3.0)
+    first, second = on_ranks(stop_in_training, 2, tmp_path, how, lost_after=8.0)
     assert time.monotonic() - start < 60
     if how == "error":
         assert second.error == "TrainingError: stopped by the test"

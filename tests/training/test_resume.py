@@ -21,6 +21,7 @@ from mttsg_core.training import run as training_run
 from mttsg_core.training.events import TrainingFinished, TrainingStarted
 from mttsg_core.training.run import TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.training.state_file import read_state, write_state
 from mttsg_core.utils import atomic
 from tests.helpers.tiny import SIZES, dataset, network
 from tests.training.runs import (
@@ -298,6 +299,48 @@ def test_the_state_of_an_earlier_version_is_refused_in_one_line(data: Dataset, t
     assert "damaged" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert read_files(tmp_path / "m") == before
+
+
+@pytest.mark.parametrize("part", ["network", "average", "criterion", "adam", "progress", "text"])
+def test_a_state_of_which_a_byte_has_changed_is_damaged(data: Dataset, tmp_path: Path, part: str) -> None:
+    """The names of tensors lie in the header, their values behind it."""
+    fit_until(data, tmp_path / "m", 1)
+    (tmp_path / "m" / PREVIOUS).unlink(missing_ok=True)
+    whole = (tmp_path / "m" / STATE).read_bytes()
+    place = {"progress": whole.index(b"best_epoch"), "text": len(whole) - 2}.get(part)
+    place = whole.index(f'"{part}.'.encode()) + 3 if place is None else place
+    (tmp_path / "m" / STATE).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ModelError, match="damaged") as caught:
+        fit(data, tmp_path / "m", resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def rename(tensors: dict[str, torch.Tensor], old: str, new: str) -> None:
+    tensors[new] = tensors.pop(old)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: rename(tensors, "criterion.memory.pairs", "criterion.memory.pears"),
+        lambda tensors: tensors.pop("adam.0.exp_avg"),
+        lambda tensors: tensors.update({"adam.0.exp_avg": torch.zeros(1)}),
+        lambda tensors: tensors.update({"adam.x.exp_avg": torch.zeros(1)}),
+        lambda tensors: tensors.update({next(iter(tensors)): torch.zeros(1, 2, 3)}),
+    ],
+)
+def test_a_state_of_another_run_is_refused_in_one_line(
+    data: Dataset, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object]
+) -> None:
+    fit_until(data, tmp_path / "m", 1)
+    (tmp_path / "m" / PREVIOUS).unlink(missing_ok=True)
+    saved = read_state(tmp_path / "m")
+    tensors = dict(saved.tensors)
+    change(tensors)
+    write_state(tmp_path / "m", tensors, saved.notes)
+    (tmp_path / "m" / PREVIOUS).unlink(missing_ok=True)
+    with pytest.raises(ModelError, match=r"damaged \(not a state of this run\)"):
+        fit(data, tmp_path / "m", resume=True)
 
 
 def test_a_state_without_settings_is_damaged(data: Dataset, tmp_path: Path) -> None:

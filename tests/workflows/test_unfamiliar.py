@@ -70,6 +70,8 @@ def test_unheard_words_are_named_once() -> None:
     [warning] = warn_of_queries(known(), [" ".join(f"word{number}" for number in range(11))])
     assert warning.text.endswith('"word7" and 3 more: their scores are lowered')
     assert not [*warn_of_queries(known(), HEARD), *warn_of_queries(None, ["a dog"])]
+    [warning] = warn_of_queries(known(), ["a dog walks"], shows_scores=False)
+    assert warning.text == 'the model never heard "dog", "walks": answers are unsure'
 
 
 def test_of_many_videos_the_first_are_named() -> None:
@@ -80,6 +82,12 @@ def test_of_many_videos_the_first_are_named() -> None:
     assert [text.partition(":")[0] for text in named] == ["1.mp4", "2.mp4", "3.mp4"]
     assert [warning.text for warning in warnings.rest()] == [
         "2 other videos are unlike those of the training, scores are lowered"
+    ]
+    unscored = VideoWarnings(known(), shows_scores=False)
+    [*_, last] = [warning.text for file in files for warning in unscored.check(file, far)]
+    assert last == "2.mp4: unlike the videos of the training, answers are unsure"
+    assert [warning.text for warning in unscored.rest()] == [
+        "3 other videos are unlike those of the training, answers are unsure"
     ]
     assert not list(VideoWarnings(None).check(files[0], far))
     assert not list(warnings.check(files[0], far[:, :2]))  # features of another width are refused elsewhere

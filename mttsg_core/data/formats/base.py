@@ -29,6 +29,8 @@ class Row(NamedTuple):
         id: the query's own name, a string or an integer.
         duration: of the whole video, a time like the others.
         subset: the split that the row belongs to, in a file of several splits.
+        clip_ids: numbers of the clips of 2 s that annotators rated.
+        clip_ratings: of each of these clips a list of ratings, one per annotator.
         location: put before the reason of a problem if the line alone does not lead to the row.
         names: what the file calls the fields, for messages.
     """
@@ -42,6 +44,8 @@ class Row(NamedTuple):
     id: object = None
     duration: object = None
     subset: object = None
+    clip_ids: object = None
+    clip_ratings: object = None
     location: str = ""
     names: Mapping[str, str] = {}
 

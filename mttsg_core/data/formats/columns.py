@@ -18,6 +18,7 @@ from mttsg_core.utils.json_lines import Content, LineStream, Problem, head_of, p
 
 REQUIRED = ("video", "query")
 _TIMES = ("start", "end", "duration")
+_LISTS = ("moments", "clip_ids", "clip_ratings")  # in JSON
 _IN_OUTPUTS = frozenset({"rank", "score"})  # columns of the moments that `ground` writes
 _SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)  # the first line of a csv file that Excel is to open
 _MAX_HEADER = 10_000  # characters
@@ -68,7 +69,7 @@ class Table(NamedTuple):
         text = text.strip()
         if field in _TIMES:
             text = with_decimal_point(text, certain=self.header.delimiter == ";")
-        elif field == "moments" and text:
+        elif field in _LISTS and text:
             value, fault = parse_json(text)
             return text if fault is not None else value
         return text or None

@@ -42,6 +42,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "qid", "query_id", "sentence_id", "annotation_id"),
     "duration": tuple(name + unit for name in _DURATION for unit in _SECONDS),
     "subset": ("subset", "split"),
+    "clip_ids": ("relevant_clip_ids",),
+    "clip_ratings": ("saliency_scores",),
 }
 _IN_MILLISECONDS = {
     field: tuple(name + unit for name in names for unit in _MILLISECONDS)

@@ -11,8 +11,8 @@ from mttsg_core.data.formats.documents import as_record, keys_by_nesting, parse_
 from mttsg_core.data.formats.fields import find_fields
 from mttsg_core.utils.json_lines import Content, Problem, parse_json, read_json_lines
 
-# Keys that are not fields of a row, but belong to it: in QVHighlights, and in predictions that are read as queries.
-_KNOWN_KEYS = frozenset({"relevant_clip_ids", "saliency_scores", "pred_relevant_windows", "rank", "score"})
+# Keys that are not fields of a row, but belong to it, in predictions that are read as queries.
+_KNOWN_KEYS = frozenset({"pred_relevant_windows", "pred_saliency_scores", "rank", "score"})
 _LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
 _SUBSET_KEY = re.compile(r'"(?:subset|split)"\s*:', re.IGNORECASE)
 
