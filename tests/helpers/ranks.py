@@ -38,9 +38,17 @@ class Ended:
 
 
 def on_ranks(
-    function: Callable[..., Any], world: int, *arguments: object, lost_after: float = 60.0, **options: object
+    function: Callable[..., Any],
+    world: int,
+    *arguments: object,
+    lost_after: float = 60.0,
+    patience: float = _PATIENCE,
+    **options: object,
 ) -> Sequence[Ended]:
-    """Call a function of a module as `function(ranks, *arguments, **options)` in each of several processes."""
+    """Call a function of a module as `function(ranks, *arguments, **options)` in each of several processes.
+
+    Once one of them has an error, the others have `patience` seconds to end, and then are killed.
+    """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     started = []
     for rank in range(world):
@@ -61,11 +69,11 @@ def on_ranks(
         process.start()
         sender.close()
         started.append((process, receiver))
-    ended = []
+    ended: list[Ended] = []
     for process, receiver in started:
         result, error = None, ""
         with suppress(EOFError):
-            if receiver.poll(_PATIENCE):
+            if receiver.poll(patience if any(one.error for one in ended) else _PATIENCE):
                 result, error = receiver.recv()
         process.join(1 if error or result is not None else 0.1)
         if process.is_alive():

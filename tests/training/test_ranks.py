@@ -38,8 +38,9 @@ def assert_same_steps(of_ranks: list[Step], of_one: list[Step]) -> None:
     """Compare the losses of all steps, and the gradients of the first: later ones jump where a maximum changes."""
     for (losses, _), (expected, _) in zip(of_ranks, of_one, strict=True):
         assert losses == pytest.approx(expected, rel=1e-5, abs=1e-4)
+    atol = 1e-5 * max(1, *(np.abs(gradient).max() for gradient in of_one[0][1].values()))
     for name, gradient in of_one[0][1].items():
-        np.testing.assert_allclose(of_ranks[0][1][name], gradient, atol=1e-5, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(of_ranks[0][1][name], gradient, atol=atol, rtol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize(("world", "steps"), [(2, 20), (3, 6)])
@@ -94,7 +95,7 @@ def test_ranks_resume_to_the_very_weights_of_their_unbroken_run(tmp_path: Path) 
 @pytest.mark.parametrize("how", ["killed", "frozen", "error"])
 def test_a_lost_rank_ends_the_others(tmp_path: Path, how: str) -> None:
     start = time.monotonic()
-    first, second = on_ranks(stop_in_training, 2, tmp_path, how, lost_after=8.0)
+    first, second = on_ranks(stop_in_training, 2, tmp_path, how, lost_after=8.0, patience=1 if how == "frozen" else 60)
     assert time.monotonic() - start < 60
     if how == "error":
         assert second.error == "TrainingError: stopped by the test"
@@ -105,7 +106,7 @@ def test_a_lost_rank_ends_the_others(tmp_path: Path, how: str) -> None:
 
 
 def test_a_rank_that_does_not_come_to_a_meeting_is_lost() -> None:
-    first, _ = on_ranks(freeze_before_meeting, 2, lost_after=2.0)
+    first, _ = on_ranks(freeze_before_meeting, 2, lost_after=4.0, patience=1)
     assert first.error.startswith("LostRankError: process 1 of 2")
 
 
