@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import shutil
@@ -69,7 +70,7 @@ def main() -> None:
         folder = Path(place)
         make_data(folder / "data")
         start = time.monotonic()
-        if any(run_ranks(folder, "unbroken", None)):
+        if any(run_ranks(folder, "unbroken", None)[0]):
             raise SystemExit("the unbroken run failed")
         seconds = json.loads((folder / "unbroken" / "report.json").read_text())["seconds"]
         print(f"unbroken: {time.monotonic() - start:.0f} s, of them {seconds:.1f} s of training")
@@ -81,18 +82,16 @@ def main() -> None:
             ):
                 problem, ended = trial(folder, kill)
                 failed += bool(problem)
-                outcome = f"{problem or 'equal'} ({kill}, both had ended after {ended:.1f} s)"
+                outcome = f"{problem or 'equal'} ({kill}, the other ended {ended:.1f} s later)"
                 print(f"{number + 1} {kind}: {outcome}", flush=True)
     print(f"{failed} of {3 * arguments.trials} failed")
     sys.exit(failed > 0)
 
 
 def trial(folder: Path, kill: Kill) -> tuple[str, float]:
-    """Kill and resume once; return what went wrong, or nothing, and the seconds until the other rank had ended."""
+    """Kill and resume once; return what went wrong, or nothing, and how many seconds later the other rank ended."""
     shutil.rmtree(folder / "m", ignore_errors=True)
-    start = time.monotonic()
-    errors = run_ranks(folder, "m", kill)
-    ended = time.monotonic() - start
+    errors, ended = run_ranks(folder, "m", kill)
     lines = [error for error in errors if error and error != "told"]
     finished = (folder / "m" / "report.json").is_file()
     if errors[1 - kill.rank] == "" and not finished:
@@ -102,7 +101,7 @@ def trial(folder: Path, kill: Kill) -> tuple[str, float]:
     if ended > LONGEST:
         return "the other rank took too long", ended
     resumes = any((folder / "m" / "state").glob("*.safetensors"))
-    again = run_ranks(folder, "m", None, resume=resumes)
+    again, _ = run_ranks(folder, "m", None, resume=resumes)
     if any(again):
         return f"cannot go on: {again}", ended
     first, second = ((folder / run / "model.safetensors").read_bytes() for run in ("m", "unbroken"))
@@ -116,8 +115,12 @@ def losses(run: Path) -> list[dict[str, float]]:
     return [json.loads(line)["losses"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def run_ranks(folder: Path, out: str, kill: Kill | None, *, resume: bool = False) -> list[str]:
-    """Train with two ranks; return the error of each: nothing, the text, or `told` if the other one tells it."""
+def run_ranks(folder: Path, out: str, kill: Kill | None, *, resume: bool = False) -> tuple[list[str], float]:
+    """Train with two ranks.
+
+    Returns:
+        The error of each: nothing, the text, or `told` if the other one tells it; and the seconds between their ends.
+    """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     started = []
     for rank in range(2):
@@ -127,6 +130,12 @@ def run_ranks(folder: Path, out: str, kill: Kill | None, *, resume: bool = False
         process.start()
         sender.close()
         started.append((process, receiver))
+    running = [process.sentinel for process, _ in started]
+    ends = []
+    while running:
+        for sentinel in multiprocessing.connection.wait(running):
+            running.remove(sentinel)  # type: ignore[arg-type]
+            ends.append(time.monotonic())
     errors = []
     for process, receiver in started:
         try:
@@ -134,7 +143,7 @@ def run_ranks(folder: Path, out: str, kill: Kill | None, *, resume: bool = False
         except EOFError:
             errors.append("")
         process.join()
-    return errors
+    return errors, ends[1] - ends[0]
 
 
 def work(sender: Any, rank: int, port: int, folder: Path, out: str, kill: Kill | None, resume: bool) -> None:
