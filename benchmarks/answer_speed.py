@@ -9,6 +9,9 @@ medians of the turns: seconds from feature files to moments, of CPU time and on 
 model the network has random weights and its default size, and the features are as large as those of the `classic`
 encoder. Exit status 1 if the answers differ: more than one moment in 1,000 by more than 1e-5. Two moments that are
 equally good, or overlap by 0.5 up to rounding, may fall either way, as they do with another size of the batch.
+
+With `--stages` this checkout answers as `mttsg ground` does by default: each sentence in the videos that the vectors of
+clips rank first, 60 of 200, the making of the vectors included. The number of moments then differs.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,6 +34,7 @@ import numpy as np
 import torch
 from many_queries import SENTENCES, random_model, write_video
 
+import mttsg_core
 from mttsg_core.features.store import VideoFeatures, read_features
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
@@ -56,6 +61,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=200, help="number of videos; fewer feature files are repeated")
     parser.add_argument("--queries", type=int, default=50, help="number of sentences")
     parser.add_argument("--top", type=int, default=5, help="moments of a sentence in a video")
+    parser.add_argument("--stages", action="store_true", help="let this checkout answer in the likeliest videos alone")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--repeats", type=int, default=5, help="number of turns, of which the median counts")
     parser.add_argument("--work", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)  # a child that answers
@@ -68,16 +74,21 @@ def main() -> int:
         for program in programs:
             program.communicate("\n")
         answers = [np.load(Path(folder) / f"{program.pid}.npy") for program in programs]
-    return report(turns, *answers)
+    report_times(turns)
+    return 0 if given.stages else report_answers(*answers)
 
 
-def report(turns: list[list[Turn]], before: np.ndarray, now: np.ndarray) -> int:
-    """Print times and the largest difference of the answers, and return the exit status."""
+def report_times(turns: list[list[Turn]]) -> None:
+    """Print times, and their ratio."""
     for name in Turn._fields:
         pairs = [[getattr(of_turn, name) for of_turn in pair] for pair in turns]
         old, new = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(new / old for old, new in pairs)
         print(f"{name}: {old:.2f} s before, {new:.2f} s now: x{ratio:.2f}")
+
+
+def report_answers(before: np.ndarray, now: np.ndarray) -> int:
+    """Print the largest difference of the answers, and return the exit status."""
     if before.shape != now.shape:
         print(f"other moments: {before.shape} before, {now.shape} now")
         return 1
@@ -123,13 +134,35 @@ def answer_in_turns(given: argparse.Namespace) -> int:
         if not line.strip():
             break
         cpu, wall = time.process_time(), time.perf_counter()
-        features = (with_duration(read_features(video)) for video in videos)
-        asked = ((of_video, sentences[: given.queries]) for of_video in features)
+        asked = (
+            (with_duration(read_features(path)), of_video)
+            for path, of_video in sentences_of(grounder, videos, sentences[: given.queries], given)
+        )
         moments = list(grounder.ground_many(asked, given.top))
         print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]), flush=True)
     flat = [moment for of_video in moments for of_query in of_video for moment in of_query]
     np.save(given.work / f"{os.getpid()}.npy", np.array(flat))
     return 0
+
+
+def sentences_of(
+    grounder: Grounder, videos: list[Path], sentences: list[str], given: argparse.Namespace
+) -> Iterator[tuple[Path, Sequence[str]]]:
+    """Yield each video with its sentences: all of them, or with `--stages` those that it is likely to show."""
+    if not given.stages or Path(mttsg_core.__file__).parents[1] != HERE.parents[1]:
+        yield from ((video, sentences) for video in videos)
+        return
+    from mttsg_core.video.discovery import VideoFile
+    from mttsg_core.workflows.narrowing import FolderNarrowing
+
+    queries = {VideoFile(path, Path(f"{number}")): sentences for number, path in enumerate(videos)}
+    read = ([(video, with_duration(read_features(video.path)))] for video in queries)
+    steps = FolderNarrowing(grounder, given.top).narrow(queries, lambda new: read)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        yield from ((video.path, likely) for video, likely in end.value.items())
 
 
 def with_duration(features: VideoFeatures) -> VideoFeatures:

@@ -98,6 +98,10 @@ class EventDisplay:
             self.reporter.message(logging.DEBUG if is_detail else message.level, message.text)
         self._move_bar(event)
 
+    def end_bar(self) -> None:
+        """End the progress bar, although the work goes on: it is no longer shown."""
+        self._end_bar()
+
     def _move_bar(self, event: object) -> None:
         """Start, advance or end the progress bar."""
         from mttsg_core.features.extraction import ExtractionPassedOver

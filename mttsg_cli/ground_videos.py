@@ -49,8 +49,9 @@ def open_index(
     reporter: Reporter,
     *,
     zero_shot: bool = False,
+    memory: int | None = None,
 ) -> OpenIndex:
-    """Open an index with the model that it was made by, or with another one of its models.
+    """Open an index with the model that it was made by, or with another one of its models; `memory` as `VideoLibrary`.
 
     Raises:
         DataError: if the index holds nothing of the model.
@@ -67,7 +68,7 @@ def open_index(
         grounder, choice = load_for_index(
             IndexFolder.read(folder), model, features, runtime, reporter, zero_shot=zero_shot
         )
-    library = VideoLibrary([folder], grounder)
+    library = VideoLibrary([folder], grounder, memory=memory)
     if not library.videos:
         again = f" --model {choice.folder}" if choice.folder is not None else ""
         raise DataError(f"{folder}: holds no videos of this model; add them with: mttsg index {folder}{again}")

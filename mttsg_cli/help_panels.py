@@ -22,7 +22,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("model", "encoder", "text-encoder", "joint", "features", "features-of", "bins", "duration", "fps", "reader"),
     ),
     "Page": ("port", "host", "token", "data"),
-    "Computer": ("device", "precision", "workers", "cache", "offline", "ray"),
+    "Computer": ("device", "precision", "workers", "memory", "cache", "offline", "ray", "gpus-per-worker"),
     "General": ("config", "seed", "strict", "quiet", "verbose", "help"),
 }
 

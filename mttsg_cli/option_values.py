@@ -13,6 +13,7 @@ from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
     from mttsg_core.evaluation.metrics import MetricConfig
+    from mttsg_core.features.cluster import ClusterOptions
 
 _Number = TypeVar("_Number", int, float)
 
@@ -44,6 +45,17 @@ def only(values: Sequence[Path] | None, option: str, instead: str = "run the com
         shown = " and ".join(f"{option} {value}" for value in values)
         raise ConfigError(f"{shown}: give one of them, and {instead}")
     return values[0] if values else None
+
+
+def cluster_of(ray: str | None, gpus_per_worker: float | None, device: str) -> ClusterOptions | None:
+    """Return the cluster of --ray, or None. Raises ConfigError if its options cannot be used."""
+    if ray is None:
+        if gpus_per_worker is not None:
+            raise ConfigError("--gpus-per-worker is for --ray ADDRESS: on this computer all workers share one encoder")
+        return None
+    from mttsg_core.features.cluster import ClusterOptions
+
+    return ClusterOptions(ray, gpus_per_worker, device)
 
 
 def report_problems(reporter: Reporter, problems: Sequence[Problem]) -> None:
@@ -111,3 +123,12 @@ def _numbers(option: str, text: str, number: Callable[[str], _Number]) -> tuple[
         return tuple(sorted({number(part) for part in text.strip("[](), ").split(",")}))
     except ValueError:
         raise ConfigError(f"{option}: numbers separated by commas, not {text!r}") from None
+
+
+def gigabytes(given: float | None) -> int | None:
+    """Return the bytes of an amount of memory in GB.
+
+    >>> gigabytes(0.5), gigabytes(None)
+    (500000000, None)
+    """
+    return None if given is None else round(given * 1e9)

@@ -49,6 +49,7 @@ class Searching:
         shows_scores: whether scores are shown; those of an uncalibrated model only give the order.
         query: the last sentence.
         hits: the moments that were shown for it; their numbers count from 1.
+        take_problems: returns lines about videos that could not be read since it was asked last.
     """
 
     library: VideoLibrary
@@ -60,6 +61,7 @@ class Searching:
     shows_scores: bool
     query: str = ""
     hits: list[Hit] = field(default_factory=list)
+    take_problems: Callable[[], Sequence[str]] = list
 
     def handle(self, line: str) -> None:
         """Answer a line.
@@ -81,9 +83,14 @@ class Searching:
         command(self, words)
 
     def _ask(self, query: str) -> None:
+        reading = self.library.reading
         hits = self.library.ask(query, self.top)
         self.query, self.hits = query, []
         self._add(hits)
+        if reading is not None:
+            self.reporter.say(f"asked of {reading[0]:,} of {reading[1]:,} videos; the others are still being read")
+        for problem in self.take_problems():
+            self.reporter.warn(problem)
 
     def _add(self, hits: Sequence[Hit]) -> None:
         """Show moments that were not shown before, and number them on."""

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mttsg_cli.background_reading import BackgroundReading
 from mttsg_cli.console import SOME_FAILED, Reporter
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.ground_videos import open_index
 from mttsg_cli.inputs import Inputs
 from mttsg_cli.model_loading import load_grounder
 from mttsg_cli.moment_table import write_hits
+from mttsg_cli.option_values import gigabytes
 from mttsg_cli.rows import Row
 from mttsg_cli.search_commands import COMMANDS, Leave, Searching
 from mttsg_cli.signals import Stopped
@@ -47,10 +49,12 @@ class SearchOptions:
     Attributes:
         top: number of moments that are shown at a time; None for the usual number.
         clips: folder of the moments that are cut out; None for the current one.
+        memory: GB for encoded videos; None for the usual amount.
     """
 
     top: int | None
     clips: Path | None
+    memory: float | None = None
 
 
 def run_search(
@@ -76,16 +80,18 @@ def run_search(
     if index is not None and zero_shot:
         raise ConfigError("--zero-shot: an index answers by the model that it was made by")
     with EventDisplay(reporter) as display:
+        is_typed = sys.stdin.isatty() and sys.stdout.isatty()
+        rest: Iterator[object] = iter(())
         if index is not None:
-            library = open_index(index, model, features, runtime, reporter).library
+            library = open_index(index, model, features, runtime, reporter, memory=gigabytes(options.memory)).library
         else:
-            library = _read_videos(paths, model, features, runtime, display, zero_shot=zero_shot)
-        seconds = sum(video.duration for video in library.videos)
-        reporter.say(f"{count(len(library.videos), 'video')}, {format_clock(seconds)}")
+            library, rest = _read_videos(
+                paths, model, options, features, runtime, display, zero_shot=zero_shot, can_wait=not is_typed
+            )
+        reporter.say(_about(library))
         shows_scores = library.grounder.predictor.has_comparable_scores
         if not shows_scores:
             reporter.say("the scores of this model are not calibrated: they order the answers, and are not shown")
-        is_typed = sys.stdin.isatty() and sys.stdout.isatty()
         searching = Searching(
             library,
             partial(write_hits, stream=sys.stdout) if is_typed else _separated_rows(),
@@ -96,7 +102,8 @@ def run_search(
             shows_scores,
         )
         if is_typed:
-            with _ctrl_c_is_not_the_end():
+            with _ctrl_c_is_not_the_end(), BackgroundReading(library, rest) as reading:
+                searching.take_problems = reading.take_problems
                 _answer_lines(searching, _prompt(reporter))
             return
         failed = _answer_lines(searching, _piped_lines())
@@ -107,22 +114,44 @@ def run_search(
 def _read_videos(
     paths: Sequence[Path],
     model: Path | None,
+    options: SearchOptions,
     features: FeatureOptions,
     runtime: RuntimeOptions,
     display: EventDisplay,
     *,
     zero_shot: bool,
-) -> VideoLibrary:
-    """Return the videos with their features. Raises DataError if none can be used."""
+    can_wait: bool,
+) -> tuple[VideoLibrary, Iterator[object]]:
+    """Return the videos with their features, and the rest of the reading unless it `can_wait`.
+
+    Where videos have to be read that were not read before, a person waits for the first of them alone.
+
+    Raises:
+        DataError: if no video can be used.
+    """
+    from mttsg_core.features.extraction import Extracted, ExtractionProgress
     from mttsg_core.workflows.library import VideoLibrary
 
     grounder, _ = load_grounder(model, paths, features, runtime, display.reporter, zero_shot=zero_shot)
-    library = VideoLibrary(paths, grounder, workers=runtime.workers)
-    for event in library.iter_refresh():
+    library = VideoLibrary(paths, grounder, workers=runtime.workers, memory=gigabytes(options.memory))
+    events = library.iter_refresh()
+    for event in events:
         display.show(event)
+        if not can_wait and library.videos and isinstance(event, Extracted | ExtractionProgress):
+            display.end_bar()
+            break
     if not library.videos:
         raise DataError(f"{', '.join(map(str, paths))}: no video can be used")
-    return library
+    return library, events
+
+
+def _about(library: VideoLibrary) -> str:
+    """Return how many videos can be asked, how long they are, and how many more are being read."""
+    length = format_clock(sum(video.duration for video in library.videos))
+    if library.reading is None:
+        return f"{count(len(library.videos), 'video')}, {length}"
+    read, found = library.reading
+    return f"{read:,} of {count(found, 'video')}, {length}; the others are being read meanwhile"
 
 
 def _answer_lines(searching: Searching, read: _Read) -> int:

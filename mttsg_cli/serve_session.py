@@ -12,6 +12,7 @@ from typing import Any
 
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.model_loading import load_chosen, load_for_index
+from mttsg_cli.option_values import gigabytes
 from mttsg_core.errors import ConfigError
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions, TrainOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
@@ -27,6 +28,7 @@ class PageOptions:
     host: str
     need_token: bool
     open_page: bool
+    memory: float | None = None
 
 
 def run_page(
@@ -77,7 +79,9 @@ def run_page(
             grounder, choice = load_chosen(model, paths, features, runtime, display.reporter)
         else:
             grounder, choice = load_for_index(index, model, features, runtime, display.reporter)
-        library = VideoLibrary(paths, grounder, workers=runtime.workers, model=choice.folder)
+        library = VideoLibrary(
+            paths, grounder, workers=runtime.workers, model=choice.folder, memory=gigabytes(page.memory)
+        )
         searcher = Searcher(library, LoadedModel(grounder, choice.about, choice.folder), runtime, display.show)
         training = TrainingRequest(
             corrections.folder,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mttsg_core.evaluation import metrics as metrics
     from mttsg_core.evaluation.comparison_report import ComparisonReport as ComparisonReport
     from mttsg_core.evaluation.evaluation_report import EvaluationReport as EvaluationReport
+    from mttsg_core.features.cluster import ClusterOptions as ClusterOptions
     from mttsg_core.features.store import VideoFeatures as VideoFeatures
     from mttsg_core.inference.grounder import Grounder as Grounder
     from mttsg_core.moments import Moment as Moment
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AblateOptions": "mttsg_core.workflows.options",
     "AblationReport": "mttsg_core.workflows.ablate",
+    "ClusterOptions": "mttsg_core.features.cluster",
     "CompareOptions": "mttsg_core.workflows.options",
     "ComparisonReport": "mttsg_core.evaluation.comparison_report",
     "DataFolder": "mttsg_core.data.folder",
@@ -93,6 +95,7 @@ _SUBMODULES = ("events", "metrics")  # names that are modules themselves
 __all__ = [
     "AblateOptions",
     "AblationReport",
+    "ClusterOptions",
     "CompareOptions",
     "ComparisonReport",
     "DataFolder",

@@ -110,16 +110,17 @@ class Timeline:
             seconds: length of a stretch.
             count: number of stretches.
         """
+        curve = np.asarray(values, dtype=np.float64)
         edges = np.round(self.to_clips(seconds * np.arange(count + 1)), _EDGE_DECIMALS)  # (count + 1,) in clip units
-        low, high = edges[:-1].clip(0, self.clips), edges[1:].clip(0, self.clips)
-        nearest = np.minimum(np.floor(low), self.clips - 1)
-        outside = high <= low
-        low, high = np.where(outside, nearest, low), np.where(outside, nearest + 1, high)
-        bins = np.arange(self.clips)
-        weights = np.minimum(bins + 1, high[:, None]) - np.maximum(bins, low[:, None])  # (count, clips)
-        weights = np.maximum(weights, 0.0)
-        averaged: FloatArray = (weights @ np.asarray(values, dtype=np.float64)) / weights.sum(axis=1)
-        return averaged
+        points = np.unique(np.concatenate([edges.clip(0, self.clips), np.arange(self.clips + 1.0)]))
+        middles, lengths = (points[:-1] + points[1:]) / 2, np.diff(points)  # of pieces, each of one clip
+        stretch = np.searchsorted(edges, middles, side="right") - 1
+        inside = (stretch >= 0) & (stretch < count)
+        stretch, lengths = stretch[inside], lengths[inside]
+        sums = np.bincount(stretch, lengths * curve[middles[inside].astype(np.intp)], minlength=count)
+        covered = np.bincount(stretch, lengths, minlength=count)  # (count,) in clip units
+        nearest = curve[edges[:-1].clip(0, self.clips - 1).astype(np.intp)]
+        return np.divide(sums, covered, out=nearest, where=covered > 0)
 
     def sample_times(self, per_clip: int = 1) -> FloatArray:
         """Return the times of `per_clip` frames spread evenly in each clip: (clips * per_clip,) seconds, ascending.

@@ -22,7 +22,7 @@ ROOMS = (
 )
 HEAVY = (
     *("torch", "transformers", "h5py", "matplotlib", "lancedb", "pyarrow", "opentimelineio", "prompt_toolkit"),
-    *("fastapi", "starlette", "uvicorn"),
+    *("fastapi", "starlette", "uvicorn", "ray"),
 )
 
 
@@ -125,10 +125,17 @@ print(*[name for name in sys.argv[1:] if name in sys.modules])
     assert ran.stdout.split() == []
 
 
-def test_extraction_workers_need_no_torch() -> None:
-    program = "import sys, mttsg_core.features.extraction; print('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["extraction", "node_worker", "cluster", "ray_cluster"])
+def test_extraction_workers_need_no_torch_and_ray_waits_for_a_cluster(module: str) -> None:
+    program = f"import sys, mttsg_core.features.{module}; print(*sorted({{'torch', 'ray'}} & sys.modules.keys()))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "False"
+    assert ran.stdout.strip() == ""
+
+
+def test_only_one_module_knows_ray() -> None:
+    """A cluster of another kind is another module beside it, and extraction without one loads nothing of it."""
+    users = {module for module, path in CORE.items() if "ray" in {name.split(".")[0] for name in _imports(path)}}
+    assert users == {"mttsg_core.features.ray_cluster"}
 
 
 def test_the_public_names_are_there() -> None:

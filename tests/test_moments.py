@@ -110,3 +110,15 @@ def test_the_end_of_a_timeline() -> None:
 
 def test_the_duration_of_a_moment() -> None:
     assert Moment(1.5, 4.0).duration == 2.5
+
+
+def test_averages_over_equal_clips_are_equal_and_of_any_number() -> None:
+    timeline = Timeline(150.0, 300)
+    curve = np.repeat([0.1, 0.7, 0.3], 100)
+    averages = timeline.averages(curve, 2.0, 75)
+    assert averages.tolist() == [0.1] * 25 + [0.7] * 25 + [0.3] * 25
+    values = np.random.default_rng(0).random(300)
+    np.testing.assert_allclose(timeline.averages(values, 2.0, 75), values.reshape(75, 4).mean(axis=1))
+    assert Timeline(0.3, 3).averages([1, 2, 3], 2.0, 1).tolist() == pytest.approx([2])
+    far = timeline.averages(values, 2.0, 1_000_000)  # of a row with a wrong duration
+    assert len(far) == 1_000_000 and set(far[75:]) == {values[-1]}

@@ -11,11 +11,12 @@ from mttsg_cli import option_values
 from mttsg_cli.console import ALL_DONE, SOME_FAILED, UNUSABLE, Reporter, exit_codes
 from mttsg_cli.display import EventDisplay
 from mttsg_cli.inputs import Inputs, find_named
-from mttsg_cli.options import common, search_options
+from mttsg_cli.options import common, computer_options, search_options
 from mttsg_cli.writers import print_json
 from mttsg_core.utils.text import count
 
 if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
     from mttsg_core.workflows.index_videos import IndexReport
     from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 
@@ -31,6 +32,8 @@ def index(
     offline: common.Offline = False,
     workers: common.Workers = None,
     cache: common.Cache = None,
+    ray: computer_options.Ray = None,
+    gpus_per_worker: computer_options.GpusPerWorker = None,
     seed: common.UnusedSeed = None,
     config: common.Config = None,
     as_json: common.Json = False,
@@ -61,6 +64,7 @@ def index(
             option_values.only(model, "--model"),
             FeatureOptions(encoder, fps=fps),
             RuntimeOptions(device, cache, offline, workers, precision),
+            option_values.cluster_of(ray, gpus_per_worker, device),
             Reporter(quiet=quiet, verbose=verbose),
         )
         if as_json:
@@ -76,6 +80,7 @@ def _run(
     model: Path | None,
     features: FeatureOptions,
     runtime: RuntimeOptions,
+    cluster: ClusterOptions | None,
     reporter: Reporter,
 ) -> IndexReport:
     """Bring the index in a folder up to date, and say what has changed."""
@@ -87,7 +92,9 @@ def _run(
     known = IndexFolder.prepare(target).extended(sources, None)
     with EventDisplay(reporter) as display:
         grounder, choice = load_for_index(known, model, features, runtime, reporter)
-        library = VideoLibrary(sources, grounder, index=target, workers=runtime.workers, model=choice.folder)
+        library = VideoLibrary(
+            sources, grounder, index=target, workers=runtime.workers, model=choice.folder, cluster=cluster
+        )
         for event in library.iter_refresh():
             display.show(event)
     report = library.report

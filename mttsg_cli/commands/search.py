@@ -21,6 +21,7 @@ def search(
     offline: common.Offline = False,
     cache: common.Cache = None,
     workers: common.Workers = None,
+    memory: search_options.Memory = None,
     config: common.Config = None,
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
@@ -48,7 +49,7 @@ def search(
         run_search(
             found,
             option_values.only(model, "--model"),
-            SearchOptions(top, clips),
+            SearchOptions(top, clips, memory),
             FeatureOptions(encoder, text_encoder, fps),
             RuntimeOptions(device, cache, offline, workers),
             Reporter(quiet=quiet, verbose=verbose),

@@ -29,6 +29,7 @@ def serve(
     offline: common.Offline = False,
     cache: common.Cache = None,
     workers: common.Workers = None,
+    memory: search_options.Memory = None,
     config: common.Config = None,
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
@@ -52,7 +53,7 @@ def serve(
         run_page(
             paths,
             option_values.only(model, "--model"),
-            PageOptions(data, clips, port, host, token, open_page),
+            PageOptions(data, clips, port, host, token, open_page, memory),
             FeatureOptions(encoder, fps=fps),
             RuntimeOptions(device, cache, offline, workers, precision),
             {"config": tables["training"], "network": tables["network"], "loss": tables["loss"]},

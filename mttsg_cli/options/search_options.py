@@ -150,6 +150,16 @@ NeedToken = Annotated[
 ]
 OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in your browser.")]
 
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        min=0,
+        metavar="GB",
+        help="Memory for encoded videos; what does not fit is encoded again for each sentence. Default: 2.",
+    ),
+]
+
 # --- options of `search` --------------------------------------------------------------------------------------------
 
 SearchTop = Annotated[

@@ -83,8 +83,11 @@ class Familiarity:
     def video_factor(self, clips: Array) -> float:
         """Return what to multiply scores in a video, clips (T, D), by.
 
-        It is 1 up to one and a half times the reach of the training videos, and falls with the cube of the distance.
+        It is 1 up to one and a half times the reach of the training videos, and falls with the cube of the distance. Of
+        clips of another width nothing is known.
         """
+        if clips.shape[1:] != self.center.shape:
+            return 1.0
         return min(1.0, _MARGIN / max(self.distance(clips), 1e-9)) ** _DECAY
 
     def query_factor(self, query: str) -> float:
@@ -99,7 +102,7 @@ class Familiarity:
 
         It is 1 unless video or sentence are unlike the training. Clips of another width only count by their sentences.
         """
-        of_video = self.video_factor(clips) if clips.shape[1:] == self.center.shape else 1.0
+        of_video = self.video_factor(clips)
         return [of_video * self.query_factor(query) for query in queries]
 
     def as_dict(self) -> dict[str, Any]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mttsg_core.encoders import Encoder
-from mttsg_core.encoders.base import Settings
 from mttsg_core.errors import ChangedVideoError, FeatureError, VideoError
-from mttsg_core.features.frame_stream import ClipFrames, StreamItem, prefetch, read_clips, read_many
+from mttsg_core.features.frame_stream import ClipFrames, FrameReaders, StreamItem, prefetch, read_clips
 from mttsg_core.features.identity import read_unchanged
+from mttsg_core.features.job_outcomes import check_existing, extracted, passed_over
 from mttsg_core.features.jobs import (
     Cause,
     Extracted,
@@ -32,14 +33,16 @@ from mttsg_core.features.jobs import (
     Failure,
 )
 from mttsg_core.features.settings import ExtractionSettings
-from mttsg_core.features.store import FeatureCache, VideoFeatures, describe_fingerprint, read_features, write_features
+from mttsg_core.features.store import FeatureCache, VideoFeatures, read_features, write_features
 from mttsg_core.features.video_in_work import ProgressBoard, VideoInWork
 from mttsg_core.moments import Timeline
 from mttsg_core.utils.files import is_file
-from mttsg_core.utils.processes import WorkerLost, poll_workers
-from mttsg_core.utils.text import os_reason
-from mttsg_core.video.discovery import TOO_SHORT, PassedOver, is_too_short
+from mttsg_core.utils.processes import WorkerLost, poll_pool, worker_pool
+from mttsg_core.video.discovery import TOO_SHORT, is_too_short
 from mttsg_core.video.probe import probe
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
 
 __all__ = [
     "Extracted",
@@ -59,6 +62,8 @@ _LONG_VIDEO = 10_000_000  # bytes of a video that takes much longer to extract t
 _FILE_ERRORS = (VideoError, OSError, MemoryError)  # errors that cost one file, not the batch
 
 _POLL_SECONDS = 0.5  # between two looks at how far the workers are
+
+ExtractElsewhere: TypeAlias = Callable[[Sequence[ExtractionJob], Encoder], Generator[ExtractionEvent, None, None]]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("mttsg")
@@ -163,6 +168,7 @@ def extract(
     workers: int = 1,
     overwrite: bool = False,
     time_limit: float | None = None,
+    elsewhere: ExtractElsewhere | None = None,
 ) -> Iterator[ExtractionEvent]:
     """Extract the features of many videos, and yield an event for each one as soon as it is finished.
 
@@ -177,6 +183,7 @@ def extract(
         overwrite: extract even if features exist.
         time_limit: seconds that one file may take (for one piece, if it is encoded in this process); None allows a time
             that grows with the file's size.
+        elsewhere: extracts what is missing, in place of this computer; then `workers` and `time_limit` have no effect.
 
     Raises:
         ConfigError: if the encoder, the device or the reader does not exist.
@@ -185,35 +192,95 @@ def extract(
     fingerprint = settings.fingerprint(encoder)
     waiting: dict[Path, list[ExtractionJob]] = {}  # by target: copies of a file share one entry of the cache
     for job in jobs:
-        existing = None if overwrite else _check_existing(job, fingerprint)
+        existing = None if overwrite else check_existing(job, fingerprint)
         if existing is None:
             waiting.setdefault(job.target, []).append(job)
         else:
-            yield _passed_over(job, existing) or existing
+            yield passed_over(job, existing) or existing
     unique_jobs = [min(same_target, key=lambda job: job.from_folder) for same_target in waiting.values()]
-    single_long_video = len(unique_jobs) == 1 < workers and unique_jobs[0].size > _LONG_VIDEO
-    workers = min(workers, len(unique_jobs))
-    events: Iterable[ExtractionEvent]
-    if single_long_video or not encoder.runs_in_workers:
-        events = _extract_centrally(unique_jobs, settings, encoder, workers, time_limit)
-    elif workers > 1:
-        events = _extract_parallel(unique_jobs, settings, workers, time_limit)
+    if elsewhere is not None:
+        events = elsewhere(unique_jobs, encoder)
     else:
-        events = (event for job in unique_jobs for event in _extract_here(job, settings, None))
-    for event in events:
-        for job in waiting[event.job.target]:
-            yield _passed_over(job, event) or replace(event, job=job)
+        events = _extract_locally(unique_jobs, settings, encoder, workers, time_limit)
+    with closing(events):
+        for event in events:
+            for job in waiting[event.job.target]:
+                yield passed_over(job, event) or replace(event, job=job)
+
+
+def _extract_locally(
+    jobs: Sequence[ExtractionJob],
+    settings: ExtractionSettings,
+    encoder: Encoder,
+    workers: int,
+    time_limit: float | None,
+) -> Generator[ExtractionEvent, None, None]:
+    """Extract on this computer, whatever exists at the targets."""
+    single_long_video = len(jobs) == 1 < workers and jobs[0].size > _LONG_VIDEO
+    workers = min(workers, len(jobs))
+    central = single_long_video or not encoder.runs_in_workers
+    if not central and workers <= 1:
+        for job in jobs:
+            yield from _extract_here(job, settings, None)
+        return
+    threads = 1 if workers > 1 else None
+    with ExtractionWorkers(settings, encoder, workers, central=central, threads=threads) as processes:
+        yield from processes.extract(jobs, time_limit)
+
+
+class ExtractionWorkers:
+    """Worker processes that extract features, and stay from one call of `extract` to the next.
+
+    A context manager: leaving it ends the processes.
+
+    Args:
+        settings: which features.
+        encoder: the encoder of `settings`.
+        workers: number of processes.
+        central: whether they only decode, and the encoder is the one in this process.
+        threads: decoder threads of each if they only decode; None lets the decoder choose.
+    """
+
+    def __init__(
+        self, settings: ExtractionSettings, encoder: Encoder, workers: int, *, central: bool, threads: int | None
+    ) -> None:
+        self._settings, self._encoder, self._workers = settings, encoder, workers
+        self._readers = FrameReaders(settings.frame_spec(encoder, threads), workers) if central else None
+        self._pool: ProcessPool | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ExtractionWorkers:
+        if self._readers is None:
+            self._pool = self._stack.enter_context(worker_pool(self._workers))
+        else:
+            self._stack.callback(self._readers.stop)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)
+
+    def extract(self, jobs: Sequence[ExtractionJob], time_limit: float | None = None) -> Iterator[ExtractionEvent]:
+        """Yield the events of videos, as the function `extract` does, whatever exists at their targets.
+
+        Raises:
+            MttsgError: for what does not concern one video, such as an unknown reader.
+        """
+        if self._readers is not None:
+            return _extract_centrally(jobs, self._settings, self._encoder, self._readers, time_limit)
+        if self._pool is None:
+            raise RuntimeError("the workers of an extraction before its context")
+        return _extract_parallel(jobs, self._settings, self._pool, time_limit)
 
 
 def _extract_parallel(
-    jobs: Sequence[ExtractionJob], settings: ExtractionSettings, workers: int, time_limit: float | None
+    jobs: Sequence[ExtractionJob], settings: ExtractionSettings, pool: ProcessPool, time_limit: float | None
 ) -> Iterator[ExtractionEvent]:
     """Decode and encode in the workers."""
     with ProgressBoard.create(len(jobs)) as board:
         work = partial(_extract_in_worker, settings=settings, board=board)
         limited = [((index, job), time_limit or job.time_limit) for index, job in enumerate(jobs)]
         seen: dict[int, float] = {}
-        with closing(poll_workers(work, limited, workers, _POLL_SECONDS)) as results:
+        with closing(poll_pool(pool, work, limited, _POLL_SECONDS)) as results:
             for finished in results:
                 if finished is not None:
                     (_, job), event = finished
@@ -226,25 +293,25 @@ def _extract_centrally(
     jobs: Sequence[ExtractionJob],
     settings: ExtractionSettings,
     encoder: Encoder,
-    workers: int,
+    readers: FrameReaders,
     time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send. Videos that change meanwhile are read again."""
     changed: list[ExtractionJob] = []
-    for event in _extract_streams(jobs, settings, encoder, workers, time_limit):
+    for event in _extract_streams(jobs, settings, encoder, readers, time_limit):
         if isinstance(event, ExtractionFailed) and event.cause is Cause.CHANGED:
             changed.append(event.job)
         else:
             yield event
     if changed:
-        yield from _extract_streams(changed, settings, encoder, workers, time_limit)
+        yield from _extract_streams(changed, settings, encoder, readers, time_limit)
 
 
 def _extract_streams(
     jobs: Sequence[ExtractionJob],
     settings: ExtractionSettings,
     encoder: Encoder,
-    workers: int,
+    readers: FrameReaders,
     time_limit: float | None,
 ) -> Iterator[ExtractionEvent]:
     """Decode in the workers, and encode in this process what they send."""
@@ -256,14 +323,8 @@ def _extract_streams(
         works[index] = VideoInWork(jobs[index], fingerprint)
         return works[index].first_clip
 
-    stream = read_many(
-        [job.video for job in jobs],
-        [time_limit or job.time_limit for job in jobs],
-        settings.frame_spec(encoder, threads=1 if workers > 1 else None),
-        workers,
-        first_clip,
-    )
-    with closing(stream):
+    limits = [time_limit or job.time_limit for job in jobs]
+    with closing(readers.read([job.video for job in jobs], limits, first_clip)) as stream:
         for index, item in stream:
             if index in failed:
                 continue
@@ -322,50 +383,9 @@ def _store(job: ExtractionJob, features: VideoFeatures, work: VideoInWork) -> Ex
         is_cached = job.identity is not None
         write_features(job.target, features, job.video.name, job.video.absolute() if is_cached else None)
     except OSError as error:
-        reason = os_reason(error).lower()
-        return ExtractionFailed(
-            job, f"its features cannot be written to {job.target.parent} ({reason})", Cause.UNWRITTEN
-        )
+        return ExtractionFailed.unwritten(job, error)
     work.forget()
-    return _extracted(job, features, cached=False)
-
-
-def _passed_over(job: ExtractionJob, event: ExtractionEvent) -> ExtractionPassedOver | None:
-    """Return the event that replaces another one of a file in a folder that is not a video; None if it is one."""
-    if not job.from_folder:
-        return None
-    reason = None
-    if isinstance(event, Extracted):
-        reason = TOO_SHORT if is_too_short(event.video_seconds) else None
-    elif isinstance(event, ExtractionPassedOver) or (
-        isinstance(event, ExtractionFailed) and event.cause is Cause.NO_MOVING_PICTURES
-    ):
-        reason = event.reason
-    if reason is None:
-        return None
-    _log.info("%s", PassedOver(job.video, reason))
-    return ExtractionPassedOver(job, reason)
-
-
-def _check_existing(job: ExtractionJob, fingerprint: Settings) -> ExtractionEvent | None:
-    """Return the event of a job whose target exists; None if there is work to do, as for a damaged target."""
-    if not is_file(job.target):
-        return None
-    try:
-        features = read_features(job.target)
-    except FeatureError as error:
-        _log.info("extracting again: %s", error)
-        return None
-    if dict(features.fingerprint) != dict(fingerprint):
-        made_with = describe_fingerprint(features.fingerprint)
-        return ExtractionFailed(
-            job, f"{job.target} holds features made with {made_with}; overwrite them or choose another folder"
-        )
-    return _extracted(job, features, cached=True)
-
-
-def _extracted(job: ExtractionJob, features: VideoFeatures, *, cached: bool) -> Extracted:
-    return Extracted(job, len(features.clips), features.duration or 0.0, cached, features.lost_clips)
+    return extracted(job, features, cached=False)
 
 
 def default_workers() -> int:

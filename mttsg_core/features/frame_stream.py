@@ -186,9 +186,6 @@ def read_many(
 ) -> Generator[tuple[int, StreamItem], None, None]:
     """Read many videos in worker processes and yield (index of the video, item), the items of each video in order.
 
-    A worker that crashes, or is silent for too long, is replaced; this costs one video. Another worker is started
-    whenever pieces arrive too slowly, so that decoders do not take the cores that the encoder needs.
-
     Args:
         videos: the files.
         time_limits: seconds that the decoder may take for a piece, of each video.
@@ -199,13 +196,57 @@ def read_many(
     Raises:
         MttsgError: if a worker meets an error that does not concern its video alone, such as an unknown reader.
     """
-    waiting = deque(range(len(videos)))
-    workers: list[_Worker] = []
-    enough = False
+    readers = FrameReaders(spec, max_workers)
     try:
+        yield from readers.read(videos, time_limits, first_clip)
+    finally:
+        readers.stop()
+
+
+class FrameReaders:
+    """Worker processes that read videos, and stay from one call of `read` to the next.
+
+    A worker that crashes, or is silent for too long, is replaced; this costs one video. Another worker is started
+    whenever pieces arrive too slowly, so that decoders do not take the cores that the encoder needs.
+
+    Args:
+        spec: which frames.
+        max_workers: number of processes, at most.
+    """
+
+    def __init__(self, spec: FrameSpec, max_workers: int) -> None:
+        self._spec, self._max_workers = spec, max_workers
+        self._workers: list[_Worker] = []
+
+    def stop(self) -> None:
+        """Kill the processes, whatever they are doing; they have no state worth saving."""
+        while self._workers:
+            self._workers.pop().stop()
+
+    def read(
+        self, videos: Sequence[Path], time_limits: Sequence[float], first_clip: Callable[[int], int]
+    ) -> Generator[tuple[int, StreamItem], None, None]:
+        """Yield what `read_many` does. A call that is left before its end, or fails, stops the processes."""
+        finished = False
+        try:
+            yield from self._read(deque(range(len(videos))), videos, time_limits, first_clip)
+            finished = True
+        finally:
+            if not finished:
+                self.stop()
+
+    def _read(
+        self,
+        waiting: deque[int],
+        videos: Sequence[Path],
+        time_limits: Sequence[float],
+        first_clip: Callable[[int], int],
+    ) -> Iterator[tuple[int, StreamItem]]:
+        workers = self._workers
+        enough = bool(workers)
         while True:
-            if waiting and not enough and len(workers) < max_workers:
-                workers.append(_Worker(spec))
+            if waiting and not enough and len(workers) < self._max_workers:
+                workers.append(_Worker(self._spec))
                 enough = True
             for worker in workers:
                 if worker.video is None and waiting:
@@ -223,9 +264,6 @@ def read_many(
                 item = worker.receive() if worker.connection in ready else worker.check_overdue()
                 if item is not None:
                     yield index, item
-    finally:
-        for worker in workers:
-            worker.stop()
 
 
 class _Worker:

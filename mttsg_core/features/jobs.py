@@ -73,6 +73,7 @@ class Cause(Enum):
     NO_MOVING_PICTURES = "the file is a still image, or has sound only"
     CHANGED = "the video changed while it was read"
     UNWRITTEN = "the video was read, and only the target could not be written"
+    UNSEEN = "the computer that was to read the video does not see it, and this one does"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ class ExtractionFailed:
     def because(cls, job: ExtractionJob, failure: Failure) -> ExtractionFailed:
         """Return the event of a job that failed."""
         return cls(job, failure.reason, failure.cause)
+
+    @classmethod
+    def unwritten(cls, job: ExtractionJob, error: OSError) -> ExtractionFailed:
+        """Return the event of a job whose target cannot be written."""
+        reason = os_reason(error).lower()
+        return cls(job, f"its features cannot be written to {job.target.parent} ({reason})", Cause.UNWRITTEN)
 
 
 @dataclass(frozen=True)

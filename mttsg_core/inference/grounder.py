@@ -26,14 +26,20 @@ from mttsg_core.inference.bounded_steps import bounded_batches, sentence_runs
 from mttsg_core.inference.modes import Mode, grounding_mode
 from mttsg_core.inference.predictor import NO_ANSWER, MKTNPredictor, Predictor
 from mttsg_core.inference.query_memory import QueryMemory
-from mttsg_core.inference.sliding_window import cut_windows, merge_moments, merge_saliency, window_slices
+from mttsg_core.inference.sliding_window import (
+    cut_windows,
+    merge_moments,
+    merge_saliency,
+    moments_per_window,
+    scaled,
+    window_slices,
+)
 from mttsg_core.inference.zero_shot import PLAIN_PROMPTS, ZeroShotPredictor
 from mttsg_core.moments import Moment
 from mttsg_core.utils.devices import choose_device
 from mttsg_core.utils.paths import default_cache
 
 _BATCH_SIZE = 16  # videos, or windows of long ones
-_MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
 
 
 class Grounder:
@@ -309,10 +315,7 @@ class Grounder:
         for moments in grounded:
             rest = islice(grounded, parts.popleft() - 1)
             found = [*moments, *(of_query for part in rest for of_query in part)]
-            yield [
-                of_query if factor == 1 else [moment._replace(score=moment.score * factor) for moment in of_query]
-                for of_query, factor in zip(found, factors.popleft(), strict=True)
-            ]
+            yield [scaled(of_query, factor) for of_query, factor in zip(found, factors.popleft(), strict=True)]
 
     def _ground_each(
         self, videos: Iterable[tuple[VideoFeatures, Sequence[str]]], top: int, batch_size: int, mode: Mode
@@ -328,8 +331,7 @@ class Grounder:
                 pending.append(
                     [VideoItem(window, words) for window in cut_windows(features, self.predictor.max_window_seconds)]
                 )
-                if len(pending[-1]) > 1:
-                    per_window = max(top, _MIN_PER_WINDOW)
+                per_window = max(per_window, moments_per_window(top, len(pending[-1])))
                 yield from pending[-1]
 
         batches = bounded_batches(windows(), batch_size)

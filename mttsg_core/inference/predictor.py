@@ -179,7 +179,7 @@ class MKTNPredictor:
         return self.network.object_phrase.phrases(encoded.words, encoded.mask).float().cpu().numpy()
 
     def _encode_video(self, features: VideoFeatures) -> EncodedVideos:
-        self._check_widths(features)
+        self.check_widths(features)
         clips, mask = pad_arrays([features.clips])
         regions = None if features.regions is None else pad_arrays([features.regions])[0].to(self.device)
         durations = torch.tensor([features.timeline.duration], device=self.device)
@@ -206,7 +206,7 @@ class MKTNPredictor:
         if not sized:
             return
         for item in sized:
-            self._check_widths(item.features)
+            self.check_widths(item.features)
         batch = collate(sized)
         rows, numbers = _distinct([words for item in sized for words in item.words])
         batch = replace(batch, words=batch.words[rows], word_mask=batch.word_mask[rows]).to(self.device)
@@ -227,7 +227,7 @@ class MKTNPredictor:
                 yield output.head, features[part]
             video, query = video + len(group), query + len(features)
 
-    def _check_widths(self, features: VideoFeatures) -> None:
+    def check_widths(self, features: VideoFeatures) -> None:
         """Raise FeatureError if the network cannot read the features. Features of one fingerprint may yet differ."""
         config = self.network.config
         expected: tuple[int, ...] = (config.clip_dim,)

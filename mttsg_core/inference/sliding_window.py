@@ -12,6 +12,7 @@ from mttsg_core.features.store import VideoFeatures
 from mttsg_core.moments import Moment, Timeline, non_maximum_suppression
 
 _TOLERANCE = 1.05  # a video longer than a window by no more than this factor is grounded as a whole
+_MIN_PER_WINDOW = 10  # moments per window: the best moment of a video need not be the best one of any window
 _EDGE = 0.02  # of a window: a moment that ends this near to a cut may continue beyond it
 
 
@@ -37,6 +38,16 @@ def cut_windows(features: VideoFeatures, max_window_seconds: float | None) -> li
         FeatureError: if the video's duration is not known.
     """
     return [features.slice_clips(window) for window in window_slices(features.timeline, max_window_seconds)]
+
+
+def moments_per_window(top: int, windows: int) -> int:
+    """Return how many moments of each of a video's windows to merge into its best `top`."""
+    return top if windows <= 1 else max(top, _MIN_PER_WINDOW)
+
+
+def scaled(moments: list[Moment], factor: float) -> list[Moment]:
+    """Return moments with their scores multiplied by a factor, 0..1."""
+    return moments if factor == 1 else [moment._replace(score=moment.score * factor) for moment in moments]
 
 
 def merge_moments(

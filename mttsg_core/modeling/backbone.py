@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, at_once, masked_mean
+from mttsg_core.modeling.layers import AttentionPool, BiMinGRU, ChannelDropout, LocalBlock, masked_mean
+from mttsg_core.utils.devices import at_once
 
 _TIME_FEATURES = 10
 _VIDEOS_AT_ONCE = 2  # videos whose regions are encoded at a time: larger tensors do not fit in the processor's cache

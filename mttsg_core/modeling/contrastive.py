@@ -244,7 +244,7 @@ def intra_video_losses(
     scores = torch.einsum("nsc,nc->ns", unit_length(weights @ own_clips), text)  # (N, S)
     overlap = span_iou(random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N*, S)
     other = overlap.amax(1) < other_iou  # (N, S)
-    rest = (scores / output.temperature).masked_fill(~other, torch.finfo(scores.dtype).min / 4).logsumexp(1)
+    rest = torch.where(other, scores / output.temperature, torch.finfo(scores.dtype).min / 4).logsumexp(1)
     return softplus(rest - true_scores / output.temperature)
 
 
@@ -316,5 +316,5 @@ def pooled_direction(weights: Tensor, tokens: Tensor) -> Tensor:
 
 def _log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:
     """Return the logarithm of the mean exponential over the entries (N, M) where `mask` is True: (N,)."""
-    values = values.masked_fill(~mask, torch.finfo(values.dtype).min / 4)
+    values = torch.where(mask, values, torch.finfo(values.dtype).min / 4)
     return values.logsumexp(1) - mask.sum(1).clamp_min(1).log()

@@ -191,7 +191,7 @@ class CrossSentenceMemory(nn.Module):
         if not len(store):
             return torch.zeros_like(entries)
         logits = own @ directions[: len(store)].T / self.temperature  # (N, M) or (N, M + N*)
-        best, index = logits.masked_fill(~allowed, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
+        best, index = torch.where(allowed, logits, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, allowed.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)
 

@@ -16,7 +16,6 @@ match than not. Two thresholds follow, and nothing is set by hand but the odds a
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -195,5 +194,5 @@ class FalseNegativeFilter(nn.Module):
         least = min(self.min_negatives, scores.shape[1])
         if not least:
             return negatives & self.thresholds.may_match(scores)
-        kept = scores.masked_fill(~negatives, math.inf).topk(least, dim=1, largest=False).values[:, -1:]  # (N, 1)
+        kept = torch.where(negatives, scores, torch.inf).topk(least, dim=1, largest=False).values[:, -1:]  # (N, 1)
         return negatives & self.thresholds.may_match(scores) & (scores > kept + _ROUNDING)

@@ -95,8 +95,8 @@ class Presence(nn.Module):
         """Map hidden (N, T, D_h), foreground logits (N, T) and mask (N, T) to logits (N,)."""
         weights = masked_softmax(foreground, mask)  # (N, T)
         pooled = (weights[:, None] @ hidden).squeeze(1)  # (N, D_h)
-        padding = hidden.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(hidden.dtype).min)  # (N, T)
-        strongest = (hidden + padding[..., None]).amax(1)  # (N, D_h)
+        lowest = torch.finfo(hidden.dtype).min
+        strongest = torch.where(mask[..., None], hidden, lowest).amax(1)  # (N, D_h)
         logits: Tensor = self.score(torch.cat([pooled, strongest], dim=-1)).squeeze(-1)
         return logits.float()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +16,13 @@ _GATE_BIASES = (-1.0, 2.5)  # initial biases of the gates of a recurrent layer, 
 
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     """Return the softmax over the entries where `mask` (broadcast to `logits`) is True, and zero elsewhere."""
-    weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim)
+    weights = torch.where(mask, logits, torch.finfo(logits.dtype).min).softmax(dim)
     return weights * mask
 
 
 def masked_log_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     """Return the logarithm of `masked_softmax`, and a large negative number where the mask is False."""
-    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 2).log_softmax(dim)
+    return torch.where(mask, logits, torch.finfo(logits.dtype).min / 2).log_softmax(dim)
 
 
 def masked_mean(values: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -293,11 +292,6 @@ class QueryGroups:
         return self.ungroup(product.reshape(*grouped.shape[:-1], videos.shape[-1]))
 
 
-def at_once(limit: int, device: torch.device) -> int:
-    """Return how many entries to compute at once, of which at most `limit` fit in a processor's cache; on a GPU all."""
-    return max(1, limit) if device.type == "cpu" else sys.maxsize
-
-
 def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share: Share = WHOLE) -> Tensor:
     """Return InfoNCE of rows with several positives, each against the negatives of its row alone.
 
@@ -310,11 +304,11 @@ def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share
         The share in the mean over the rows that have both.
     """
     lowest = torch.finfo(logits.dtype).min / 4
-    rest = logits.masked_fill(~negatives, lowest).logsumexp(1, keepdim=True)  # (N, 1)
+    rest = torch.where(negatives, logits, lowest).logsumexp(1, keepdim=True)  # (N, 1)
     each = nn.functional.softplus(rest - logits)  # (N, M) -log of a positive's share
     usable = positives & negatives.any(1, keepdim=True)
     count = usable.sum(1, keepdim=True)  # (N, 1)
-    loss = (each.masked_fill(~usable, 0) / count.clamp_min(1)).sum()
+    loss = (each * (usable / count.clamp_min(1))).sum()
     return share.part(loss, (count > 0).sum())
 
 

@@ -22,7 +22,7 @@ from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, Sources
 from mttsg_core.data.draws import Draws, draw
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment, VideoActivities
+from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.modeling.contrastive import ContrastDraws, ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
@@ -32,45 +32,8 @@ from mttsg_core.modeling.head import GroundingOutput, Head
 from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps, unit_length
 from mttsg_core.modeling.networks import NETWORKS, AnyFusion
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
+from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.modeling.shared_space import SharedSpace
-
-
-class PreparedVideos(NamedTuple):
-    """Everything about V videos that depends on no query.
-
-    Attributes:
-        encoded: by the video encoder.
-        contrast: (V, T, C) clips in the common space, or None.
-        objects: (V, T, K_o, C) object prototypes, or None.
-        activities: of the videos, or None.
-    """
-
-    encoded: EncodedVideos
-    contrast: Tensor | None
-    objects: Tensor | None
-    activities: VideoActivities | None
-
-    def part(self, rows: slice, clips: int) -> PreparedVideos:
-        """Return some of the videos, without the padding after their first `clips` clips."""
-
-        def cut(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[rows, :clips]
-
-        encoded, activities = self.encoded, self.activities
-        return PreparedVideos(
-            encoded=EncodedVideos(
-                encoded.clips[rows, :clips],
-                cut(encoded.regions),
-                encoded.mask[rows, :clips],
-                encoded.durations[rows],
-                cut(encoded.shared),
-            ),
-            contrast=cut(self.contrast),
-            objects=cut(self.objects),
-            activities=None
-            if activities is None
-            else VideoActivities(activities.vectors[rows], activities.attention[rows, :, :clips]),
-        )
 
 
 class FusedQueries(NamedTuple):
@@ -225,6 +188,7 @@ class MKTN(nn.Module):
             None if self.contrast is None else self.contrast(encoded.clips),
             None if self.object_phrase is None else self.object_phrase(encoded.clips, encoded.regions),
             None if self.activity_sentence is None else self.activity_sentence(encoded.clips, encoded.mask),
+            self.fusion.project(encoded.clips),
         )
 
     def ground(
@@ -243,6 +207,12 @@ class MKTN(nn.Module):
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
         head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
         return MKTNOutput(head, videos, queries, fused, video_index)
+
+    def presence(self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor) -> Tensor:
+        """Return the presence logits (N,) of `ground` alone, for less arithmetic."""
+        mask = videos.encoded.mask[video_index]
+        fused = self._fuse(videos, queries, video_index).fused
+        return self.head.presence_logits(self.head.read(fused, mask), mask)
 
     def _fuse(
         self,
@@ -271,8 +241,9 @@ class MKTN(nn.Module):
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
         attended = own_clips = activity_text = prior = None
-        if self.region_attention is not None and encoded.regions is not None:
-            attended, region_evidence = self.region_attention(encoded.regions, sentence, groups)
+        regions = videos.ragged_regions or encoded.regions
+        if self.region_attention is not None and regions is not None:
+            attended, region_evidence = self.region_attention(regions, sentence, groups)
             evidence.append(region_evidence)
         if self.shared_space is not None and encoded.shared is not None and queries.shared is not None:
             shared, prior = self.shared_space(encoded.shared, encoded.mask, queries.shared, groups)
@@ -287,7 +258,7 @@ class MKTN(nn.Module):
             activity_text = self.activity_sentence.project_sentence(sentence)
             features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
             evidence.append(features)
-        fused = self.fusion(encoded, enriched, groups, evidence)
+        fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
     def _train(self, batch: Batch, draws: Draws, *, joint: bool) -> MKTNOutput:

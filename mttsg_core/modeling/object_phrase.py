@@ -20,13 +20,13 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import (
     QueryGroups,
-    at_once,
     masked_softmax,
     own_video_mask,
     symmetric_contrastive_loss,
     unit_length,
 )
 from mttsg_core.modeling.proposals import shared_occupancy
+from mttsg_core.utils.devices import at_once
 
 _PADDING = -3.0  # added to cosines with padding
 _VIDEOS_AT_ONCE = 8  # videos whose scores with all sentences are in memory at once

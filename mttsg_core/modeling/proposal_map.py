@@ -22,8 +22,8 @@ from torch.nn import functional
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.fusion import attend_words
+from mttsg_core.modeling.backbone import EncodedQueries
+from mttsg_core.modeling.fusion import attend_words, word_keys
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import ChannelDropout, QueryGroups
 from mttsg_core.modeling.proposals import answers_apart, best_of_sentence, span_iou
@@ -85,15 +85,20 @@ class SentenceProduct(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
 
+    def project(self, clips: Tensor) -> Tensor:
+        """Compute what `forward` reads of clips F (V, T, D), as `Fusion` does: (V, T, D_h + D)."""
+        return torch.cat([self.clip(clips), word_keys(self.word_key(clips))], dim=-1)
+
     def forward(
-        self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
+        self, projected: Tensor, mask: Tensor, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor]
     ) -> Tensor:
         """Fuse N queries with their videos, as `Fusion` does: (N, T, D_h)."""
-        attended = attend_words(self.word_key(videos.clips), self.word_value(queries.words), queries, groups)
-        x = groups.of_video(self.clip(videos.clips)) * (self.sentence(queries.sentence)[:, None] + attended)
+        own, keys = projected.split([self.clip.out_features, self.word_key.out_features], dim=-1)
+        attended = attend_words(keys, self.word_value(queries.words), queries, groups)
+        x = groups.of_video(own) * (self.sentence(queries.sentence)[:, None] + attended)
         for term in evidence:
             x = x + term
-        return self.dropout(self.norm(x)) * groups.of_video(videos.mask)[..., None]
+        return self.dropout(self.norm(x)) * groups.of_video(mask)[..., None]
 
 
 class ProposalMap(Head):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.utils.devices import upload
+from mttsg_core.utils.devices import at_once, upload
 
 _DENSE, _GROWTH = 8, 1.14
 _COMPARED_AT_ONCE = 16  # queries whose proposals are compared at a time: more do not fit in the processor's cache
@@ -210,7 +210,8 @@ def _expectations(answers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         weight: (N, C) probability that the moment is that of the answer.
     """
     expected, probability = torch.empty_like(weight), torch.empty_like(weight)
-    parts = (tensor.split(_COMPARED_AT_ONCE) for tensor in (answers, weight, expected, probability))
+    size = at_once(_COMPARED_AT_ONCE, answers.device)
+    parts = (tensor.split(size) for tensor in (answers, weight, expected, probability))
     for spans, share, utility, half in zip(*parts, strict=True):
         overlap = span_iou(spans[:, :, None], spans[:, None])  # (N', C, C), symmetric: the weights may come first
         reached = torch.empty_like(overlap)

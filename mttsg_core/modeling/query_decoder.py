@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
+from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import QueryGroups
 from mttsg_core.modeling.slots import SlotOutput
@@ -46,12 +46,17 @@ class JointEncoder(nn.Module):
         self.layers = nn.ModuleList(_EncoderLayer(width, config.dropout) for _ in range(config.encoder_layers))
         self.norm = nn.LayerNorm(width)
 
+    def project(self, clips: Tensor) -> Tensor:
+        """Compute what `forward` reads of clips F (V, T, D), as `Fusion` does: (V, T, D_h)."""
+        projected: Tensor = self.clip(clips)
+        return projected
+
     def forward(
-        self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
+        self, projected: Tensor, mask: Tensor, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor]
     ) -> Tensor:
         """Fuse N queries with their videos, as `Fusion` does: (N, T, D_h)."""
-        mask, count = groups.of_video(videos.mask), videos.mask.shape[1]  # (N, T)
-        clips = groups.of_video(self.clip(videos.clips)) * (1 + self.gate(queries.sentence)[:, None])  # (N, T, D_h)
+        mask, count = groups.of_video(mask), mask.shape[1]  # (N, T)
+        clips = groups.of_video(projected) * (1 + self.gate(queries.sentence)[:, None])  # (N, T, D_h)
         for term in evidence:
             clips = clips + term
         x = torch.cat([clips, self.sentence(queries.sentence)[:, None], self.word(queries.words)], dim=1)

@@ -175,5 +175,9 @@ def step_noise(curve: Tensor, mask: Tensor) -> Tensor:
     """Estimate the deviation of the noise of curves (N, T) with mask (N, T) by their median step: (N,)."""
     if curve.shape[1] < 2:
         return curve.new_zeros(len(curve))
-    steps = curve.diff(dim=1).abs().masked_fill(~mask[:, 1:], torch.nan)
-    return steps.nanmedian(dim=1).values.nan_to_num(0.0) / _MEDIAN_STEP
+    steps = torch.where(mask[:, 1:], curve.diff(dim=1).abs(), torch.inf)  # (N, T - 1)
+    steps = torch.where(steps.isnan(), torch.inf, steps)
+    count = steps.isfinite().sum(1, keepdim=True)  # (N, 1)
+    # The lower of two medians, by sorting: `nanmedian` is not deterministic on a GPU.
+    median = steps.sort(dim=1).values.gather(1, (count - 1).clamp_min(0) // 2)  # (N, 1)
+    return torch.where(count > 0, median, 0.0).squeeze(1) / _MEDIAN_STEP

@@ -24,7 +24,7 @@ from torch.nn import functional
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
+from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import (
     BiMinGRU,
@@ -117,12 +117,17 @@ class ContextQueryAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = ChannelDropout(config.dropout)
 
+    def project(self, clips: Tensor) -> Tensor:
+        """Compute what `forward` reads of clips F (V, T, D), as `Fusion` does: (V, T, D_h)."""
+        projected: Tensor = self.clip(clips)
+        return projected
+
     def forward(
-        self, videos: EncodedVideos, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor] = ()
+        self, projected: Tensor, mask: Tensor, queries: EncodedQueries, groups: QueryGroups, evidence: Sequence[Tensor]
     ) -> Tensor:
         """Fuse N queries with their videos, as `Fusion` does: (N, T, D_h)."""
-        mask = groups.of_video(videos.mask)  # (N, T)
-        clips = groups.of_video(self.clip(videos.clips))  # (N, T, D_h)
+        mask = groups.of_video(mask)  # (N, T)
+        clips = groups.of_video(projected)  # (N, T, D_h)
         for term in evidence:
             clips = clips + term
         words = self.word(queries.words)  # (N, L, D_h)

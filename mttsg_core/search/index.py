@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.search.spaces import ClipVectors
@@ -41,7 +41,12 @@ class VideoIndex(Protocol):
 
     Every change is made in one step, so that an index that is stopped in between lacks something but holds nothing
     wrong: vectors come before the videos that need them, and go after them.
+
+    Attributes:
+        at_once: videos that are added in one step: what is lost if the program is stopped, but for their features.
     """
+
+    at_once: ClassVar[int]
 
     def videos(self) -> list[IndexedVideo]:
         """Return all videos, in the order of their paths."""

@@ -6,14 +6,14 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import ConfigError
 from mttsg_core.search.index import IndexedVideo
-from mttsg_core.search.memory_index import ClipMatrix
+from mttsg_core.search.memory_index import ClipMatrix, single_precision
 from mttsg_core.search.spaces import ClipVectors
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class LanceIndex:
         ConfigError: if LanceDB is not installed.
     """
 
+    at_once: ClassVar[int] = 32
+
     def __init__(self, folder: Path, fingerprint: str, dim: int, widths: Sequence[int]) -> None:
         self._dim, self._widths = dim, tuple(widths)
         database = _connect(folder)
@@ -66,6 +68,11 @@ class LanceIndex:
             return set(expected)
         column = self._clips.search().select(["identity"]).limit(None).to_arrow()["identity"]  # of an unfinished run
         return set(column.unique().to_pylist())
+
+    def clips(self) -> dict[str, Array]:
+        """Return the vectors (M, C) of each identity. All are in memory at once."""
+        matrix = self._read_matrix()
+        return dict(zip(matrix.identities, matrix.vectors(), strict=True))
 
     def add(self, vectors: Mapping[str, ClipVectors]) -> None:
         """Add the vectors of files by identity, in one step."""
@@ -169,10 +176,13 @@ class LanceIndex:
         table = self._clips.search().select(["identity", "vector"]).limit(None).to_arrow().combine_chunks()
         column = table["vector"].combine_chunks()
         vectors = np.asarray(column.flatten()).reshape(-1, self._dim)  # (M, C)
-        names = table["identity"].to_numpy()
-        order = np.argsort(names, kind="stable")  # the clips of a video are added together, but may be moved later
-        identities, first = np.unique(names[order], return_index=True)
-        return ClipMatrix(identities.tolist(), np.split(vectors[order], first[1:]), self._widths)
+        names = table["identity"].combine_chunks().dictionary_encode()
+        numbers = names.indices.to_numpy()  # (M,)
+        if (np.diff(numbers) < 0).any():  # the clips of a video are added together, but may be moved later
+            order = np.argsort(numbers, kind="stable")
+            vectors, numbers = vectors[order], numbers[order]
+        edges = np.searchsorted(numbers, np.arange(len(names.dictionary) + 1))  # (V + 1,)
+        return ClipMatrix(names.dictionary.to_pylist(), single_precision(vectors), edges, self._widths)
 
 
 def _connect(folder: Path) -> Any:

@@ -1,10 +1,18 @@
-"""How many videos the network answers in, of those that the vectors of their clips rank."""
+"""How many videos the network looks at, of those that the vectors of their clips rank, and in how many it answers."""
 
 from __future__ import annotations
 
+# Where each video must be encoded first, which takes ten times as long as an answer.
 _ALL = 60  # videos that are all asked: the network takes a fraction of a second for them
 _SHARE = 0.3  # of more videos
-_OF_MANY = 2000  # videos that are asked at most: a sentence has its best answers in far fewer
+_OF_MANY = 2000  # videos that are looked at, at most: a sentence has its best answers in far fewer
+_A_MOMENT = 6  # videos for each moment that is wanted: several may be wrong
+
+# Where videos stay encoded, and a glance takes a third of the time of an answer.
+_ALL_ENCODED = 250  # videos that are all asked
+_GLANCED_SHARE = 0.5  # of more videos
+_ANSWERED = 100  # of the videos that were glanced at
+_ANSWERED_A_MOMENT = 4
 
 
 def shortlist_size(videos: int, top: int) -> int:
@@ -13,5 +21,24 @@ def shortlist_size(videos: int, top: int) -> int:
     >>> shortlist_size(60, top=10), shortlist_size(1000, top=10), shortlist_size(100_000, top=10)
     (60, 300, 2000)
     """
-    wanted = max(_ALL, 6 * top, min(round(_SHARE * videos), _OF_MANY))
+    wanted = max(_ALL, _A_MOMENT * top, min(round(_SHARE * videos), _OF_MANY))
     return min(videos, wanted)
+
+
+def glanced_size(videos: int, top: int) -> int:
+    """Return at how many of a number of encoded videos to glance for the best `top` moments of a sentence.
+
+    >>> glanced_size(200, top=10), glanced_size(1000, top=10), glanced_size(100_000, top=10)
+    (200, 500, 2000)
+    """
+    wanted = max(_ALL_ENCODED, 2 * _ANSWERED_A_MOMENT * top, min(round(_GLANCED_SHARE * videos), _OF_MANY))
+    return min(videos, wanted)
+
+
+def answered_size(videos: int, top: int) -> int:
+    """Return in how many of a number of videos that were glanced at to answer. A few are answered without a glance.
+
+    >>> answered_size(250, top=10), answered_size(500, top=10), answered_size(500, top=30)
+    (250, 100, 120)
+    """
+    return videos if videos <= _ALL_ENCODED else min(videos, max(_ANSWERED, _ANSWERED_A_MOMENT * top))

@@ -31,6 +31,7 @@ from mttsg_core.workflows.library import LibraryVideo
 from mttsg_core.workflows.options import FeatureOptions
 
 _LISTED_VIDEOS = 200  # of those whose names contain what is asked for
+_LISTED_FOLDERS = 500
 _SHOWN_ROWS = 50
 _MODULES = ("annotate", "answers", "api", "app", "format", "hits", "player", "timeline")
 _PAGE_FILES = {
@@ -111,7 +112,13 @@ def _add_search(app: FastAPI, work: Workplace) -> None:
 
     @app.post("/api/ask")
     def ask(question: Question) -> dict[str, Any]:
-        return messages.answer_message(searcher.ask(question.query, question.top))
+        answer = searcher.ask(question.query, question.top, question.folder, question.since)
+        return messages.answer_message(answer)
+
+    @app.get("/api/folders")
+    def folders() -> dict[str, Any]:
+        found = searcher.folders()
+        return {"folders": found[:_LISTED_FOLDERS], "found": len(found)}
 
     @app.get("/api/videos")
     def videos(name: str = "") -> dict[str, Any]:
@@ -211,6 +218,7 @@ def _add_training(app: FastAPI, work: Workplace, job: TrainingJob) -> None:
             "version": __version__,
             "title": visible_text(work.title),
             "videos": len(videos),
+            "found": max([len(videos), *(searcher.library.reading or ())]),
             "seconds": sum(video.duration for video in videos),
             "models": about,
             "model": searcher.models.index(searcher.model),

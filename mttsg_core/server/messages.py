@@ -29,6 +29,8 @@ class Question(_Message):
 
     query: str = Field(max_length=MAX_CHARACTERS)
     top: int = Field(default=10, ge=1, le=MAX_TOP)
+    folder: str = Field(default="", max_length=MAX_CHARACTERS)
+    since: str = Field(default="", max_length=40)
 
 
 class SpanOfVideo(_Message):
@@ -71,7 +73,13 @@ def answer_message(answer: Answer) -> dict[str, Any]:
         for hit in answer.hits
     ]
     warnings = [visible_text(warning) for warning in answer.warnings]
-    return {"hits": hits, "model": visible_text(answer.about), "weak_below": answer.weak_below, "warnings": warnings}
+    return {
+        "hits": hits,
+        "model": visible_text(answer.about),
+        "weak_below": answer.weak_below,
+        "warnings": warnings,
+        "reading": answer.reading,
+    }
 
 
 def curve_message(timeline: Timeline, saliency: Array) -> dict[str, Any]:

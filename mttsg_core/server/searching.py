@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 from threading import Event, Lock, Thread
 
 from mttsg_core.checkpoints.summary import summarise
@@ -13,9 +14,10 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.ranking import WEAK_SCORE
 from mttsg_core.moments import Moment
 from mttsg_core.server.progress import Progress
-from mttsg_core.utils.text import normalise
+from mttsg_core.utils.text import normalise, visible_text
 from mttsg_core.workflows.events import Warned
 from mttsg_core.workflows.library import Hit, VideoLibrary
+from mttsg_core.workflows.library_contents import choose_videos
 from mttsg_core.workflows.loading import load_trained
 from mttsg_core.workflows.options import FeatureOptions, RuntimeOptions
 from mttsg_core.workflows.unfamiliar import warn_of_queries
@@ -49,12 +51,14 @@ class Answer:
         about: the model that answered.
         weak_below: scores that are rather wrong than right; None where scores do not compare across videos.
         warnings: about the sentence.
+        reading: while videos are read, how many were asked, and how many were found; None otherwise.
     """
 
     hits: list[Hit]
     about: str
     weak_below: float | None
     warnings: list[str]
+    reading: tuple[int, int] | None = None
 
 
 class Searcher:
@@ -97,24 +101,52 @@ class Searcher:
         grounder = self.library.grounder
         return next(model for model in self.models if model.grounder is grounder)
 
-    def ask(self, query: str, top: int) -> Answer:
+    def ask(self, query: str, top: int, folder: str = "", since: str = "") -> Answer:
         """Return the best moments of all videos, each once: of those in one place the best.
 
+        Args:
+            query: the sentence.
+            top: number of moments, at most.
+            folder: only videos in this one of `folders`, or below it; empty for all.
+            since: only videos that were changed on this date (2026-01-31) or later; empty for all.
+
         Raises:
-            DataError: if the sentence is empty, or too long.
+            DataError: if the sentence is empty, or too long, or no video is in the folder or as new as the date.
         """
         query = clean_sentence(query)
+        among = self._chosen(folder, since) if folder or since else None
         while True:
             model = self.model
-            hits = self.library.ask(query, _ASKED * top)
+            reading = self.library.reading
+            hits = self.library.ask(query, _ASKED * top, among=among)
             if model is self.model:  # else another one has begun to answer meanwhile
                 break
         predictor = model.grounder.predictor
         events = warn_of_queries(predictor.familiarity, [query], shows_scores=predictor.has_comparable_scores)
         warnings = [event.text for event in events]
-        return Answer(
-            _distinct(hits)[:top], model.about, WEAK_SCORE if predictor.has_comparable_scores else None, warnings
-        )
+        weak_below = WEAK_SCORE if predictor.has_comparable_scores else None
+        return Answer(_distinct(hits)[:top], model.about, weak_below, warnings, reading)
+
+    def folders(self) -> list[str]:
+        """Return the folders of all videos, and those above them, relative to what is searched, as they are shown."""
+        parents = {parent for video in self.library.videos for parent in PurePosixPath(video.name).parents}
+        return sorted(visible_text(str(parent)) for parent in parents if parent != PurePosixPath("."))
+
+    def _chosen(self, folder: str, since: str) -> set[str]:
+        """Return the ids of the videos in a folder that were changed at a date or later. Raises DataError if none."""
+        try:
+            earliest = datetime.fromisoformat(since) if since else None
+        except ValueError as error:
+            raise DataError("a date is written as in 2026-01-31") from error
+        prefix = folder.strip("/") + "/"
+        chosen = {
+            video.id
+            for video in choose_videos(self.library.videos, since=earliest)
+            if not folder or visible_text(video.name).startswith(prefix)
+        }
+        if not chosen:
+            raise DataError("no video is in that folder and was changed since then")
+        return chosen
 
     def load_model(self, folder: Path) -> None:
         """Load a trained model and let it answer once the features that it needs exist.
@@ -137,10 +169,10 @@ class Searcher:
     def start_reading(self) -> None:
         """Look for videos that are new or have changed, in another thread."""
         with self._lock:
+            self.progress = Progress()
             if self._reader is not None and self._reader.is_alive():
                 self._is_due = True
                 return
-            self.progress = Progress()
             self._reader = Thread(target=self._read, name="mttsg-reading", daemon=True)
             self._reader.start()
 
@@ -160,6 +192,12 @@ class Searcher:
     def _read(self) -> None:
         while True:
             self._read_once()
+            with self._lock:
+                if not self._is_due:
+                    self.progress = None
+            for _ in self.library.iter_encode():  # so that the first answers are quick, too
+                if self._is_due or self._closing.is_set():
+                    break
             with self._lock:
                 if not self._is_due or self._closing.is_set():
                     self.progress = None

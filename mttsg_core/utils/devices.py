@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -93,6 +94,11 @@ def half_precision(device: torch.device) -> torch.dtype:
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor of the CPU on a device; a GPU takes it from page-locked memory, while the CPU goes on."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def at_once(limit: int, device: torch.device) -> int:
+    """Return how many entries to compute at once, of which at most `limit` fit in a processor's cache; on a GPU all."""
+    return max(1, limit) if device.type == "cpu" else sys.maxsize
 
 
 @contextmanager

@@ -56,34 +56,36 @@ def run_in_workers(
     Raises:
         Exception: whatever `work` raises.
     """
-    with closing(poll_workers(work, jobs, workers, None)) as results:
+    with worker_pool(workers) as pool, closing(poll_pool(pool, work, jobs, None)) as results:
         for finished in results:
             if finished is not None:
                 yield finished
 
 
-def poll_workers(
-    work: Callable[[_Job], _Result], jobs: Sequence[tuple[_Job, float]], workers: int, seconds: float | None
+def poll_pool(
+    pool: ProcessPool, work: Callable[[_Job], _Result], jobs: Sequence[tuple[_Job, float]], seconds: float | None
 ) -> Generator[tuple[_Job, _Result | WorkerLost] | None, None, None]:
-    """Do what `run_in_workers` does, and yield None at least every `seconds`, for what goes on beside the results."""
+    """Do what `run_in_workers` does in the processes of a pool, which stay for further jobs.
+
+    Yields None at least every `seconds` as well, for what goes on beside the results.
+    """
     from pebble import ProcessExpired
 
-    with worker_pool(workers) as pool:
-        with interrupts_blocked():
-            pending = {pool.schedule(work, args=(job,), timeout=limit): (job, limit) for job, limit in jobs}
-        while pending:
-            done, _ = wait(pending, timeout=seconds, return_when=FIRST_COMPLETED)
-            yield None
-            for future in done:
-                job, limit = pending.pop(future)  # type: ignore[call-overload]  # and with it the result
-                result: _Result | WorkerLost
-                try:
-                    result = future.result()
-                except FutureTimeoutError:
-                    result = WorkerLost(given_up(limit))
-                except (ProcessExpired, CancelledError):
-                    result = WorkerLost(CRASHED)
-                yield job, result
+    with interrupts_blocked():
+        pending = {pool.schedule(work, args=(job,), timeout=limit): (job, limit) for job, limit in jobs}
+    while pending:
+        done, _ = wait(pending, timeout=seconds, return_when=FIRST_COMPLETED)
+        yield None
+        for future in done:
+            job, limit = pending.pop(future)  # type: ignore[call-overload]  # and with it the result
+            result: _Result | WorkerLost
+            try:
+                result = future.result()
+            except FutureTimeoutError:
+                result = WorkerLost(given_up(limit))
+            except (ProcessExpired, CancelledError):
+                result = WorkerLost(CRASHED)
+            yield job, result
 
 
 @contextmanager

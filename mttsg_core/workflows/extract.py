@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mttsg_core.data.folder_defaults import defaults_of_videos
 from mttsg_core.encoders.base import Settings
@@ -32,6 +33,9 @@ from mttsg_core.workflows.events import InputFailed, ProgressStarted
 from mttsg_core.workflows.options import AnyPath, ExtractOptions, FeatureOptions
 from mttsg_core.workflows.outputs import require_folders, require_writable
 from mttsg_core.workflows.steps import OnEvent, iterate, run
+
+if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
 
 _JobEvent: TypeAlias = ProgressStarted | Extracted | ExtractionProgress | ExtractionFailed | ExtractionPassedOver
 ExtractEvent: TypeAlias = _JobEvent | InputFailed
@@ -111,7 +115,7 @@ def _extract(
     named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     videos = find_videos(named)
     settings = _settings(named, features, options)
-    fingerprint = settings.fingerprint()
+    fingerprint = _here(settings, options.cluster).fingerprint()
     cache = options.feature_cache()
     folder = cache.folder if out is None else Path(out)
     if out is None:
@@ -122,7 +126,10 @@ def _extract(
     if options.overwrite or not all(is_file(job.target) for job in jobs):
         require_writable(folder)
     passed_over = 0
-    with closing(extract_jobs(jobs, settings, workers=options.workers, overwrite=options.overwrite)) as extraction:
+    extraction = extract_jobs(
+        jobs, settings, workers=options.workers, overwrite=options.overwrite, cluster=options.cluster
+    )
+    with closing(extraction):
         while True:
             try:
                 event = next(extraction)
@@ -179,6 +186,18 @@ def _settings(paths: Sequence[Path], features: FeatureOptions, options: ExtractO
     return ExtractionSettings(**values, device=options.device, offline=options.offline, precision=options.precision)
 
 
+def _here(settings: ExtractionSettings, cluster: ClusterOptions | None) -> ExtractionSettings:
+    """Return the settings for this computer, which needs to know the encoder alone if a cluster extracts."""
+    return settings if cluster is None else replace(settings, device="cpu")
+
+
+def _on(cluster: ClusterOptions, settings: ExtractionSettings, workers: int | None) -> extraction.ExtractElsewhere:
+    """Return what extracts on a cluster."""
+    from mttsg_core.features.ray_cluster import extract_on_ray
+
+    return partial(extract_on_ray, settings=settings, options=cluster, workers=workers)
+
+
 def _targets_in(folder: Path, videos: Sequence[VideoFile]) -> dict[VideoFile, Path]:
     """Return the feature file of each video, named after it without its suffix; with it where names would be equal.
 
@@ -204,7 +223,12 @@ def _is_of_another(video: VideoFile, folder: Path) -> bool:
 
 
 def extract_jobs(
-    jobs: Sequence[ExtractionJob], settings: ExtractionSettings, *, workers: int | None = None, overwrite: bool = False
+    jobs: Sequence[ExtractionJob],
+    settings: ExtractionSettings,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
 ) -> Generator[_JobEvent, None, list[str]]:
     """Run extraction jobs, the largest files first so that none is left running alone at the end.
 
@@ -213,17 +237,24 @@ def extract_jobs(
         settings: how.
         workers: number of videos to read at a time; None for one per core.
         overwrite: extract again where features already exist.
+        cluster: reads the videos in place of this computer; then None workers are one for each of its CPUs.
 
     Returns:
         One line for each video that failed.
 
     Raises:
-        ConfigError: if there is no such encoder, device or reader.
+        ConfigError: if there is no such encoder, device or reader, or the cluster cannot be used.
     """
     yield ProgressStarted("extraction", len(jobs))
     ordered = sorted(jobs, key=lambda job: -job.size)
     failures: list[str] = []
-    events = extraction.extract(ordered, settings, workers=workers or extraction.default_workers(), overwrite=overwrite)
+    events = extraction.extract(
+        ordered,
+        _here(settings, cluster),
+        workers=workers or extraction.default_workers(),
+        overwrite=overwrite,
+        elsewhere=None if cluster is None else _on(cluster, settings, workers),
+    )
     complete = False
     try:
         with ExitStack() as stack:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mttsg_core.errors import FeatureError, VideoError
 from mttsg_core.features.extraction import (
@@ -25,7 +25,8 @@ from mttsg_core.video.discovery import VideoFile, find_videos, is_too_short
 from mttsg_core.workflows.events import InputFailed, ProgressAdvanced, ProgressStarted, ReadingEvent
 from mttsg_core.workflows.extract import extract_jobs
 
-_AT_ONCE = 32  # videos that are added in one step: what is lost if the program is stopped, but for their features
+if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
 
 
 @dataclass
@@ -38,6 +39,7 @@ class IndexReport:
         moved: how many are known from another place, and were not read again.
         removed: number of videos that have gone.
         failures: one line for each video that cannot be used.
+        found: number of video files, usable or not; 0 until they are known.
     """
 
     videos: int = 0
@@ -45,10 +47,13 @@ class IndexReport:
     moved: int = 0
     removed: int = 0
     failures: list[str] = field(default_factory=list)
+    found: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {**vars(self), "failures": len(self.failures)}
+        values = {**vars(self), "failures": len(self.failures)}
+        del values["found"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,14 @@ class _Found:
 
 
 def refresh_index(
-    index: VideoIndex, space: ClipSpace | None, grounder: Grounder, paths: Sequence[Path], workers: int | None = None
-) -> Generator[ReadingEvent, None, IndexReport]:
+    index: VideoIndex,
+    space: ClipSpace | None,
+    grounder: Grounder,
+    paths: Sequence[Path],
+    report: IndexReport,
+    workers: int | None = None,
+    cluster: ClusterOptions | None = None,
+) -> Generator[ReadingEvent, None, None]:
     """Bring an index up to date with video files and folders.
 
     A file that has its size and time of change is not read; one with a known identity at another place is not encoded.
@@ -85,13 +96,14 @@ def refresh_index(
         space: makes the vectors; None keeps the videos alone.
         grounder: its features are used.
         paths: the sources.
+        report: what has changed, filled in as it does.
         workers: number of videos to read at a time; None for one per core.
+        cluster: reads the videos in place of this computer.
 
     Raises:
         DataError: if there are no videos, known ones included.
         FeatureError: if the model expects external features.
     """
-    report = IndexReport()
     known = {video.path: video for video in index.videos()}
     if index.identities() - {video.identity for video in known.values()}:
         index.tidy()  # what a stopped run has left
@@ -101,7 +113,7 @@ def refresh_index(
         number = sum(video.is_relative_to(path) for video in kept)
         yield from _failed(report, f"{path}: does not exist" + (f"; its {number} videos stay" if number else ""))
     present = [path for path in paths if path not in missing]
-    work = _Refresh(index, space, grounder, workers, report, known, kept)
+    work = _Refresh(index, space, grounder, report, known, kept, workers=workers, cluster=cluster)
     if present:
         yield from work.run(find_videos(present))
     gone = known.keys() - kept.keys()
@@ -110,7 +122,6 @@ def refresh_index(
         index.tidy()
     report.removed = len(gone) - report.moved
     report.videos = len(kept)
-    return report
 
 
 class _Refresh:
@@ -121,12 +132,15 @@ class _Refresh:
         index: VideoIndex,
         space: ClipSpace | None,
         grounder: Grounder,
-        workers: int | None,
         report: IndexReport,
         known: Mapping[Path, IndexedVideo],
         kept: dict[Path, IndexedVideo],
+        *,
+        workers: int | None,
+        cluster: ClusterOptions | None,
     ) -> None:
-        self._index, self._space, self._grounder, self._workers = index, space, grounder, workers
+        self._index, self._space, self._grounder = index, space, grounder
+        self._workers, self._cluster = workers, cluster
         self._report, self._known, self._kept = report, known, kept
         self._contents = {video.identity: video for video in known.values()}
         self._vectors: dict[str, ClipVectors] = {}
@@ -135,7 +149,10 @@ class _Refresh:
 
     def run(self, videos: Iterable[VideoFile]) -> Generator[ReadingEvent, None, None]:
         """Add what is new or has changed."""
+        failed = len(self._report.failures)
         found = yield from self._find_changes(videos)
+        failed = len(self._report.failures) - failed
+        self._report.found = len(self._kept) + len(self._waiting) + len(found) + failed
         cached = [change for change in found if change.target.is_file()]
         if cached:
             yield ProgressStarted("indexing", len(cached))
@@ -181,7 +198,7 @@ class _Refresh:
             for path, change in missing.items()
         ]
         settings = self._grounder.extraction_settings()
-        with closing(extract_jobs(jobs, settings, workers=self._workers)) as extraction:
+        with closing(extract_jobs(jobs, settings, workers=self._workers, cluster=self._cluster)) as extraction:
             for event in extraction:
                 yield event
                 if isinstance(event, Extracted):
@@ -207,7 +224,7 @@ class _Refresh:
             self._vectors[change.identity] = vectors
         self._report.added += 1
         self._put(change, duration, 0 if vectors is None else len(vectors.vectors))
-        if len(self._vectors) >= _AT_ONCE:
+        if len(self._waiting) >= self._index.at_once:
             self._flush()
 
     def _read(self, change: _Found) -> VideoFeatures:

@@ -14,6 +14,7 @@ from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.metrics import DEFAULT_CONFIG, MetricConfig
 
 if TYPE_CHECKING:
+    from mttsg_core.features.cluster import ClusterOptions
     from mttsg_core.features.store import FeatureCache
     from mttsg_core.features.streams import FeaturePlaces
 
@@ -104,9 +105,12 @@ class ExtractOptions(RuntimeOptions):
 
     Attributes:
         overwrite: extract again where features already exist.
+        cluster: that reads the videos in place of this computer (optional extra `ray`). Its own device takes the place
+            of `device`, and `workers` are by default one for each of its CPUs.
     """
 
     overwrite: bool = False
+    cluster: ClusterOptions | None = None
 
 
 @dataclass(frozen=True)

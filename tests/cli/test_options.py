@@ -29,7 +29,7 @@ from tests.helpers.tiny import dataset, write_rows
 
 COMMANDS = Path(mttsg_cli.commands.__file__).parent
 OPTIONS = {
-    "extract": "--out --workers --overwrite --encoder --fps --device --cache --config --quiet --verbose --json",
+    "extract": "--out --workers --overwrite --encoder --fps --device --cache --ray --config --quiet --verbose --json",
     "train": "--out --epochs --batch-videos --queries-per-video --lr --without --resume --encoder --text-encoder --fps "
     "--features --device --cache --seed --config --quiet --verbose --json",
     "evaluate": "--model --split --mode --predictions --out --baselines --encoder --text-encoder --fps --features "

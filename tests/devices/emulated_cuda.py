@@ -24,7 +24,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
-from torch.utils._pytree import tree_iter, tree_map
 
 import mttsg_core
 from mttsg_core.modeling import proposals
@@ -55,14 +54,15 @@ _INDEXING = {
     _aten.index_put_.default,
     _aten._index_put_impl_.default,
 }
+_JOINING = {_aten.cat.default, _aten.stack.default}
 _READS_BACK = """_local_scalar_dense is_nonzero equal nonzero masked_select multinomial bincount _unique2
     unique_dim unique_consecutive unique_dim_consecutive"""
-_VIEWS = """view _unsafe_view _reshape_alias expand transpose permute t slice select unsqueeze squeeze detach alias unbind
-    as_strided split split_with_sizes lift_fresh unfold diagonal"""
+_VIEWS = """view _unsafe_view _reshape_alias expand transpose permute t slice select unsqueeze squeeze detach alias
+    unbind as_strided split split_with_sizes lift_fresh unfold diagonal"""
 _EMPTY = "empty empty_like new_empty empty_strided new_empty_strided empty_permuted"
-_REFUSED = """cumsum cumsum_ kthvalue median.dim histc put_ _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward
-    nll_loss2d_forward _ctc_loss_backward grid_sampler_2d_backward max_unpool2d reflection_pad1d_backward
-    replication_pad1d_backward upsample_bilinear2d_backward upsample_linear1d_backward"""
+_REFUSED = """cumsum cumsum_ kthvalue median.dim nanmedian.dim histc put_ nll_loss2d_forward _ctc_loss_backward
+    _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward grid_sampler_2d_backward max_unpool2d
+    reflection_pad1d_backward replication_pad1d_backward upsample_bilinear2d_backward upsample_linear1d_backward"""
 _WAITING = frozenset(_READS_BACK.split())
 _WITHOUT_LAUNCH = frozenset([*_VIEWS.split(), *_EMPTY.split()])
 _NONDETERMINISTIC = frozenset(_REFUSED.split())  # floating-point numbers, while deterministic algorithms are required
@@ -99,10 +99,12 @@ class EmulatedGPU:
 
     def run(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run an operator on what the tensors hold, if CUDA allows it with these devices."""
-        tensors = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
+        tensors = [*_tensors(args), *_tensors(kwargs.values())]
         on_gpu = any(isinstance(tensor, OnGPU) for tensor in tensors)
-        on_cpu = any(not isinstance(tensor, OnGPU) and tensor.ndim for tensor in tensors)
-        line, name = source_line(), operator._schema.name.removeprefix("aten::")
+        joins = operator in _JOINING  # which allows not even a scalar of the CPU
+        on_cpu = any(not isinstance(tensor, OnGPU) and (tensor.ndim or joins) for tensor in tensors)
+        name = operator._schema.name.removeprefix("aten::")
+        line = "" if name in _WITHOUT_LAUNCH else source_line()
         if operator is _aten.copy_.default:
             on_gpu = self._copy(args[0], args[1], line)
         elif operator in _INDEXING and on_gpu:
@@ -115,13 +117,13 @@ class EmulatedGPU:
             if name in _WAITING or (name == "repeat_interleave" and not kwargs.get("output_size")):
                 self.synchronisations[line] += 1
             _refuse_nondeterministic(operator, name, tensors, line)
-        result = operator(*tree_map(_held, args), **tree_map(_held, dict(kwargs)))
+        result = operator(*_map(_held, args), **{key: _map(_held, value) for key, value in kwargs.items()})
         written = _written_argument(operator, args, kwargs)
         if written is not None and isinstance(result, Tensor):
             return written
-        if on_gpu and name not in _WITHOUT_LAUNCH and any(tensor.dtype in _HALF for tensor in _tensors(result)):
+        if on_gpu and name not in _WITHOUT_LAUNCH and any(tensor.dtype in _HALF for tensor in _tensors([result])):
             self.half[line] += 1
-        return tree_map(_on_gpu, result) if on_gpu else result
+        return _map(_on_gpu, result) if on_gpu else result
 
     def upload(self, tensor: Tensor) -> Tensor:
         """Return a copy on the GPU, as `Tensor.to` does."""
@@ -141,7 +143,7 @@ class EmulatedGPU:
             self.pageable[line] += 1
         elif not name.startswith(("empty", "new_empty")):
             self.launches[line] += 1
-        return tree_map(_on_gpu, factory(*args, **{**kwargs, "device": "cpu"}))
+        return _map(_on_gpu, factory(*args, **{**kwargs, "device": "cpu"}))
 
     def _copy(self, target: Tensor, source: Tensor, line: str) -> bool:
         """Count a copy between the devices, and return whether its target is on the GPU."""
@@ -181,15 +183,16 @@ class OnGPU(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGPU:
-        made: OnGPU = torch.Tensor._make_wrapper_subclass(
-            cls,
-            held.size(),
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            layout=held.layout,
-            device=CPU,  # to C++, which could not run backward for cuda; `_Mode` says otherwise to Python
-        )
+        with torch.inference_mode(held.is_inference()):  # a view of a tensor from outside that mode is none of it
+            made: OnGPU = torch.Tensor._make_wrapper_subclass(
+                cls,
+                held.size(),
+                strides=held.stride(),
+                storage_offset=held.storage_offset(),
+                dtype=held.dtype,
+                layout=held.layout,
+                device=CPU,  # to C++, which could not run backward for cuda; `_Mode` says otherwise to Python
+            )
         made.held = held
         return made
 
@@ -239,10 +242,10 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func == _DEVICE:
-            return CUDA if isinstance(args[0], OnGPU) else CPU
-        if func == _IS_CUDA:
-            return isinstance(args[0], OnGPU)
+        if func == _DEVICE and isinstance(args[0], OnGPU):
+            return CUDA
+        if func == _IS_CUDA and isinstance(args[0], OnGPU):
+            return True
         if func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             return self._moved(func, args, kwargs)
         if func is Tensor.tolist and isinstance(args[0], OnGPU):
@@ -362,8 +365,20 @@ def _grouped(tensors: Any, with_indices: bool = False) -> Any:
     return {(CUDA if is_on_gpu else device, dtype): group for (device, dtype), group in groups.items()}
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [value for value in tree_iter(values) if isinstance(value, Tensor)]
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among arguments or results, those in lists too."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to an argument or a result, within lists to each entry."""
+    if isinstance(value, list | tuple):
+        return type(value)([_map(function, entry) for entry in value])
+    return function(value)
 
 
 def _held(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_values_and_gradients_are_those_of_the_cpu(gpu: EmulatedGPU) -> None:
     total.backward()
     assert total.device == CUDA and total.is_cuda
     assert total.cpu().device.type == "cpu"
-    assert float(total) == pytest.approx(float(expected))
+    assert float(total.detach()) == pytest.approx(float(expected.detach()))
     assert moved.weight.grad is not None and layer.weight.grad is not None
     assert moved.weight.grad.device == CUDA
     torch.testing.assert_close(moved.weight.grad.cpu(), layer.weight.grad)
@@ -47,14 +47,15 @@ def test_gradients_flow_through_moves_between_the_devices(gpu: EmulatedGPU) -> N
 
 def test_tensors_of_both_devices_mix_as_on_cuda(gpu: EmulatedGPU) -> None:
     here, there = torch.arange(3.0), torch.arange(3.0, device=CUDA)
-    for wrong in (
+    wrong_calls: list[Callable[[], Tensor]] = [
         lambda: here + there,
         lambda: torch.cat([here, there]),
         lambda: here[there.long()],
         lambda: torch.where(there > 1, here, there),
         lambda: there.add_(here),
         lambda: torch.stack([there.sum(), here.sum()]),
-    ):
+    ]
+    for wrong in wrong_calls:
         with pytest.raises(DeviceMismatchError, match=r"cuda:0|cpu"):
             wrong()
     assert (there + torch.tensor(1.0)).tolist() == [1, 2, 3], "a scalar of the CPU may meet any tensor"

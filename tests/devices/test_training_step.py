@@ -15,8 +15,8 @@ from tests.devices.chains import CPU, WORD_DIM, pinned, run_on, step_batch, take
 from tests.devices.emulated_cuda import CUDA, EmulatedGPU, emulated_cuda
 
 # What one step may do, with the memory of moments and without. These numbers may only fall; docs/devices.md shows them.
-STEP = {"launches": 2446, "synchronisations": 1, "uploads": 17, "pageable": 0}
-MINING_STEP = {"launches": 2590, "synchronisations": 1, "uploads": 17, "pageable": 0}
+STEP = {"launches": 2378, "synchronisations": 1, "uploads": 17, "pageable": 0}
+MINING_STEP = {"launches": 2499, "synchronisations": 1, "uploads": 17, "pageable": 0}
 MINING = LossConfig(mining=0.3)
 
 
@@ -66,8 +66,7 @@ def test_the_steps_of_the_recurrence_grow_with_the_logarithm_of_the_clips(gpu: E
 )
 def test_a_step_computes_what_it_does_on_the_cpu(gpu: EmulatedGPU, network: str, regions: bool) -> None:
     batch = step_batch(4, (2, 4), (10, 20), regions=regions)
-    settings = {"network": network, "regions": regions, "loss": MINING}
-    on_cpu, on_gpu = run_on(CPU, **settings), run_on(CUDA, **settings)
+    on_cpu, on_gpu = (run_on(device, regions=regions, loss=MINING, network=network) for device in (CPU, CUDA))
     take_steps(on_cpu, batch)
     take_steps(on_gpu, pinned(batch))
     assert on_gpu._summed() == pytest.approx(on_cpu._summed(), rel=1e-3, abs=1e-4)
@@ -80,8 +79,7 @@ def test_a_step_computes_what_it_does_on_the_cpu(gpu: EmulatedGPU, network: str,
 def test_a_step_of_a_joint_model_runs_on_a_gpu(gpu: EmulatedGPU) -> None:
     inputs, targets = step_batch(4, (2, 4), (10, 20))
     batch = replace(inputs, clips=inputs.clips[..., :WORD_DIM]), targets  # clips as wide as sentences
-    settings = {"joint": True, "clip_dim": WORD_DIM}
-    on_cpu, on_gpu = run_on(CPU, **settings), run_on(CUDA, **settings)
+    on_cpu, on_gpu = (run_on(device, joint=True, clip_dim=WORD_DIM) for device in (CPU, CUDA))
     take_steps(on_cpu, batch)
     take_steps(on_gpu, pinned(batch))
     assert gpu.synchronisations.total() == 2
@@ -105,7 +103,10 @@ def test_losses_are_in_single_precision_within_autocast_too(gpu: EmulatedGPU, ba
     assert not gpu.half
 
 
-def test_a_step_has_deterministic_algorithms_only(gpu: EmulatedGPU, batch: tuple[Batch, Targets]) -> None:
-    run = run_on(CUDA, loss=MINING)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_step_has_deterministic_algorithms_only(gpu: EmulatedGPU, network: str) -> None:
+    inputs, targets = step_batch(3, (2, 3), (6, 9))
+    batch = replace(inputs, clips=inputs.clips[..., :WORD_DIM]), targets
+    run = run_on(CUDA, loss=MINING, network=network, joint=True, clip_dim=WORD_DIM)
     with deterministic_algorithms(CUDA, required=True):
         take_steps(run, pinned(batch), 1)

@@ -330,7 +330,7 @@ class TestSingleLongVideo:
         )
 
     def test_one_worker_is_this_process(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(extraction, "read_many", None)
+        monkeypatch.setattr(extraction, "FrameReaders", None)
         [event] = extract(jobs_for(folder, folder / "a.mp4"), SETTINGS, workers=1)
         assert isinstance(event, Extracted)
 

@@ -19,6 +19,7 @@ from mttsg_core.features import frame_stream
 from mttsg_core.features.frame_stream import (
     ClipFrames,
     EndOfVideo,
+    FrameReaders,
     FrameSpec,
     StreamItem,
     complete_clips,
@@ -165,6 +166,27 @@ class TestReadMany:
         counts = [len(workers) for _ in stream]
         assert counts[0] == 1
         assert 1 < counts[-1] <= 3
+
+    def test_readers_stay_from_one_call_to_the_next(
+        self, videos: list[Path], workers: list[frame_stream._Worker]
+    ) -> None:
+        readers = FrameReaders(SPEC, 1)
+        try:
+            for video in (videos[0], videos[4], videos[2]):
+                *_, (_, end) = readers.read([video], [NO_LIMIT], lambda index: 0)
+                assert isinstance(end, EndOfVideo)
+                assert (end.failure is None) == (video != videos[4])
+            assert len(workers) == 1
+            unfinished = readers.read(videos[:1], [NO_LIMIT], lambda index: 0)
+            next(unfinished)
+            unfinished.close()
+            assert not workers[0]._process.is_alive(), "what it would send belongs to no other call"
+            *_, (_, end) = readers.read(videos[:1], [NO_LIMIT], lambda index: 0)
+            assert end == EndOfVideo(identity=file_identity(videos[0]))
+        finally:
+            readers.stop()
+        assert len(workers) == 2
+        assert not workers[1]._process.is_alive()
 
 
 def crash_or_hang(connection: Connection, spec: FrameSpec) -> None:

@@ -11,14 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mttsg_core.config import NetworkConfig
+from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Batch, NegativeQueries, Sources, VideoItem, collate
 from mttsg_core.data.draws import draw
 from mttsg_core.modeling.backbone import Standardise, time_features
 from mttsg_core.modeling.contrastive import QueryConditionedClips
 from mttsg_core.modeling.grounding_head import decode
 from mttsg_core.modeling.mktn import MKTN, MKTNOutput, build_network
-from tests.helpers.tiny import CLIP_DIM, NO_DROPOUT, REGION_DIM, REGIONS, SIZES, WORD_DIM, batch, item, items, network
+from mttsg_core.training.losses import MKTNCriterion
+from tests.helpers.tiny import (
+    CLIP_DIM,
+    NO_DROPOUT,
+    REGION_DIM,
+    REGIONS,
+    SIZES,
+    WORD_DIM,
+    batch,
+    item,
+    items,
+    network,
+    targets,
+)
 
 LENGTHS = ((12, 3), (1, 1), (30, 2))
 
@@ -282,6 +295,7 @@ def test_negative_queries_of_the_batch_are_asked_of_their_video(more_words: int)
     assert output.training.negatives is not None
     assert output.training.negatives.valid.tolist() == [True, True]
     asked = replace(inputs, words=words, word_mask=mask, video_index=index)
+    assert MKTNCriterion(LossConfig(), net.config)(output, targets(LENGTHS)).total.isfinite()
     expected = net.eval()(asked).head.presence  # with the queue as the step has left it
     torch.testing.assert_close(output.training.negatives.presence, expected)
 

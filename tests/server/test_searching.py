@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,34 @@ def test_an_index_answers_before_anything_is_read(
         row = {"video": video, "query": QUERY, "kind": "right", "start": 1, "end": 2}
         assert client.post("/api/rows", json=row).status_code == 201
         assert (tmp_path / "data" / "videos").resolve() == videos.resolve()
+
+
+def test_only_some_folders_and_dates_are_asked(client: TestClient, searcher: Searcher) -> None:
+    assert client.get("/api/folders").json() == {"folders": ["inner"], "found": 1}
+    inner = client.post("/api/ask", json={"query": QUERY, "folder": "inner/"}).json()
+    assert {hit["video"]["name"] for hit in inner["hits"]} == {NAMES[2]}
+    newest = max(video.modified for video in searcher.library.videos)
+    day = datetime.fromtimestamp(newest - 86_400).strftime("%Y-%m-%d")
+    assert len(client.post("/api/ask", json={"query": QUERY, "since": day, "top": 100}).json()["hits"]) >= 3
+    for wrong in ({"folder": "inne"}, {"since": "2199-01-01"}, {"since": "tomorrow"}, {"folder": "/etc"}):
+        answer = client.post("/api/ask", json={"query": QUERY, **wrong})
+        assert (answer.status_code, list(answer.json())) == (400, ["error"]), wrong
+
+
+def test_while_videos_are_read_answers_say_of_how_many_they_are(
+    trained: Path, page_cache: Path, videos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    searcher = make_searcher(videos, trained, page_cache)
+    assert searcher.ask(QUERY, 1).reading is None
+    monkeypatch.setattr(VideoLibrary, "reading", property(lambda self: (3, 8)))
+    with TestClient(create_app(make_work(searcher, tmp_path / "data", page_cache), Access()), base_url=HERE) as client:
+        assert client.post("/api/ask", json={"query": QUERY}).json()["reading"] == [3, 8]
+        state = client.get("/api/state").json()
+        assert (state["videos"], state["found"]) == (3, 8)
+
+
+def test_videos_are_encoded_once_they_are_read(searcher: Searcher) -> None:
+    searcher.start_reading()
+    searcher.wait()
+    contents = searcher.library._contents
+    assert len(contents.memory) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 
 from mttsg_core import events
 from mttsg_core.errors import BusyError, ConfigError, DataError, UnknownVideoError
+from mttsg_core.features.store import VideoFeatures
+from mttsg_core.inference.encoded_videos import Askable, NetworkAsker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index_folder import IndexFolder
-from mttsg_core.search.spaces import ObjectSpace
+from mttsg_core.search.lance_index import LanceIndex
+from mttsg_core.search.spaces import ClipVectors, ObjectSpace
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from tests.helpers.video_files import write_video
 
@@ -172,8 +176,124 @@ def test_a_folder_of_something_else_is_not_made_an_index(folder: Path, trained: 
 
 def test_of_many_videos_those_are_asked_that_fit(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(library)
-    monkeypatch.setattr("mttsg_core.workflows.library.shortlist_size", lambda videos, top: 1)
+    monkeypatch.setattr("mttsg_core.workflows.library_contents.glanced_size", lambda videos, top: 1)
     assert len({hit.video for hit in library.ask(QUERY, 20)}) == 1
     assert len({hit.video for hit in library.ask(QUERY, 20, exhaustive=True)}) == 3
     inner = library.videos[2]
     assert {hit.video for hit in library.ask(QUERY, 20, below=inner.path.parent)} == {inner}
+
+
+def test_videos_stay_encoded_unless_they_or_the_model_change(
+    library: VideoLibrary, folder: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(library)
+    encoded: list[int] = []
+    encode = NetworkAsker.encode
+
+    def counted(self: NetworkAsker, videos: Sequence[VideoFeatures]) -> list[Askable]:
+        encoded.append(len(videos))
+        return encode(self, videos)
+
+    monkeypatch.setattr(NetworkAsker, "encode", counted)
+    assert [*library.iter_encode()] == [None]
+    before = library.ask(QUERY, 4)
+    assert encoded == [3]
+    write_video(folder / "a.mp4", range(100), first=500)
+    refresh(library)
+    assert {hit.video.name: hit.moment for hit in library.ask(QUERY, 9)} != {
+        hit.video.name: hit.moment for hit in before
+    }
+    assert encoded == [3, 1]
+    library.use(Grounder.load(trained, cache=tmp_path / "cache"))
+    refresh(library)
+    library.ask(QUERY)
+    assert encoded == [3, 1, 3]
+
+
+def test_a_small_memory_answers_alike(folder: Path, trained: Path, tmp_path: Path) -> None:
+    grounder = Grounder.load(trained, cache=tmp_path / "cache")
+    large, small = VideoLibrary([folder], grounder, workers=1), VideoLibrary([folder], grounder, workers=1, memory=1)
+    refresh(large)
+    refresh(small)
+    for _ in small.iter_encode():
+        pass
+    assert small.ask(QUERY, 4) == large.ask(QUERY, 4)
+
+
+def test_of_a_shortlist_the_likeliest_are_answered(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh(library)
+    every = library.ask_many([QUERY, "a thing"], 20, exhaustive=True)
+    assert library.ask_many([QUERY, "a thing"], 20) == every
+    monkeypatch.setattr("mttsg_core.workflows.library_contents.answered_size", lambda videos, top: 1)
+    for hits, of_all in zip(library.ask_many([QUERY, "a thing"], 20), every, strict=True):
+        [name] = {hit.video.name for hit in hits}
+        assert [hit.video.name for hit in of_all].index(name) < 3
+    assert library.ask_many([QUERY, "a thing"], 20, exhaustive=True) == every
+
+
+def test_what_has_been_read_is_asked_while_the_rest_is_read(library: VideoLibrary) -> None:
+    assert library.reading is None
+    seen: list[tuple[int, tuple[int, int] | None]] = []
+    for event in library.iter_refresh():
+        if isinstance(event, events.Extracted):
+            seen.append((len({hit.video for hit in library.ask(QUERY, 20)}), library.reading))
+    # A video is added after the event that tells of it, and shown no more than once a second.
+    assert seen[0] == (0, (0, 3))
+    assert 1 <= seen[-1][0] <= 2 and seen[-1][1] == (seen[-1][0], 3)
+    assert library.reading is None and len(library.videos) == 3
+
+
+def test_another_model_answers_about_all_videos_or_none(library: VideoLibrary, trained: Path, tmp_path: Path) -> None:
+    refresh(library)
+    other = Grounder.load(trained, cache=tmp_path / "other cache")
+    library.use(other)
+    for _ in library.iter_refresh():
+        assert library.grounder is not other and len(library.videos) == 3
+    assert library.grounder is other and len(library.videos) == 3
+
+
+def test_of_many_videos_only_those_that_change_are_read(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lancedb", reason="lancedb is not installed")
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "0.mp4", range(50))
+    content = (folder / "0.mp4").read_bytes()
+
+    def write(number: int, version: bytes) -> None:
+        """The same frames, with a box of no meaning at the end, so that each file is one of its own."""
+        (folder / f"{number}.mp4").write_bytes(content + (16).to_bytes(4, "big") + b"free" + version + b"%03d" % number)
+
+    for number in range(12):
+        write(number, b"first")
+    library = index_of(folder, trained, tmp_path)
+    refresh(library)
+    counted: dict[str, list[object]] = {"identified": [], "encoded": [], "added": []}
+    identified, clips, add = Grounder.cache_path, ObjectSpace.clips, LanceIndex.add
+
+    def cache_path(self: Grounder, video: Path) -> Path:
+        counted["identified"].append(video)
+        return identified(self, video)
+
+    def space_clips(self: ObjectSpace, features: VideoFeatures) -> ClipVectors:
+        counted["encoded"].append(features)
+        return clips(self, features)
+
+    def added(self: LanceIndex, vectors: Mapping[str, ClipVectors]) -> None:
+        counted["added"] += vectors
+        add(self, vectors)
+
+    monkeypatch.setattr(Grounder, "cache_path", cache_path)
+    monkeypatch.setattr(ObjectSpace, "clips", space_clips)
+    monkeypatch.setattr(LanceIndex, "add", added)
+    for number in (3, 7):
+        write(number, b"again")
+    (folder / "9.mp4").unlink()
+    (folder / "11.mp4").rename(folder / "moved.mp4")
+    passed = refresh(library)
+    assert sum(isinstance(event, events.Extracted) for event in passed) == 2
+    assert {name: len(found) for name, found in counted.items()} == {"identified": 3, "encoded": 2, "added": 2}
+    assert library.report is not None and library.report.as_dict() == {
+        "videos": 11, "added": 2, "moved": 1, "removed": 1, "failures": 0,
+    }  # fmt: skip

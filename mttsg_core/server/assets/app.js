@@ -29,7 +29,7 @@ async function ask(sentence, top = TOP) {
   showSide(false);
   let answer;
   try {
-    answer = await post("/api/ask", {query: sentence, top});
+    answer = await post("/api/ask", {query: sentence, top, folder: $("folder").value.trim(), since: $("since").value});
   } catch (error) {
     if (number === asking) $("summary").textContent = error.message;
     return;
@@ -38,12 +38,18 @@ async function ask(sentence, top = TOP) {
   query = sentence;
   shown = top;
   remember(sentence);
-  history.replaceState(null, "", `#${new URLSearchParams({q: sentence})}`);
+  history.replaceState(null, "", `#${new URLSearchParams({q: sentence, ...narrowed()})}`);
   hits.show(answer);
   $("more").hidden = answer.hits.length < top || top >= MAX_TOP;
   const best = answer.hits[0];
-  $("summary").textContent = [summary(answer, best), ...answer.warnings.map(text => `Note: ${text}.`)].join("\n");
+  const notes = answer.reading ? [`Asked of ${answer.reading[0]} of ${answer.reading[1]} videos; the others are still being read.`] : [];
+  $("summary").textContent = [summary(answer, best), ...notes, ...answer.warnings.map(text => `Note: ${text}.`)].join("\n");
   if (best) hits.select(0, {focus: document.activeElement?.id !== "sentence"});
+}
+
+// What the question is about, beside the sentence, for the address of the page.
+function narrowed() {
+  return Object.fromEntries(["folder", "since"].map(id => [id, $(id).value.trim()]).filter(([, value]) => value));
 }
 
 function summary(answer, best) {
@@ -240,7 +246,8 @@ async function update() {
     return;
   }
   document.title = `${query ? `${query} · ` : ""}${state.title} · mttsg`;
-  $("library").textContent = `${count(state.videos, "video")} · ${length(state.seconds)}`;
+  const read = state.found > state.videos ? `${state.videos.toLocaleString()} of ` : "";
+  $("library").textContent = `${read}${count(state.found, "video")} · ${length(state.seconds)}`;
   showModels(state);
   showReading(state);
   answers.show(state);
@@ -267,7 +274,7 @@ function showReading({reading, problems, videos: number}) {
   $("reread").hidden = Boolean(reading);
   if (reading) {
     const steps = reading.total ? `: ${Math.floor(reading.done)} of ${reading.total}` : "";
-    const meanwhile = number ? "What was read before can be searched." : "The page answers when they are read.";
+    const meanwhile = number ? "What has been read can be searched." : "The page answers when the first is read.";
     $("reading").textContent = `Videos are being read${steps}. ${meanwhile}`;
   }
   $("problems").hidden = problems.length === 0;
@@ -317,7 +324,18 @@ document.addEventListener("keyup", event => { if (event.key === " " && event.tar
 
 showHistory();
 update();
-const linked = new URLSearchParams(location.hash.slice(1)).get("q");
+$("where").addEventListener("toggle", () => attempt(async () => {
+  if (!$("where").open) return;
+  const {folders} = await get("/api/folders");
+  $("folders").replaceChildren(...folders.map(name => element("option", {value: name})));
+}));
+for (const id of ["folder", "since"]) $(id).addEventListener("change", () => { if (query) ask(query); });
+
+const link = new URLSearchParams(location.hash.slice(1)), linked = link.get("q");
+for (const id of ["folder", "since"]) {
+  $(id).value = link.get(id) ?? "";
+  $("where").open ||= Boolean($(id).value);
+}
 history.replaceState(null, "", location.pathname + location.hash); // without the token
 if (linked) {
   $("query").value = linked;
