@@ -24,7 +24,7 @@ from rich.progress import (
 
 from mttsg_cli.signals import Stopped
 from mttsg_cli.terminal import printable
-from mttsg_core.errors import MttsgError, is_out_of_memory
+from mttsg_core.errors import MttsgError, ToldError, is_out_of_memory
 from mttsg_core.utils.text import describe_os_error
 
 _FAST_SECONDS, _SLOW_SECONDS = 30.0, 7 * 86_400.0  # of progress, from which the remaining time is estimated
@@ -171,6 +171,8 @@ def exit_codes() -> Iterator[None]:
         # The reader of our output has left. Python would report it again when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SOME_FAILED) from None
+    except ToldError:
+        raise typer.Exit(UNUSABLE) from None
     except (MttsgError, OSError, MemoryError, RuntimeError) as error:
         reason = _reason(error)
         if os.environ.get("MTTSG_DEBUG") == "1" or reason is None:

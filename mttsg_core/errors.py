@@ -40,6 +40,14 @@ class TrainingError(MttsgError):
     """A training run that cannot continue."""
 
 
+class LostRankError(TrainingError):
+    """Another process of the same training that has ended, or does not answer."""
+
+
+class ToldError(MttsgError):
+    """An error that another process of the same training has raised, and tells of."""
+
+
 class VideoError(MttsgError):
     """A video that cannot be read.
 

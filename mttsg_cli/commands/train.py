@@ -17,6 +17,7 @@ from mttsg_cli.options import common, training_options
 from mttsg_cli.settings_file import is_typed, merge_settings, parse_settings
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
+from mttsg_core.utils.launch import is_first_process
 
 if TYPE_CHECKING:
     from mttsg_core.workflows.options import FeatureOptions, TrainOptions
@@ -69,8 +70,12 @@ def train(
         mttsg train data/ --out model --resume
 
         mttsg train data/ --out runs --seeds 3 --set loss.contrast=0.5
+
+        torchrun --nproc-per-node 4 -m mttsg_cli train data/ --out model
     """
-    with exit_codes(), EventDisplay(Reporter(quiet=quiet, verbose=verbose)) as display:
+    is_first = is_first_process()  # of those that torchrun started, or the only one
+    reporter = Reporter(quiet=quiet or not is_first, verbose=verbose and is_first)
+    with exit_codes(), EventDisplay(reporter) as display:
         features = option_values.feature_places(features, data)
         require_data(data, features=features)
         say_recipe(context, display.reporter)
@@ -94,7 +99,7 @@ def train(
             report = workflow.train(data, out, **settings, features=chosen, options=made, on_event=display.show)
         else:
             report = _train_seeds(data, out, seeds, has_seed, settings, chosen, made, display)
-        if as_json:
+        if as_json and is_first:
             print_json(report.as_dict())
         if report.failures:
             raise typer.Exit(SOME_FAILED)

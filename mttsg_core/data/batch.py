@@ -8,17 +8,18 @@ queries, because both pass through the network's weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.encoders.base import Array
 from mttsg_core.features.store import VideoFeatures
 
-_Tensors = TypeVar("_Tensors", "Sources", "NegativeQueries", "Batch", "Targets")
+_Tensors = TypeVar("_Tensors", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Batch:
         regions: (V, T, R, D_r) region vectors, or None.
         sources: training videos of the queries and videos, or None outside training.
         negatives: mismatched queries, or None.
+        share: where several ranks share a batch, what this is of it.
     """
 
     clips: Tensor
@@ -98,6 +100,7 @@ class Batch:
     regions: Tensor | None = None
     sources: Sources | None = None
     negatives: NegativeQueries | None = None
+    share: Share = WHOLE
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
@@ -152,22 +155,23 @@ class VideoItem:
     negatives: Sequence[Array] = ()
 
 
-def collate(items: Sequence[VideoItem]) -> Batch:
-    """Make a batch of videos with at least one query in all."""
-    clips, clip_mask = pad_arrays([item.features.clips for item in items])
+def collate(items: Sequence[VideoItem], *, clips_at_least: int = 0, words_at_least: int = 0) -> Batch:
+    """Make a batch of videos with at least one query in all, padded to a number of clips and words, or to more."""
+    clips, clip_mask = pad_arrays([item.features.clips for item in items], clips_at_least)
     regions = None
     if items[0].features.regions is not None:
-        regions, _ = pad_arrays([item.features.regions for item in items if item.features.regions is not None])
-    words, word_mask = pad_arrays([query for item in items for query in item.words])
+        of_videos = [item.features.regions for item in items if item.features.regions is not None]
+        regions, _ = pad_arrays(of_videos, clips_at_least)
+    words, word_mask = pad_arrays([query for item in items for query in item.words], words_at_least)
     return Batch(
         clips=clips,
         clip_mask=clip_mask,
         durations=torch.tensor([item.features.timeline.duration for item in items]),
         words=words,
         word_mask=word_mask,
-        video_index=_video_index([len(item.words) for item in items]),
+        video_index=collate_index([len(item.words) for item in items]),
         regions=regions,
-        sources=_sources(items),
+        sources=collate_sources(items),
         negatives=_negatives(items),
     )
 
@@ -195,7 +199,8 @@ def draw_batches(queries_per_video: Sequence[int], videos: int, generator: np.ra
         yield order[first : first + videos].tolist()
 
 
-def _sources(items: Sequence[VideoItem]) -> Sources | None:
+def collate_sources(items: Sequence[VideoItem]) -> Sources | None:
+    """Make the sources of the batch that `collate` makes of the same items; None outside training."""
     queries = [source for item in items for source in item.sources]
     pairs = [pair for item in items for pair in item.pairs]
     longest = max(len(item.video_sources) for item in items)
@@ -209,17 +214,17 @@ def _negatives(items: Sequence[VideoItem]) -> NegativeQueries | None:
     queries = [query for item in items for query in item.negatives]
     if not queries:
         return None
-    return NegativeQueries(*pad_arrays(queries), _video_index([len(item.negatives) for item in items]))
+    return NegativeQueries(*pad_arrays(queries), collate_index([len(item.negatives) for item in items]))
 
 
-def _video_index(counts: Sequence[int]) -> Tensor:
+def collate_index(counts: Sequence[int]) -> Tensor:
     """Return the index of its video for each query, from the number of queries of each video."""
     return torch.repeat_interleave(torch.tensor(counts))
 
 
-def pad_arrays(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def pad_arrays(arrays: Sequence[np.ndarray], at_least: int = 0) -> tuple[Tensor, Tensor]:
     """Stack at least one array (T_i, ...) into (B, T, ...) in single precision, with their mask (B, T)."""
-    longest = max(len(array) for array in arrays)
+    longest = max(at_least, *(len(array) for array in arrays))
     padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
     mask = np.zeros((len(arrays), longest), dtype=bool)
     for row, array in enumerate(arrays):
@@ -240,6 +245,6 @@ def _map(record: _Tensors, function: Callable[[Tensor], Tensor]) -> _Tensors:
         value = getattr(record, declared.name)
         if isinstance(value, Tensor):
             mapped[declared.name] = function(value)
-        elif value is not None:
+        elif is_dataclass(value) and not isinstance(value, type):
             mapped[declared.name] = _map(value, function)
     return replace(record, **mapped)

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import (
     QueryGroups,
     masked_softmax,
@@ -88,8 +89,9 @@ def activity_sentence_loss(
     false_videos: Tensor,
     temperature: float,
     same_moment_iou: float,
+    share: Share = WHOLE,
 ) -> Tensor:
-    """Compute L_2 of a batch.
+    """Compute the share of N queries and V videos in L_2 of a batch, which has N* and V* of them.
 
     Args:
         activities: of V videos.
@@ -97,27 +99,29 @@ def activity_sentence_loss(
         text: (N, C) sentences in the space of activities.
         video_index: (N,).
         targets: true moments.
-        false_videos: (N, V) True for other videos that are not negatives of a sentence.
+        false_videos: (N*, V*) True for other videos that are not negatives of a sentence.
         temperature: of the match.
         same_moment_iou: overlap from which two queries of a video have one moment, and thus one activity.
+        share: which queries and videos of the batch these are; N* = N and V* = V where it is whole.
     """
     text, vectors, attention = text.float(), activities.vectors.float(), activities.attention.float()
-    match = torch.einsum("nc,vkc->nvk", text, vectors)  # (N, V, K_e)
-    scores = match.amax(-1)  # (N, V)
-    positives = own_video_mask(video_index, len(vectors))
-    loss = symmetric_contrastive_loss(scores / temperature, positives, ~positives & ~false_videos)
+    [of_all] = share.gather_queries(text)  # (N*, C)
+    match = torch.einsum("nc,vkc->vnk", of_all, vectors)  # (V, N*, K_e)
+    [scores] = share.gather_videos(match.amax(-1))  # (V*, N*)
+    positives = own_video_mask(share.whole_index(video_index), len(scores))  # (N*, V*)
+    loss = symmetric_contrastive_loss(scores.T / temperature, positives, ~positives & ~false_videos)
 
-    own = match[torch.arange(len(text), device=text.device), video_index]  # (N, K_e)
+    own = torch.einsum("nc,nkc->nk", text, vectors.index_select(0, video_index))  # (N, K_e)
     foreground = clip_occupancy(targets.spans, mask.shape[1]) * mask[video_index]  # (N, T)
     own_attention = attention.index_select(0, video_index)  # (N, K_e, T)
     inside = torch.einsum("nkt,nt->nk", own_attention, foreground).clamp_min(1e-6)  # (N, K_e)
     cost = -(own / temperature + inside.log()).detach()  # (N, K_e)
     moments = distinct_moments(targets.spans, video_index, same_moment_iou)  # (N,)
     assigned = assign_by_moment(cost, moments, video_index)  # (N,)
-    matched = cross_entropy(own / temperature, assigned)
+    matched = cross_entropy(own / temperature, assigned, reduction="none")  # (N,)
     uniform = foreground / foreground.sum(1, keepdim=True).clamp_min(1e-6)  # (N, T)
     log_attention = attention[video_index, assigned].clamp_min(1e-6).log()  # (N, T)
-    return loss + matched - (uniform * log_attention).sum(1).mean()
+    return share.alike(loss) + share.mean(matched - (uniform * log_attention).sum(1))
 
 
 def distinct_moments(spans: Tensor, video_index: Tensor, same_iou: float) -> Tensor:

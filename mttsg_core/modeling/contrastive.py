@@ -15,6 +15,7 @@ sentence is also evidence for the head.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,10 +24,11 @@ from torch.nn.functional import softplus
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.draws import Draws
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.layers import (
     contrastive_loss,
-    masked_mean,
     masked_softmax,
     own_video_mask,
     symmetric_contrastive_loss,
@@ -50,7 +52,7 @@ class QueryConditionedClips(NamedTuple):
 
 
 class ContrastDraws(NamedTuple):
-    """What is random in the losses of the contrast, drawn in the network, so that the losses draw nothing.
+    """What is random in the losses of the contrast, drawn before, so that the losses draw nothing.
 
     Attributes:
         random_spans: (N, S, 2) random spans of each query's video, in clip units.
@@ -62,15 +64,24 @@ class ContrastDraws(NamedTuple):
     word_views: Tensor
     clip_views: Tensor
 
+    @classmethod
+    def of(cls, draws: Draws, mask: Tensor, word_mask: Tensor, share: Share = WHOLE) -> ContrastDraws:
+        """Return those of N queries, by the masks (N, T) of their videos and (N, L) of their words."""
+        word_views = share.own_queries(draws.word_views)[:, : word_mask.shape[1]] < 0.5
+        spans = share.own_queries(draws.spans).sort(dim=-1).values * mask.sum(1)[:, None, None]  # (N, S, 2)
+        return cls(spans, word_views, share.own_queries(draws.clip_views) < 0.5)
+
 
 class ContrastOutput(NamedTuple):
     """What the losses of the contrast are computed from.
 
+    Where a batch is shared by several ranks, N and V are the queries and videos of this one.
+
     Attributes:
         own_clips: (N, T, C) clips of each query's video, conditioned on the query.
-        all_clips: (N, V, T', C) some clips of all videos, conditioned on each query, with mask (V, T'); (1, V, T, C)
-            all clips, where no regions condition them.
-        text: (N, C) sentences in the common space, of length 1.
+        all_clips: (N*, V, T', C) some clips of all videos, conditioned on each query of all ranks, with mask (V, T');
+            (1, V, T, C) all clips, where no regions condition them.
+        text: (N*, C) sentences of all ranks in the common space, of length 1.
         words: (N, L, C) words in the common space, with word_mask (N, L).
         draws: see `ContrastDraws`.
         temperature: of every logit.
@@ -100,7 +111,6 @@ class CrossModalContrast(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.temperature = config.contrast_temperature
-        self.random_spans = config.random_spans
         self.clip_side = nn.Linear(config.width, config.contrast_width)
         self.text_side = nn.Linear(config.width, config.contrast_width)
         attended = config.region_heads * config.region_width
@@ -132,13 +142,6 @@ class CrossModalContrast(nn.Module):
         """Project sentences s (N, D) into the common space, with length 1: (N, C)."""
         return unit_length(self.text_side(sentence).float())
 
-    def draw(self, mask: Tensor, word_mask: Tensor) -> ContrastDraws:
-        """Draw what is random in the losses, for the masks (N, T) of clips and (N, L) of words of N queries."""
-        device, clips = mask.device, mask.sum(1)[:, None, None]
-        spans = torch.rand(len(mask), self.random_spans, 2, device=device).sort(dim=-1).values * clips  # (N, S, 2)
-        views = (torch.rand(each.shape, device=device) < 0.5 for each in (word_mask, mask))
-        return ContrastDraws(spans, *views)
-
     def training_output(
         self,
         own: QueryConditionedClips,
@@ -147,7 +150,7 @@ class CrossModalContrast(nn.Module):
         text: Tensor,
         draws: ContrastDraws,
     ) -> ContrastOutput:
-        """Project what the losses compare with the projected sentences (N, C)."""
+        """Project what the losses compare with the projected sentences (N*, C)."""
         words = self.text_side(queries.words).float()
         return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
 
@@ -159,40 +162,59 @@ def contrast_losses(
     false_pairs: Tensor,
     false_videos: Tensor,
     config: LossConfig,
+    share: Share = WHOLE,
 ) -> ContrastLosses:
-    """Compute the terms of L_CL of a batch.
+    """Compute the share in the terms of L_CL of a batch.
 
     Args:
-        output: of N queries and V videos.
-        video_index: (N,).
-        targets: true moments; those of one sentence are all positives of it.
-        false_pairs: (N, N) True for pairs of other videos that are not negatives of a sentence.
-        false_videos: (N, V) True for other videos that are not.
+        output: of N queries and V videos, of a batch with N* queries and V* videos.
+        video_index: (N*,).
+        targets: true moments (N*, 2); those of one sentence are all positives of it.
+        false_pairs: (N*, N*) True for pairs of other videos that are not negatives of a sentence.
+        false_videos: (N*, V*) True for other videos that are not.
         config: which moments of one video are the same and which are different.
+        share: which queries and videos of the batch `output` is of; N* = N and V* = V where the batch is whole.
     """
     spans, sentence_ids = targets.spans, targets.sentence_ids
     own_clips, own_mask = output.own_clips.vectors.float(), output.own_clips.mask  # (N, T, C), (N, T)
-    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N or 1, V, T', C), (V, T')
-    foreground = clip_occupancy(spans, own_mask.shape[1]) * own_mask  # (N, T)
-    scores = output.text @ pooled_direction(foreground, own_clips).T  # (N, N)
-    any_moment = shared_occupancy(spans, sentence_ids, own_mask.shape[1])  # (N, T)
-    same_video, same_sentence = video_index[:, None] == video_index, sentence_ids[:, None] == sentence_ids  # (N, N)
-    overlap = span_iou(spans[:, None], spans[None])  # (N, N)
+    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N* or 1, V, T', C), (V, T')
+    foreground = clip_occupancy(share.own_queries(spans), own_mask.shape[1]) * own_mask  # (N, T)
+    directions = pooled_direction(foreground, own_clips)  # (N, C)
+    views = _view_directions(output, foreground, own_clips)  # (N, C) each
+    moments, *views = share.gather_queries(directions, *views)  # (N*, C) each
+    scores = output.text @ moments.T  # (N*, N*)
+    any_moment = share.own_queries(shared_occupancy(spans, sentence_ids, own_mask.shape[1]))  # (N, T)
+    same_video, same_sentence = video_index[:, None] == video_index, sentence_ids[:, None] == sentence_ids  # (N*, N*)
+    overlap = span_iou(spans[:, None], spans[None])  # (N*, N*)
     positives = same_sentence | (same_video & (overlap >= config.same_moment_iou))
     negatives = ~same_sentence & ~(same_video & (overlap >= config.other_moment_iou))
     true_negatives = negatives & ~false_pairs
-    moment = symmetric_contrastive_loss(scores / output.temperature, positives, true_negatives)
-    moment = moment + intra_video_loss(output, scores.diagonal(), spans, same_sentence, config.other_moment_iou)
-    own_logits = torch.einsum("nc,ntc->nt", output.text, unit_length(own_clips)) / output.temperature  # (N, T)
-    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N, V, T')
-    own_videos = own_video_mask(video_index, len(mask))
-    other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N, V, T')
+    moment = share.alike(symmetric_contrastive_loss(scores / output.temperature, positives, true_negatives))
+    text, true_scores = share.own_queries(output.text), share.own_queries(scores.diagonal())  # (N, C), (N,)
+    own_sentence = share.own_queries(same_sentence)  # (N, N*)
+    others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
+    own_logits = torch.einsum("nc,ntc->nt", text, unit_length(own_clips)) / output.temperature  # (N, T)
+    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
+    video_logits = video_level_logits(output, logits)  # (N*, V)
+    of_videos, summed, mask = share.gather_videos(logits.transpose(0, 1), video_logits.T, mask)
+    logits, video_logits = of_videos.transpose(0, 1), summed.T  # (N*, V*, T'), (N*, V*)
+    own_videos = own_video_mask(video_index, len(mask))  # (N*, V*)
+    other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N*, V*, T')
     outside = (any_moment == 0) & own_mask  # (N, T)
+    video = symmetric_contrastive_loss(video_logits, own_videos, ~own_videos & ~false_videos)
     return ContrastLosses(
-        moment=moment,
-        clip=clip_level_loss(own_logits, foreground > 0.5, outside, logits, other_videos, config.clip_negatives),
-        video=video_level_loss(output, logits, own_videos, ~own_videos & ~false_videos),
-        intra=intra_modal_loss(output, foreground, true_negatives),
+        moment=moment + share.mean(others),
+        clip=clip_level_loss(
+            own_logits,
+            foreground > 0.5,
+            outside,
+            share.own_queries(logits),
+            share.own_queries(other_videos),
+            config.clip_negatives,
+            share,
+        ),
+        video=share.alike(video),
+        intra=share.alike(intra_modal_loss(views, true_negatives, output.temperature)),
     )
 
 
@@ -203,21 +225,37 @@ def moment_directions(output: ContrastOutput, spans: Tensor) -> Tensor:
     return pooled_direction(foreground, own.vectors.float())
 
 
-def intra_video_loss(
-    output: ContrastOutput, true_scores: Tensor, spans: Tensor, same_sentence: Tensor, other_iou: float
+def intra_video_losses(
+    output: ContrastOutput, text: Tensor, true_scores: Tensor, spans: Tensor, same_sentence: Tensor, other_iou: float
 ) -> Tensor:
-    """Contrast a sentence's moment, with scores (N,), with random spans of its video that are none of its moments."""
+    """Contrast a sentence's moment with random spans of its video that are none of its moments: (N,).
+
+    Args:
+        output: of N queries.
+        text: (N, C) their sentences.
+        true_scores: (N,) of their moments.
+        spans: (N*, 2) moments of the batch.
+        same_sentence: (N, N*) True for the moments of a sentence.
+        other_iou: overlap from which a span is not another one.
+    """
     own_clips, mask = output.own_clips.vectors.float(), output.own_clips.mask
-    weights = clip_occupancy(output.draws.random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
-    scores = torch.einsum("nsc,nc->ns", unit_length(weights @ own_clips), output.text)  # (N, S)
-    overlap = span_iou(output.draws.random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N, S)
+    random_spans = output.draws.random_spans
+    weights = clip_occupancy(random_spans, own_clips.shape[1]) * mask[:, None]  # (N, S, T)
+    scores = torch.einsum("nsc,nc->ns", unit_length(weights @ own_clips), text)  # (N, S)
+    overlap = span_iou(random_spans[:, None], spans[None, :, None]) * same_sentence[..., None]  # (N, N*, S)
     other = overlap.amax(1) < other_iou  # (N, S)
     rest = torch.where(other, scores / output.temperature, torch.finfo(scores.dtype).min / 4).logsumexp(1)
-    return softplus(rest - true_scores / output.temperature).mean()
+    return softplus(rest - true_scores / output.temperature)
 
 
 def clip_level_loss(
-    own: Tensor, inside: Tensor, outside: Tensor, others: Tensor, other_mask: Tensor, negatives: int
+    own: Tensor,
+    inside: Tensor,
+    outside: Tensor,
+    others: Tensor,
+    other_mask: Tensor,
+    negatives: int,
+    share: Share = WHOLE,
 ) -> Tensor:
     """Contrast the clips of a sentence's moment with the mean of all other clips, counted as `negatives` clips.
 
@@ -230,33 +268,43 @@ def clip_level_loss(
         others: (N, V, T') logits of clips of all videos.
         other_mask: (N, V, T') True for those that are negatives.
         negatives: weight of the mean of all other clips.
+        share: which queries of a batch these are.
     """
     mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
     rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
     loss = softplus(rest + math.log(negatives) - _log_mean_exp(own, inside))
-    return masked_mean(loss, inside.any(1) & mask.any(1), dim=0)
+    counts = inside.any(1) & mask.any(1)  # (N,)
+    return share.part((loss * counts).sum(), counts.sum())
 
 
-def video_level_loss(output: ContrastOutput, logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Contrast S_pi = cos(v_ip, s_p) over the videos of the batch, from clip logits (N, V, T') and masks (N, V)."""
-    weights = masked_softmax(logits, output.all_clips.mask)  # (N, V, T')
-    pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N, V, C)
-    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N, V)
-    return symmetric_contrastive_loss(scores / output.temperature, positives, negatives)
+def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
+    """Return S_pi = cos(v_ip, s_p) over the temperature: clip logits (N*, V, T') to (N*, V)."""
+    weights = masked_softmax(logits, output.all_clips.mask)  # (N*, V, T')
+    pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N*, V, C)
+    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N*, V)
+    return scores / output.temperature
 
 
-def intra_modal_loss(output: ContrastOutput, foreground: Tensor, negatives: Tensor) -> Tensor:
-    """Contrast two views of each sentence, and two of each moment with clips (N, T), given negatives (N, N)."""
+def _view_directions(output: ContrastOutput, foreground: Tensor, own_clips: Tensor) -> list[Tensor]:
+    """Pool both views of each sentence, and of each moment with clips (N, T, C) and weights (N, T): (N, C) each."""
+    word_weights = output.word_mask.to(output.words.dtype)
+    return [
+        pooled_direction(weights * side, tokens)
+        for weights, view, tokens in (
+            (word_weights, output.draws.word_views, output.words),
+            (foreground, output.draws.clip_views, own_clips),
+        )
+        for side in (view, ~view)
+    ]
+
+
+def intra_modal_loss(views: Sequence[Tensor], negatives: Tensor, temperature: float) -> Tensor:
+    """Contrast two views of each sentence, and two of each moment, (N*, C) each, given negatives (N*, N*)."""
     itself = torch.eye(len(negatives), dtype=torch.bool, device=negatives.device)
-    word_weights, own_clips = output.word_mask.to(output.words.dtype), output.own_clips.vectors.float()
-    loss = output.words.new_zeros(())
-    for weights, view, tokens in (
-        (word_weights, output.draws.word_views, output.words),
-        (foreground, output.draws.clip_views, own_clips),
-    ):
-        first, second = pooled_direction(weights * view, tokens), pooled_direction(weights * ~view, tokens)  # (N, C)
+    loss = views[0].new_zeros(())
+    for first, second in zip(views[::2], views[1::2], strict=True):
         usable = (first.detach().abs().sum(1) > 0) & (second.detach().abs().sum(1) > 0)
-        logits = first @ second.T / output.temperature  # (N, N)
+        logits = first @ second.T / temperature  # (N*, N*)
         loss = loss + contrastive_loss(logits, itself & usable[:, None], (negatives | negatives.T) & usable)
     return 0.5 * loss
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from mttsg_core.config import NetworkConfig
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
 from mttsg_core.modeling.layers import QueryGroups, masked_softmax, unit_length
 
@@ -41,6 +42,22 @@ class EnrichedQueries(NamedTuple):
     words: Tensor
     sentence: Tensor
     gate: Tensor
+
+
+class BatchEntries(NamedTuple):
+    """The entries of a batch, of all ranks.
+
+    Attributes:
+        entries: m (N*, D).
+        sources: (N*,) training videos that they come from, or None if that is unknown.
+        video_index: (N*,).
+        own: (N,) `video_index` of the queries that retrieve.
+    """
+
+    entries: Tensor
+    sources: Tensor | None
+    video_index: Tensor
+    own: Tensor
 
 
 class CrossSentenceMemory(nn.Module):
@@ -79,7 +96,9 @@ class CrossSentenceMemory(nn.Module):
         *,
         joint: bool = False,
         negatives: int = 0,
-        co_query_mask: Tensor | None = None,
+        drawn: Tensor | None = None,
+        sources: Tensor | None = None,
+        share: Share = WHOLE,
     ) -> EnrichedQueries:
         """Enrich N queries.
 
@@ -90,36 +109,39 @@ class CrossSentenceMemory(nn.Module):
             joint: let the queries of a video read each other; training always does.
             negatives: so many queries at the end do not describe their video; they only read the queue and are not
                 enqueued.
-            co_query_mask: (N - negatives,) True for queries that see the others in training; None draws it.
+            drawn: (N*,) random numbers in 0..1 that decide which queries of the batch, without the negatives, see the
+                others in training; drawn here by default.
+            sources: (N*,) training videos of these; default: the first that each must not retrieve.
+            share: which queries of the batch there are here; N* = N - negatives where it is whole.
         """
         matched = len(queries.sentence) - negatives
         learning = self.training and matched > 0
         sentence, excluded, index = queries.sentence, queries.excluded_sources, groups.video_index
+        of_matched = None if excluded is None else excluded[:matched]
         entries = self.entries(sentence, videos, groups)  # (N, D)
-        if learning and co_query_mask is None:
-            co_query_mask = self.draw_co_query_mask(matched, entries.device)
-        sees_batch = co_query_mask if learning else None
+        sees_batch = batch = None
+        if learning:
+            uniform = torch.rand(matched, device=entries.device) if drawn is None else drawn
+            sees_batch = share.own_queries(uniform) >= self.co_query_dropout
+            [of_all], all_index = share.gather_queries(entries[:matched]), share.whole_index(index[:matched])
+            known = of_matched[:, 0] if sources is None and of_matched is not None else sources
+            batch = BatchEntries(of_all, known, all_index, share.own_queries(all_index))
         intra_video_context = torch.zeros_like(sentence)
         if joint or learning:
             own = self.from_video(self.attend_same_video(entries[:matched], index[:matched]))
             own = own if sees_batch is None else own * sees_batch[:, None]
             intra_video_context = pad(own, (0, 0, 0, negatives))  # (N, D)
-        of_matched = None if excluded is None else excluded[:matched]
-        retrieved = self.retrieve(entries[:matched], of_matched, sees_batch, index[:matched])
-        if learning:
-            self.enqueue(entries[:matched], None if of_matched is None else of_matched[:, 0])
+        retrieved = self.retrieve(entries[:matched], of_matched, sees_batch, batch)
+        if batch is not None:
+            self.enqueue(batch.entries, batch.sources)
         if negatives:  # they also read what the others have just left in the queue
             of_negatives = None if excluded is None else excluded[matched:]
-            more = self.retrieve(entries[matched:], of_negatives, None, index[matched:])
+            more = self.retrieve(entries[matched:], of_negatives)
             retrieved = torch.cat([retrieved, more])
         memory_context = self.from_memory(retrieved)  # (N, D)
         gate = torch.sigmoid(self.gate(torch.cat([sentence, intra_video_context, memory_context], dim=-1)))  # (N, D)
         enriched = self.norm(sentence + gate * (intra_video_context + memory_context))  # (N, D)
         return EnrichedQueries(queries.words + self.to_words(enriched)[:, None], enriched, gate)
-
-    def draw_co_query_mask(self, queries: int, device: torch.device) -> Tensor:
-        """Draw which of N queries see the others in training: (N,)."""
-        return torch.rand(queries, device=device) >= self.co_query_dropout
 
     def entries(self, sentence: Tensor, videos: EncodedVideos, groups: QueryGroups) -> Tensor:
         """Return m (N, D): each sentence with what it attends to in its own video."""
@@ -137,32 +159,38 @@ class CrossSentenceMemory(nn.Module):
         return masked_softmax(directions @ directions.T / self.temperature, others) @ entries
 
     def retrieve(
-        self, entries: Tensor, excluded: Tensor | None, sees_batch: Tensor | None, video_index: Tensor
+        self,
+        entries: Tensor,
+        excluded: Tensor | None,
+        sees_batch: Tensor | None = None,
+        batch: BatchEntries | None = None,
     ) -> Tensor:
         """Return z (N, D), the mean of the best entries of other videos in the queue and the batch; zero without any.
 
         Args:
             entries: m (N, D).
             excluded: (N, K) sources whose entries each query must not retrieve; None if there is no restriction.
-            sees_batch: (N,) True for queries that also read the batch; None if none does.
-            video_index: (N,).
+            sees_batch: (N,) True for queries that also read the batch, if there is one.
+            batch: its entries; None where queries read the queue alone.
         """
         size = len(self.queue)
-        store = torch.cat([self.queue.to(entries.dtype), entries])  # (M + N, D)
+        added = entries if batch is None else batch.entries
+        store = torch.cat([self.queue.to(entries.dtype), added])  # (M + N*, D)
         directions = self.centred_directions(store)
+        own = directions[size:] if added is entries else self.centred_directions(entries)  # (N, D)
         allowed = (self.sources != _EMPTY).expand(len(entries), -1)  # (N, M)
         if excluded is not None:
             allowed = allowed & (self.sources != excluded[..., None]).all(1)
-        if sees_batch is None:
+        if batch is None or sees_batch is None:
             store = store[:size]
         else:
-            others = (video_index[:, None] != video_index) & sees_batch[:, None]  # (N, N)
-            if excluded is not None:
-                others = others & (excluded[:, 0] != excluded[..., None]).all(1)
+            others = (batch.own[:, None] != batch.video_index) & sees_batch[:, None]  # (N, N*)
+            if excluded is not None and batch.sources is not None:
+                others = others & (batch.sources != excluded[..., None]).all(1)
             allowed = torch.cat([allowed, others], dim=1)
         if not len(store):
             return torch.zeros_like(entries)
-        logits = directions[size:] @ directions[: len(store)].T / self.temperature  # (N, M) or (N, M + N)
+        logits = own @ directions[: len(store)].T / self.temperature  # (N, M) or (N, M + N*)
         best, index = torch.where(allowed, logits, -torch.inf).topk(min(self.top, len(store)), dim=1)  # (N, K)
         weights = masked_softmax(best, allowed.gather(1, index))
         return (weights[:, None] @ store[index]).squeeze(1)

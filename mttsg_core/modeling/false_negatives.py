@@ -103,11 +103,11 @@ class AdaptiveThresholds(nn.Module):
 
     def may_match(self, scores: Tensor) -> Tensor:
         """Return which scores (N, M) are above phi: such a pair is not a negative."""
-        return scores > self.phi[0]
+        return scores.clamp_max(1) > self.phi[0]  # cosines of equal sentences can be above 1 by rounding
 
     def match(self, scores: Tensor) -> Tensor:
         """Return which scores (N, M) are above phi_same, and not below phi: such a pair is a positive."""
-        return scores > self.phi.amax()
+        return scores.clamp_max(1) > self.phi.amax()
 
 
 class FalseNegatives(NamedTuple):
@@ -186,9 +186,13 @@ class FalseNegativeFilter(nn.Module):
         return {"phi": phi, "phi_same": phi_same, "dropped": self.dropped_share}
 
     def _dropped(self, scores: Tensor, negatives: Tensor) -> Tensor:
-        """Return the negatives (N, M) that score above phi, but never the least similar ones of a row."""
+        """Return the negatives (N, M) that score above phi, but never the least similar ones of a row.
+
+        Equal sentences differ by rounding; none of them is dropped where one is kept.
+        """
         scores = scores.detach().float().nan_to_num(nan=-1.0)
-        order = torch.where(negatives, scores, torch.inf).argsort(dim=1)
-        columns = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        rank = torch.empty_like(order).scatter_(1, order, columns)
-        return negatives & self.thresholds.may_match(scores) & (rank >= self.min_negatives)
+        least = min(self.min_negatives, scores.shape[1])
+        if not least:
+            return negatives & self.thresholds.may_match(scores)
+        kept = torch.where(negatives, scores, torch.inf).topk(least, dim=1, largest=False).values[:, -1:]  # (N, 1)
+        return negatives & self.thresholds.may_match(scores) & (scores > kept + _ROUNDING)

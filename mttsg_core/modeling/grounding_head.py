@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_log_softmax, masked_mean, masked_softmax
 from mttsg_core.modeling.proposals import (
@@ -58,9 +59,9 @@ class HeadOutput(NamedTuple):
         """Return (N, T): the probability of each clip being inside the moment, over the proposals."""
         return coverage_probability(self.proposals, self.mask.shape[1], config)
 
-    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-        """Compute the terms of L_3, see `grounding_losses`."""
-        return grounding_losses(self, targets, config)
+    def losses(self, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
+        """Compute the share in the terms of L_3, see `grounding_losses`."""
+        return grounding_losses(self, targets, config, share)
 
 
 class GroundingHead(Head):
@@ -156,13 +157,14 @@ def refined_spans(output: HeadOutput, config: NetworkConfig) -> Tensor:
     return torch.stack([start, torch.minimum(end, clips)]).movedim(0, -1)  # starts beside starts in memory
 
 
-def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
     """Compute L_3: divergences from soft labels of proposals, boundaries and foreground, and the error of the offsets.
 
     Args:
         head: output for N queries.
         targets: true moments; the foreground of a sentence with several is that of all of them.
         config: shapes of the labels.
+        share: which queries of a batch these are.
     """
     mask, spans = head.mask, targets.spans
     first, last = proposal_edges(mask.shape[1], mask.device)
@@ -182,14 +184,14 @@ def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig) -> 
     occupancy = shared_occupancy(spans, targets.sentence_ids, mask.shape[1])  # (N, T)
     foreground = functional.binary_cross_entropy_with_logits(head.foreground.float(), occupancy, reduction="none")
     terms = {
-        "proposal": -(labels * log_proposals).sum(-1).mean(),
-        "boundary": -(edge_labels * log_edges).sum((1, 2)).mean(),
-        "foreground": masked_mean(foreground, mask, dim=1).mean(),
+        "proposal": share.mean(-(labels * log_proposals).sum(-1)),
+        "boundary": share.mean(-(edge_labels * log_edges).sum((1, 2))),
+        "foreground": share.mean(masked_mean(foreground, mask, dim=1)),
     }
     if head.offsets is not None:
         near = (distance.abs() <= 1 + config.offset_reach * length) & valid_edges
         error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
-        terms["offset"] = masked_mean(error, near, dim=1).sum(-1).mean()
+        terms["offset"] = share.mean(masked_mean(error, near, dim=1).sum(-1))
     return terms
 
 

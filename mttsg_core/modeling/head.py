@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import masked_softmax
 
 
@@ -42,8 +43,8 @@ class GroundingOutput(Protocol):
         """Return (N, T), 0..1: how likely each clip is inside the moment, if the video shows it."""
         ...
 
-    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-        """Return the terms of L_3, scalars by the names of their weights in `config`."""
+    def losses(self, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
+        """Return the share in the terms of L_3, scalars by the names of their weights in `config`."""
         ...
 
 

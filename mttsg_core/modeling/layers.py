@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mttsg_core.data.share import WHOLE, Share
+
 _SHORTEST = 1e-12  # length that a vector is divided by, at least
 _GATE_BIASES = (-1.0, 2.5)  # initial biases of the gates of a recurrent layer, from quickly to slowly forgetting
 
@@ -35,10 +37,10 @@ def tanh_(x: Tensor) -> Tensor:
     return (2 * x.mul_(2).sigmoid_()).sub_(1)
 
 
-def random_steps(mask: Tensor, count: int) -> Tensor:
-    """Draw one valid step of each of `count` equal parts of every row of `mask` (B, T): (B, count)."""
-    lengths = mask.sum(1, keepdim=True)
-    positions = torch.arange(count, device=mask.device) + torch.rand(len(mask), count, device=mask.device)
+def random_steps(mask: Tensor, drawn: Tensor) -> Tensor:
+    """Return one valid step of each of X equal parts of every row of `mask` (B, T), drawn (B, X) in 0..1: (B, X)."""
+    lengths, count = mask.sum(1, keepdim=True), drawn.shape[1]
+    positions = torch.arange(count, device=mask.device) + drawn
     return torch.minimum((positions / count * lengths).long(), lengths - 1)
 
 
@@ -290,15 +292,16 @@ class QueryGroups:
         return self.ungroup(product.reshape(*grouped.shape[:-1], videos.shape[-1]))
 
 
-def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share: Share = WHOLE) -> Tensor:
     """Return InfoNCE of rows with several positives, each against the negatives of its row alone.
 
     Args:
         logits: (N, M).
         positives, negatives: (N, M) masks; a pair that is neither takes no part.
+        share: which rows of a batch these are.
 
     Returns:
-        The mean over the rows that have both.
+        The share in the mean over the rows that have both.
     """
     lowest = torch.finfo(logits.dtype).min / 4
     rest = torch.where(negatives, logits, lowest).logsumexp(1, keepdim=True)  # (N, 1)
@@ -306,7 +309,7 @@ def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Te
     usable = positives & negatives.any(1, keepdim=True)
     count = usable.sum(1, keepdim=True)  # (N, 1)
     loss = (each * (usable / count.clamp_min(1))).sum()
-    return loss / (count > 0).sum().clamp_min(1)
+    return share.part(loss, (count > 0).sum())
 
 
 def symmetric_contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:

@@ -20,9 +20,11 @@ from torch.overrides import TorchFunctionMode
 
 from mttsg_core.config import NetworkConfig
 from mttsg_core.data.batch import Batch, Sources
+from mttsg_core.data.draws import Draws, draw
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
-from mttsg_core.modeling.contrastive import ContrastOutput, CrossModalContrast, QueryConditionedClips
+from mttsg_core.modeling.contrastive import ContrastDraws, ContrastOutput, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
 from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import RegionCrossAttention
@@ -32,7 +34,6 @@ from mttsg_core.modeling.networks import NETWORKS, AnyFusion
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.modeling.shared_space import SharedSpace
-from mttsg_core.utils.devices import upload
 
 
 class FusedQueries(NamedTuple):
@@ -84,10 +85,11 @@ class TrainingOutput(NamedTuple):
 
     Attributes:
         contrast: projections and random draws of the contrast, or None.
-        text: (N, C) sentences at length 1, in the common space if there is one.
-        clean_text: (N, C) the same, encoded without dropout.
+        text: (N*, C) sentences of all ranks at length 1, in the common space if there is one.
+        clean_text: (N*, C) the same, encoded without dropout.
         negatives: mismatched queries, or None where presence is not learned.
         sources: of the batch, or None.
+        share: what the output is of the batch.
     """
 
     contrast: ContrastOutput | None
@@ -95,13 +97,14 @@ class TrainingOutput(NamedTuple):
     clean_text: Tensor
     negatives: Negatives | None
     sources: Sources | None = None
+    share: Share = WHOLE
 
 
 class _MismatchedQueries(NamedTuple):
-    """Queries to be asked of videos that do not show them, by their numbers among those that were encoded.
+    """Queries to be asked of videos that do not show them.
 
     Attributes:
-        rows: (A,) numbers of the queries.
+        rows: (A,) their numbers among the N* queries of the batch, followed by the negative ones of the videos here.
         video_index: (A,) video of each.
         valid: (A,) see `Negatives`.
     """
@@ -153,12 +156,22 @@ class MKTN(nn.Module):
         self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
         self.activity_sentence = ActivitySentenceAlignment(config) if config.activities else None
 
-    def forward(self, batch: Batch, *, joint: bool = False) -> MKTNOutput:
-        """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`."""
+    def forward(self, batch: Batch, *, joint: bool = False, draws: Draws | None = None) -> MKTNOutput:
+        """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`.
+
+        What is random in training beside dropout is drawn, if it is not given.
+        """
         if self.training:
-            return self._train(batch, joint=joint)
+            return self._train(batch, draws or self.draw(batch), joint=joint)
         queries = self.encode_queries(batch.words, batch.word_mask)
         return self.ground(self.encode_videos(batch), queries, batch.video_index, joint=joint)
+
+    def draw(self, batch: Batch) -> Draws:
+        """Draw what is random in training beside dropout, for the whole batch: alike on all ranks of the same seed."""
+        share, (videos, clips) = batch.share, batch.clip_mask.shape
+        queries, written = len(share.whole_index(batch.video_index)), batch.negatives
+        words = max(batch.words.shape[1], 0 if written is None else written.words.shape[1])
+        return draw(self.config, queries, words, share.whole_videos(videos), clips, batch.words.device)
 
     def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
@@ -209,7 +222,9 @@ class MKTN(nn.Module):
         *,
         joint: bool = False,
         negatives: int = 0,
-        co_query_mask: Tensor | None = None,
+        drawn: Tensor | None = None,
+        sources: Tensor | None = None,
+        share: Share = WHOLE,
     ) -> FusedQueries:
         """Fuse queries, the last ones mismatched, with their videos, with the evidence of every module that is on.
 
@@ -221,7 +236,7 @@ class MKTN(nn.Module):
         sentence, enriched, gate = queries.sentence, queries, None
         if self.memory is not None:
             retrieved = self.memory(
-                queries, encoded, groups, joint=joint, negatives=negatives, co_query_mask=co_query_mask
+                queries, encoded, groups, joint=joint, negatives=negatives, drawn=drawn, sources=sources, share=share
             )
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
@@ -246,34 +261,35 @@ class MKTN(nn.Module):
         fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
         return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
 
-    def _train(self, batch: Batch, *, joint: bool) -> MKTNOutput:
+    def _train(self, batch: Batch, draws: Draws, *, joint: bool) -> MKTNOutput:
         """Ground the queries of a batch together with the mismatched ones, and compute what the losses need.
 
-        All that is random beside dropout is drawn first, and all numbers of queries are known before: nothing waits for
-        a GPU.
+        On one process all numbers of queries are known before: nothing waits for a GPU.
         """
-        count = len(batch.words)
+        count, share = len(batch.words), batch.share
         encoded = self.encode_queries(*_all_words(batch, with_negatives=self.config.presence))
         queries = encoded.part(slice(count)) if len(encoded.words) > count else encoded
         videos = self.encode_videos(batch)
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
-        text = project(queries.sentence)
+        own_text = project(queries.sentence)
         with torch.no_grad():
-            clean_text = project(clean)
-        sees = None if self.memory is None else self.memory.draw_co_query_mask(count, text.device)
-        all_clips = draws = mismatched = None
+            own_clean = project(clean)
+        text, clean_text, sentences = share.gather_queries(own_text, own_clean, queries.sentence)  # (N*, ...) each
+        clean_text = clean_text.detach()
+        all_clips = mismatched = None
         if self.contrast is not None:
-            all_clips = self.clips_of_all_videos(videos, queries.sentence)
-            draws = self.contrast.draw(batch.clip_mask[batch.video_index], queries.mask)
+            all_clips = self.clips_of_all_videos(videos, sentences, draws.clips, share)
         if self.config.presence:
-            mismatched = self._draw_mismatched(batch, text.detach(), clean_text)
-        queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, sees, joint=joint)
+            mismatched = self._choose_mismatched(batch, text.detach(), clean_text, draws)
+            encoded = _gathered(encoded, count, share)
+        queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, draws, joint=joint)
         contrast = None
-        if self.contrast is not None and all_clips is not None and draws is not None and fused.own_clips is not None:
-            contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, draws)
+        if self.contrast is not None and all_clips is not None and fused.own_clips is not None:
+            of_contrast = ContrastDraws.of(draws, fused.own_clips.mask, queries.mask, share)
+            contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, of_contrast)
         negatives = None if mismatched is None else Negatives(presence, mismatched.valid)
-        training = TrainingOutput(contrast, text, clean_text, negatives, batch.sources)
+        training = TrainingOutput(contrast, text, clean_text, negatives, batch.sources, share)
         return MKTNOutput(head, videos, queries, fused, batch.video_index, training)
 
     def _ground_all(
@@ -282,27 +298,46 @@ class MKTN(nn.Module):
         videos: PreparedVideos,
         encoded: EncodedQueries,
         mismatched: _MismatchedQueries | None,
-        co_query_mask: Tensor | None,
+        draws: Draws,
         *,
         joint: bool,
     ) -> tuple[EncodedQueries, FusedQueries, GroundingOutput, Tensor]:
         """Fuse the N queries of a batch, and after them the A mismatched ones, with their videos.
 
+        Args:
+            batch: to ground.
+            videos: encoded.
+            encoded: the N queries; where there are mismatched ones the N* of all ranks and those that were written.
+            mismatched: which ones, or None.
+            draws: what is random.
+            joint: see `ground`.
+
         Returns:
             The N queries, encoded and fused, the head's output for them, and the presence logits (A,) of the others.
         """
-        count, index = len(batch.words), batch.video_index
+        count, index, share = len(batch.words), batch.video_index, batch.share
         queries, negatives = encoded, 0 if mismatched is None else len(mismatched.rows)
-        if mismatched is not None and negatives:
-            own = torch.arange(count, device=index.device)
-            queries = encoded.part(torch.cat([own, mismatched.rows]))
+        own = share.own_queries(torch.arange(len(share.whole_index(index)), device=index.device))  # (N,)
+        rows = own
+        if mismatched is not None:
+            rows = torch.cat([own, mismatched.rows])
             index = torch.cat([index, mismatched.video_index])
+            queries = encoded.part(rows) if negatives or len(encoded.words) > count else encoded
+        sources = None
         if batch.sources is not None:
-            sources = _sources_of(batch, batch.sources)
-            if mismatched is not None and negatives:
-                sources = torch.cat([sources[:count], sources[mismatched.rows]])
-            queries = queries._replace(excluded_sources=batch.sources.excluded(sources[: len(index)], index))
-        fused = self._fuse(videos, queries, index, joint=joint, negatives=negatives, co_query_mask=co_query_mask)
+            sources = share.whole(batch.sources).queries  # (N*,)
+            excluded = batch.sources.excluded(_sources_of(batch, batch.sources, sources)[rows], index)
+            queries = queries._replace(excluded_sources=excluded)
+        fused = self._fuse(
+            videos,
+            queries,
+            index,
+            joint=joint,
+            negatives=negatives,
+            drawn=draws.sees_others,
+            sources=sources,
+            share=share,
+        )
         mask, durations = videos.encoded.mask[index], videos.encoded.durations[batch.video_index]
         hidden = self.head.read(fused.fused, mask)  # (N + A, T, D_h)
         presence = self.head.presence_logits(hidden, mask)  # (N + A,)
@@ -311,11 +346,13 @@ class MKTN(nn.Module):
         head = self.head.ground(hidden[:count], mask[:count], durations, presence[:count], fused.prior)
         return queries, fused, head, presence[count:]
 
-    def clips_of_all_videos(self, videos: PreparedVideos, sentence: Tensor) -> QueryConditionedClips:
-        """Condition clips of all videos on each of N sentences (N, D), in the common space.
+    def clips_of_all_videos(
+        self, videos: PreparedVideos, sentence: Tensor, drawn: Tensor, share: Share = WHOLE
+    ) -> QueryConditionedClips:
+        """Condition clips of the V videos here on each of N* sentences (N*, D), in the common space.
 
         Returns:
-            (N, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn again each time; without
+            (N*, V, T', C) with mask (V, T'), a few clips of each video, spread evenly and drawn (V*, T'); without
             regions all clips, the same for every query: (1, V, T, C).
 
         Raises:
@@ -326,26 +363,27 @@ class MKTN(nn.Module):
             raise ValueError("this network was built without contrast")
         if self.region_attention is None or encoded.regions is None:
             return self.contrast.condition_on_query(clips[None], None, encoded.mask)
-        steps = random_steps(encoded.mask, self.config.contrast_clips)  # (V, T')
-        drawn = torch.arange(len(clips), device=clips.device)[:, None], steps
-        attended = self.region_attention.attend_all_videos(encoded.regions[drawn], sentence)
-        return self.contrast.condition_on_query(clips[drawn], attended, encoded.mask[drawn])
+        steps = random_steps(encoded.mask, share.own_videos(drawn))  # (V, T')
+        places = torch.arange(len(clips), device=clips.device)[:, None], steps
+        attended = self.region_attention.attend_all_videos(encoded.regions[places], sentence)
+        return self.contrast.condition_on_query(clips[places], attended, encoded.mask[places])
 
-    def _draw_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor) -> _MismatchedQueries:
-        """Choose some queries of a batch, and for each another video, and append the mismatched ones that it has."""
-        device, count, videos = text.device, len(text), len(batch.clips)
-        drawn = torch.rand(count) < self.config.negative_share  # on the CPU, which must know how many there are
-        rows = upload(drawn.nonzero().squeeze(1) if videos > 1 else torch.zeros(0, dtype=torch.long), device)  # (A,)
-        weights = self._negative_weights(text, clean_text, batch.video_index, videos)[rows]  # (A, V)
-        # The choice of `multinomial`, which would wait to see that there is one.
-        index = (weights / torch.empty_like(weights).exponential_()).argmax(1)
-        valid = (weights > 0).any(1)
+    def _choose_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor, draws: Draws) -> _MismatchedQueries:
+        """Choose another video for the drawn queries of a batch, and append the mismatched ones that it has.
+
+        Of all queries (N*, C) those are kept that are to be asked of a video here.
+        """
+        share, rows = batch.share, draws.mismatched  # (A*,)
+        index, videos = share.whole_index(batch.video_index), share.whole_videos(len(batch.clips))
+        weights = self._negative_weights(text, clean_text, index, videos)[rows]  # (A*, V*)
+        here, asked = share.asked_here((weights / draws.patience).argmax(1))
+        rows, valid = rows[here], (weights > 0).any(1)[here]
         if batch.negatives is not None:
-            written = torch.arange(len(batch.negatives.words), device=device)
-            rows = torch.cat([rows, count + written])
-            index = torch.cat([index, batch.negatives.video_index])
+            written = torch.arange(len(batch.negatives.words), device=rows.device)
+            rows = torch.cat([rows, len(text) + written])
+            asked = torch.cat([asked, batch.negatives.video_index])
             valid = torch.cat([valid, torch.ones_like(written, dtype=torch.bool)])
-        return _MismatchedQueries(rows, index, valid)
+        return _MismatchedQueries(rows, asked, valid)
 
     def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
@@ -395,11 +433,24 @@ def _all_words(batch: Batch, *, with_negatives: bool) -> tuple[Tensor, Tensor]:
     return torch.cat(all_words), torch.cat(masks)
 
 
-def _sources_of(batch: Batch, sources: Sources) -> Tensor:
-    """Return the training video that each query was written for, (N + A,), the mismatched ones after the others."""
+def _gathered(encoded: EncodedQueries, count: int, share: Share) -> EncodedQueries:
+    """Return N + A queries, of which the first `count` are those of the batch, with the N* of all ranks in their place.
+
+    Where the batch is whole these are the same.
+    """
+    if share is WHOLE:
+        return encoded
+    kept = {name: values for name, values in encoded._asdict().items() if values is not None}
+    of_all = share.gather_queries(*(values[:count] for values in kept.values()))
+    rows = zip(kept, of_all, strict=True)
+    return EncodedQueries(**{name: torch.cat([values, kept[name][count:]]) for name, values in rows})
+
+
+def _sources_of(batch: Batch, sources: Sources, of_queries: Tensor) -> Tensor:
+    """Return the training video that each query was written for: those of the N* queries, then of the written ones."""
     if batch.negatives is None:
-        return sources.queries
-    return torch.cat([sources.queries, sources.videos[batch.negatives.video_index, 0]])
+        return of_queries
+    return torch.cat([of_queries, sources.videos[batch.negatives.video_index, 0]])
 
 
 def _direction(sentence: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import contrastive_loss
 
 _EMPTY = -1
@@ -88,10 +89,16 @@ class MemoryRelations(NamedTuple):
 
 
 def mining_loss(
-    memory: MomentMemory, text: Tensor, moment: Tensor, positives: Tensor, negatives: Tensor, temperature: float
+    memory: MomentMemory,
+    text: Tensor,
+    moment: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    share: Share = WHOLE,
 ) -> Tensor:
-    """Compute L_mine: sentences and moments (N, C) of a batch against those of the memory, given masks (N, M)."""
+    """Compute the share in L_mine of sentences and moments (N, C) against those of the memory, given masks (N, M)."""
     stored_text, stored_moment = memory.text.clone(), memory.moment.clone()  # they change before the backward pass
-    of_text = contrastive_loss(text @ stored_moment.T / temperature, positives, negatives)
-    of_moment = contrastive_loss(moment @ stored_text.T / temperature, positives, negatives)
+    of_text = contrastive_loss(text @ stored_moment.T / temperature, positives, negatives, share)
+    of_moment = contrastive_loss(moment @ stored_text.T / temperature, positives, negatives, share)
     return 0.5 * (of_text + of_moment)

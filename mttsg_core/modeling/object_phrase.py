@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import (
     QueryGroups,
     masked_softmax,
@@ -102,8 +103,9 @@ def object_phrase_loss(
     targets: Targets,
     false_videos: Tensor,
     config: LossConfig,
+    share: Share = WHOLE,
 ) -> Tensor:
-    """Compute L_1 of a batch.
+    """Compute the share of N queries and V videos in L_1 of a batch, which has N* and V* of them.
 
     Args:
         objects: (V, T, K_o, C).
@@ -111,41 +113,43 @@ def object_phrase_loss(
         phrases: (N, K_w, C).
         video_index: (N,).
         targets: true moments; within the own video the phrases are to be found inside them.
-        false_videos: (N, V) True for other videos that are not negatives of a sentence.
+        false_videos: (N*, V*) True for other videos that are not negatives of a sentence.
         config: temperature, clips considered, and weight of the diversity term.
+        share: which queries and videos of the batch these are; N* = N and V* = V where it is whole.
     """
     step = -(-mask.shape[1] // config.object_clips)
     objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
     foreground = (shared_occupancy(targets.spans / step, targets.sentence_ids, mask.shape[1]) > 0) & mask[video_index]
     padding = (~mask * _PADDING).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
     columns = []
+    [of_all] = share.gather_queries(phrases)  # (N*, K_w, C)
     size = at_once(_VIDEOS_AT_ONCE, objects.device)
     for part, part_padding in zip(objects.flatten(1, 2).split(size), padding.split(size), strict=True):
-        every = phrases.flatten(0, 1).expand(len(part), -1, -1)  # (V', N * K_w, C)
-        cosines = torch.baddbmm(part_padding[:, None], every, part.transpose(1, 2))  # (V', N * K_w, T * K_o)
-        columns.append(cosines.max(-1).values.unflatten(1, phrases.shape[:2]).mean(-1).T)  # (N, V')
-    scores = torch.cat(columns, dim=1)  # (N, V)
-    positives = own_video_mask(video_index, len(objects))
-    loss = symmetric_contrastive_loss(scores / config.object_temperature, positives, ~positives & ~false_videos)
-    loss = loss + _localisation_loss(objects, mask, phrases, video_index, foreground, config.object_temperature)
-    return loss + config.prototype_diversity * _prototype_similarity(phrases)
+        every = of_all.flatten(0, 1).expand(len(part), -1, -1)  # (V', N* * K_w, C)
+        cosines = torch.baddbmm(part_padding[:, None], every, part.transpose(1, 2))  # (V', N* * K_w, T * K_o)
+        columns.append(cosines.max(-1).values.unflatten(1, of_all.shape[:2]).mean(-1))  # (V', N*)
+    [scores] = share.gather_videos(torch.cat(columns))  # (V*, N*)
+    positives = own_video_mask(share.whole_index(video_index), len(scores))  # (N*, V*)
+    loss = symmetric_contrastive_loss(scores.T / config.object_temperature, positives, ~positives & ~false_videos)
+    each = _localisation_losses(objects, mask, phrases, video_index, foreground, config.object_temperature)
+    return share.alike(loss) + share.mean(each + config.prototype_diversity * _prototype_similarity(phrases))
 
 
-def _localisation_loss(
+def _localisation_losses(
     objects: Tensor, mask: Tensor, phrases: Tensor, video_index: Tensor, foreground: Tensor, temperature: float
 ) -> Tensor:
-    """Require that the best matching clips of the own video are those of the moment, foreground (N, T)."""
+    """Require that the best matching clips of the own video are those of the moment, foreground (N, T): (N,)."""
     match = torch.einsum("nkc,ntoc->nkto", phrases, objects.index_select(0, video_index)).amax(-1).mean(1)  # (N, T)
     share = masked_softmax(match / temperature, mask[video_index])  # (N, T)
-    return -(share * foreground).sum(1).clamp_min(1e-6).log().mean()
+    return -(share * foreground).sum(1).clamp_min(1e-6).log()
 
 
 def _prototype_similarity(prototypes: Tensor) -> Tensor:
-    """Return the mean square of the cosines between different prototypes (N, K, C) of a sentence."""
+    """Return the mean square of the cosines between different prototypes (N, K, C) of each sentence: (N,)."""
     count = prototypes.shape[1]
     cosines = prototypes @ prototypes.transpose(1, 2)  # (N, K, K)
     different = ~torch.eye(count, dtype=torch.bool, device=cosines.device)
-    return (cosines.square() * different).sum((1, 2)).mean() / max(1, count * (count - 1))
+    return (cosines.square() * different).sum((1, 2)) / max(1, count * (count - 1))
 
 
 def _best_object(objects: Tensor, phrases: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.fusion import attend_words, word_keys
 from mttsg_core.modeling.head import Head, Presence, presence_of
@@ -61,13 +62,14 @@ class MapOutput(NamedTuple):
         shares = part_shares(best.shape[1], self.mask)  # (N, B, T)
         return torch.einsum("nbt,nb->nt", shares, best) / shares.sum(1).clamp_min(1e-6)
 
-    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-        """Compute the term of L_3; the moments of a sentence are all true."""
+    def losses(self, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
+        """Compute the share in the term of L_3; the moments of a sentence are all true."""
         logits = self.cells.float()[:, _upper(self.cells)]  # (N, P)
         overlap = span_iou(cell_spans(self.cells.shape[1], self.mask), targets.spans[:, None])  # (N, P)
         width = max(config.map_high_iou - config.map_low_iou, 1e-6)
         labels = ((best_of_sentence(overlap, targets.sentence_ids) - config.map_low_iou) / width).clamp(0, 1)
-        return {"map": functional.binary_cross_entropy_with_logits(logits, labels)}
+        each = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")  # (N, P)
+        return {"map": share.mean(each.mean(1))}
 
 
 class SentenceProduct(nn.Module):

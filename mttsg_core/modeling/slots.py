@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import masked_mean
 from mttsg_core.modeling.proposals import answers_apart, shared_occupancy, span_iou
 
@@ -45,30 +46,35 @@ class SlotOutput(NamedTuple):
         """Return (N, T): the probability that a clip is inside the moment."""
         return self.inside.float().sigmoid()
 
-    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-        """Compute the terms of L_3, those of the slots as sums over the layers; the moments of a sentence are all true.
+    def losses(self, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
+        """Compute the share in the terms of L_3, those of the slots as sums over the layers.
 
-        A query whose sentence has several moments is matched with all of them.
+        The moments of a sentence are all true: a query whose sentence has several moments is matched with all of them.
         """
         shares = targets.spans / self.mask.sum(1, keepdim=True)  # (N, 2)
         truth = torch.stack([shares.mean(1), shares[:, 1] - shares[:, 0]], dim=-1)  # (N, 2) centre and length
         of_sentence = targets.sentence_ids[:, None] == targets.sentence_ids  # (N, N)
         layers = [
-            slot_losses(spans, found, truth, of_sentence, config)
+            slot_losses(spans, found, truth, of_sentence, config, share)
             for spans, found in zip(self.spans.float(), self.found.float(), strict=True)
         ]
         occupancy = shared_occupancy(targets.spans, targets.sentence_ids, self.mask.shape[1])  # (N, T)
         inside = functional.binary_cross_entropy_with_logits(self.inside.float(), occupancy, reduction="none")
         return {
             **{name: torch.stack([terms[name] for terms in layers]).sum() for name in layers[0]},
-            "saliency": masked_mean(inside, self.mask, dim=1).mean(),
+            "saliency": share.mean(masked_mean(inside, self.mask, dim=1)),
         }
 
 
 def slot_losses(
-    spans: Tensor, found: Tensor, truth: Tensor, of_sentence: Tensor, config: LossConfig
+    spans: Tensor,
+    found: Tensor,
+    truth: Tensor,
+    of_sentence: Tensor,
+    config: LossConfig,
+    share: Share = WHOLE,
 ) -> dict[str, Tensor]:
-    """Match the slots of one layer with true moments, and compute their losses.
+    """Match the slots of one layer with true moments, and compute the share in their losses.
 
     Args:
         spans: (N, S, 2) centre and length.
@@ -76,6 +82,7 @@ def slot_losses(
         truth: (N, 2) true moments.
         of_sentence: (N, N) True where a query (row) has a moment (column).
         config: weights, which also weigh the costs of the matching.
+        share: which queries of a batch these are.
     """
     with torch.no_grad():
         distance = (spans[:, :, None] - truth).abs().sum(-1)  # (N, S, N)
@@ -88,10 +95,11 @@ def slot_losses(
     is_matched[row, slot] = 1.0
     weight = torch.where(is_matched > 0, 1.0, config.background_weight)  # (N, S)
     each = functional.binary_cross_entropy_with_logits(found, is_matched, reduction="none")
+    matched = is_matched.sum()
     return {
-        "slot_class": (each * weight).sum() / weight.sum(),
-        "slot_l1": functional.l1_loss(chosen, true),
-        "slot_giou": (1 - generalised_iou(start_end(chosen), start_end(true))).mean(),
+        "slot_class": share.part((each * weight).sum(), weight.sum()),
+        "slot_l1": share.part((chosen - true).abs().sum(), chosen.shape[1] * matched),
+        "slot_giou": share.part((1 - generalised_iou(start_end(chosen), start_end(true))).sum(), matched),
     }
 
 

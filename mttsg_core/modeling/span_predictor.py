@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import (
@@ -68,8 +69,8 @@ class SpanOutput(NamedTuple):
         """Return (N, T): how much each clip is highlighted."""
         return self.highlight.float().sigmoid()
 
-    def losses(self, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-        """Compute the terms of L_3."""
+    def losses(self, targets: Targets, config: LossConfig, share: Share = WHOLE) -> dict[str, Tensor]:
+        """Compute the share in the terms of L_3."""
         spans, clips = targets.spans, self.mask.sum(1, keepdim=True)  # (N, 2), (N, 1)
         clip = torch.cat([spans[:, :1].floor(), spans[:, 1:].ceil() - 1], dim=1)  # (N, 2) the first and the last
         clip = torch.minimum(clip.clamp_min(0).long(), clips - 1)
@@ -79,8 +80,8 @@ class SpanOutput(NamedTuple):
         labels = shared_occupancy(around, targets.sentence_ids, self.mask.shape[1])  # (N, T)
         highlight = functional.binary_cross_entropy_with_logits(self.highlight.float(), labels, reduction="none")
         return {
-            "start_end": -log_edges.gather(1, clip[:, None]).sum((1, 2)).mean(),
-            "highlight": masked_mean(highlight, self.mask, dim=1).mean(),
+            "start_end": share.mean(-log_edges.gather(1, clip[:, None]).sum((1, 2))),
+            "highlight": share.mean(masked_mean(highlight, self.mask, dim=1)),
         }
 
 

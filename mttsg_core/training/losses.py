@@ -10,17 +10,17 @@ from torch.nn import functional
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
-from mttsg_core.modeling.layers import masked_mean
 from mttsg_core.modeling.mktn import MKTNOutput, TrainingOutput
 from mttsg_core.modeling.moment_memory import MemoryRelations, MomentMemory, mining_loss
 from mttsg_core.modeling.object_phrase import object_phrase_loss
 
 
 class Losses(NamedTuple):
-    """The losses of one batch.
+    """The losses of one batch; where several ranks share it, what each has adds up to those of the batch.
 
     Attributes:
         total: the weighted sum, to be minimised.
@@ -69,26 +69,28 @@ class MKTNCriterion(nn.Module):
         relations = self._memory_relations(output)
         self._update_thresholds(output, relations)
         false_negatives = self.false_negatives(output)
-        terms = output.head.losses(targets, self.config)
+        share = training.share
+        terms = output.head.losses(targets, self.config, share)
         terms |= self._alignment_losses(output, targets, false_negatives)
         if (mining := self._mining_loss(output, targets, relations)) is not None:
             terms["mining"] = mining
         if training.negatives is not None and self.config.presence > 0:
             negatives = training.negatives
-            terms["presence"] = presence_loss(output.head.presence, negatives.presence, negatives.valid)
+            terms["presence"] = presence_loss(output.head.presence, negatives.presence, negatives.valid, share)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
-        statistics = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
+        found = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
+        statistics = {name: share.alike(value) for name, value in found.items()}
         if output.fused.gate is not None:
-            statistics["gate"] = output.fused.gate.detach().float().mean()
-        return Losses(total, {name: term.detach() for name, term in terms.items()}, statistics)
+            statistics["gate"] = share.mean(output.fused.gate.detach().float().mean(1))
+        return Losses(share.join(total), {name: term.detach() for name, term in terms.items()}, statistics)
 
     def _memory_relations(self, output: MKTNOutput) -> MemoryRelations | None:
-        """Tell how the pairs of a batch relate to the memory as it is before them; None without a memory."""
+        """Tell how all pairs of a batch relate to the memory as it is before them; None without a memory."""
         if self.memory is None or output.training is None or output.training.sources is None:
             return None
-        sources = output.training.sources
-        excluded = sources.excluded(sources.queries, output.video_index)
-        return self.memory.relations(output.training.text, sources.pairs, excluded)
+        share = output.training.share
+        sources, index = share.whole(output.training.sources), share.whole_index(output.video_index)
+        return self.memory.relations(output.training.text, sources.pairs, sources.excluded(sources.queries, index))
 
     @torch.no_grad()
     def _update_thresholds(self, output: MKTNOutput, relations: MemoryRelations | None) -> None:
@@ -100,7 +102,8 @@ class MKTNCriterion(nn.Module):
             thresholds.update(relations.scores, relations.own, relations.others)
         else:
             itself = torch.eye(len(training.text), dtype=torch.bool, device=training.text.device)
-            others = output.video_index[:, None] != output.video_index
+            index = training.share.whole_index(output.video_index)
+            others = index[:, None] != index
             thresholds.update(training.text @ training.clean_text.T, itself, others)
 
     def _mining_loss(self, output: MKTNOutput, targets: Targets, relations: MemoryRelations | None) -> Tensor | None:
@@ -110,26 +113,30 @@ class MKTNCriterion(nn.Module):
             return None
         if training.contrast is None or training.sources is None:
             return None
+        share = training.share
         moment = moment_directions(training.contrast, targets.spans)
-        positives, negatives = relations.own, relations.others
+        scores, positives, negatives = (share.own_queries(values) for values in relations)
         if self.false_negative_filter is not None:
             thresholds = self.false_negative_filter.thresholds
-            positives = positives | (negatives & thresholds.match(relations.scores))
-            negatives = negatives & ~thresholds.may_match(relations.scores)
+            positives = positives | (negatives & thresholds.match(scores))
+            negatives = negatives & ~thresholds.may_match(scores)
         temperature = training.contrast.temperature
-        loss = mining_loss(self.memory, training.text, moment, positives, negatives, temperature)
+        text, sources = share.own_queries(training.text), share.whole(training.sources)
+        loss = mining_loss(self.memory, text, moment, positives, negatives, temperature, share)
         if self.training:
-            self.memory.store(training.sources.pairs, training.sources.queries, training.clean_text, moment)
+            [moments] = share.gather_queries(moment.detach())
+            self.memory.store(sources.pairs, sources.queries, training.clean_text, moments)
         return loss
 
     @torch.no_grad()
     def false_negatives(self, output: MKTNOutput) -> FalseNegatives:
         """Find the sentences of a batch that likely fit pairs of other videos; none where that is switched off."""
-        videos = len(output.videos.encoded.clips)
+        share = WHOLE if output.training is None else output.training.share
+        index, videos = share.whole_index(output.video_index), share.whole_videos(len(output.videos.encoded.clips))
         if self.false_negative_filter is None or output.training is None:
-            return no_false_negatives(output.video_index, videos)
-        scores = output.training.text @ output.training.clean_text.T  # (N, N)
-        found: FalseNegatives = self.false_negative_filter(scores, output.video_index, videos)
+            return no_false_negatives(index, videos)
+        scores = output.training.text @ output.training.clean_text.T  # (N*, N*)
+        found: FalseNegatives = self.false_negative_filter(scores, index, videos)
         return found
 
     def _alignment_losses(
@@ -139,13 +146,16 @@ class MKTNCriterion(nn.Module):
         videos, fused, index = output.videos, output.fused, output.video_index
         mask, config = videos.encoded.mask, self.config
         contrast = None if output.training is None else output.training.contrast
+        share = WHOLE if output.training is None else output.training.share
         terms: dict[str, Tensor] = {}
         if contrast is not None and config.contrast + config.intra > 0:
-            losses = contrast_losses(contrast, index, targets, false_negatives.pairs, false_negatives.videos, config)
+            whole, all_index = share.whole(targets), share.whole_index(index)
+            pairs, of_videos = false_negatives
+            losses = contrast_losses(contrast, all_index, whole, pairs, of_videos, config, share)
             terms |= {"contrast": losses.moment + losses.clip + losses.video, "intra": losses.intra}
         if videos.objects is not None and fused.phrases is not None and config.objects > 0:
             terms["objects"] = object_phrase_loss(
-                videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config
+                videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config, share
             )
         if videos.activities is not None and fused.activity_text is not None and config.activities > 0:
             terms["activities"] = activity_sentence_loss(
@@ -157,17 +167,21 @@ class MKTNCriterion(nn.Module):
                 false_negatives.videos,
                 self.network.activity_temperature,
                 config.same_moment_iou,
+                share,
             )
         return terms
 
 
-def presence_loss(present: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
-    """Return the cross-entropy of presence logits (N,) of queries in their video and (A,) of mismatched queries.
+def presence_loss(present: Tensor, negative: Tensor, valid: Tensor, share: Share = WHOLE) -> Tensor:
+    """Return the share in the cross-entropy of presence logits, of queries in their video and of mismatched ones.
 
-    Those of the latter count that are `valid` (A,); without any, the queries in their video count alone.
+    Args:
+        present: (N,) logits of queries in their video.
+        negative: (A,) logits of mismatched queries.
+        valid: (A,) which of them count; if none of a batch does, the queries in their video count alone.
+        share: which queries of the batch these are.
     """
-    own = functional.softplus(-present).mean()
-    if not len(negative):
-        return own
-    mismatched = masked_mean(functional.softplus(negative), valid, dim=0)
-    return torch.where(valid.any(), 0.5 * (own + mismatched), own)
+    own = share.mean(functional.softplus(-present))
+    count = share.count(valid.sum())
+    mismatched = (functional.softplus(negative) * valid).sum() / count.clamp_min(1)
+    return torch.where(count > 0, 0.5 * (own + mismatched), own)

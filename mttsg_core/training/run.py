@@ -24,6 +24,7 @@ from mttsg_core.training.prefetch import prefetched
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.state_file import SavedState, read_state, write_state
 from mttsg_core.utils.devices import deterministic_algorithms
+from mttsg_core.utils.distributed import ALONE, Ranks
 
 SAVE_SECONDS = 300.0  # between states within an epoch
 
@@ -76,12 +77,21 @@ class TrainingRun:
         steps: of the whole training.
         pairs: number of training pairs, see `MKTNCriterion`.
         device: of the network.
+        ranks: the processes that train it together.
     """
 
     def __init__(
-        self, network: MKTN, config: TrainingConfig, loss: LossConfig, steps: int, pairs: int, device: torch.device
+        self,
+        network: MKTN,
+        config: TrainingConfig,
+        loss: LossConfig,
+        steps: int,
+        pairs: int,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.network = network
+        self.ranks = ranks
         self.config = config
         self.device = device
         self.progress = Progress()
@@ -113,6 +123,8 @@ class TrainingRun:
     ) -> tuple[dict[str, float], float]:
         """Train on every video once, or on those that a stopped run had left of the epoch.
 
+        What is random in a step depends on the seed, the epoch, the number of the step and, in dropout, the rank.
+
         Args:
             sampler: of the batches.
             epoch: its number.
@@ -125,12 +137,11 @@ class TrainingRun:
             TrainingError: if the loss is NaN or infinite.
         """
         if not self.progress.steps:
-            torch.manual_seed(int(np.random.default_rng([self.config.seed, epoch]).integers(2**63)))
             self._sums = None
         self.network.train()
         self.criterion.train()
         saved = time.monotonic()
-        left = islice(sampler.batches(self.config, epoch), self.progress.steps, None)
+        left = islice(sampler.batches(self.config, epoch, self.ranks), self.progress.steps, None)
         with deterministic_algorithms(self.device, required=self.config.deterministic):
             for batch, targets in prefetched(left, self.device):
                 if self.progress.steps and time.monotonic() - saved >= SAVE_SECONDS:
@@ -143,18 +154,27 @@ class TrainingRun:
             raise TrainingError(f"epoch {epoch}: loss is NaN or infinite; try a smaller --lr")
         return means, means.pop("norm")
 
+    def _seed(self, *numbers: int) -> int:
+        """Return the seed of what is random at a place of the training, given by numbers."""
+        return int(np.random.default_rng([self.config.seed, *numbers]).integers(2**63))
+
     def _step(self, batch: Batch, targets: Targets) -> None:
         """Take one step, and add its losses to the sums of the epoch."""
-        output = self.network(batch.to(self.device))
+        batch = batch.to(self.device)
+        torch.manual_seed(self._seed(self.progress.epoch, self.progress.steps))
+        draws = self.network.draw(batch)
+        torch.manual_seed(self._seed(self.progress.epoch, self.progress.steps, self.ranks.rank))  # of the dropout
+        output = self.network(batch, draws=draws)
         total, terms, statistics = self.criterion(output, targets.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        losses = add_up_gradients(self.network, {**terms, **statistics, "total": total.detach()}, self.ranks)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self._update_average()
         self.progress.steps += 1
-        self._add({**terms, **statistics, "total": total.detach(), "norm": norm.detach()})
+        self._add({**losses, "norm": norm.detach()})
 
     def _add(self, values: Mapping[str, Tensor]) -> None:
         """Add scalars to the sums of the epoch, which are read back at its end."""
@@ -187,9 +207,8 @@ class TrainingRun:
         tensors |= {f"criterion.{name}": value for name, value in self.criterion.state_dict().items()}
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-        if self.progress.steps:  # within an epoch; each epoch begins with sums of zero and a seed of its own
+        if self.progress.steps:  # within an epoch; each begins with sums of zero
             tensors |= {f"sums.{name}": torch.tensor(value) for name, value in self._summed().items()}
-            tensors |= {f"random.{name}": value for name, value in _random_states(self.device).items()}
         notes = {
             "progress": asdict(self.progress),
             "settings": dict(settings),
@@ -244,22 +263,24 @@ class TrainingRun:
         sums = _with_prefix(tensors, "sums.")
         self._names = tuple(sums)
         self._sums = torch.stack(list(sums.values())).to(self.device) if sums else None
-        _set_random_states(_with_prefix(tensors, "random."), self.device)
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of the generators that the steps of an epoch draw from, by device type."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+def add_up_gradients(network: nn.Module, losses: dict[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
+    """Replace the gradients of a network by their sums over all ranks, in one message, and return the sums of losses.
 
-
-def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+    The loss of each rank is its share in that of the batch (`data.share`), so these are the gradients of the batch. A
+    parameter that has none counts as zero, and has one afterwards.
+    """
+    if ranks.world == 1:
+        return losses
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
+    scalars = [value.reshape(1).to(gradients[0].dtype) for value in losses.values()]
+    flat = ranks.add_up(torch.cat([value.flatten() for value in (*gradients, *scalars)]))
+    *parts, last = flat.split([*(parameter.numel() for parameter in parameters), len(scalars)])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+    return dict(zip(losses, last, strict=True))
 
 
 def _with_defaults(started: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mttsg_core.config import TrainingConfig
-from mttsg_core.data.batch import Batch, Targets, VideoItem, collate, collate_targets, draw_batches
+from mttsg_core.data.batch import Batch, Targets, VideoItem, draw_batches
+from mttsg_core.data.batch_parts import collate_part
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.data.familiarity import Familiarity, learn_familiarity
 from mttsg_core.encoders import TextEncoder
@@ -20,6 +21,7 @@ from mttsg_core.features.fingerprint import stream_widths
 from mttsg_core.features.store import check_fingerprint
 from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.augmentation import remove_moment, temporal_concat, temporal_crop
+from mttsg_core.utils.distributed import ALONE, Ranks
 
 
 class TrainingSampler:
@@ -114,8 +116,11 @@ class TrainingSampler:
         clips = (self.store.load(video).clips for video in sample)
         return learn_familiarity(self.sentences, clips, knows_words=knows_words)
 
-    def batches(self, config: TrainingConfig, epoch: int) -> Iterator[tuple[Batch, Targets]]:
-        """Yield the batches of an epoch; the same for the same seed and epoch, whatever came before."""
+    def batches(self, config: TrainingConfig, epoch: int, ranks: Ranks = ALONE) -> Iterator[tuple[Batch, Targets]]:
+        """Yield the batches of an epoch; the same for the same seed and epoch, whatever came before.
+
+        Of several ranks each gets its part of every batch.
+        """
         generator = np.random.default_rng([config.seed, epoch])
         size = config.batch_videos
         # Batches drawn together are sorted by length among them, so that little is padded; not too many at once, or
@@ -126,7 +131,7 @@ class TrainingSampler:
             items.sort(key=lambda item: len(item.features.clips))
             for first in generator.permutation(range(0, len(items), size)):
                 batch = items[first : first + size]
-                yield collate(batch), collate_targets(batch)
+                yield collate_part(batch, ranks)
 
     def _item(
         self, video: int, others: Sequence[int], config: TrainingConfig, generator: np.random.Generator

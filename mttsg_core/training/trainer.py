@@ -29,8 +29,9 @@ from mttsg_core.data.pairs import Pair
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.joint_text import JointTextEncoder
 from mttsg_core.encoders.word_vectors import HashedWords
-from mttsg_core.evaluation.evaluator import evaluate
+from mttsg_core.errors import ConfigError, DataError
 from mttsg_core.evaluation.reliability import measure_reliability
+from mttsg_core.evaluation.sharded import evaluate_together
 from mttsg_core.features.declared import DeclaredFeatures
 from mttsg_core.features.store import check_fingerprint
 from mttsg_core.inference.grounder import Grounder
@@ -42,6 +43,7 @@ from mttsg_core.training.run import Progress, RunSettings, TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.state_file import find_state
 from mttsg_core.utils.atomic import write_atomically
+from mttsg_core.utils.distributed import ALONE, Ranks
 
 __all__ = [
     "LOG",
@@ -67,8 +69,12 @@ def train(
     device: torch.device | None = None,
     resume: bool = False,
     declared: DeclaredFeatures | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[TrainingEvent]:
     """Train a network and write a model folder.
+
+    Several ranks train one network, each with its part of every batch, to the weights that one process would get; all
+    call this with the same arguments. The first one writes; all see the folder.
 
     Args:
         training: pairs to learn from; each needs a moment and features.
@@ -79,16 +85,19 @@ def train(
         device: where; None is the CPU.
         resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU), wherever it stopped.
         declared: what features made elsewhere are; None if nobody said so.
+        ranks: the processes that train together.
 
     Raises:
-        DataError: if there is nothing to learn from, or nothing to validate on.
+        DataError: if there is nothing to learn from, nothing to validate on, or something else on another rank.
         FeatureError: if the features of both were made in different ways.
         ConfigError: if `resume` is given with other settings than the run was started with.
         ModelError: if `resume` is given and there is nothing to resume.
-        TrainingError: if the loss is NaN or infinite.
+        TrainingError: if the loss is NaN or infinite, or another rank is lost.
     """
     settings, device = settings or RunSettings(), device or torch.device("cpu")
     config, loss = settings.training, settings.loss
+    if ranks.world > config.batch_videos:
+        raise ConfigError(f"{ranks.world} processes, but {config.batch_videos} videos a step (--batch-videos)")
     if validation is not None:
         check_fingerprint(validation.fingerprint, training.fingerprint, validation.name)
     sampler = TrainingSampler(training, text_encoder)
@@ -99,15 +108,20 @@ def train(
     sampler.fit_statistics(net, config.statistics_videos)
     epochs = config.epochs_for(len(sampler.videos))
     steps = config.steps_per_epoch(len(sampler.videos)) * epochs
-    run = TrainingRun(net, config, loss, steps, sampler.examples, device)
+    run = TrainingRun(net, config, loss, steps, sampler.examples, device, ranks)
     model = Model(net, text_encoder, training.fingerprint, sampler.max_window_seconds(), declared=declared)
     familiarity = sampler.familiarity(config.statistics_videos, knows_words=text_encoder.id != HashedWords.id)
     recorded = {**to_mapping(config), "loss": to_mapping(loss)}
     described = _described(model, recorded, training.pairs)
+    ranks.meet()  # reading the features takes some longer than others
+    if not ranks.agree(json.dumps([described, sampler.videos, sampler.examples], sort_keys=True, default=str)):
+        raise DataError(f"{training.name}: the processes have different features, sentences or settings")
     if resume:
         run.restore(folder, described)
+        ranks.meet()  # before the first one writes the next state
+    if ranks.is_first and resume:
         _keep_log(folder / LOG, run.progress.epoch)
-    else:
+    elif ranks.is_first:
         for name in (REPORT, WEIGHTS, WORDS, STATE, PREVIOUS, LOG):  # of an earlier run in the same folder
             (folder / name).unlink(missing_ok=True)
         save_description(folder, replace(model, familiarity=familiarity), recorded)
@@ -116,8 +130,12 @@ def train(
     yield from loop.epochs_left(described)
     is_enough = validation is not None and len(validation.pairs) >= config.calibration_sentences
     has_weights = run.progress.best_epoch > 0
-    reliability = _calibrate(folder, validation, device, recorded) if validation and is_enough and has_weights else {}
-    write_json(folder / REPORT, loop.report(reliability))
+    ranks.meet()  # the weights are written
+    calibrates = is_enough and has_weights
+    reliability = _calibrate(folder, validation, device, recorded, ranks) if validation and calibrates else {}
+    if ranks.is_first:
+        write_json(folder / REPORT, loop.report(reliability))
+    ranks.meet()
     yield loop.finished()
 
 
@@ -178,36 +196,42 @@ class _Loop:
             before = self.progress.seconds
 
             def save(start: float = start, before: float = before) -> None:
+                if not self.run.ranks.is_first:
+                    return
                 self.progress.seconds = before + time.monotonic() - start
                 self.run.save(self.folder, described)
 
+            self.run.ranks.meet()  # the first one may be writing
             losses, norm = self.run.epoch(self.sampler, epoch, save)
             metrics, best = self._validate(grounder, epoch)
             self.progress.epoch = epoch
             self.progress.seconds = before + time.monotonic() - start
             event = EpochDone(epoch, losses, metrics, best, self.run.lr(), norm, time.monotonic() - start)
-            with (self.folder / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(asdict(event)) + "\n")
-            self.run.save(self.folder, described)
+            if self.run.ranks.is_first:
+                with (self.folder / LOG).open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(asdict(event)) + "\n")
+                self.run.save(self.folder, described)
             yield event
 
     def _validate(self, grounder: Grounder, epoch: int) -> tuple[Mapping[str, float], bool]:
-        """Evaluate the averaged weights and keep them if they are the best so far.
+        """Evaluate the averaged weights and keep them if they are the best so far; of several ranks the first decides.
 
         Returns:
             The metrics, and whether they are the best.
         """
-        evaluation = evaluate(grounder, self.validation) if self.validation else None
-        metrics = evaluation.metrics if evaluation else {}
+        ranks = self.run.ranks
+        evaluation = evaluate_together(grounder, self.validation, ranks) if self.validation else None
+        metrics = json.loads(ranks.text_of_first(json.dumps(evaluation.metrics))) if evaluation else {}
         headline = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
         score = sum(metrics[name] for name in headline) / len(headline) if metrics else float(epoch)
         progress = self.progress
         best = bool(score > progress.best_score)
         if best:
             progress.best_epoch, progress.best_score, progress.best_metrics = epoch, score, dict(metrics)
-            if evaluation:
+            if evaluation and ranks.is_first:
                 progress.best_intervals = {name: list(ends) for name, ends in evaluation.intervals.items()}
-            save_weights(self.folder, self.run.averaged)
+            if ranks.is_first:
+                save_weights(self.folder, self.run.averaged)
         return metrics, best
 
     def finished(self) -> TrainingFinished:
@@ -236,16 +260,20 @@ class _Loop:
         }
 
 
-def _calibrate(folder: Path, validation: Dataset, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _calibrate(
+    folder: Path, validation: Dataset, device: torch.device, settings: Mapping[str, Any], ranks: Ranks
+) -> dict[str, Any]:
     """Calibrate the scores of the kept epoch on the validation split, and report their reliability before and after.
 
     Both are measured on the split that the two numbers of the calibration are fitted on.
     """
     model = replace(load_model(folder), calibration=UNCALIBRATED)
     grounder = Grounder(MKTNPredictor(replace(model, familiarity=None), device))
-    raw = measure_reliability(lambda dataset: evaluate(grounder, dataset), validation)
+    raw = measure_reliability(lambda dataset: evaluate_together(grounder, dataset, ranks), validation)
     calibration = raw.calibration()
-    save_description(folder, replace(model, calibration=calibration), settings)
+    ranks.meet()  # all have read the model
+    if ranks.is_first:
+        save_description(folder, replace(model, calibration=calibration), settings)
     return {"raw": raw.as_dict(), "calibrated": raw.calibrated(calibration).as_dict()}
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mttsg_core.errors import ConfigError
+from mttsg_core.utils.launch import Launch
 
 _ALL_THREADS = torch.get_num_threads()  # before `limit_threads` changes it
 _CPU_THREADS = 2  # more rarely help with matrices as small as this network's, and slow other programs down
@@ -45,6 +46,26 @@ def choose_device(name: str = "auto") -> torch.device:
     }
     if not available.get(device.type, False):
         raise ConfigError(f"device {name!r} is not available")
+    return device
+
+
+def device_of_rank(name: str, launch: Launch | None) -> torch.device:
+    """Return the device of one of several processes: on GPUs each has its own, by its number on its machine.
+
+    Raises:
+        ConfigError: as `choose_device`, and if there are not as many GPUs as processes, or one of them is named.
+    """
+    device = choose_device(name)
+    if launch is None or device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise ConfigError(f"--device {device.type}: several processes train on CUDA or on the CPU (--device cpu)")
+    if ":" in name:
+        raise ConfigError(f"--device {name}: each process takes a GPU of its own; use --device cuda")
+    if launch.local_rank >= torch.cuda.device_count():
+        raise ConfigError(f"{torch.cuda.device_count()} GPUs for process {launch.local_rank + 1} of this machine")
+    device = torch.device("cuda", launch.local_rank)
+    torch.cuda.set_device(device)
     return device
 
 

@@ -17,6 +17,7 @@ from mttsg_core.evaluation.breakdown import vocabulary
 from mttsg_core.evaluation.comparison import System
 from mttsg_core.evaluation.comparison_report import ComparisonReport
 from mttsg_core.evaluation.evaluator import Evaluation
+from mttsg_core.utils.launch import require_one_process
 from mttsg_core.workflows.ablation_plan import PlannedRun, plan_runs
 from mttsg_core.workflows.answers import Clock, save_answers
 from mttsg_core.workflows.events import InputFailed, RowsSkipped, SeriesAdvanced, Warned
@@ -130,6 +131,7 @@ def _ablate(
     options: AblateOptions | None,
 ) -> Generator[AblateEvent, None, AblationReport]:
     features, options = features or FeatureOptions(), options or AblateOptions()
+    require_one_process("ablation")
     require_folders(out, options.cache)
     require_writable(out)
     clock = Clock.start(options.command, options.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
@@ -24,7 +25,9 @@ from mttsg_core.report import render_training_page
 from mttsg_core.training import trainer
 from mttsg_core.training.tensorboard import TensorBoardLog, need_tensorboard
 from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
-from mttsg_core.utils.devices import choose_device
+from mttsg_core.utils.devices import device_of_rank
+from mttsg_core.utils.distributed import ALONE, Ranks, join_ranks
+from mttsg_core.utils.launch import find_launch
 from mttsg_core.workflows.events import (
     Noted,
     ProgressAdvanced,
@@ -98,7 +101,8 @@ def train(
 ) -> TrainReport:
     """Train a model on a data folder and write its model folder.
 
-    Features that are missing are extracted first. A resumed run goes on with its own settings, features and text
+    Started by `torchrun`, all of its processes train one model; rank 0 alone writes it and has events. Features that
+    are missing are extracted first. A resumed run goes on with its own settings, features and text
     encoder; a setting that is given must be the same.
 
     Args:
@@ -118,7 +122,8 @@ def train(
         DataError: if there is nothing to train on.
         FeatureError: if there are only features that cannot be used.
         ModelError: if there is nothing to resume, or the model may not be pushed.
-        TrainingError: if the loss becomes NaN or infinite.
+        TrainingError: if the loss becomes NaN or infinite, or another process of the training is lost.
+        ToldError: if another process of the training has raised the error.
         MttsgError: if a file cannot be written.
     """
     return run(
@@ -150,10 +155,32 @@ def train_steps(
 ) -> Generator[TrainEvent, None, TrainReport]:
     """Train as `train` does, step by step, with the settings of training, network and losses in one tuple."""
     features, options = features or FeatureOptions(), options or TrainOptions()
+    launch = find_launch()
+    device = device_of_rank(options.device, launch)
+    with nullcontext(ALONE) if launch is None else join_ranks(launch, device) as ranks:
+        steps = _train_steps(data, out, configs, features, options, device, ranks)
+        if ranks.is_first:
+            return (yield from steps)
+        return run(steps)
+
+
+def _train_steps(
+    data: AnyPath | DataFolder,
+    out: AnyPath | None,
+    configs: Configs,
+    features: FeatureOptions,
+    options: TrainOptions,
+    device: torch.device,
+    ranks: Ranks,
+) -> Generator[TrainEvent, None, TrainReport]:
+    """Train as one of several ranks, or alone."""
     require_folders(out, options.cache)
-    require_writable(runs_folder() if out is None else Path(out))
     with ExitStack() as locks:
-        folder = _lock_folder(locks, out, options)
+        folder = None
+        if ranks.is_first:
+            require_writable(runs_folder() if out is None else Path(out))
+            folder = _lock_folder(locks, out, options)
+        folder = _folder_of_first(folder, ranks)
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
         if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
             yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
@@ -162,14 +189,19 @@ def train_steps(
         settings = TrainingSettings.merge(*configs, stopped, defaults.tables)
         if settings.notes:
             yield Noted(f"renamed settings: {'; '.join(settings.notes)}")
-        device = choose_device(options.device)
         _check_extras(options)
         with limited_threads(device):
             opened = open_data(data, features.features)
-            inputs = yield from prepare_inputs(opened, stopped, settings.max_clips, features, options, device, defaults)
-            if folder is None:
+            for is_own_turn in ranks.take_turns():
+                if is_own_turn:
+                    arguments = opened, stopped, settings.max_clips, features, options, device, defaults
+                    inputs = yield from prepare_inputs(*arguments)
+            if folder is None and ranks.is_first:
                 folder = new_run()
                 locks.enter_context(lock_run(folder))
+            folder = _folder_of_first(folder, ranks)
+            if folder is None:
+                raise RuntimeError("the first process named no folder")
             training = trainer.train(
                 inputs.training,
                 inputs.validation,
@@ -179,7 +211,10 @@ def train_steps(
                 device=device,
                 resume=options.resume,
                 declared=inputs.declared,
+                ranks=ranks,
             )
+            if not ranks.is_first:
+                return _report_of(folder, _last_of(training), inputs.failures)
             repeat = repeat_command(opened, folder, settings, features, inputs, defaults, str(device))
             record = TrainingRecord.start(
                 opened,
@@ -233,9 +268,28 @@ def _finish(
         else:
             failures = (*failures, pushed.reason)
     yield from record.next_steps(folder, is_default=is_default)
-    return TrainReport(
-        folder, finished.best_epoch, finished.metrics, finished.stopped_early, finished.seconds, failures, url
-    )
+    return _report_of(folder, finished, failures, url)
+
+
+def _report_of(
+    folder: Path, finished: TrainingFinished, failures: tuple[str, ...], url: str | None = None
+) -> TrainReport:
+    metrics, stopped_early = finished.metrics, finished.stopped_early
+    return TrainReport(folder, finished.best_epoch, metrics, stopped_early, finished.seconds, failures, url)
+
+
+def _last_of(training: Iterable[TrainingEvent]) -> TrainingFinished:
+    """Train to the end, and return the last event."""
+    [last] = deque(training, maxlen=1)
+    if not isinstance(last, TrainingFinished):
+        raise RuntimeError("the training ended without its last event")
+    return last
+
+
+def _folder_of_first(folder: Path | None, ranks: Ranks) -> Path | None:
+    """Return the model folder that rank 0 has, on every rank."""
+    text = ranks.text_of_first("" if folder is None else str(folder.absolute()))
+    return folder if ranks.is_first else Path(text) if text else None
 
 
 def _require_unused(folder: Path) -> None:

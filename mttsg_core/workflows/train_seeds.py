@@ -16,6 +16,7 @@ from mttsg_core.errors import ConfigError
 from mttsg_core.evaluation.comparison import OverSeeds, over_seeds
 from mttsg_core.features.streams import feature_words
 from mttsg_core.report.comparison_tables import shown_figure
+from mttsg_core.utils.launch import require_one_process
 from mttsg_core.utils.text import count
 from mttsg_core.workflows.events import Noted, SeriesAdvanced
 from mttsg_core.workflows.options import AnyPath, FeatureOptions, SeedsOptions, TrainOptions
@@ -116,6 +117,7 @@ def _train_seeds(
     options: SeedsOptions | None,
 ) -> Generator[SeedsEvent, None, SeedsReport]:
     options = options or SeedsOptions()
+    require_one_process("several seeds")
     if options.push is not None:
         raise ConfigError("of several seeds none is pushed: push the one that you choose, with hf upload")
     require_folders(out, options.cache)

@@ -11,8 +11,10 @@ from torch.nn.functional import normalize
 
 from mttsg_core.config import LossConfig
 from mttsg_core.data.batch import Targets
+from mttsg_core.data.draws import draw
 from mttsg_core.modeling.backbone import EncodedQueries
 from mttsg_core.modeling.contrastive import (
+    ContrastDraws,
     ContrastLosses,
     ContrastOutput,
     CrossModalContrast,
@@ -37,7 +39,7 @@ def _sentences() -> Tensor:
     return torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
 
 
-def _output(contrast: CrossModalContrast) -> ContrastOutput:
+def _output(contrast: CrossModalContrast, spans: int = 8) -> ContrastOutput:
     """Make the output for five queries of three videos, one of which is shorter."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(3, 8, dtype=torch.bool)
@@ -49,7 +51,7 @@ def _output(contrast: CrossModalContrast) -> ContrastOutput:
     own = contrast.condition_on_query(clips[VIDEO_INDEX], attended, mask[VIDEO_INDEX])
     all_clips = QueryConditionedClips(clips[None], mask)
     queries = EncodedQueries(words, _sentences(), word_mask)
-    draws = contrast.draw(own.mask, word_mask)
+    draws = ContrastDraws.of(draw(small_config(random_spans=spans), 5, 4, 3, 8), own.mask, word_mask)
     return contrast.training_output(own, all_clips, queries, contrast.project_sentence(queries.sentence), draws)
 
 
@@ -109,8 +111,8 @@ def test_the_losses_draw_nothing_at_random() -> None:
 
 
 def test_random_spans_are_ordered_inside_their_video_and_drawn_again_each_time() -> None:
-    contrast = _contrast(random_spans=50)
-    first, second = _output(contrast), _output(contrast)
+    contrast = _contrast()
+    first, second = _output(contrast, spans=50), _output(contrast, spans=50)
     assert first.draws.random_spans.shape == (5, 50, 2)
     assert (first.draws.random_spans[..., 0] <= first.draws.random_spans[..., 1]).all()
     assert first.draws.random_spans.min() >= 0
@@ -226,7 +228,7 @@ def _plain_losses(
     torch.manual_seed(1)
     queries = EncodedQueries(torch.randn(count, 2, 16), sentence, torch.ones(count, 2, dtype=torch.bool))
     own, all_clips = QueryConditionedClips(clips[index], mask[index]), QueryConditionedClips(clips[None], mask)
-    draws = contrast.draw(own.mask, queries.mask)
+    draws = ContrastDraws.of(draw(small_config(), count, 2, *clips.shape[:2]), own.mask, queries.mask)
     output = contrast.training_output(own, all_clips, queries, contrast.project_sentence(sentence), draws)
     no_pairs = torch.zeros(count, count, dtype=torch.bool)
     return contrast_losses(output, index, targets, no_pairs, false_videos, LossConfig())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos
-from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory, EnrichedQueries
+from mttsg_core.modeling.cross_sentence_memory import BatchEntries, CrossSentenceMemory, EnrichedQueries
 from mttsg_core.modeling.layers import QueryGroups
 from tests.helpers.small_networks import small_config
 
@@ -44,7 +44,7 @@ def test_entries_of_excluded_sources_are_never_retrieved() -> None:
     memory.enqueue(entries, sources)
     for source, entry in zip(sources.tolist(), entries, strict=True):
         for excluded, allowed in (((8, 9), True), ((source, 9), False), ((8, source), False), ((8, 9, source), False)):
-            retrieved = memory.retrieve(entry[None], torch.tensor([excluded]), None, torch.tensor([0]))
+            retrieved = memory.retrieve(entry[None], torch.tensor([excluded]))
             assert torch.allclose(retrieved[0], entry, atol=1e-5) == allowed
 
 
@@ -166,7 +166,7 @@ def test_different_queries_retrieve_different_entries() -> None:
     generator = torch.Generator().manual_seed(0)
     memory.enqueue(5 + torch.randn(64, 16, generator=generator))
     entries = 5 + torch.randn(20, 16, generator=generator)
-    retrieved = memory.retrieve(entries, None, None, torch.zeros(20, dtype=torch.long))
+    retrieved = memory.retrieve(entries, None)
     assert (retrieved - retrieved.mean(0)).norm(dim=1).mean() > 0.1 * retrieved.mean(0).norm()
     nearest = (entries[:, None] - memory.queue).norm(dim=-1).argsort(dim=1)[:, : memory.top]  # (N, K)
     mean = memory.queue[nearest].mean(1)
@@ -177,28 +177,29 @@ def test_in_training_a_query_never_retrieves_entries_of_its_own_video() -> None:
     memory = _memory(memory_queue=6, memory_top=6)
     entries = torch.randn(6, 16, generator=torch.Generator().manual_seed(2))
     memory.enqueue(entries, torch.full((6,), 7))
-    assert not memory.retrieve(entries, torch.full((6, 1), 7), None, VIDEO_INDEX).any()
-    assert memory.retrieve(entries, torch.full((6, 1), 8), None, VIDEO_INDEX).any(dim=1).all()
-    assert memory.retrieve(entries, None, None, VIDEO_INDEX).any(dim=1).all()  # no restriction outside training
+    assert not memory.retrieve(entries, torch.full((6, 1), 7)).any()
+    assert memory.retrieve(entries, torch.full((6, 1), 8)).any(dim=1).all()
+    assert memory.retrieve(entries, None).any(dim=1).all()  # no restriction outside training
 
 
 def test_in_training_a_query_reads_entries_of_other_videos_of_its_batch_unless_they_are_excluded() -> None:
     memory = CrossSentenceMemory(small_config(memory_queue=0, memory_top=1))
     entries, index = torch.randn(3, 16), torch.tensor([0, 0, 1])
     sees_batch = torch.tensor([True, False, True])
-    retrieved = memory.retrieve(entries, None, sees_batch, index)
+    retrieved = memory.retrieve(entries, None, sees_batch, BatchEntries(entries, None, index, index))
     torch.testing.assert_close(retrieved[0], entries[2])  # the only one of another video
     assert not retrieved[1].any()
     excluded = torch.tensor([[5, 5], [5, 5], [6, 5]])
-    assert not memory.retrieve(entries, excluded, sees_batch, index)[2].any()
-    torch.testing.assert_close(memory.retrieve(entries, excluded, sees_batch, index)[0], entries[2])
+    batch = BatchEntries(entries, excluded[:, 0], index, index)
+    assert not memory.retrieve(entries, excluded, sees_batch, batch)[2].any()
+    torch.testing.assert_close(memory.retrieve(entries, excluded, sees_batch, batch)[0], entries[2])
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e3])
 def test_the_temperature_of_the_retrieval_is_a_setting(temperature: float) -> None:
     memory = _memory(memory_temperature=temperature, memory_top=5)
     entries = torch.randn(1, 16)
-    retrieved = memory.retrieve(entries, None, None, torch.tensor([0]))[0]
+    retrieved = memory.retrieve(entries, None)[0]
     best = int((memory.centred_directions(memory.queue[:5]) @ memory.centred_directions(entries)[0]).argmax())
     expected = memory.queue[best] if temperature < 1 else memory.queue[:5].mean(0)
     torch.testing.assert_close(retrieved, expected, atol=1e-2, rtol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Batch, NegativeQueries, Sources, VideoItem, collate
+from mttsg_core.data.draws import draw
 from mttsg_core.modeling.backbone import Standardise, time_features
+from mttsg_core.modeling.contrastive import QueryConditionedClips
 from mttsg_core.modeling.grounding_head import decode
-from mttsg_core.modeling.mktn import MKTN, build_network
+from mttsg_core.modeling.mktn import MKTN, MKTNOutput, build_network
 from mttsg_core.training.losses import MKTNCriterion
 from tests.helpers.tiny import (
     CLIP_DIM,
@@ -180,11 +183,17 @@ def test_a_video_is_encoded_once_whatever_the_number_of_its_queries(net: MKTN) -
     assert [shape[0] for shape in shapes] == [2]
 
 
+def _clips_of_all_videos(net: MKTN, output: MKTNOutput) -> QueryConditionedClips:
+    queries, videos = output.queries, output.videos
+    drawn = draw(net.config, *queries.mask.shape, *videos.encoded.mask.shape).clips
+    return net.clips_of_all_videos(videos, queries.sentence, drawn)
+
+
 def test_every_query_attends_to_clips_of_every_video(net: MKTN) -> None:
     inputs = collate([item(20, 2, seed=0), item(1, 1, seed=1)])
     output = net(inputs)
     torch.manual_seed(0)
-    vectors, mask = net.clips_of_all_videos(output.videos, output.queries.sentence)  # (N, V, T', C), (V, T')
+    vectors, mask = _clips_of_all_videos(net, output)  # (N, V, T', C), (V, T')
     assert mask.all(), "a clip was drawn from the padding"
     assert vectors.shape[:2] == (3, 2)
     own = output.fused.own_clips
@@ -199,14 +208,13 @@ def test_every_query_attends_to_clips_of_every_video(net: MKTN) -> None:
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_number_of_clips_that_queries_attend_to_is_a_setting(count: int) -> None:
     net = network(contrast_clips=count)
-    output = net(batch(LENGTHS))
-    assert net.clips_of_all_videos(output.videos, output.queries.sentence).vectors.shape[2] == count
+    assert _clips_of_all_videos(net, net(batch(LENGTHS))).vectors.shape[2] == count
 
 
 def test_without_regions_the_clips_of_all_videos_are_the_same_for_all_queries() -> None:
     net = network(regions=False)
     output = net(batch(((6, 2), (3, 1)), regions=False))
-    vectors, mask = net.clips_of_all_videos(output.videos, output.queries.sentence)
+    vectors, mask = _clips_of_all_videos(net, output)
     assert vectors.shape[:3] == (1, 2, 6)
     assert mask.tolist() == output.videos.encoded.mask.tolist()
     assert output.fused.own_clips is not None
@@ -218,7 +226,7 @@ def test_a_network_without_contrast_has_no_common_space() -> None:
     output = net(batch())
     assert output.fused.own_clips is None
     with pytest.raises(ValueError, match="without contrast"):
-        net.clips_of_all_videos(output.videos, output.queries.sentence)
+        _clips_of_all_videos(net, output)
 
 
 def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
@@ -319,7 +327,7 @@ def test_queries_carry_the_sources_that_they_must_not_retrieve(monkeypatch: pyte
     excluded: list[list[list[int]] | None] = []
     retrieve = net.memory.retrieve
 
-    def record(entries: torch.Tensor, sources: torch.Tensor | None, *rest: torch.Tensor) -> torch.Tensor:
+    def record(entries: torch.Tensor, sources: torch.Tensor | None, *rest: Any) -> torch.Tensor:
         excluded.append(None if sources is None else sources.tolist())
         return retrieve(entries, sources, *rest)
 

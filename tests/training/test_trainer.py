@@ -21,6 +21,7 @@ from mttsg_core.training import trainer
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.training.sampler import TrainingSampler
 from mttsg_core.training.trainer import LOG, RunSettings, train
+from mttsg_core.utils.distributed import Ranks
 from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset
 from tests.training.runs import (
     CONFIG,
@@ -92,12 +93,12 @@ def _script_validation(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> 
     """Make validation return these scores, one an epoch."""
     remaining = iter(scores)
 
-    def scripted(grounder: Grounder, split: Dataset) -> Any:
+    def scripted(grounder: Grounder, split: Dataset, ranks: Ranks) -> Any:
         value = next(remaining)
         metrics = {"R@1,IoU=0.5": value, "R@1,IoU=0.7": value, "mIoU": value}
         return type("Scripted", (), {"metrics": metrics, "intervals": {}})
 
-    monkeypatch.setattr(trainer, "evaluate", scripted)
+    monkeypatch.setattr(trainer, "evaluate_together", scripted)
     monkeypatch.setattr(trainer, "_calibrate", lambda *_: {})
 
 
