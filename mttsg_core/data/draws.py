@@ -46,14 +46,14 @@ def draw(
         device: of the numbers.
     """
     device = device or torch.device("cpu")
+    uniform = (
+        torch.rand(queries, device=device),
+        torch.rand(videos, config.contrast_clips if config.regions else 0, device=device),
+        torch.rand(queries, config.random_spans, 2, device=device),
+        torch.rand(queries, words, device=device),
+        torch.rand(queries, clips, device=device),
+    )
     mismatched = torch.rand(queries) < config.negative_share  # on the CPU, which must know how many there are
     rows = mismatched.nonzero().squeeze(1) if videos > 1 and config.presence else torch.zeros(0, dtype=torch.long)
-    return Draws(
-        sees_others=torch.rand(queries, device=device),
-        clips=torch.rand(videos, config.contrast_clips if config.regions else 0, device=device),
-        spans=torch.rand(queries, config.random_spans, 2, device=device),
-        word_views=torch.rand(queries, words, device=device),
-        clip_views=torch.rand(queries, clips, device=device),
-        mismatched=upload(rows, device),
-        patience=torch.empty(len(rows), videos, device=device).exponential_(),
-    )
+    patience = torch.empty(len(rows), videos, device=device).exponential_()
+    return Draws(*uniform, mismatched=upload(rows, device), patience=patience)
