@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+_ALL = 250  # videos that are all asked: how well the ranking tells videos apart depends on the model
+
 # Where each video must be encoded first, which takes ten times as long as an answer.
-_ALL = 60  # videos that are all asked: the network takes a fraction of a second for them
 _SHARE = 0.3  # of more videos
 _OF_MANY = 2000  # videos that are looked at, at most: a sentence has its best answers in far fewer
 _A_MOMENT = 6  # videos for each moment that is wanted: several may be wrong
 
 # Where videos stay encoded, and a glance takes a third of the time of an answer.
-_ALL_ENCODED = 250  # videos that are all asked
 _GLANCED_SHARE = 0.5  # of more videos
 _ANSWERED = 100  # of the videos that were glanced at
 _ANSWERED_A_MOMENT = 4
@@ -18,8 +18,8 @@ _ANSWERED_A_MOMENT = 4
 def shortlist_size(videos: int, top: int) -> int:
     """Return in how many of a number of videos to look for the best `top` moments of a sentence.
 
-    >>> shortlist_size(60, top=10), shortlist_size(1000, top=10), shortlist_size(100_000, top=10)
-    (60, 300, 2000)
+    >>> shortlist_size(250, top=10), shortlist_size(1000, top=10), shortlist_size(100_000, top=10)
+    (250, 300, 2000)
     """
     wanted = max(_ALL, _A_MOMENT * top, min(round(_SHARE * videos), _OF_MANY))
     return min(videos, wanted)
@@ -31,7 +31,7 @@ def glanced_size(videos: int, top: int) -> int:
     >>> glanced_size(200, top=10), glanced_size(1000, top=10), glanced_size(100_000, top=10)
     (200, 500, 2000)
     """
-    wanted = max(_ALL_ENCODED, 2 * _ANSWERED_A_MOMENT * top, min(round(_GLANCED_SHARE * videos), _OF_MANY))
+    wanted = max(_ALL, 2 * _ANSWERED_A_MOMENT * top, min(round(_GLANCED_SHARE * videos), _OF_MANY))
     return min(videos, wanted)
 
 
@@ -41,4 +41,4 @@ def answered_size(videos: int, top: int) -> int:
     >>> answered_size(250, top=10), answered_size(500, top=10), answered_size(500, top=30)
     (250, 100, 120)
     """
-    return videos if videos <= _ALL_ENCODED else min(videos, max(_ANSWERED, _ANSWERED_A_MOMENT * top))
+    return videos if videos <= _ALL else min(videos, max(_ANSWERED, _ANSWERED_A_MOMENT * top))
