@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,114 +24,17 @@ from mttsg_core.data.draws import Draws, draw
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
-from mttsg_core.modeling.contrastive import ContrastDraws, ContrastOutput, CrossModalContrast, QueryConditionedClips
+from mttsg_core.modeling.contrastive import ContrastDraws, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
 from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import RegionCrossAttention
 from mttsg_core.modeling.head import GroundingOutput, Head
 from mttsg_core.modeling.layers import QueryGroups, own_video_mask, random_steps, unit_length
+from mttsg_core.modeling.network_output import FusedQueries, MismatchedQueries, MKTNOutput, Negatives, TrainingOutput
 from mttsg_core.modeling.networks import NETWORKS, AnyFusion
 from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment
 from mttsg_core.modeling.prepared import PreparedVideos
 from mttsg_core.modeling.shared_space import SharedSpace
-
-
-class FusedQueries(NamedTuple):
-    """N queries fused with their videos.
-
-    Attributes:
-        fused: (N, T, D_h) the clips as the head reads them.
-        own_clips: (N, T, C) clips of the query's video in the common space, conditioned on the query, or None.
-        phrases: (N, K_w, C) phrase prototypes, or None.
-        activity_text: (N, C) sentences in the space of activities, or None.
-        gate: (N, D) gate of the memory, or None.
-        prior: (N, P) logits that proposals start from, or None.
-    """
-
-    fused: Tensor
-    own_clips: QueryConditionedClips | None
-    phrases: Tensor | None
-    activity_text: Tensor | None
-    gate: Tensor | None
-    prior: Tensor | None
-
-    def part(self, rows: slice) -> FusedQueries:
-        """Return some of the queries."""
-        own, text, gate = self.own_clips, self.activity_text, self.gate
-        return FusedQueries(
-            fused=self.fused[rows],
-            own_clips=None if own is None else QueryConditionedClips(own.vectors[rows], own.mask[rows]),
-            phrases=None if self.phrases is None else self.phrases[rows],
-            activity_text=None if text is None else text[rows],
-            gate=None if gate is None else gate[rows],
-            prior=None if self.prior is None else self.prior[rows],
-        )
-
-
-class Negatives(NamedTuple):
-    """A mismatched queries: those of the batch, and some of its other queries, each asked of another of its videos.
-
-    Attributes:
-        presence: (A,) presence logits.
-        valid: (A,) False where no video of the batch could be chosen: that query takes no part.
-    """
-
-    presence: Tensor
-    valid: Tensor
-
-
-class TrainingOutput(NamedTuple):
-    """What only the losses need.
-
-    Attributes:
-        contrast: projections and random draws of the contrast, or None.
-        text: (N*, C) sentences of all ranks at length 1, in the common space if there is one.
-        clean_text: (N*, C) the same, encoded without dropout.
-        negatives: mismatched queries, or None where presence is not learned.
-        sources: of the batch, or None.
-        share: what the output is of the batch.
-    """
-
-    contrast: ContrastOutput | None
-    text: Tensor
-    clean_text: Tensor
-    negatives: Negatives | None
-    sources: Sources | None = None
-    share: Share = WHOLE
-
-
-class _MismatchedQueries(NamedTuple):
-    """Queries to be asked of videos that do not show them.
-
-    Attributes:
-        rows: (A,) their numbers among the N* queries of the batch, followed by the negative ones of the videos here.
-        video_index: (A,) video of each.
-        valid: (A,) see `Negatives`.
-    """
-
-    rows: Tensor
-    video_index: Tensor
-    valid: Tensor
-
-
-class MKTNOutput(NamedTuple):
-    """The network's output for N queries of V videos.
-
-    Attributes:
-        head: what the head found.
-        videos: everything that depends on no query.
-        queries: encoded.
-        fused: queries fused with their videos.
-        video_index: (N,).
-        training: what only the losses need; None outside training.
-    """
-
-    head: GroundingOutput
-    videos: PreparedVideos
-    queries: EncodedQueries
-    fused: FusedQueries
-    video_index: Tensor
-    training: TrainingOutput | None = None
 
 
 class MKTN(nn.Module):
@@ -297,7 +200,7 @@ class MKTN(nn.Module):
         batch: Batch,
         videos: PreparedVideos,
         encoded: EncodedQueries,
-        mismatched: _MismatchedQueries | None,
+        mismatched: MismatchedQueries | None,
         draws: Draws,
         *,
         joint: bool,
@@ -368,7 +271,7 @@ class MKTN(nn.Module):
         attended = self.region_attention.attend_all_videos(encoded.regions[places], sentence)
         return self.contrast.condition_on_query(clips[places], attended, encoded.mask[places])
 
-    def _choose_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor, draws: Draws) -> _MismatchedQueries:
+    def _choose_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor, draws: Draws) -> MismatchedQueries:
         """Choose another video for the drawn queries of a batch, and append the mismatched ones that it has.
 
         Of all queries (N*, C) those are kept that are to be asked of a video here.
@@ -383,7 +286,7 @@ class MKTN(nn.Module):
             rows = torch.cat([rows, len(text) + written])
             asked = torch.cat([asked, batch.negatives.video_index])
             valid = torch.cat([valid, torch.ones_like(written, dtype=torch.bool)])
-        return _MismatchedQueries(rows, asked, valid)
+        return MismatchedQueries(rows, asked, valid)
 
     def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""

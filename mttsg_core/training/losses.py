@@ -14,8 +14,8 @@ from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.activity_sentence import activity_sentence_loss
 from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
-from mttsg_core.modeling.mktn import MKTNOutput, TrainingOutput
 from mttsg_core.modeling.moment_memory import MemoryRelations, MomentMemory, mining_loss
+from mttsg_core.modeling.network_output import MKTNOutput, TrainingOutput
 from mttsg_core.modeling.object_phrase import object_phrase_loss
 
 

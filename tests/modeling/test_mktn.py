@@ -17,7 +17,8 @@ from mttsg_core.data.draws import draw
 from mttsg_core.modeling.backbone import Standardise, time_features
 from mttsg_core.modeling.contrastive import QueryConditionedClips
 from mttsg_core.modeling.grounding_head import decode
-from mttsg_core.modeling.mktn import MKTN, MKTNOutput, build_network
+from mttsg_core.modeling.mktn import MKTN, build_network
+from mttsg_core.modeling.network_output import MKTNOutput
 from mttsg_core.training.losses import MKTNCriterion
 from tests.helpers.tiny import (
     CLIP_DIM,

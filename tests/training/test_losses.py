@@ -13,7 +13,7 @@ from torch import Tensor
 from mttsg_core.config import LossConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.grounding_head import HeadOutput, grounding_losses
-from mttsg_core.modeling.mktn import MKTNOutput
+from mttsg_core.modeling.network_output import MKTNOutput
 from mttsg_core.modeling.proposals import proposal_edges, span_iou
 from mttsg_core.training.losses import MKTNCriterion, presence_loss
 from tests.helpers.tiny import NO_DROPOUT, ONLY_THE_HEAD, batch, network, targets
