@@ -49,6 +49,7 @@ def collate_part(items: Sequence[VideoItem], ranks: Ranks) -> tuple[Batch, Targe
         query_rows=_rows([[query for number in some for query in queries_of[number].tolist()] for some in division]),
         video_rows=_rows(division),
         most=(max(sum(len(items[number].words) for number in some) for some in division), max(map(len, division))),
+        negatives=sum(len(item.negatives) for item in items),
         is_stand_in=is_stand_in,
     )
     clips = max(len(item.features.clips) for item in items)

@@ -4,8 +4,10 @@ A step of several ranks is the step of one process with the whole batch: each ra
 their queries, and its loss is a share: the shares of all ranks, and so their gradients, add up to those of the batch.
 
 - A mean over queries is a sum over the own ones, divided by the number of all (`mean`, `part`).
-- What compares queries with other pairs reads those of all ranks (`gather_queries`, `gather_videos`), whose gradients
-  flow back to the ranks that they come from. What is then computed alike on every rank counts once (`alike`).
+- What compares queries with other pairs reads those of all ranks (`gather`), whose gradients flow back to the ranks
+  that they come from. What is then computed alike on every rank counts once (`alike`).
+- Ranks wait for each other where they gather, forward and backward. So a step gathers three times, and each time all
+  that it can: encoded sentences, the entries of the memory, and what the losses compare.
 
 `Share` is a batch that is whole on this process, for which all of this is nothing at all.
 """
@@ -18,7 +20,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from mttsg_core.utils.distributed import Ranks
 
@@ -40,6 +41,10 @@ class Share:
         """Return V, given the number of own videos."""
         return own
 
+    def whole_negatives(self, own: int) -> int:
+        """Return how many mismatched queries were written for the videos of the batch, given those of the own ones."""
+        return own
+
     def own_queries(self, values: Tensor) -> Tensor:
         """Return the rows of the own queries, (N', ...) of (N, ...)."""
         return values
@@ -56,13 +61,20 @@ class Share:
         """
         return slice(None), video_index
 
-    def gather_queries(self, *values: Tensor) -> Sequence[Tensor]:
-        """Return values of all queries, (N, ...) each, given those of the own ones (N', ...)."""
-        return values
+    def gather(
+        self, of_queries: Sequence[Tensor], of_videos: Sequence[Tensor] = ()
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return values of all queries, (N, ...) each, and of all videos, (V, ...) each, in one message.
 
-    def gather_videos(self, *values: Tensor, dim: int = 0) -> Sequence[Tensor]:
-        """Return values of all videos, V along `dim` in each, given those of the own ones."""
-        return values
+        Args:
+            of_queries: (N', ...) of the own ones.
+            of_videos: (V', ...) of the own ones.
+        """
+        return of_queries, of_videos
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the share in the sum over all queries of values of the own ones, (N',)."""
+        return values.sum()
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the share in the mean over all queries of values of the own ones, (N',)."""
@@ -104,6 +116,7 @@ class PartOfBatch(Share):
         query_rows: (N,) place of each query among the gathered ones, which are padded to as many a rank.
         video_rows: (V,) likewise.
         most: queries and videos that a rank has, at most.
+        negatives: number of mismatched queries that were written for the videos of the batch.
         is_stand_in: whether there are fewer videos than ranks, and this rank only repeats one: that does not count.
         gathered: what was gathered so far, for `join`.
     """
@@ -117,6 +130,7 @@ class PartOfBatch(Share):
     query_rows: Tensor
     video_rows: Tensor
     most: tuple[int, int]
+    negatives: int
     is_stand_in: bool = False
     gathered: list[Tensor] = field(default_factory=list)
 
@@ -131,6 +145,10 @@ class PartOfBatch(Share):
     def whole_videos(self, own: int) -> int:
         """Return V."""
         return len(self.video_rows)
+
+    def whole_negatives(self, own: int) -> int:
+        """Return how many mismatched queries were written for the videos of the batch."""
+        return self.negatives
 
     def own_queries(self, values: Tensor) -> Tensor:
         """Return the rows of the own queries, (N', ...) of (N, ...)."""
@@ -149,18 +167,33 @@ class PartOfBatch(Share):
         here = (numbers >= 0).nonzero().squeeze(1)
         return here, numbers[here]
 
-    def gather_queries(self, *values: Tensor) -> Sequence[Tensor]:
-        """Return values of all queries, (N, ...) each, given those of the own ones (N', ...)."""
-        return self._gather(values, self.most[0], self.query_rows)
+    def gather(
+        self, of_queries: Sequence[Tensor], of_videos: Sequence[Tensor] = ()
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return values of all queries, (N, ...) each, and of all videos, (V, ...) each, in one message."""
+        most_queries, most_videos = self.most
+        rows = [(value, most_queries, self.query_rows) for value in of_queries]
+        rows += [(value, most_videos, self.video_rows) for value in of_videos]
+        if not rows:
+            return (), ()
+        message = torch.cat([self._padded(value, most).flatten() for value, most, _ in rows])
+        gathered: Tensor = _Gather.apply(message, self.ranks)  # type: ignore[no-untyped-call]  # (R, F)
+        if gathered.requires_grad:
+            self.gathered.append(gathered)
+        parts = gathered.split([most * value.shape[1:].numel() for value, most, _ in rows], dim=1)
+        whole = [
+            part.unflatten(1, (most, *value.shape[1:])).flatten(0, 1).index_select(0, places).to(value.dtype)
+            for part, (value, most, places) in zip(parts, rows, strict=True)
+        ]
+        return whole[: len(of_queries)], whole[len(of_queries) :]
 
-    def gather_videos(self, *values: Tensor, dim: int = 0) -> Sequence[Tensor]:
-        """Return values of all videos, V along `dim` in each, given those of the own ones."""
-        first = [value.movedim(dim, 0) for value in values]
-        return [value.movedim(0, dim) for value in self._gather(first, self.most[1], self.video_rows)]
+    def total(self, values: Tensor) -> Tensor:
+        """Return the share in the sum over all queries of values of the own ones, (N',)."""
+        return values.sum() * (0 if self.is_stand_in else 1)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the share in the mean over all queries of values of the own ones, (N',)."""
-        return values.sum() * (0 if self.is_stand_in else 1 / len(self.video_index))
+        return self.total(values) / len(self.video_index)
 
     def part(self, total: Tensor, count: Tensor) -> Tensor:
         """Return the share in the sum of all ranks' totals, divided by the sum of their counts; 0 without any."""
@@ -181,24 +214,15 @@ class PartOfBatch(Share):
         self.gathered.clear()
         return joined
 
-    def _gather(self, values: Sequence[Tensor], most: int, rows: Tensor) -> list[Tensor]:
-        """Gather several values (X', ...) at once, of which a rank has at most so many rows; return all, in order."""
-        flat = torch.cat([value.flatten(1) for value in values], dim=1) if len(values) > 1 else values[0].flatten(1)
-        sent = flat[:0] if self.is_stand_in else flat
-        sent = pad(sent, (0, 0, 0, most - len(sent)))  # (M, F)
-        gathered: Tensor = _Gather.apply(sent, self.ranks)  # type: ignore[no-untyped-call]  # (R, M, F)
-        if gathered.requires_grad:
-            self.gathered.append(gathered)
-        everything = gathered.flatten(0, 1).index_select(0, rows)  # (X, F)
-        parts = everything.split([value[0].numel() for value in values], dim=1)
-        return [
-            part.unflatten(1, value.shape[1:]).to(value.dtype) if value.ndim > 1 else part.squeeze(1).to(value.dtype)
-            for part, value in zip(parts, values, strict=True)
-        ]
+    def _padded(self, values: Tensor, most: int) -> Tensor:
+        """Return values (X, ...) as every rank sends them: of so many rows, zeros after the own ones."""
+        sent = values[:0] if self.is_stand_in else values
+        padding = values.new_zeros(most - len(sent), *values.shape[1:])
+        return torch.cat([sent, padding]).float()
 
 
 class _Gather(torch.autograd.Function):
-    """Values (M, F) of every rank, (R, M, F); backward, the sum of the gradients that all ranks have for the own."""
+    """Values (F,) of every rank, (R, F); backward, the sum of the gradients that all ranks have for the own."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
@@ -209,8 +233,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         [gradient] = gradients
         ranks: Ranks = ctx.ranks
-        summed = ranks.add_up(gradient.clone(memory_format=torch.contiguous_format))  # others may hold the gradient
-        return summed[ranks.rank], None
+        return ranks.add_up_own(gradient), None
 
 
 class _Join(torch.autograd.Function):

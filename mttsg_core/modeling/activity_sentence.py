@@ -80,10 +80,16 @@ class ActivitySentenceAlignment(nn.Module):
         return unit_length(self.text_side(sentence).float())
 
 
+def activity_sentence_scores(activities: VideoActivities, text: Tensor) -> Tensor:
+    """Return S_as (V, N), how well the best activity of each video matches each sentence (N, C)."""
+    return torch.einsum("nc,vkc->vnk", text.float(), activities.vectors.float()).amax(-1)
+
+
 def activity_sentence_loss(
     activities: VideoActivities,
     mask: Tensor,
     text: Tensor,
+    scores: Tensor,
     video_index: Tensor,
     targets: Targets,
     false_videos: Tensor,
@@ -97,6 +103,7 @@ def activity_sentence_loss(
         activities: of V videos.
         mask: (V, T).
         text: (N, C) sentences in the space of activities.
+        scores: (V*, N*), see `activity_sentence_scores`.
         video_index: (N,).
         targets: true moments.
         false_videos: (N*, V*) True for other videos that are not negatives of a sentence.
@@ -105,9 +112,6 @@ def activity_sentence_loss(
         share: which queries and videos of the batch these are; N* = N and V* = V where it is whole.
     """
     text, vectors, attention = text.float(), activities.vectors.float(), activities.attention.float()
-    [of_all] = share.gather_queries(text)  # (N*, C)
-    match = torch.einsum("nc,vkc->vnk", of_all, vectors)  # (V, N*, K_e)
-    [scores] = share.gather_videos(match.amax(-1))  # (V*, N*)
     positives = own_video_mask(share.whole_index(video_index), len(scores))  # (N*, V*)
     loss = symmetric_contrastive_loss(scores.T / temperature, positives, ~positives & ~false_videos)
 

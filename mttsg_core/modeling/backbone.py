@@ -48,6 +48,7 @@ class EncodedQueries(NamedTuple):
             None outside training.
         shared: (N, D_c) sentences in the space of a joint model, of length 1, or None.
         phrases: (N, K_w, C) phrase prototypes, or None where the network has none.
+        activity: (N, C) sentences in the space of activities, or None where the network has none.
     """
 
     words: Tensor
@@ -56,6 +57,7 @@ class EncodedQueries(NamedTuple):
     excluded_sources: Tensor | None = None
     shared: Tensor | None = None
     phrases: Tensor | None = None
+    activity: Tensor | None = None
 
     def part(self, rows: Tensor | slice) -> EncodedQueries:
         """Return some of the queries, by their numbers on the same device or as a view."""

@@ -27,6 +27,7 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.draws import Draws
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries
+from mttsg_core.modeling.false_negatives import FalseNegatives
 from mttsg_core.modeling.layers import (
     contrastive_loss,
     masked_softmax,
@@ -96,6 +97,54 @@ class ContrastOutput(NamedTuple):
     temperature: float
 
 
+class MomentClips(NamedTuple):
+    """Clips of the video of each of N queries. Attributes: inside its moment, outside all of its moments, (N, T)."""
+
+    inside: Tensor
+    outside: Tensor
+
+
+class QueryScores(NamedTuple):
+    """What the losses of the contrast compare of N queries.
+
+    Attributes:
+        moment: (N, C) direction of the clips of the true moment, of length 1.
+        words, other_words: (N, C) of the two views of the sentence.
+        clips, other_clips: (N, C) of the two views of the moment.
+        inside: (N,) whether there is a clip inside the moment.
+        outside: (N,) whether there is one outside all moments of the sentence.
+    """
+
+    moment: Tensor
+    words: Tensor
+    other_words: Tensor
+    clips: Tensor
+    other_clips: Tensor
+    inside: Tensor
+    outside: Tensor
+
+    @property
+    def views(self) -> tuple[Tensor, ...]:
+        """Both views of the sentence, and both of the moment."""
+        return self.words, self.other_words, self.clips, self.other_clips
+
+
+class VideoScores(NamedTuple):
+    """How well the clips of V videos match N* sentences. Logits of clips (V, N*, T') with mask (V, T'), of videos."""
+
+    clips: Tensor
+    videos: Tensor
+    mask: Tensor
+
+
+class ContrastScores(NamedTuple):
+    """What the losses of the contrast compare: of own queries, and of all queries and videos of the batch."""
+
+    own: MomentClips
+    queries: QueryScores
+    videos: VideoScores
+
+
 class ContrastLosses(NamedTuple):
     """The terms of L_CL, scalars."""
 
@@ -155,74 +204,66 @@ class CrossModalContrast(nn.Module):
         return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
 
 
+def contrast_scores(output: ContrastOutput, targets: Targets) -> ContrastScores:
+    """Compute what the losses of the contrast compare, of N queries and V videos with true moments (N, 2)."""
+    own_clips, mask = output.own_clips.vectors.float(), output.own_clips.mask  # (N, T, C), (N, T)
+    foreground = clip_occupancy(targets.spans, mask.shape[1]) * mask  # (N, T)
+    any_moment = shared_occupancy(targets.spans, targets.sentence_ids, mask.shape[1])  # (N, T)
+    own = MomentClips(foreground > 0.5, (any_moment == 0) & mask)
+    views = _view_directions(output, foreground, own_clips)  # (N, C) each
+    of_queries = QueryScores(pooled_direction(foreground, own_clips), *views, own.inside.any(1), own.outside.any(1))
+    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N* or 1, V, T', C), (V, T')
+    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
+    of_videos = VideoScores(logits.transpose(0, 1), video_level_logits(output, logits).T, mask)
+    return ContrastScores(own, of_queries, of_videos)
+
+
 def contrast_losses(
     output: ContrastOutput,
+    compared: ContrastScores,
     video_index: Tensor,
     targets: Targets,
-    false_pairs: Tensor,
-    false_videos: Tensor,
+    false_negatives: FalseNegatives,
     config: LossConfig,
     share: Share = WHOLE,
 ) -> ContrastLosses:
     """Compute the share in the terms of L_CL of a batch.
 
     Args:
-        output: of N queries and V videos, of a batch with N* queries and V* videos.
+        output: of N queries.
+        compared: see `contrast_scores`, of these, and of the N* queries and V* videos of the batch.
         video_index: (N*,).
         targets: true moments (N*, 2); those of one sentence are all positives of it.
-        false_pairs: (N*, N*) True for pairs of other videos that are not negatives of a sentence.
-        false_videos: (N*, V*) True for other videos that are not.
+        false_negatives: pairs (N*, N*) and videos (N*, V*) that are not negatives of a sentence.
         config: which moments of one video are the same and which are different.
-        share: which queries and videos of the batch `output` is of; N* = N and V* = V where the batch is whole.
+        share: which queries of the batch `output` is of; N* = N where it is whole.
     """
-    spans, sentence_ids = targets.spans, targets.sentence_ids
-    own_clips, own_mask = output.own_clips.vectors.float(), output.own_clips.mask  # (N, T, C), (N, T)
-    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N* or 1, V, T', C), (V, T')
-    foreground = clip_occupancy(share.own_queries(spans), own_mask.shape[1]) * own_mask  # (N, T)
-    directions = pooled_direction(foreground, own_clips)  # (N, C)
-    views = _view_directions(output, foreground, own_clips)  # (N, C) each
-    moments, *views = share.gather_queries(directions, *views)  # (N*, C) each
-    scores = output.text @ moments.T  # (N*, N*)
-    any_moment = share.own_queries(shared_occupancy(spans, sentence_ids, own_mask.shape[1]))  # (N, T)
+    own, of_queries, of_videos = compared
+    spans, sentence_ids, temperature = targets.spans, targets.sentence_ids, output.temperature
     same_video, same_sentence = video_index[:, None] == video_index, sentence_ids[:, None] == sentence_ids  # (N*, N*)
     overlap = span_iou(spans[:, None], spans[None])  # (N*, N*)
     positives = same_sentence | (same_video & (overlap >= config.same_moment_iou))
-    negatives = ~same_sentence & ~(same_video & (overlap >= config.other_moment_iou))
-    true_negatives = negatives & ~false_pairs
-    moment = share.alike(symmetric_contrastive_loss(scores / output.temperature, positives, true_negatives))
+    negatives = ~(same_sentence | (same_video & (overlap >= config.other_moment_iou)) | false_negatives.pairs)
+    scores = output.text @ of_queries.moment.T  # (N*, N*)
+    moment = symmetric_contrastive_loss(scores / temperature, positives, negatives)
     text, true_scores = share.own_queries(output.text), share.own_queries(scores.diagonal())  # (N, C), (N,)
     own_sentence = share.own_queries(same_sentence)  # (N, N*)
     others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
-    own_logits = torch.einsum("nc,ntc->nt", text, unit_length(own_clips)) / output.temperature  # (N, T)
-    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
-    video_logits = video_level_logits(output, logits)  # (N*, V)
-    of_videos, summed, mask = share.gather_videos(logits.transpose(0, 1), video_logits.T, mask)
-    logits, video_logits = of_videos.transpose(0, 1), summed.T  # (N*, V*, T'), (N*, V*)
-    own_videos = own_video_mask(video_index, len(mask))  # (N*, V*)
-    other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N*, V*, T')
-    outside = (any_moment == 0) & own_mask  # (N, T)
-    video = symmetric_contrastive_loss(video_logits, own_videos, ~own_videos & ~false_videos)
+
+    own_videos = own_video_mask(video_index, len(of_videos.mask))  # (N*, V*)
+    other_videos = ~(own_videos | false_negatives.videos)  # (N*, V*)
+    other_clips = of_videos.mask & other_videos[..., None]  # (N*, V*, T')
+    usable = of_queries.inside & (of_queries.outside | other_clips.flatten(1).any(1))  # (N*,)
+    own_clips = unit_length(output.own_clips.vectors.float())  # (N, T, C)
+    own_logits = torch.einsum("nc,ntc->nt", text, own_clips) / temperature  # (N, T)
+    others_logits = share.own_queries(of_videos.clips.transpose(0, 1))  # (N, V*, T')
+    clip = clip_level_losses(own_logits, own, others_logits, share.own_queries(other_clips), config.clip_negatives)
     return ContrastLosses(
-        moment=moment + share.mean(others),
-        clip=clip_level_loss(
-            own_logits,
-            foreground > 0.5,
-            outside,
-            share.own_queries(logits),
-            share.own_queries(other_videos),
-            config.clip_negatives,
-            share,
-        ),
-        video=share.alike(video),
-        intra=share.alike(intra_modal_loss(views, true_negatives, output.temperature)),
+        moment=share.alike(moment) + share.mean(others),
+        clip=share.total(clip * share.own_queries(usable)) / usable.sum().clamp_min(1),
+        video=share.alike(symmetric_contrastive_loss(of_videos.videos.T, own_videos, other_videos)),
+        intra=share.alike(intra_modal_loss(of_queries.views, negatives, temperature)),
     )
-
-
-def moment_directions(output: ContrastOutput, spans: Tensor) -> Tensor:
-    """Pool the clips inside the true moments (N, 2), in clip units, of each query's video: (N, C) of length 1."""
-    own = output.own_clips
-    foreground = clip_occupancy(spans, own.mask.shape[1]) * own.mask  # (N, T)
-    return pooled_direction(foreground, own.vectors.float())
 
 
 def intra_video_losses(
@@ -248,33 +289,21 @@ def intra_video_losses(
     return softplus(rest - true_scores / output.temperature)
 
 
-def clip_level_loss(
-    own: Tensor,
-    inside: Tensor,
-    outside: Tensor,
-    others: Tensor,
-    other_mask: Tensor,
-    negatives: int,
-    share: Share = WHOLE,
-) -> Tensor:
-    """Contrast the clips of a sentence's moment with the mean of all other clips, counted as `negatives` clips.
+def clip_level_losses(logits: Tensor, own: MomentClips, others: Tensor, other_mask: Tensor, negatives: int) -> Tensor:
+    """Contrast the clips of a sentence's moment with the mean of all other clips, counted as `negatives` clips: (N,).
 
     The clips of the moment count by the logarithm of their mean exponential, as not all of them need to show it.
 
     Args:
-        own: (N, T) logits of the clips of the own video.
-        inside: (N, T) True inside the moment.
-        outside: (N, T) True outside all moments of the sentence.
+        logits: (N, T) of the clips of the own video.
+        own: which of them are inside the moment, and outside.
         others: (N, V, T') logits of clips of all videos.
         other_mask: (N, V, T') True for those that are negatives.
         negatives: weight of the mean of all other clips.
-        share: which queries of a batch these are.
     """
-    mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
-    rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
-    loss = softplus(rest + math.log(negatives) - _log_mean_exp(own, inside))
-    counts = inside.any(1) & mask.any(1)  # (N,)
-    return share.part((loss * counts).sum(), counts.sum())
+    mask = torch.cat([own.outside, other_mask.flatten(1)], dim=1)
+    rest = _log_mean_exp(torch.cat([logits, others.flatten(1)], dim=1), mask)  # (N,)
+    return softplus(rest + math.log(negatives) - _log_mean_exp(logits, own.inside))
 
 
 def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
@@ -285,17 +314,17 @@ def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
     return scores / output.temperature
 
 
-def _view_directions(output: ContrastOutput, foreground: Tensor, own_clips: Tensor) -> list[Tensor]:
+def _view_directions(
+    output: ContrastOutput, foreground: Tensor, own_clips: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pool both views of each sentence, and of each moment with clips (N, T, C) and weights (N, T): (N, C) each."""
-    word_weights = output.word_mask.to(output.words.dtype)
-    return [
-        pooled_direction(weights * side, tokens)
-        for weights, view, tokens in (
-            (word_weights, output.draws.word_views, output.words),
-            (foreground, output.draws.clip_views, own_clips),
-        )
-        for side in (view, ~view)
-    ]
+    words, clips, weights = output.draws.word_views, output.draws.clip_views, output.word_mask.to(output.words.dtype)
+    return (
+        pooled_direction(weights * words, output.words),
+        pooled_direction(weights * ~words, output.words),
+        pooled_direction(foreground * clips, own_clips),
+        pooled_direction(foreground * ~clips, own_clips),
+    )
 
 
 def intra_modal_loss(views: Sequence[Tensor], negatives: Tensor, temperature: float) -> Tensor:

@@ -123,7 +123,7 @@ class CrossSentenceMemory(nn.Module):
         if learning:
             uniform = torch.rand(matched, device=entries.device) if drawn is None else drawn
             sees_batch = share.own_queries(uniform) >= self.co_query_dropout
-            [of_all], all_index = share.gather_queries(entries[:matched]), share.whole_index(index[:matched])
+            ([of_all], _), all_index = share.gather([entries[:matched]]), share.whole_index(index[:matched])
             known = of_matched[:, 0] if sources is None and of_matched is not None else sources
             batch = BatchEntries(of_all, known, all_index, share.own_queries(all_index))
         intra_video_context = torch.zeros_like(sentence)

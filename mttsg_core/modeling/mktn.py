@@ -79,9 +79,11 @@ class MKTN(nn.Module):
     def encode_queries(self, words: Tensor, mask: Tensor) -> EncodedQueries:
         """Compute everything about sentences, words (N, L, D_w) with mask (N, L), that depends on no video."""
         queries: EncodedQueries = self.query_encoder(words, mask)
-        if self.object_phrase is None:
-            return queries
-        return queries._replace(phrases=self.object_phrase.phrases(queries.words, queries.mask))
+        if self.object_phrase is not None:
+            queries = queries._replace(phrases=self.object_phrase.phrases(queries.words, queries.mask))
+        if self.activity_sentence is not None:
+            queries = queries._replace(activity=self.activity_sentence.project_sentence(queries.sentence))
+        return queries
 
     def encode_videos(self, batch: Batch) -> PreparedVideos:
         """Compute everything that depends on no query."""
@@ -143,7 +145,7 @@ class MKTN(nn.Module):
             )
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
-        attended = own_clips = activity_text = prior = None
+        attended = own_clips = prior = None
         regions = videos.ragged_regions or encoded.regions
         if self.region_attention is not None and regions is not None:
             attended, region_evidence = self.region_attention(regions, sentence, groups)
@@ -157,12 +159,11 @@ class MKTN(nn.Module):
             evidence.append(self.contrast.match_features(own_clips, sentence))
         if self.object_phrase is not None and videos.objects is not None and queries.phrases is not None:
             evidence.append(self.object_phrase.match_features(videos.objects, queries.phrases, groups))
-        if self.activity_sentence is not None and videos.activities is not None:
-            activity_text = self.activity_sentence.project_sentence(sentence)
-            features = self.activity_sentence.match_features(videos.activities, encoded.mask, activity_text, groups)
+        if self.activity_sentence is not None and videos.activities is not None and queries.activity is not None:
+            features = self.activity_sentence.match_features(videos.activities, encoded.mask, queries.activity, groups)
             evidence.append(features)
         fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
-        return FusedQueries(fused, own_clips, queries.phrases, activity_text, gate, prior)
+        return FusedQueries(fused, own_clips, gate, prior)
 
     def _train(self, batch: Batch, draws: Draws, *, joint: bool) -> MKTNOutput:
         """Ground the queries of a batch together with the mismatched ones, and compute what the losses need.
@@ -171,28 +172,26 @@ class MKTN(nn.Module):
         """
         count, share = len(batch.words), batch.share
         encoded = self.encode_queries(*_all_words(batch, with_negatives=self.config.presence))
-        queries = encoded.part(slice(count)) if len(encoded.words) > count else encoded
+        own = encoded.part(slice(count)) if len(encoded.words) > count else encoded
         videos = self.encode_videos(batch)
         clean = self.query_encoder.without_dropout(batch.words, batch.word_mask)  # (N, D)
         project: Callable[[Tensor], Tensor] = _direction if self.contrast is None else self.contrast.project_sentence
-        own_text = project(queries.sentence)
         with torch.no_grad():
             own_clean = project(clean)
-        text, clean_text, sentences = share.gather_queries(own_text, own_clean, queries.sentence)  # (N*, ...) each
-        clean_text = clean_text.detach()
+        everyone, text, clean_text = _gathered(own, project(own.sentence), own_clean, share)  # N*
         all_clips = mismatched = None
         if self.contrast is not None:
-            all_clips = self.clips_of_all_videos(videos, sentences, draws.clips, share)
+            all_clips = self.clips_of_all_videos(videos, everyone.sentence, draws.clips, share)
         if self.config.presence:
             mismatched = self._choose_mismatched(batch, text.detach(), clean_text, draws)
-            encoded = _gathered(encoded, count, share)
+            encoded = _with_written(everyone, encoded, count, share)
         queries, fused, head, presence = self._ground_all(batch, videos, encoded, mismatched, draws, joint=joint)
         contrast = None
         if self.contrast is not None and all_clips is not None and fused.own_clips is not None:
             of_contrast = ContrastDraws.of(draws, fused.own_clips.mask, queries.mask, share)
             contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, of_contrast)
-        negatives = None if mismatched is None else Negatives(presence, mismatched.valid)
-        training = TrainingOutput(contrast, text, clean_text, negatives, batch.sources, share)
+        negatives = None if mismatched is None else Negatives(presence, mismatched.valid, mismatched.taking_part)
+        training = TrainingOutput(everyone, contrast, text, clean_text, negatives, batch.sources, share)
         return MKTNOutput(head, videos, queries, fused, batch.video_index, training)
 
     def _ground_all(
@@ -280,13 +279,15 @@ class MKTN(nn.Module):
         index, videos = share.whole_index(batch.video_index), share.whole_videos(len(batch.clips))
         weights = self._negative_weights(text, clean_text, index, videos)[rows]  # (A*, V*)
         here, asked = share.asked_here((weights / draws.patience).argmax(1))
-        rows, valid = rows[here], (weights > 0).any(1)[here]
+        exists = (weights > 0).any(1)  # (A*,)
+        rows, valid = rows[here], exists[here]
+        written_here = 0 if batch.negatives is None else len(batch.negatives.words)
         if batch.negatives is not None:
-            written = torch.arange(len(batch.negatives.words), device=rows.device)
+            written = torch.arange(written_here, device=rows.device)
             rows = torch.cat([rows, len(text) + written])
             asked = torch.cat([asked, batch.negatives.video_index])
             valid = torch.cat([valid, torch.ones_like(written, dtype=torch.bool)])
-        return MismatchedQueries(rows, asked, valid)
+        return MismatchedQueries(rows, asked, valid, exists.sum() + share.whole_negatives(written_here))
 
     def _negative_weights(self, text: Tensor, clean_text: Tensor, video_index: Tensor, videos: int) -> Tensor:
         """Weigh the videos (N, V) that a sentence may be asked of as a mismatched query."""
@@ -336,17 +337,29 @@ def _all_words(batch: Batch, *, with_negatives: bool) -> tuple[Tensor, Tensor]:
     return torch.cat(all_words), torch.cat(masks)
 
 
-def _gathered(encoded: EncodedQueries, count: int, share: Share) -> EncodedQueries:
-    """Return N + A queries, of which the first `count` are those of the batch, with the N* of all ranks in their place.
+def _gathered(
+    own: EncodedQueries, text: Tensor, clean_text: Tensor, share: Share
+) -> tuple[EncodedQueries, Tensor, Tensor]:
+    """Return the N* queries of all ranks, their texts (N*, C), and those without dropout, (N*, C) without gradients."""
+    kept = {name: values for name, values in own._asdict().items() if values is not None}
+    (of_all, of_clean, *rest), _ = share.gather([text, clean_text, *kept.values()])
+    return EncodedQueries(**dict(zip(kept, rest, strict=True))), of_all, of_clean.detach()
 
-    Where the batch is whole these are the same.
+
+def _with_written(everyone: EncodedQueries, encoded: EncodedQueries, count: int, share: Share) -> EncodedQueries:
+    """Return the N* queries of all ranks, and after them the encoded ones after the first `count`.
+
+    Where the batch is whole these are the encoded ones.
     """
     if share is WHOLE:
         return encoded
-    kept = {name: values for name, values in encoded._asdict().items() if values is not None}
-    of_all = share.gather_queries(*(values[:count] for values in kept.values()))
-    rows = zip(kept, of_all, strict=True)
-    return EncodedQueries(**{name: torch.cat([values, kept[name][count:]]) for name, values in rows})
+    if len(encoded.words) == count:
+        return everyone
+    written = encoded.part(slice(count, None))._asdict()
+    joined = {
+        name: torch.cat([of_all, written[name]]) for name, of_all in everyone._asdict().items() if of_all is not None
+    }
+    return EncodedQueries(**joined)
 
 
 def _sources_of(batch: Batch, sources: Sources, of_queries: Tensor) -> Tensor:

@@ -20,27 +20,21 @@ class FusedQueries(NamedTuple):
     Attributes:
         fused: (N, T, D_h) the clips as the head reads them.
         own_clips: (N, T, C) clips of the query's video in the common space, conditioned on the query, or None.
-        phrases: (N, K_w, C) phrase prototypes, or None.
-        activity_text: (N, C) sentences in the space of activities, or None.
         gate: (N, D) gate of the memory, or None.
         prior: (N, P) logits that proposals start from, or None.
     """
 
     fused: Tensor
     own_clips: QueryConditionedClips | None
-    phrases: Tensor | None
-    activity_text: Tensor | None
     gate: Tensor | None
     prior: Tensor | None
 
     def part(self, rows: slice) -> FusedQueries:
         """Return some of the queries."""
-        own, text, gate = self.own_clips, self.activity_text, self.gate
+        own, gate = self.own_clips, self.gate
         return FusedQueries(
             fused=self.fused[rows],
             own_clips=None if own is None else QueryConditionedClips(own.vectors[rows], own.mask[rows]),
-            phrases=None if self.phrases is None else self.phrases[rows],
-            activity_text=None if text is None else text[rows],
             gate=None if gate is None else gate[rows],
             prior=None if self.prior is None else self.prior[rows],
         )
@@ -52,16 +46,19 @@ class Negatives(NamedTuple):
     Attributes:
         presence: (A,) presence logits.
         valid: (A,) False where no video of the batch could be chosen: that query takes no part.
+        taking_part: how many of the whole batch do.
     """
 
     presence: Tensor
     valid: Tensor
+    taking_part: Tensor
 
 
 class TrainingOutput(NamedTuple):
     """What only the losses need.
 
     Attributes:
+        queries: the N* of all ranks, encoded.
         contrast: projections and random draws of the contrast, or None.
         text: (N*, C) sentences of all ranks at length 1, in the common space if there is one.
         clean_text: (N*, C) the same, encoded without dropout.
@@ -70,6 +67,7 @@ class TrainingOutput(NamedTuple):
         share: what the output is of the batch.
     """
 
+    queries: EncodedQueries
     contrast: ContrastOutput | None
     text: Tensor
     clean_text: Tensor
@@ -85,11 +83,13 @@ class MismatchedQueries(NamedTuple):
         rows: (A,) their numbers among the N* queries of the batch, followed by the negative ones of the videos here.
         video_index: (A,) video of each.
         valid: (A,) see `Negatives`.
+        taking_part: see `Negatives`.
     """
 
     rows: Tensor
     video_index: Tensor
     valid: Tensor
+    taking_part: Tensor
 
 
 class MKTNOutput(NamedTuple):

@@ -95,10 +95,42 @@ class ObjectPhraseAlignment(nn.Module):
         return features
 
 
+def object_phrase_scores(objects: Tensor, mask: Tensor, phrases: Tensor, object_clips: int) -> Tensor:
+    """Return S_op (V, N), how well the objects of videos match the phrases of sentences.
+
+    Only one object in a video decides about each phrase. It is found first, and only the product with it is part of
+    the backward pass, whose work would otherwise grow with all objects of all videos.
+
+    Args:
+        objects: (V, T, K_o, C).
+        mask: (V, T).
+        phrases: (N, K_w, C).
+        object_clips: evenly spaced clips of a video that are looked at, at most.
+    """
+    step = -(-mask.shape[1] // object_clips)
+    objects, mask = objects[:, ::step].float(), mask[:, ::step]
+    flat, phrases = objects.flatten(1, 2), phrases.float()  # (V, X, C), (N, K_w, C)
+    padding = (~mask * _PADDING).repeat_interleave(objects.shape[2], dim=1)  # (V, X)
+    size = at_once(_VIDEOS_AT_ONCE, objects.device)
+    with torch.no_grad():
+        every = phrases.flatten(0, 1)  # (N * K_w, C)
+        best = torch.cat([_best(*part, every) for part in zip(flat.split(size), padding.split(size), strict=True)])
+    objects_before = torch.arange(0, flat.shape[:2].numel(), flat.shape[1], device=flat.device)[:, None]  # (V, 1)
+    chosen = flat.flatten(0, 1).index_select(0, (objects_before + best).flatten())  # (V * N * K_w, C)
+    chosen = chosen.view(len(flat), len(phrases), -1)  # (V, N, K_w * C)
+    return torch.einsum("vnx,nx->vn", chosen, phrases.flatten(1)) / phrases.shape[1]
+
+
+def _best(objects: Tensor, padding: Tensor, phrases: Tensor) -> Tensor:
+    """Return the object (V, X, C) that matches each of Y phrases (Y, C) best, given padding (V, X): numbers (V, Y)."""
+    return torch.baddbmm(padding[:, None], phrases.expand(len(objects), -1, -1), objects.transpose(1, 2)).argmax(-1)
+
+
 def object_phrase_loss(
     objects: Tensor,
     mask: Tensor,
     phrases: Tensor,
+    scores: Tensor,
     video_index: Tensor,
     targets: Targets,
     false_videos: Tensor,
@@ -111,6 +143,7 @@ def object_phrase_loss(
         objects: (V, T, K_o, C).
         mask: (V, T).
         phrases: (N, K_w, C).
+        scores: (V*, N*), see `object_phrase_scores`.
         video_index: (N,).
         targets: true moments; within the own video the phrases are to be found inside them.
         false_videos: (N*, V*) True for other videos that are not negatives of a sentence.
@@ -120,15 +153,6 @@ def object_phrase_loss(
     step = -(-mask.shape[1] // config.object_clips)
     objects, mask, phrases = objects[:, ::step].float(), mask[:, ::step], phrases.float()
     foreground = (shared_occupancy(targets.spans / step, targets.sentence_ids, mask.shape[1]) > 0) & mask[video_index]
-    padding = (~mask * _PADDING).repeat_interleave(objects.shape[2], dim=1)  # (V, T * K_o)
-    columns = []
-    [of_all] = share.gather_queries(phrases)  # (N*, K_w, C)
-    size = at_once(_VIDEOS_AT_ONCE, objects.device)
-    for part, part_padding in zip(objects.flatten(1, 2).split(size), padding.split(size), strict=True):
-        every = of_all.flatten(0, 1).expand(len(part), -1, -1)  # (V', N* * K_w, C)
-        cosines = torch.baddbmm(part_padding[:, None], every, part.transpose(1, 2))  # (V', N* * K_w, T * K_o)
-        columns.append(cosines.max(-1).values.unflatten(1, of_all.shape[:2]).mean(-1))  # (V', N*)
-    [scores] = share.gather_videos(torch.cat(columns))  # (V*, N*)
     positives = own_video_mask(share.whole_index(video_index), len(scores))  # (N*, V*)
     loss = symmetric_contrastive_loss(scores.T / config.object_temperature, positives, ~positives & ~false_videos)
     each = _localisation_losses(objects, mask, phrases, video_index, foreground, config.object_temperature)

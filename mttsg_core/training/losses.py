@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -11,12 +12,25 @@ from torch.nn import functional
 from mttsg_core.config import LossConfig, NetworkConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
-from mttsg_core.modeling.activity_sentence import activity_sentence_loss
-from mttsg_core.modeling.contrastive import contrast_losses, moment_directions
+from mttsg_core.modeling.activity_sentence import activity_sentence_loss, activity_sentence_scores
+from mttsg_core.modeling.contrastive import ContrastScores, QueryScores, VideoScores, contrast_losses, contrast_scores
 from mttsg_core.modeling.false_negatives import FalseNegativeFilter, FalseNegatives, no_false_negatives
 from mttsg_core.modeling.moment_memory import MemoryRelations, MomentMemory, mining_loss
-from mttsg_core.modeling.network_output import MKTNOutput, TrainingOutput
-from mttsg_core.modeling.object_phrase import object_phrase_loss
+from mttsg_core.modeling.network_output import MKTNOutput, Negatives, TrainingOutput
+from mttsg_core.modeling.object_phrase import object_phrase_loss, object_phrase_scores
+
+
+class _Compared(NamedTuple):
+    """What the terms compare with other pairs, of all ranks; None where it is not needed.
+
+    Attributes:
+        contrast: see `contrast_scores`.
+        objects, activities: (V*, N*) how well sentences match videos.
+    """
+
+    contrast: ContrastScores | None
+    objects: Tensor | None
+    activities: Tensor | None
 
 
 class Losses(NamedTuple):
@@ -71,12 +85,12 @@ class MKTNCriterion(nn.Module):
         false_negatives = self.false_negatives(output)
         share = training.share
         terms = output.head.losses(targets, self.config, share)
-        terms |= self._alignment_losses(output, targets, false_negatives)
-        if (mining := self._mining_loss(output, targets, relations)) is not None:
+        compared = self._compare(output, training, targets)
+        terms |= self._alignment_losses(output, training, targets, compared, false_negatives)
+        if (mining := self._mining_loss(training, compared, relations)) is not None:
             terms["mining"] = mining
         if training.negatives is not None and self.config.presence > 0:
-            negatives = training.negatives
-            terms["presence"] = presence_loss(output.head.presence, negatives.presence, negatives.valid, share)
+            terms["presence"] = presence_loss(output.head.presence, training.negatives, share)
         total = torch.stack([getattr(self.config, name) * term for name, term in terms.items()]).sum()
         found = {} if self.false_negative_filter is None else self.false_negative_filter.statistics()
         statistics = {name: share.alike(value) for name, value in found.items()}
@@ -106,15 +120,38 @@ class MKTNCriterion(nn.Module):
             others = index[:, None] != index
             thresholds.update(training.text @ training.clean_text.T, itself, others)
 
-    def _mining_loss(self, output: MKTNOutput, targets: Targets, relations: MemoryRelations | None) -> Tensor | None:
+    def _compare(self, output: MKTNOutput, training: TrainingOutput, targets: Targets) -> _Compared:
+        """Compute what the terms compare with other pairs, each rank for its queries and videos; gather it at once."""
+        videos, queries, config = output.videos, training.queries, self.config
+        contrast = objects = activities = None
+        if training.contrast is not None and (self.memory is not None or config.contrast + config.intra > 0):
+            contrast = contrast_scores(training.contrast, targets)
+        if videos.objects is not None and queries.phrases is not None and config.objects > 0:
+            mask = videos.encoded.mask
+            objects = object_phrase_scores(videos.objects, mask, queries.phrases, config.object_clips)  # (V, N*)
+        if videos.activities is not None and queries.activity is not None and config.activities > 0:
+            activities = activity_sentence_scores(videos.activities, queries.activity)  # (V, N*)
+        of_queries = () if contrast is None else contrast.queries
+        of_videos = () if contrast is None else contrast.videos
+        further = [scores for scores in (objects, activities) if scores is not None]
+        all_queries, all_videos = training.share.gather(of_queries, [*of_videos, *further])
+        found = iter(all_videos)
+        if contrast is not None:
+            of_all = VideoScores(*islice(found, len(of_videos)))
+            contrast = ContrastScores(contrast.own, QueryScores(*all_queries), of_all)
+        return _Compared(
+            contrast, None if objects is None else next(found), None if activities is None else next(found)
+        )
+
+    def _mining_loss(
+        self, training: TrainingOutput, compared: _Compared, relations: MemoryRelations | None
+    ) -> Tensor | None:
         """Compare the batch with the memory, and then take it in; None without a memory."""
-        training = output.training
-        if self.memory is None or relations is None or training is None:
+        if self.memory is None or relations is None or training.contrast is None:
             return None
-        if training.contrast is None or training.sources is None:
+        if training.sources is None or compared.contrast is None:
             return None
-        share = training.share
-        moment = moment_directions(training.contrast, targets.spans)
+        share, moments = training.share, compared.contrast.queries.moment  # (N*, C)
         scores, positives, negatives = (share.own_queries(values) for values in relations)
         if self.false_negative_filter is not None:
             thresholds = self.false_negative_filter.thresholds
@@ -122,10 +159,9 @@ class MKTNCriterion(nn.Module):
             negatives = negatives & ~thresholds.may_match(scores)
         temperature = training.contrast.temperature
         text, sources = share.own_queries(training.text), share.whole(training.sources)
-        loss = mining_loss(self.memory, text, moment, positives, negatives, temperature, share)
+        loss = mining_loss(self.memory, text, share.own_queries(moments), positives, negatives, temperature, share)
         if self.training:
-            [moments] = share.gather_queries(moment.detach())
-            self.memory.store(sources.pairs, sources.queries, training.clean_text, moments)
+            self.memory.store(sources.pairs, sources.queries, training.clean_text, moments.detach())
         return loss
 
     @torch.no_grad()
@@ -140,28 +176,32 @@ class MKTNCriterion(nn.Module):
         return found
 
     def _alignment_losses(
-        self, output: MKTNOutput, targets: Targets, false_negatives: FalseNegatives
+        self,
+        output: MKTNOutput,
+        training: TrainingOutput,
+        targets: Targets,
+        compared: _Compared,
+        false_negatives: FalseNegatives,
     ) -> dict[str, Tensor]:
         """Compute the terms of the modules that are on."""
-        videos, fused, index = output.videos, output.fused, output.video_index
+        videos, queries, index, share = output.videos, output.queries, output.video_index, training.share
         mask, config = videos.encoded.mask, self.config
-        contrast = None if output.training is None else output.training.contrast
-        share = WHOLE if output.training is None else output.training.share
+        contrast, objects, activities = compared
         terms: dict[str, Tensor] = {}
-        if contrast is not None and config.contrast + config.intra > 0:
+        if training.contrast is not None and contrast is not None and config.contrast + config.intra > 0:
             whole, all_index = share.whole(targets), share.whole_index(index)
-            pairs, of_videos = false_negatives
-            losses = contrast_losses(contrast, all_index, whole, pairs, of_videos, config, share)
+            losses = contrast_losses(training.contrast, contrast, all_index, whole, false_negatives, config, share)
             terms |= {"contrast": losses.moment + losses.clip + losses.video, "intra": losses.intra}
-        if videos.objects is not None and fused.phrases is not None and config.objects > 0:
+        if videos.objects is not None and queries.phrases is not None and objects is not None:
             terms["objects"] = object_phrase_loss(
-                videos.objects, mask, fused.phrases, index, targets, false_negatives.videos, config, share
+                videos.objects, mask, queries.phrases, objects, index, targets, false_negatives.videos, config, share
             )
-        if videos.activities is not None and fused.activity_text is not None and config.activities > 0:
+        if videos.activities is not None and queries.activity is not None and activities is not None:
             terms["activities"] = activity_sentence_loss(
                 videos.activities,
                 mask,
-                fused.activity_text,
+                queries.activity,
+                activities,
                 index,
                 targets,
                 false_negatives.videos,
@@ -172,16 +212,14 @@ class MKTNCriterion(nn.Module):
         return terms
 
 
-def presence_loss(present: Tensor, negative: Tensor, valid: Tensor, share: Share = WHOLE) -> Tensor:
+def presence_loss(present: Tensor, negatives: Negatives, share: Share = WHOLE) -> Tensor:
     """Return the share in the cross-entropy of presence logits, of queries in their video and of mismatched ones.
 
     Args:
         present: (N,) logits of queries in their video.
-        negative: (A,) logits of mismatched queries.
-        valid: (A,) which of them count; if none of a batch does, the queries in their video count alone.
+        negatives: mismatched ones; if none of a batch takes part, the queries in their video count alone.
         share: which queries of the batch these are.
     """
     own = share.mean(functional.softplus(-present))
-    count = share.count(valid.sum())
-    mismatched = (functional.softplus(negative) * valid).sum() / count.clamp_min(1)
-    return torch.where(count > 0, 0.5 * (own + mismatched), own)
+    total = (functional.softplus(negatives.presence) * negatives.valid).sum()
+    return torch.where(negatives.taking_part > 0, 0.5 * (own + total / negatives.taking_part.clamp_min(1)), own)

@@ -100,6 +100,9 @@ class TrainingRun:
         self.criterion = MKTNCriterion(loss, network.config, pairs).to(device)
         self._average_weights = get_ema_multi_avg_fn(config.average)
         self.average = AveragedModel(network, multi_avg_fn=self._average_weights)
+        for averaged, current in zip(self.averaged.modules(), network.modules(), strict=True):
+            for name, buffer in current.named_buffers(recurse=False):
+                setattr(averaged, name, buffer)  # one for both: what is no weight is not averaged
         self.optimizer = torch.optim.AdamW(_decay_groups(network, config.weight_decay), lr=config.lr, fused=True)
         warmup = max(1, round(config.warmup * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -186,14 +189,12 @@ class TrainingRun:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Do what `AveragedModel.update_parameters` does, without moving its counter to the GPU in every step."""
+        """Take in the weights of a step. `update_parameters` would upload its counter, which is on the CPU, to a GPU."""
         average = self.average
-        if not average.n_averaged:  # it counts on the CPU
-            average.update_parameters(self.network)
+        if not average.n_averaged:
+            average.update_parameters(self.network)  # copies them
             return
-        self._average_weights(list(average.module.parameters()), list(self.network.parameters()), average.n_averaged)
-        for averaged, current in zip(average.module.buffers(), self.network.buffers(), strict=True):
-            averaged.copy_(current)
+        self._average_weights(list(self.averaged.parameters()), list(self.network.parameters()), average.n_averaged)
         average.n_averaged += 1
 
     def _summed(self) -> dict[str, float]:

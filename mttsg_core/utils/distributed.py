@@ -63,6 +63,10 @@ class Ranks:
         """Replace values, contiguous in memory, by their sum over all ranks; also return them."""
         return values
 
+    def add_up_own(self, values: Tensor) -> Tensor:
+        """Return the sum (...) of what all ranks have for this one, given values (R, ...) for each of them."""
+        return values[0]
+
     def text_of_first(self, text: str) -> str:
         """Return the text that rank 0 gave; what the others give does not count."""
         return text
@@ -179,6 +183,15 @@ class _JoinedRanks(Ranks):
         with self._noticing():
             dist.all_reduce(values)
         return values
+
+    def add_up_own(self, values: Tensor) -> Tensor:
+        """Return the sum (...) of what all ranks have for this one."""
+        import torch.distributed as dist
+
+        of_each = torch.empty_like(values, memory_format=torch.contiguous_format)  # (R, ...)
+        with self._noticing():
+            dist.all_to_all_single(of_each, values.contiguous())
+        return of_each.sum(0)
 
     def text_of_first(self, text: str) -> str:
         """Return the text that rank 0 gave."""

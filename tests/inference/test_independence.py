@@ -220,8 +220,8 @@ def test_only_the_head_reads_what_is_retrieved_from_the_memory() -> None:
     assert before.fused.own_clips is not None
     assert after.fused.own_clips is not None
     torch.testing.assert_close(after.fused.own_clips.vectors, before.fused.own_clips.vectors)
-    torch.testing.assert_close(after.fused.phrases, before.fused.phrases)
-    torch.testing.assert_close(after.fused.activity_text, before.fused.activity_text)
+    torch.testing.assert_close(after.queries.phrases, before.queries.phrases)
+    torch.testing.assert_close(after.queries.activity, before.queries.activity)
 
 
 def test_the_memory_is_in_the_state_of_the_network_and_phi_in_that_of_the_criterion() -> None:

@@ -14,6 +14,7 @@ from mttsg_core.modeling.activity_sentence import (
     ActivitySentenceAlignment,
     VideoActivities,
     activity_sentence_loss,
+    activity_sentence_scores,
     assign_by_moment,
     assign_by_video,
 )
@@ -88,7 +89,8 @@ def _loss(
         false_videos = torch.zeros(len(index), len(mask), dtype=torch.bool)
     text = alignment.project_sentence(sentence)
     targets = Targets(spans, torch.arange(len(index)))
-    return activity_sentence_loss(activities, mask, text, index, targets, false_videos, TEMPERATURE, SAME)
+    scores = activity_sentence_scores(activities, text)
+    return activity_sentence_loss(activities, mask, text, scores, index, targets, false_videos, TEMPERATURE, SAME)
 
 
 def test_padding_does_not_change_activities_or_their_evidence() -> None:

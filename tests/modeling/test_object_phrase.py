@@ -11,7 +11,12 @@ from torch import Tensor
 from mttsg_core.config import LossConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.layers import QueryGroups
-from mttsg_core.modeling.object_phrase import ObjectPhraseAlignment, Prototypes, object_phrase_loss
+from mttsg_core.modeling.object_phrase import (
+    ObjectPhraseAlignment,
+    Prototypes,
+    object_phrase_loss,
+    object_phrase_scores,
+)
 from tests.helpers.small_networks import small_config
 
 VIDEO_INDEX = torch.tensor([0, 0, 1, 2, 3, 4, 4])
@@ -80,7 +85,9 @@ def _loss(
     targets = Targets(torch.tensor([[0.5, 2.5]] * 7), torch.arange(7))
     if false_videos is None:
         false_videos = torch.zeros(7, 5, dtype=torch.bool)
-    return object_phrase_loss(objects, mask, phrases, VIDEO_INDEX, targets, false_videos, config or LossConfig())
+    config = config or LossConfig()
+    scores = object_phrase_scores(objects, mask, phrases, config.object_clips)
+    return object_phrase_loss(objects, mask, phrases, scores, VIDEO_INDEX, targets, false_videos, config)
 
 
 def test_the_loss_does_not_depend_on_how_many_videos_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +136,9 @@ def test_phrases_may_match_any_moment_of_their_sentence() -> None:
     def loss(spans: Tensor, sentence_ids: list[int]) -> float:
         targets = Targets(spans, torch.tensor(sentence_ids))
         index, false_videos = torch.tensor([0, 0]), torch.zeros(2, 1, dtype=torch.bool)
-        return object_phrase_loss(objects, _valid(1, 6), phrases, index, targets, false_videos, LossConfig()).item()
+        mask, config = _valid(1, 6), LossConfig()
+        scores = object_phrase_scores(objects, mask, phrases, config.object_clips)
+        return object_phrase_loss(objects, mask, phrases, scores, index, targets, false_videos, config).item()
 
     whole = loss(torch.tensor([[0.0, 6.0]] * 2), [0, 1])
     spans = torch.tensor([[0.0, 2.0], [2.0, 6.0]])

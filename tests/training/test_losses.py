@@ -13,7 +13,7 @@ from torch import Tensor
 from mttsg_core.config import LossConfig
 from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.grounding_head import HeadOutput, grounding_losses
-from mttsg_core.modeling.network_output import MKTNOutput
+from mttsg_core.modeling.network_output import MKTNOutput, Negatives
 from mttsg_core.modeling.proposals import proposal_edges, span_iou
 from mttsg_core.training.losses import MKTNCriterion, presence_loss
 from tests.helpers.tiny import NO_DROPOUT, ONLY_THE_HEAD, batch, network, targets
@@ -139,11 +139,14 @@ def test_the_presence_loss_is_the_mean_of_both_kinds_of_queries() -> None:
     present, negative = torch.tensor([2.0, 0.0]), torch.tensor([1.0])
     own = (math.log1p(math.exp(-2)) + math.log(2)) / 2
     expected, valid = (own + math.log1p(math.e)) / 2, torch.tensor([True])
-    assert float(presence_loss(present, negative, valid)) == pytest.approx(expected)
-    assert float(presence_loss(present, negative[:0], valid[:0])) == pytest.approx(own)
-    assert float(presence_loss(present, negative, ~valid)) == pytest.approx(own), "a query that no video was found for"
-    both = presence_loss(present, torch.cat([negative, negative + 9]), torch.tensor([True, False]))
-    assert float(both) == pytest.approx(expected)
+
+    def loss(negative: torch.Tensor, valid: torch.Tensor) -> float:
+        return float(presence_loss(present, Negatives(negative, valid, valid.sum())))
+
+    assert loss(negative, valid) == pytest.approx(expected)
+    assert loss(negative[:0], valid[:0]) == pytest.approx(own)
+    assert loss(negative, ~valid) == pytest.approx(own), "a query that no video was found for"
+    assert loss(torch.cat([negative, negative + 9]), torch.tensor([True, False])) == pytest.approx(expected)
 
 
 def without(*terms: str) -> LossConfig:
