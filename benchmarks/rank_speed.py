@@ -2,8 +2,8 @@
 
     python benchmarks/rank_speed.py [--ranks 2] [--steps 8] [--turns 4]
 
-Made-up features of the shape of CLIP's (64 clips of 768 numbers), three sentences a video, the default network. In each
-turn one process takes some steps of 12 videos, and then all ranks together take the same steps; and once more with 12
+Made-up features of the shape of CLIP's (64 clips of 768 numbers), three sentences a video, the default network, and so
+many videos that batches of either size are sorted by length among four, as those of a real data set are. In each turn one process takes some steps of 12 videos, and then all ranks together take the same steps; and once more with 12
 videos a rank, twice as many together. Efficiency is the time of one process over that of the ranks, divided by their
 number and multiplied by how much more they learn from. Seconds are taken from the clock and, as other programs may be
 at work, from the processors: what all ranks used against what one process used. The load of the machine is printed.
@@ -32,10 +32,11 @@ from mttsg_core.features.store import FeatureStore, VideoFeatures, write_feature
 from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.run import TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.utils.devices import keep_freed_memory
 from mttsg_core.utils.distributed import ALONE, Ranks, join_ranks
 from mttsg_core.utils.launch import find_launch
 
-CLIPS, WIDTH, VIDEOS, SENTENCES = 64, 768, 96, 3
+CLIPS, WIDTH, VIDEOS, SENTENCES = 64, 768, 384, 3
 CPU = torch.device("cpu")
 
 
@@ -76,6 +77,7 @@ def make_features(folder: Path) -> None:
 
 def training_run(folder: Path, videos: int, ranks: Ranks) -> tuple[TrainingRun, TrainingSampler]:
     """Return a run, and the sampler of its batches of some videos."""
+    keep_freed_memory()  # as training does
     generator = np.random.default_rng(1)
     names = [str(number) for number in range(VIDEOS)]
     pairs = []
