@@ -73,7 +73,7 @@ class Share:
         return of_queries, of_videos
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the share in the sum over all queries of values of the own ones, (N',)."""
+        """Return the share in the sum over all queries of values of the own ones, (N', ...)."""
         return values.sum()
 
     def mean(self, values: Tensor) -> Tensor:

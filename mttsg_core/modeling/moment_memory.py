@@ -98,7 +98,6 @@ def mining_loss(
     share: Share = WHOLE,
 ) -> Tensor:
     """Compute the share in L_mine of sentences and moments (N, C) against those of the memory, given masks (N, M)."""
-    stored_text, stored_moment = memory.text.clone(), memory.moment.clone()  # they change before the backward pass
-    of_text = contrastive_loss(text @ stored_moment.T / temperature, positives, negatives, share)
-    of_moment = contrastive_loss(moment @ stored_text.T / temperature, positives, negatives, share)
-    return 0.5 * (of_text + of_moment)
+    stored = torch.stack([memory.moment, memory.text])  # (2, M, C), a copy: they change before the backward pass
+    logits = torch.stack([text, moment]) @ stored.transpose(1, 2) / temperature  # (2, N, M)
+    return contrastive_loss(logits.flatten(0, 1), positives.repeat(2, 1), negatives.repeat(2, 1), share)

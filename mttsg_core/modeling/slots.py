@@ -14,6 +14,7 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.layers import masked_mean
 from mttsg_core.modeling.proposals import answers_apart, shared_occupancy, span_iou
+from mttsg_core.utils.devices import upload
 
 
 class SlotOutput(NamedTuple):
@@ -50,18 +51,17 @@ class SlotOutput(NamedTuple):
         """Compute the share in the terms of L_3, those of the slots as sums over the layers.
 
         The moments of a sentence are all true: a query whose sentence has several moments is matched with all of them.
+        As many slots are matched after every layer, so the sum of the layers' means is E times the mean of all.
         """
         shares = targets.spans / self.mask.sum(1, keepdim=True)  # (N, 2)
         truth = torch.stack([shares.mean(1), shares[:, 1] - shares[:, 0]], dim=-1)  # (N, 2) centre and length
         of_sentence = targets.sentence_ids[:, None] == targets.sentence_ids  # (N, N)
-        layers = [
-            slot_losses(spans, found, truth, of_sentence, config, share)
-            for spans, found in zip(self.spans.float(), self.found.float(), strict=True)
-        ]
+        layers, spans, found = len(self.spans), self.spans.flatten(0, 1).float(), self.found.flatten(0, 1).float()
+        terms = slot_losses(spans, found, truth, of_sentence.repeat(layers, 1), config, share)
         occupancy = shared_occupancy(targets.spans, targets.sentence_ids, self.mask.shape[1])  # (N, T)
         inside = functional.binary_cross_entropy_with_logits(self.inside.float(), occupancy, reduction="none")
         return {
-            **{name: torch.stack([terms[name] for terms in layers]).sum() for name in layers[0]},
+            **{name: layers * term for name, term in terms.items()},
             "saliency": share.mean(masked_mean(inside, self.mask, dim=1)),
         }
 
@@ -74,54 +74,56 @@ def slot_losses(
     config: LossConfig,
     share: Share = WHOLE,
 ) -> dict[str, Tensor]:
-    """Match the slots of one layer with true moments, and compute the share in their losses.
+    """Match slots with true moments, and compute the share in their losses.
 
     Args:
-        spans: (N, S, 2) centre and length.
-        found: (N, S) logits.
+        spans: (B, S, 2) centre and length, of B rows: the queries after each of the layers.
+        found: (B, S) logits.
         truth: (N, 2) true moments.
-        of_sentence: (N, N) True where a query (row) has a moment (column).
+        of_sentence: (B, N) True where a row has a moment.
         config: weights, which also weigh the costs of the matching.
         share: which queries of a batch these are.
     """
     with torch.no_grad():
-        distance = (spans[:, :, None] - truth).abs().sum(-1)  # (N, S, N)
-        overlap = generalised_iou(start_end(spans)[:, :, None], start_end(truth))  # (N, S, N)
+        distance = (spans[:, :, None] - truth).abs().sum(-1)  # (B, S, N)
+        overlap = generalised_iou(start_end(spans)[:, :, None], start_end(truth))  # (B, S, N)
         cost = config.slot_l1 * distance - config.slot_giou * overlap
         cost = cost - config.slot_class * found.sigmoid()[..., None]
     row, slot, moment = match_slots(cost, of_sentence)
     chosen, true = spans[row, slot], truth[moment]  # (M, 2) each
     is_matched = torch.zeros_like(found)
     is_matched[row, slot] = 1.0
-    weight = torch.where(is_matched > 0, 1.0, config.background_weight)  # (N, S)
+    weight = torch.where(is_matched > 0, 1.0, config.background_weight)  # (B, S)
     each = functional.binary_cross_entropy_with_logits(found, is_matched, reduction="none")
-    matched = is_matched.sum()
+    weights, matched = share.count(torch.stack([weight.sum(), is_matched.sum()])).clamp_min(1)
     return {
-        "slot_class": share.part((each * weight).sum(), weight.sum()),
-        "slot_l1": share.part((chosen - true).abs().sum(), chosen.shape[1] * matched),
-        "slot_giou": share.part((1 - generalised_iou(start_end(chosen), start_end(true))).sum(), matched),
+        "slot_class": share.total(each * weight) / weights,
+        "slot_l1": share.total((chosen - true).abs().mean(1)) / matched,
+        "slot_giou": share.total(1 - generalised_iou(start_end(chosen), start_end(true))) / matched,
     }
 
 
 def match_slots(cost: Tensor, of_sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Match slots and true moments of each query at the least total cost, each at most once.
+    """Match slots and true moments of each row at the least total cost, each at most once.
+
+    It waits for a GPU: all it needs is read back in one copy.
 
     Args:
-        cost: (N, S, N) of query, slot and moment.
-        of_sentence: (N, N) True where a query has a moment.
+        cost: (B, S, N) of row, slot and moment.
+        of_sentence: (B, N) True where a row has a moment.
 
     Returns:
-        Numbers of the query, the slot and the moment of each match: (M,) each.
+        Numbers of the row, the slot and the moment of each match: (M,) each.
     """
     from scipy.optimize import linear_sum_assignment  # only training needs it, and it takes long to import
 
-    values = cost.nan_to_num().cpu().double().numpy()  # a diverging training is reported by its loss
+    values = torch.cat([cost.nan_to_num(), of_sentence[:, None]], dim=1).cpu().double().numpy()  # (B, S + 1, N)
     matches = []
-    for row, has in enumerate(of_sentence.cpu().numpy()):
-        moments = np.flatnonzero(has)
-        slots, columns = linear_sum_assignment(values[row][:, moments])
+    for row, table in enumerate(values):  # a diverging training, all zeros here, is reported by its loss
+        moments = np.flatnonzero(table[-1])
+        slots, columns = linear_sum_assignment(table[:-1, moments])
         matches.append(np.stack([np.full_like(slots, row), slots, moments[columns]]))
-    row, slot, moment = torch.from_numpy(np.concatenate(matches, axis=1)).to(cost.device)
+    row, slot, moment = upload(torch.from_numpy(np.concatenate(matches, axis=1)), cost.device)
     return row, slot, moment
 
 

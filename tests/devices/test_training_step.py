@@ -15,8 +15,9 @@ from tests.devices.chains import CPU, WORD_DIM, pinned, run_on, step_batch, take
 from tests.devices.emulated_cuda import CUDA, EmulatedGPU, emulated_cuda
 
 # What one step may do, with the memory of moments and without. These numbers may only fall; docs/devices.md shows them.
-STEP = {"launches": 2397, "synchronisations": 1, "uploads": 17, "pageable": 0}
-MINING_STEP = {"launches": 2520, "synchronisations": 1, "uploads": 17, "pageable": 0}
+STEP = {"launches": 2396, "synchronisations": 1, "uploads": 17, "pageable": 0}
+MINING_STEP = {"launches": 2473, "synchronisations": 1, "uploads": 17, "pageable": 0}
+SLOTS_STEP = {"launches": 2949, "synchronisations": 2, "uploads": 18, "pageable": 0}
 MINING = LossConfig(mining=0.3)
 
 
@@ -31,20 +32,26 @@ def batch() -> tuple[Batch, Targets]:
     return step_batch()
 
 
-def counts_of_a_step(gpu: EmulatedGPU, batch: tuple[Batch, Targets], loss: LossConfig | None = None) -> dict[str, int]:
+def counts_of_a_step(
+    gpu: EmulatedGPU, batch: tuple[Batch, Targets], loss: LossConfig | None = None, network: str = "mktn"
+) -> dict[str, int]:
     """Count what a step does after the first one, which makes the state of the optimiser and the average."""
-    run, ready = run_on(CUDA, loss=loss), pinned(batch)
+    run, ready = run_on(CUDA, loss=loss, network=network), pinned(batch)
     take_steps(run, ready, 1)
     gpu.reset()
     take_steps(run, ready, 1)
     return gpu.totals()
 
 
-@pytest.mark.parametrize(("budget", "loss"), [(STEP, None), (MINING_STEP, MINING)], ids=["default", "mining"])
+@pytest.mark.parametrize(
+    ("budget", "loss", "network"),
+    [(STEP, None, "mktn"), (MINING_STEP, MINING, "mktn"), (SLOTS_STEP, None, "query-decoder")],
+    ids=["default", "mining", "query-decoder"],
+)
 def test_a_step_stays_within_its_budget(
-    gpu: EmulatedGPU, batch: tuple[Batch, Targets], budget: dict[str, int], loss: LossConfig | None
+    gpu: EmulatedGPU, batch: tuple[Batch, Targets], budget: dict[str, int], loss: LossConfig | None, network: str
 ) -> None:
-    counts = counts_of_a_step(gpu, batch, loss)
+    counts = counts_of_a_step(gpu, batch, loss, network)
     over = {name: (counts[name], limit) for name, limit in budget.items() if counts[name] > limit}
     assert not over, (over, gpu.synchronisations, gpu.uploads)
     assert counts["launches"] > 0.9 * budget["launches"], "the budget can be lowered"
