@@ -3,10 +3,11 @@
     python benchmarks/rank_speed.py [--ranks 2] [--steps 8] [--turns 4]
 
 Made-up features of the shape of CLIP's (64 clips of 768 numbers), three sentences a video, the default network, and so
-many videos that batches of either size are sorted by length among four, as those of a real data set are. In each turn one process takes some steps of 12 videos, and then all ranks together take the same steps; and once more with 12
-videos a rank, twice as many together. Efficiency is the time of one process over that of the ranks, divided by their
-number and multiplied by how much more they learn from. Seconds are taken from the clock and, as other programs may be
-at work, from the processors: what all ranks used against what one process used. The load of the machine is printed.
+many videos that batches of either size are sorted by length among four, as those of a real data set are. In each turn
+one process takes some steps of 12 videos, and then all ranks together take the same steps; and once more with 12 videos
+a rank, twice as many together. Efficiency is the time of one process over that of the ranks, divided by their number
+and multiplied by how much more they learn from. Seconds are taken from the clock and, as other programs may be at work,
+from the processors: what all ranks used against what one process used. The load of the machine is printed.
 """
 
 from __future__ import annotations

@@ -102,7 +102,12 @@ def parts_lists(texts: Sequence[str]) -> list[list[str]]:
     """Return the parts that each --without of an ablation names: separated by commas, or `plain` for all modules."""
     from mttsg_core.workflows.ablation_plan import MODULES
 
-    return [list(MODULES) if text == "plain" else [part.strip() for part in text.split(",")] for text in texts]
+    return [list(MODULES) if text == "plain" else parts([text]) for text in texts]
+
+
+def parts(texts: Sequence[str]) -> list[str]:
+    """Return the parts that all --without of a training name, separated by commas."""
+    return [part.strip() for text in texts for part in text.split(",")]
 
 
 def seed_list(text: str) -> tuple[int, ...]:

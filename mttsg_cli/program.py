@@ -14,6 +14,7 @@ from mttsg_cli.console import UNUSABLE, Reporter
 from mttsg_cli.help_panels import PANELS, panel_of
 from mttsg_cli.inputs import mark_split
 from mttsg_core.config import nearest
+from mttsg_core.utils.launch import is_first_of_machine
 
 _UsageError: Any = typer.BadParameter.__base__  # of click, which some versions of typer contain and others import
 _REPEATED = re.compile(r"\{(.*\.\.\..*)\}\.\.\.")
@@ -123,7 +124,8 @@ def _usage_errors() -> Iterator[None]:
         text = " ".join(str(_message(error)).split("\n")).rstrip(".")
         if context is not None:
             text += f"; see {context.command_path} --help"
-        Reporter().error(text)
+        if is_first_of_machine():
+            Reporter().error(text)
         raise typer.Exit(UNUSABLE) from None
 
 

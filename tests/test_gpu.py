@@ -17,6 +17,7 @@ from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.layers import BiMinGRU
 from mttsg_core.training.losses import MKTNCriterion
+from mttsg_core.training.state_file import read_state
 from mttsg_core.training.trainer import EpochDone, RunSettings, train
 from tests.devices.chains import pinned, run_on, step_batch, take_steps
 from tests.helpers.tiny import SIZES, batch, dataset, features, model, network, targets
@@ -70,7 +71,9 @@ def test_training_on_cuda_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
             losses.append(event.losses["total"])
             if event.epoch == 10:
                 break
-    for event in train(data, None, tmp_path / "m", text_encoder, settings, device=CUDA, resume=True):
+    for event in train(
+        data, None, tmp_path / "m", text_encoder, settings, device=CUDA, resume=read_state(tmp_path / "m")
+    ):
         if isinstance(event, EpochDone):
             losses.append(event.losses["total"])
     assert len(losses) == 20

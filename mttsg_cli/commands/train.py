@@ -17,7 +17,7 @@ from mttsg_cli.options import common, training_options
 from mttsg_cli.settings_file import is_typed, merge_settings, parse_settings
 from mttsg_cli.writers import print_json
 from mttsg_core.errors import ConfigError
-from mttsg_core.utils.launch import is_first_process
+from mttsg_core.utils.launch import errors_alike, is_first_process
 
 if TYPE_CHECKING:
     from mttsg_core.workflows.options import FeatureOptions, TrainOptions
@@ -76,20 +76,21 @@ def train(
     is_first = is_first_process()  # of those that torchrun started, or the only one
     reporter = Reporter(quiet=quiet or not is_first, verbose=verbose and is_first)
     with exit_codes(), EventDisplay(reporter) as display:
-        features = option_values.feature_places(features, data)
-        require_data(data, features=features)
-        say_recipe(context, display.reporter)
-        show_large_files(display.reporter, data)
+        with errors_alike():
+            features = option_values.feature_places(features, data)
+            require_data(data, features=features)
+            say_recipe(context, display.reporter)
+            show_large_files(display.reporter, data)
+            training = option_values.given(
+                epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
+            )
+            assignments, left_out = parse_settings(assigned or []), option_values.parts(without or [])
+            settings = merge_settings(
+                context, training, left_out, assignments, display.reporter, option_values.given(network=network)
+            )
         from mttsg_core.workflows import train as workflow
         from mttsg_core.workflows.options import FeatureOptions, TrainOptions
 
-        training = option_values.given(
-            epochs=epochs, batch_videos=batch_videos, queries_per_video=queries_per_video, lr=lr, seed=seed
-        )
-        assignments = parse_settings(assigned or [])
-        settings = merge_settings(
-            context, training, without or [], assignments, display.reporter, option_values.given(network=network)
-        )
         chosen = FeatureOptions(encoder, text_encoder, fps, reader, features, joint, features_of, bins)
         runtime = (device, cache, offline, workers, precision)
         made = TrainOptions(*runtime, resume, overwrite, strict, tensorboard, push, command_words(context))
@@ -98,7 +99,8 @@ def train(
         if seeds is None:
             report = workflow.train(data, out, **settings, features=chosen, options=made, on_event=display.show)
         else:
-            report = _train_seeds(data, out, seeds, has_seed, settings, chosen, made, display)
+            with errors_alike():
+                report = _train_seeds(data, out, seeds, has_seed, settings, chosen, made, display)
         if as_json and is_first:
             print_json(report.as_dict())
         if report.failures:

@@ -54,8 +54,8 @@ Without = Annotated[
     list[str] | None,
     typer.Option(
         "--without",
-        metavar="PART",
-        help=f"Leave out a part of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
+        metavar="PART[,PART...]",
+        help=f"Leave out parts of the network or its losses: {', '.join(NetworkConfig.SWITCHES)}. Repeatable.",
     ),
 ]
 Set = Annotated[

@@ -22,7 +22,7 @@ from mttsg_core.modeling.mktn import MKTN
 from mttsg_core.training.losses import MKTNCriterion
 from mttsg_core.training.prefetch import prefetched
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.training.state_file import SavedState, read_state, write_state
+from mttsg_core.training.state_file import SavedState, write_state
 from mttsg_core.utils.devices import deterministic_algorithms
 from mttsg_core.utils.distributed import ALONE, Ranks
 
@@ -189,7 +189,7 @@ class TrainingRun:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Take in the weights of a step. `update_parameters` would upload its counter, which is on the CPU, to a GPU."""
+        """Take in the weights of a step; `update_parameters` would upload its counter to a GPU every time."""
         average = self.average
         if not average.n_averaged:
             average.update_parameters(self.network)  # copies them
@@ -217,14 +217,13 @@ class TrainingRun:
         }
         write_state(folder, tensors, notes)
 
-    def restore(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def restore(self, saved: SavedState, settings: Mapping[str, Any]) -> None:
         """Continue a stopped run.
 
         Raises:
-            ModelError: if there is no state in the folder, or it is damaged or of an earlier version.
+            ModelError: if the state is of another run or an earlier version.
             ConfigError: if the run was started with other settings.
         """
-        saved = read_state(folder)
         try:
             if "about" in saved.notes:
                 raise ModelError(f"{saved.path}: written by an earlier version, which alone can resume it")

@@ -73,15 +73,6 @@ def read_state(folder: Path) -> SavedState:
     raise first or ModelError(f"{folder}: nothing to resume (no {STATE} in it)")
 
 
-def find_state(folder: Path) -> Path:
-    """Return the file from which the run in a folder can be resumed.
-
-    Raises:
-        ModelError: as `read_state`.
-    """
-    return read_state(folder).path
-
-
 def _read(path: Path) -> SavedState:
     """Read a state file.
 

@@ -41,7 +41,7 @@ from mttsg_core.modeling.mktn import build_network
 from mttsg_core.training.events import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.training.run import Progress, RunSettings, TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
-from mttsg_core.training.state_file import find_state
+from mttsg_core.training.state_file import SavedState
 from mttsg_core.utils.atomic import write_atomically
 from mttsg_core.utils.distributed import ALONE, Ranks
 
@@ -52,7 +52,6 @@ __all__ = [
     "TrainingEvent",
     "TrainingFinished",
     "TrainingStarted",
-    "find_state",
     "train",
 ]
 
@@ -67,7 +66,7 @@ def train(
     settings: RunSettings | None = None,
     *,
     device: torch.device | None = None,
-    resume: bool = False,
+    resume: SavedState | None = None,
     declared: DeclaredFeatures | None = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[TrainingEvent]:
@@ -83,7 +82,8 @@ def train(
         text_encoder: of the sentences.
         settings: of the training, its losses and the network.
         device: where; None is the CPU.
-        resume: continue the run in `folder`, to the very weights of an unbroken run (on the CPU), wherever it stopped.
+        resume: state of the run in `folder` that is continued, to the very weights of an unbroken run (on the CPU),
+            wherever it stopped; None begins anew.
         declared: what features made elsewhere are; None if nobody said so.
         ranks: the processes that train together.
 
@@ -91,7 +91,7 @@ def train(
         DataError: if there is nothing to learn from, nothing to validate on, or something else on another rank.
         FeatureError: if the features of both were made in different ways.
         ConfigError: if `resume` is given with other settings than the run was started with.
-        ModelError: if `resume` is given and there is nothing to resume.
+        ModelError: if `resume` is not a state of this run.
         TrainingError: if the loss is NaN or infinite, or another rank is lost.
     """
     settings, device = settings or RunSettings(), device or torch.device("cpu")
@@ -116,10 +116,10 @@ def train(
     ranks.meet()  # reading the features takes some longer than others
     if not ranks.agree(json.dumps([described, sampler.videos, sampler.examples], sort_keys=True, default=str)):
         raise DataError(f"{training.name}: the processes have different features, sentences or settings")
-    if resume:
-        run.restore(folder, described)
+    if resume is not None:
+        run.restore(resume, described)
         ranks.meet()  # before the first one writes the next state
-    if ranks.is_first and resume:
+    if ranks.is_first and resume is not None:
         _keep_log(folder / LOG, run.progress.epoch)
     elif ranks.is_first:
         for name in (REPORT, WEIGHTS, WORDS, STATE, PREVIOUS, LOG):  # of an earlier run in the same folder

@@ -62,8 +62,8 @@ def device_of_rank(name: str, launch: Launch | None) -> torch.device:
         raise ConfigError(f"--device {device.type}: several processes train on CUDA or on the CPU (--device cpu)")
     if ":" in name:
         raise ConfigError(f"--device {name}: each process takes a GPU of its own; use --device cuda")
-    if launch.local_rank >= torch.cuda.device_count():
-        raise ConfigError(f"{torch.cuda.device_count()} GPUs for process {launch.local_rank + 1} of this machine")
+    if launch.local_world > torch.cuda.device_count():
+        raise ConfigError(f"{torch.cuda.device_count()} GPUs for {launch.local_world} processes of this machine")
     device = torch.device("cuda", launch.local_rank)
     torch.cuda.set_device(device)
     return device

@@ -12,18 +12,20 @@ from mttsg_core.checkpoints.files import PROVENANCE, read_json_if_any
 from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, from_mapping, to_mapping, upgrade_settings
 from mttsg_core.encoders import TextEncoder
 from mttsg_core.encoders.base import Settings
-from mttsg_core.training.trainer import RunSettings, find_state
+from mttsg_core.errors import ConfigError
+from mttsg_core.training.state_file import SavedState, read_state
+from mttsg_core.training.trainer import RunSettings
 
 Given: TypeAlias = TrainingConfig | LossConfig | NetworkConfig | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
 class StoppedRun:
-    """A run to resume: its folder, the description that it was started with, and the file of its state."""
+    """A run to resume: its folder, the description that it was started with, and its state."""
 
     folder: Path
     description: Mapping[str, Any]
-    state: Path
+    state: SavedState
 
     @classmethod
     def read(cls, folder: Path) -> StoppedRun:
@@ -32,7 +34,7 @@ class StoppedRun:
         Raises:
             ModelError: if there is nothing to resume.
         """
-        state = find_state(folder)
+        state = read_state(folder)
         return cls(folder, read_description(folder), state)
 
     @property
@@ -47,6 +49,13 @@ class StoppedRun:
         loss = training.pop("loss", {})
         values = {"training": training, "loss": loss, "network": self.description["network"]}[table]
         return {name: value for name, value in values.items() if name not in NetworkConfig.OF_FEATURES}
+
+    def require_joint(self, joint: bool | None) -> None:
+        """Raise ConfigError if --joint or --no-joint is given, and the run was started with the other one."""
+        started = self.description["network"].get("joint") is True
+        if joint not in (None, started):
+            option, kind = ("--joint", "without") if joint else ("--no-joint", "with")
+            raise ConfigError(f"{option}: the run was started {kind} a shared space")
 
     @property
     def repeat(self) -> str | None:

@@ -27,7 +27,7 @@ from mttsg_core.training.tensorboard import TensorBoardLog, need_tensorboard
 from mttsg_core.training.trainer import EpochDone, TrainingEvent, TrainingFinished, TrainingStarted
 from mttsg_core.utils.devices import device_of_rank
 from mttsg_core.utils.distributed import ALONE, Ranks, join_ranks
-from mttsg_core.utils.launch import find_launch
+from mttsg_core.utils.launch import errors_alike, find_launch
 from mttsg_core.workflows.events import (
     Noted,
     ProgressAdvanced,
@@ -156,7 +156,8 @@ def train_steps(
     """Train as `train` does, step by step, with the settings of training, network and losses in one tuple."""
     features, options = features or FeatureOptions(), options or TrainOptions()
     launch = find_launch()
-    device = device_of_rank(options.device, launch)
+    with errors_alike():
+        device = device_of_rank(options.device, launch)
     with nullcontext(ALONE) if launch is None else join_ranks(launch, device) as ranks:
         steps = _train_steps(data, out, configs, features, options, device, ranks)
         if ranks.is_first:
@@ -182,8 +183,11 @@ def _train_steps(
             folder = _lock_folder(locks, out, options)
         folder = _folder_of_first(folder, ranks)
         stopped = StoppedRun.read(folder) if options.resume and folder is not None else None
-        if stopped is not None and stopped.state.name != STATE.name and (stopped.folder / STATE).exists():
-            yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {stopped.state.name}, the state before it")
+        if stopped is not None:
+            stopped.require_joint(features.joint)
+            used = stopped.state.path.name
+            if used != STATE.name and (stopped.folder / STATE).exists():
+                yield Warned(f"{stopped.folder / STATE}: damaged; resuming from {used}, the state before it")
         path = data.path if isinstance(data, DataFolder) else Path(data)
         defaults = read_defaults(path) if stopped is None else FolderDefaults()
         settings = TrainingSettings.merge(*configs, stopped, defaults.tables)
@@ -209,7 +213,7 @@ def _train_steps(
                 inputs.text_encoder,
                 settings,
                 device=device,
-                resume=options.resume,
+                resume=None if stopped is None else stopped.state,
                 declared=inputs.declared,
                 ranks=ranks,
             )

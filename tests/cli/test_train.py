@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from make_corpus import TINY_NETWORK
+from mttsg_core.config import NetworkConfig
 from mttsg_core.data.splits import write_pairs
 from mttsg_core.features.store import read_features, write_features
 from tests.conftest import Mttsg, start_mttsg
@@ -86,12 +87,16 @@ def test_sentences_without_features_are_counted(mttsg: Mttsg, data: Path, quick:
 
 def test_options_reach_the_training(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     options = ["--epochs", "1", "--batch-videos", "2", "--queries-per-video", "1", "--lr", "0.002", "--seed", "9"]
-    options += ["--without", "offsets"]
+    options += ["--without", "offsets,objects", "--without", "activities"]
     assert mttsg("train", data, "--out", tmp_path / "m", "--config", quick, *options).code == 0
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     wanted = {"epochs": 1, "batch_videos": 2, "queries_per_video": 1, "lr": 0.002, "seed": 9}
     assert {name: config["training"][name] for name in wanted} == wanted
-    assert config["network"]["offsets"] is False
+    assert [name for name in NetworkConfig.SWITCHES if not config["network"][name]] == [
+        "objects",
+        "activities",
+        "offsets",
+    ]
 
 
 def test_without_an_unknown_part(mttsg: Mttsg, data: Path, tmp_path: Path) -> None:
@@ -161,9 +166,13 @@ def test_resume(mttsg: Mttsg, data: Path, quick: Path, tmp_path: Path) -> None:
     ran = mttsg(*arguments, "--resume", "--lr", "0.5")
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
     assert "lr" in ran.errors[0]
-    for without in (["--without", "offsets"],):
-        ran = mttsg(*arguments, "--resume", *without)
+    for option, message in (
+        (["--without", "offsets"], "offsets"),
+        (["--joint"], "--joint: the run was started without"),
+    ):
+        ran = mttsg(*arguments, "--resume", *option)
         assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+        assert message in ran.err
     assert mttsg(*arguments, "--resume").code == 0
     alone = mttsg("train", data, "--out", tmp_path / "m", "--resume")  # its own settings need not be said again
     assert alone.code == 0, alone.err

@@ -128,6 +128,24 @@ def test_a_network_for_regions_refuses_features_without() -> None:
         _alignment()(torch.randn(1, 2, 16), None)
 
 
+def test_the_scores_and_their_gradients_are_those_of_all_objects() -> None:
+    """Only the best objects are part of the backward pass; those of padding never are."""
+    alignment = _alignment()
+    objects = alignment(torch.randn(11, 9, 16), torch.randn(11, 9, 3, 8)).detach().requires_grad_()
+    phrases, mask = alignment.phrases(torch.randn(5, 4, 16), _valid(5, 4)).detach().requires_grad_(), _valid(11, 9)
+    mask[2, 3:] = False
+    scores = object_phrase_scores(objects, mask, phrases, 5)
+    cosines = torch.einsum("nkc,vtoc->vnkto", phrases, objects[:, ::2])
+    cosines = cosines.masked_fill(~mask[:, None, None, ::2, None], -torch.inf)
+    expected = cosines.flatten(3).max(-1).values.mean(-1)
+    torch.testing.assert_close(scores, expected)
+    weights = torch.randn(11, 5)
+    for made, wanted in zip(
+        *(torch.autograd.grad((some * weights).sum(), [objects, phrases]) for some in (scores, expected)), strict=True
+    ):
+        torch.testing.assert_close(made, wanted)
+
+
 def test_phrases_may_match_any_moment_of_their_sentence() -> None:
     alignment = _alignment()
     objects = alignment(torch.randn(1, 6, 16), torch.randn(1, 6, 3, 8))

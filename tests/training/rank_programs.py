@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mttsg_core.errors import TrainingError
 from mttsg_core.training import run as training_run
 from mttsg_core.training.run import RunSettings, TrainingRun
 from mttsg_core.training.sampler import TrainingSampler
+from mttsg_core.training.state_file import read_state
 from mttsg_core.training.trainer import train
 from mttsg_core.utils.distributed import Ranks
 from tests.helpers.tiny import NO_DROPOUT, SIZES, dataset, network
@@ -71,6 +72,26 @@ def steps_of_network(ranks: Ranks, folder: Path, steps: int, settings: dict[str,
     return taken[:steps], weights
 
 
+def messages_of_a_step(ranks: Ranks, folder: Path) -> dict[str, int]:
+    """Take a step; return how often the ranks waited for each other in it, by the method."""
+    sampler = TrainingSampler(data_of(folder / f"features{ranks.rank}", 10), HASHED)
+    run = TrainingRun(network(word_dim=HASHED.dim), CONFIG, LOSS, 40, sampler.examples, torch.device("cpu"), ranks)
+    run.network.train()
+    counts = dict.fromkeys(("gather", "add_up", "add_up_own", "meet"), 0)
+
+    def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: Any) -> Any:
+            counts[name] += 1
+            return method(*arguments)
+
+        return count
+
+    for name in counts:
+        setattr(ranks, name, counted(name, getattr(ranks, name)))
+    run._step(*next(sampler.batches(CONFIG, 1, ranks)))
+    return dict(counts)
+
+
 def train_until(
     ranks: Ranks,
     folder: Path,
@@ -107,7 +128,8 @@ def train_until(
     training_run.SAVE_SECONDS = 0.0 if saves else seconds
     settings = RunSettings(CONFIG, LOSS, SIZES if dropout else {**SIZES, **NO_DROPOUT})
     try:
-        events = list(train(training, validation, folder / out, HASHED, settings, resume=resume, ranks=ranks))
+        state = read_state(folder / out) if resume else None
+        events = list(train(training, validation, folder / out, HASHED, settings, resume=state, ranks=ranks))
     finally:
         setattr(TrainingRun, "_step", step)  # noqa: B010
         training_run.SAVE_SECONDS = seconds

@@ -13,6 +13,7 @@ from mttsg_core.config import LossConfig, TrainingConfig
 from mttsg_core.data.dataset import Dataset
 from mttsg_core.encoders import build_text_encoder
 from mttsg_core.training.events import EpochDone, TrainingEvent
+from mttsg_core.training.state_file import read_state
 from mttsg_core.training.trainer import LOG, RunSettings, train
 from tests.helpers.tiny import SIZES
 
@@ -22,11 +23,13 @@ HASHED = build_text_encoder("hashed")
 
 
 def fit(data: Dataset, folder: Path, validation: Dataset | None = None, **options: Any) -> list[TrainingEvent]:
-    return list(train(data, validation, folder, HASHED, *arguments_of(options), **options))
+    return list(train(data, validation, folder, HASHED, *arguments_of(options, folder), **options))
 
 
-def arguments_of(options: dict[str, Any]) -> list[RunSettings]:
-    """Take the settings out of the options of a test, over the usual ones."""
+def arguments_of(options: dict[str, Any], folder: Path) -> list[RunSettings]:
+    """Take the settings out of the options of a test, over the usual ones; `resume=True` is the state in the folder."""
+    if options.get("resume"):
+        options["resume"] = read_state(folder)
     settings = [options.pop(name, usual) for name, usual in (("config", CONFIG), ("loss", LOSS), ("network", SIZES))]
     return [RunSettings(*settings)]
 
@@ -36,7 +39,7 @@ def fit_until(
 ) -> list[TrainingEvent]:
     """Train and stop after an epoch; 0 stops before the first."""
     events: list[TrainingEvent] = []
-    for event in train(data, validation, folder, HASHED, *arguments_of(options), **options):
+    for event in train(data, validation, folder, HASHED, *arguments_of(options, folder), **options):
         events.append(event)
         if getattr(event, "epoch", None) == epoch:
             break

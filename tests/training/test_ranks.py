@@ -18,6 +18,7 @@ from tests.helpers.ranks import on_ranks, results
 from tests.training.rank_programs import (
     Step,
     freeze_before_meeting,
+    messages_of_a_step,
     steps_of,
     stop_in_training,
     tell,
@@ -65,6 +66,12 @@ def test_other_networks_take_the_same_steps_too(tmp_path: Path) -> None:
     for of_rank in results(on_ranks(steps_of, 2, tmp_path, 2, networks)):
         for (steps, _), (expected, _) in zip(of_rank, of_one, strict=True):
             assert_same_steps(steps, expected)
+
+
+def test_ranks_wait_for_each_other_seven_times_a_step(tmp_path: Path) -> None:
+    """Three times forward, as often backward, and for the gradients; and for the number of pairs in the memory."""
+    for counts in results(on_ranks(messages_of_a_step, 2, tmp_path)):
+        assert counts == {"gather": 3, "add_up_own": 3, "add_up": 2, "meet": 0}
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:

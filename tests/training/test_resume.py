@@ -86,7 +86,7 @@ def test_a_restored_run_has_the_state_that_was_saved(tmp_path: Path) -> None:
     run.progress.epoch, run.progress.best_metrics = 1, {"mIoU": 3.0}
     run.save(tmp_path, {"lr": 1})
     assert not equal(restored.criterion.state_dict(), run.criterion.state_dict())
-    restored.restore(tmp_path, {"lr": 1})
+    restored.restore(read_state(tmp_path), {"lr": 1})
     assert equal(restored.criterion.state_dict(), run.criterion.state_dict())
     assert equal(restored.network.state_dict(), run.network.state_dict())
     assert equal(restored.averaged.state_dict(), run.averaged.state_dict())
