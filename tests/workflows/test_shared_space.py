@@ -128,10 +128,10 @@ def test_a_stopped_run_keeps_its_space(data: Path, encoder: Path, tmp_path: Path
         ):
             if name == "stopped" and isinstance(event, EpochDone):
                 break
+    other, again = FeatureOptions(joint=joint is False), TrainOptions(device="cpu", resume=True)
     with pytest.raises(ConfigError, match="the run was started with"):
-        other = FeatureOptions(joint=joint is False)
-        train(data, tmp_path / "stopped", features=other, options=TrainOptions(device="cpu", resume=True))
-    train(data, tmp_path / "stopped", options=TrainOptions(device="cpu", resume=True))
+        train(data, tmp_path / "stopped", features=other, options=again)
+    train(data, tmp_path / "stopped", options=again)
     unbroken, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "stopped"))
     assert unbroken.keys() == resumed.keys()
     assert all(np.array_equal(unbroken[name], resumed[name]) for name in unbroken)
