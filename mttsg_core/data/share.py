@@ -237,14 +237,14 @@ class _Gather(torch.autograd.Function):
 
 
 class _Join(torch.autograd.Function):
-    """A total, with zero gradients for what was gathered."""
+    """A total that depends on what was gathered, without a gradient: its backward pass is reached all the same."""
 
     @staticmethod
     def forward(ctx: Any, total: Tensor, *gathered: Tensor) -> Tensor:
-        ctx.save_for_backward(*gathered)
+        ctx.gathered = len(gathered)
         return total.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
-        return gradient, *(torch.zeros_like(values) for values in ctx.saved_tensors)
+        return gradient, *[None] * ctx.gathered
