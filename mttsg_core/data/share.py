@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mttsg_core.utils.distributed import Ranks
 
@@ -171,20 +172,23 @@ class PartOfBatch(Share):
         self, of_queries: Sequence[Tensor], of_videos: Sequence[Tensor] = ()
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return values of all queries, (N, ...) each, and of all videos, (V, ...) each, in one message."""
-        most_queries, most_videos = self.most
-        rows = [(value, most_queries, self.query_rows) for value in of_queries]
-        rows += [(value, most_videos, self.video_rows) for value in of_videos]
-        if not rows:
+        kinds = zip((of_queries, of_videos), self.most, (self.query_rows, self.video_rows), strict=True)
+        used = [(values, self._joined(values, most), rows) for values, most, rows in kinds if values]
+        if not used:
             return (), ()
-        message = torch.cat([self._padded(value, most).flatten() for value, most, _ in rows])
+        message = torch.cat([joined.flatten() for _, joined, _ in used])
         gathered: Tensor = _Gather.apply(message, self.ranks)  # type: ignore[no-untyped-call]  # (R, F)
         if gathered.requires_grad:
             self.gathered.append(gathered)
-        parts = gathered.split([most * value.shape[1:].numel() for value, most, _ in rows], dim=1)
-        whole = [
-            part.unflatten(1, (most, *value.shape[1:])).flatten(0, 1).index_select(0, places).to(value.dtype)
-            for part, (value, most, places) in zip(parts, rows, strict=True)
-        ]
+        parts = gathered.split([joined.numel() for _, joined, _ in used], dim=1)
+        whole = []
+        for part, (values, joined, rows) in zip(parts, used, strict=True):
+            of_all = part.reshape(-1, joined.shape[1]).index_select(0, rows)  # (X, F_x)
+            columns = of_all.split([value.shape[1:].numel() for value in values], dim=1)
+            whole += [
+                column.reshape(len(rows), *value.shape[1:]).to(value.dtype)
+                for column, value in zip(columns, values, strict=True)
+            ]
         return whole[: len(of_queries)], whole[len(of_queries) :]
 
     def total(self, values: Tensor) -> Tensor:
@@ -214,11 +218,11 @@ class PartOfBatch(Share):
         self.gathered.clear()
         return joined
 
-    def _padded(self, values: Tensor, most: int) -> Tensor:
-        """Return values (X, ...) as every rank sends them: of so many rows, zeros after the own ones."""
-        sent = values[:0] if self.is_stand_in else values
-        padding = values.new_zeros(most - len(sent), *values.shape[1:])
-        return torch.cat([sent, padding]).float()
+    def _joined(self, values: Sequence[Tensor], most: int) -> Tensor:
+        """Return values (X, ...) side by side (most, F), as every rank sends them: zeros after the own rows."""
+        joined = torch.cat([value.flatten(1) if value.ndim > 1 else value[:, None] for value in values], dim=1)
+        sent = joined[:0] if self.is_stand_in else joined
+        return pad(sent, (0, 0, 0, most - len(sent))) if len(sent) < most else sent
 
 
 class _Gather(torch.autograd.Function):

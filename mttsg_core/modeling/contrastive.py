@@ -27,7 +27,6 @@ from mttsg_core.data.batch import Targets
 from mttsg_core.data.draws import Draws
 from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.backbone import EncodedQueries
-from mttsg_core.modeling.false_negatives import FalseNegatives
 from mttsg_core.modeling.layers import (
     contrastive_loss,
     masked_softmax,
@@ -223,7 +222,8 @@ def contrast_losses(
     compared: ContrastScores,
     video_index: Tensor,
     targets: Targets,
-    false_negatives: FalseNegatives,
+    false_pairs: Tensor,
+    false_videos: Tensor,
     config: LossConfig,
     share: Share = WHOLE,
 ) -> ContrastLosses:
@@ -234,7 +234,8 @@ def contrast_losses(
         compared: see `contrast_scores`, of these, and of the N* queries and V* videos of the batch.
         video_index: (N*,).
         targets: true moments (N*, 2); those of one sentence are all positives of it.
-        false_negatives: pairs (N*, N*) and videos (N*, V*) that are not negatives of a sentence.
+        false_pairs: (N*, N*) True for pairs of other videos that are not negatives of a sentence.
+        false_videos: (N*, V*) True for other videos that are not.
         config: which moments of one video are the same and which are different.
         share: which queries of the batch `output` is of; N* = N where it is whole.
     """
@@ -243,7 +244,7 @@ def contrast_losses(
     same_video, same_sentence = video_index[:, None] == video_index, sentence_ids[:, None] == sentence_ids  # (N*, N*)
     overlap = span_iou(spans[:, None], spans[None])  # (N*, N*)
     positives = same_sentence | (same_video & (overlap >= config.same_moment_iou))
-    negatives = ~(same_sentence | (same_video & (overlap >= config.other_moment_iou)) | false_negatives.pairs)
+    negatives = ~(same_sentence | (same_video & (overlap >= config.other_moment_iou)) | false_pairs)
     scores = output.text @ of_queries.moment.T  # (N*, N*)
     moment = symmetric_contrastive_loss(scores / temperature, positives, negatives)
     text, true_scores = share.own_queries(output.text), share.own_queries(scores.diagonal())  # (N, C), (N,)
@@ -251,7 +252,7 @@ def contrast_losses(
     others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
 
     own_videos = own_video_mask(video_index, len(of_videos.mask))  # (N*, V*)
-    other_videos = ~(own_videos | false_negatives.videos)  # (N*, V*)
+    other_videos = ~(own_videos | false_videos)  # (N*, V*)
     other_clips = of_videos.mask & other_videos[..., None]  # (N*, V*, T')
     usable = of_queries.inside & (of_queries.outside | other_clips.flatten(1).any(1))  # (N*,)
     own_clips = unit_length(output.own_clips.vectors.float())  # (N, T, C)

@@ -190,7 +190,10 @@ class MKTNCriterion(nn.Module):
         terms: dict[str, Tensor] = {}
         if training.contrast is not None and contrast is not None and config.contrast + config.intra > 0:
             whole, all_index = share.whole(targets), share.whole_index(index)
-            losses = contrast_losses(training.contrast, contrast, all_index, whole, false_negatives, config, share)
+            false_pairs, false_videos = false_negatives
+            losses = contrast_losses(
+                training.contrast, contrast, all_index, whole, false_pairs, false_videos, config, share
+            )
             terms |= {"contrast": losses.moment + losses.clip + losses.video, "intra": losses.intra}
         if videos.objects is not None and queries.phrases is not None and objects is not None:
             terms["objects"] = object_phrase_loss(

@@ -22,7 +22,6 @@ from mttsg_core.modeling.contrastive import (
     contrast_losses,
     contrast_scores,
 )
-from mttsg_core.modeling.false_negatives import FalseNegatives
 from mttsg_core.modeling.layers import contrastive_loss, symmetric_contrastive_loss
 from tests.helpers.small_networks import small_config
 
@@ -64,8 +63,8 @@ def _losses(
         false_pairs = torch.zeros(5, 5, dtype=torch.bool)
     false_videos = torch.zeros(5, 3, dtype=torch.bool)
     targets = Targets(spans, torch.arange(5))
-    false_negatives, compared = FalseNegatives(false_pairs, false_videos), contrast_scores(output, targets)
-    return contrast_losses(output, compared, VIDEO_INDEX, targets, false_negatives, config or LossConfig())
+    compared = contrast_scores(output, targets)
+    return contrast_losses(output, compared, VIDEO_INDEX, targets, false_pairs, false_videos, config or LossConfig())
 
 
 def test_one_positive_is_plain_cross_entropy() -> None:
@@ -233,8 +232,8 @@ def _plain_losses(
     draws = ContrastDraws.of(draw(small_config(), count, 2, *clips.shape[:2]), own.mask, queries.mask)
     output = contrast.training_output(own, all_clips, queries, contrast.project_sentence(sentence), draws)
     no_pairs = torch.zeros(count, count, dtype=torch.bool)
-    false_negatives, compared = FalseNegatives(no_pairs, false_videos), contrast_scores(output, targets)
-    return contrast_losses(output, compared, index, targets, false_negatives, LossConfig())
+    compared = contrast_scores(output, targets)
+    return contrast_losses(output, compared, index, targets, no_pairs, false_videos, LossConfig())
 
 
 def moment_directions(output: ContrastOutput, spans: Tensor) -> Tensor:
