@@ -6,7 +6,8 @@ Sentences and clips are projected into one space. In it, with the positives and 
   - between modalities, at moment level (MMN, AAAI 2022): the pooled clips of the true moment against the sentences of
     other moments, and its sentence against other spans of its own video;
   - between modalities, at clip level: a clip of the true moment against the clips outside it and those of other videos;
-    where clips have regions, each sentence attends to the regions of every video;
+    where clips have regions, each sentence attends to the regions of every video, and the last two terms are computed a
+    second time from the bare clips: an index stores those, and ranks videos by them;
   - within each modality: between two views, each of a random half of the words of a sentence, or clips of a moment.
 A pair that is not a known positive may still match: `false_negatives` tells which. The cosine of each clip with the
 sentence is also evidence for the head.
@@ -81,6 +82,7 @@ class ContrastOutput(NamedTuple):
         own_clips: (N, T, C) clips of each query's video, conditioned on the query.
         all_clips: (N*, V, T', C) some clips of all videos, conditioned on each query of all ranks, with mask (V, T');
             (1, V, T, C) all clips, where no regions condition them.
+        bare_clips: (1, V, T, C) all clips without regions, with mask (V, T); None where `all_clips` are those.
         text: (N*, C) sentences of all ranks in the common space, of length 1.
         words: (N, L, C) words in the common space, with word_mask (N, L).
         draws: see `ContrastDraws`.
@@ -89,11 +91,26 @@ class ContrastOutput(NamedTuple):
 
     own_clips: QueryConditionedClips
     all_clips: QueryConditionedClips
+    bare_clips: QueryConditionedClips | None
     text: Tensor
     words: Tensor
     word_mask: Tensor
     draws: ContrastDraws
     temperature: float
+
+
+class VideoLogits(NamedTuple):
+    """How well every sentence of a batch fits its videos.
+
+    Attributes:
+        clips: (N*, V*, T') logits of clips.
+        videos: (N*, V*) logits of whole videos.
+        mask: (V*, T').
+    """
+
+    clips: Tensor
+    videos: Tensor
+    mask: Tensor
 
 
 class ContrastLosses(NamedTuple):
@@ -146,13 +163,14 @@ class CrossModalContrast(nn.Module):
         self,
         own: QueryConditionedClips,
         all_clips: QueryConditionedClips,
+        bare_clips: QueryConditionedClips | None,
         queries: EncodedQueries,
         text: Tensor,
         draws: ContrastDraws,
     ) -> ContrastOutput:
         """Project what the losses compare with the projected sentences (N*, C)."""
         words = self.text_side(queries.words).float()
-        return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
+        return ContrastOutput(own, all_clips, bare_clips, text, words, queries.mask, draws, self.temperature)
 
 
 def contrast_losses(
@@ -177,7 +195,6 @@ def contrast_losses(
     """
     spans, sentence_ids = targets.spans, targets.sentence_ids
     own_clips, own_mask = output.own_clips.vectors.float(), output.own_clips.mask  # (N, T, C), (N, T)
-    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N* or 1, V, T', C), (V, T')
     foreground = clip_occupancy(share.own_queries(spans), own_mask.shape[1]) * own_mask  # (N, T)
     directions = pooled_direction(foreground, own_clips)  # (N, C)
     views = _view_directions(output, foreground, own_clips)  # (N, C) each
@@ -194,25 +211,21 @@ def contrast_losses(
     own_sentence = share.own_queries(same_sentence)  # (N, N*)
     others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
     own_logits = torch.einsum("nc,ntc->nt", text, unit_length(own_clips)) / output.temperature  # (N, T)
-    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
-    video_logits = video_level_logits(output, logits)  # (N*, V)
-    of_videos, summed, mask = share.gather_videos(logits.transpose(0, 1), video_logits.T, mask)
-    logits, video_logits = of_videos.transpose(0, 1), summed.T  # (N*, V*, T'), (N*, V*)
-    own_videos = own_video_mask(video_index, len(mask))  # (N*, V*)
-    other_videos = mask & ~(own_videos | false_videos)[..., None]  # (N*, V*, T')
-    outside = (any_moment == 0) & own_mask  # (N, T)
-    video = symmetric_contrastive_loss(video_logits, own_videos, ~own_videos & ~false_videos)
+    inside, outside = foreground > 0.5, (any_moment == 0) & own_mask  # (N, T)
+    found = video_logits(output, output.all_clips, share)
+    own_videos = own_video_mask(video_index, len(found.mask))  # (N*, V*)
+    other_videos = ~own_videos & ~false_videos  # (N*, V*)
+    video = symmetric_contrastive_loss(found.videos, own_videos, other_videos)
+    clip = clip_level_loss(own_logits, inside, outside, found, other_videos, config.clip_negatives, share)
+    if output.bare_clips is not None:
+        bare = video_logits(output, output.bare_clips, share)
+        queries = torch.arange(len(video_index), device=video_index.device)
+        own_logits = share.own_queries(bare.clips[queries, video_index])  # (N, T)
+        video = video + symmetric_contrastive_loss(bare.videos, own_videos, other_videos)
+        clip = clip + clip_level_loss(own_logits, inside, outside, bare, other_videos, config.clip_negatives, share)
     return ContrastLosses(
         moment=moment + share.mean(others),
-        clip=clip_level_loss(
-            own_logits,
-            foreground > 0.5,
-            outside,
-            share.own_queries(logits),
-            share.own_queries(other_videos),
-            config.clip_negatives,
-            share,
-        ),
+        clip=clip,
         video=share.alike(video),
         intra=share.alike(intra_modal_loss(views, true_negatives, output.temperature)),
     )
@@ -252,8 +265,8 @@ def clip_level_loss(
     own: Tensor,
     inside: Tensor,
     outside: Tensor,
-    others: Tensor,
-    other_mask: Tensor,
+    found: VideoLogits,
+    other_videos: Tensor,
     negatives: int,
     share: Share = WHOLE,
 ) -> Tensor:
@@ -265,24 +278,31 @@ def clip_level_loss(
         own: (N, T) logits of the clips of the own video.
         inside: (N, T) True inside the moment.
         outside: (N, T) True outside all moments of the sentence.
-        others: (N, V, T') logits of clips of all videos.
-        other_mask: (N, V, T') True for those that are negatives.
+        found: logits of the clips of all videos.
+        other_videos: (N*, V*) True for those that are negatives.
         negatives: weight of the mean of all other clips.
         share: which queries of a batch these are.
     """
-    mask = torch.cat([outside, other_mask.flatten(1)], dim=1)
-    rest = _log_mean_exp(torch.cat([own, others.flatten(1)], dim=1), mask)  # (N,)
+    others = share.own_queries(other_videos)[..., None] & found.mask  # (N, V*, T')
+    mask = torch.cat([outside, others.flatten(1)], dim=1)
+    rest = _log_mean_exp(torch.cat([own, share.own_queries(found.clips).flatten(1)], dim=1), mask)  # (N,)
     loss = softplus(rest + math.log(negatives) - _log_mean_exp(own, inside))
     counts = inside.any(1) & mask.any(1)  # (N,)
     return share.part((loss * counts).sum(), counts.sum())
 
 
-def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
-    """Return S_pi = cos(v_ip, s_p) over the temperature: clip logits (N*, V, T') to (N*, V)."""
-    weights = masked_softmax(logits, output.all_clips.mask)  # (N*, V, T')
-    pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N*, V, C)
-    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N*, V)
-    return scores / output.temperature
+def video_logits(output: ContrastOutput, clips: QueryConditionedClips, share: Share = WHOLE) -> VideoLogits:
+    """Compare every sentence with some clips (N* or 1, V, T', C) with mask (V, T') of every video.
+
+    The logit of a video is S_pi = cos(v_ip, s_p) over the temperature.
+    """
+    vectors, temperature = clips.vectors.float(), output.temperature
+    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(vectors)) / temperature  # (N*, V, T')
+    weights = masked_softmax(logits, clips.mask)  # (N*, V, T')
+    pooled = torch.einsum("nvt,nvtc->nvc", weights, vectors)  # (N*, V, C)
+    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text) / temperature  # (N*, V)
+    by_clip, by_video, mask = share.gather_videos(logits.transpose(0, 1), scores.T, clips.mask)
+    return VideoLogits(by_clip.transpose(0, 1), by_video.T, mask)
 
 
 def _view_directions(output: ContrastOutput, foreground: Tensor, own_clips: Tensor) -> list[Tensor]:
