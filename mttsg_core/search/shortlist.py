@@ -1,44 +1,37 @@
-"""How many videos the network looks at, of those that the vectors of their clips rank, and in how many it answers."""
+"""How many videos the network glances at, of those that the vectors of their clips rank, and in how many it answers."""
 
 from __future__ import annotations
 
-_ALL = 250  # videos that are all asked: how well the ranking tells videos apart depends on the model
+from typing import NamedTuple
 
-# Where each video must be encoded first, which takes ten times as long as an answer.
-_SHARE = 0.3  # of more videos
-_OF_MANY = 2000  # videos that are looked at, at most: a sentence has its best answers in far fewer
-_A_MOMENT = 6  # videos for each moment that is wanted: several may be wrong
-
-# Where videos stay encoded, and a glance takes a third of the time of an answer.
-_GLANCED_SHARE = 0.5  # of more videos
-_ANSWERED = 100  # of the videos that were glanced at
-_ANSWERED_A_MOMENT = 4
+_ALL = 60  # videos that are all answered in
+_GLANCED, _GLANCED_SHARE = 150, 0.6  # videos that are glanced at, at least, and of more videos
+_OF_MANY = 2000  # at most: a sentence has its best answers in far fewer
+_ANSWERED, _ANSWERED_SHARE = 60, 0.3  # likewise
+_ANSWERED_MOST = 200
+_A_MOMENT = 4  # videos to answer in for each moment that is wanted: several may be wrong
 
 
-def shortlist_size(videos: int, top: int) -> int:
-    """Return in how many of a number of videos to look for the best `top` moments of a sentence.
+class Stages(NamedTuple):
+    """Numbers of videos of a sentence.
 
-    >>> shortlist_size(250, top=10), shortlist_size(1000, top=10), shortlist_size(100_000, top=10)
-    (250, 300, 2000)
+    Attributes:
+        glanced: those that the vectors rank first.
+        answered: those of them that a glance finds likeliest.
     """
-    wanted = max(_ALL, _A_MOMENT * top, min(round(_SHARE * videos), _OF_MANY))
-    return min(videos, wanted)
+
+    glanced: int
+    answered: int
 
 
-def glanced_size(videos: int, top: int) -> int:
-    """Return at how many of a number of encoded videos to glance for the best `top` moments of a sentence.
+def stage_sizes(videos: int, top: int) -> Stages:
+    """Return at how many of a number of videos to glance for the best `top` moments of a sentence, and so on.
 
-    >>> glanced_size(200, top=10), glanced_size(1000, top=10), glanced_size(100_000, top=10)
-    (200, 500, 2000)
+    >>> stage_sizes(60, top=10), stage_sizes(200, top=10), stage_sizes(1000, top=10)
+    (Stages(glanced=60, answered=60), Stages(glanced=150, answered=60), Stages(glanced=600, answered=200))
     """
-    wanted = max(_ALL, 2 * _ANSWERED_A_MOMENT * top, min(round(_GLANCED_SHARE * videos), _OF_MANY))
-    return min(videos, wanted)
-
-
-def answered_size(videos: int, top: int) -> int:
-    """Return in how many of a number of videos that were glanced at to answer. A few are answered without a glance.
-
-    >>> answered_size(250, top=10), answered_size(500, top=10), answered_size(500, top=30)
-    (250, 100, 120)
-    """
-    return videos if videos <= _ALL else min(videos, max(_ANSWERED, _ANSWERED_A_MOMENT * top))
+    if videos <= _ALL:
+        return Stages(videos, videos)
+    answered = max(_ANSWERED, _A_MOMENT * top, min(round(_ANSWERED_SHARE * videos), _ANSWERED_MOST))
+    glanced = max(_GLANCED, 2 * answered, min(round(_GLANCED_SHARE * videos), _OF_MANY))
+    return Stages(min(videos, glanced), min(videos, answered))
