@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="a trained model")
     parser.add_argument("--features", type=Path, help="folder of feature files that the model fits")
     parser.add_argument("--sentences", type=Path, help="file with a sentence a line")
+    parser.add_argument("--width", type=int, help="without a model: of clip vectors, which then have no regions")
     parser.add_argument("--videos", type=int, default=200, help="number of videos; fewer feature files are repeated")
     parser.add_argument("--queries", type=int, default=50, help="number of sentences")
     parser.add_argument("--top", type=int, default=5, help="moments of a sentence in a video")
@@ -122,9 +123,11 @@ def answer_in_turns(given: argparse.Namespace) -> int:
         grounder = Grounder.load(given.model, device="cpu", offline=True)
         files = sorted(path for path in given.features.iterdir() if path.suffix in {".npy", ".npz", ".safetensors"})
     else:
-        grounder = Grounder(MKTNPredictor(random_model()))
+        sizes = {"clip_dim": given.width, "regions": 0} if given.width else {}
+        grounder = Grounder(MKTNPredictor(random_model(**sizes)))
         files = [
-            write_video(given.work / f"{os.getpid()}-{number}.safetensors", number) for number in range(given.videos)
+            write_video(given.work / f"{os.getpid()}-{number}.safetensors", number, **sizes)
+            for number in range(given.videos)
         ]
     sentences = given.sentences.read_text(encoding="utf-8").splitlines() if given.sentences else SENTENCES
     videos = list(islice(cycle(files), given.videos))

@@ -1,15 +1,18 @@
-"""How many videos the network glances at, of those that the vectors of their clips rank, and in how many it answers."""
+"""How many videos the network glances at, of those that the vectors of their clips rank, and in how many it answers.
+
+Chosen by how many of the 10 best moments of all videos are left (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
-_ALL = 60  # videos that are all answered in
-_GLANCED, _GLANCED_SHARE = 150, 0.6  # videos that are glanced at, at least, and of more videos
-_OF_MANY = 2000  # at most: a sentence has its best answers in far fewer
-_ANSWERED, _ANSWERED_SHARE = 60, 0.3  # likewise
-_ANSWERED_MOST = 200
+_ALL = 60  # videos that are all answered in: of more, the glances would take what they save
+_GLANCED_SHARE = 0.6  # of more videos
+_ANSWERED = 4.5  # times the root of the number of videos
 _A_MOMENT = 4  # videos to answer in for each moment that is wanted: several may be wrong
+_OF_MANY = 2000  # videos that are glanced at, at most: a sentence has its best answers in far fewer
 
 
 class Stages(NamedTuple):
@@ -25,13 +28,15 @@ class Stages(NamedTuple):
 
 
 def stage_sizes(videos: int, top: int) -> Stages:
-    """Return at how many of a number of videos to glance for the best `top` moments of a sentence, and so on.
+    """Return in how many of a number of videos to look for the best `top` moments of a sentence.
 
-    >>> stage_sizes(60, top=10), stage_sizes(200, top=10), stage_sizes(1000, top=10)
-    (Stages(glanced=60, answered=60), Stages(glanced=150, answered=60), Stages(glanced=600, answered=200))
+    >>> stage_sizes(60, top=10), stage_sizes(200, top=10), stage_sizes(100_000, top=10)
+    (Stages(glanced=60, answered=60), Stages(glanced=128, answered=64), Stages(glanced=2000, answered=1000))
+    >>> stage_sizes(1000, top=10), stage_sizes(1000, top=50), stage_sizes(1000, top=1000)
+    (Stages(glanced=600, answered=142), Stages(glanced=600, answered=200), Stages(glanced=1000, answered=1000))
     """
     if videos <= _ALL:
         return Stages(videos, videos)
-    answered = max(_ANSWERED, _A_MOMENT * top, min(round(_ANSWERED_SHARE * videos), _ANSWERED_MOST))
-    glanced = max(_GLANCED, 2 * answered, min(round(_GLANCED_SHARE * videos), _OF_MANY))
+    answered = max(_A_MOMENT * top, min(round(_ANSWERED * sqrt(videos)), _OF_MANY // 2))
+    glanced = max(2 * answered, min(round(_GLANCED_SHARE * videos), _OF_MANY))
     return Stages(min(videos, glanced), min(videos, answered))
