@@ -215,14 +215,15 @@ def contrast_losses(
     found = video_logits(output, output.all_clips, share)
     own_videos = own_video_mask(video_index, len(found.mask))  # (N*, V*)
     other_videos = ~own_videos & ~false_videos  # (N*, V*)
-    video = symmetric_contrastive_loss(found.videos, own_videos, other_videos)
     clip = clip_level_loss(own_logits, inside, outside, found, other_videos, config.clip_negatives, share)
+    by_video = [found.videos]
     if output.bare_clips is not None:
         bare = video_logits(output, output.bare_clips, share)
         queries = torch.arange(len(video_index), device=video_index.device)
         own_logits = share.own_queries(bare.clips[queries, video_index])  # (N, T)
-        video = video + symmetric_contrastive_loss(bare.videos, own_videos, other_videos)
         clip = clip + clip_level_loss(own_logits, inside, outside, bare, other_videos, config.clip_negatives, share)
+        by_video.append(bare.videos)
+    video = symmetric_contrastive_loss(torch.stack(by_video), own_videos, other_videos)
     return ContrastLosses(
         moment=moment + share.mean(others),
         clip=clip,

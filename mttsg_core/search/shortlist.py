@@ -9,8 +9,9 @@ from math import sqrt
 from typing import NamedTuple
 
 _ALL = 60  # videos that are all answered in: of more, the glances would take what they save
-_GLANCED_SHARE = 0.6  # of more videos
-_ANSWERED = 4.5  # times the root of the number of videos
+_GLANCED_SHARE = 0.55  # of more videos
+_GLANCED_AN_ANSWER = 1.5  # at least
+_ANSWERED = 5.0  # times the root of the number of videos
 _A_MOMENT = 4  # videos to answer in for each moment that is wanted: several may be wrong
 _OF_MANY = 2000  # videos that are glanced at, at most: a sentence has its best answers in far fewer
 
@@ -31,12 +32,12 @@ def stage_sizes(videos: int, top: int) -> Stages:
     """Return in how many of a number of videos to look for the best `top` moments of a sentence.
 
     >>> stage_sizes(60, top=10), stage_sizes(200, top=10), stage_sizes(100_000, top=10)
-    (Stages(glanced=60, answered=60), Stages(glanced=128, answered=64), Stages(glanced=2000, answered=1000))
+    (Stages(glanced=60, answered=60), Stages(glanced=110, answered=71), Stages(glanced=2000, answered=1000))
     >>> stage_sizes(1000, top=10), stage_sizes(1000, top=50), stage_sizes(1000, top=1000)
-    (Stages(glanced=600, answered=142), Stages(glanced=600, answered=200), Stages(glanced=1000, answered=1000))
+    (Stages(glanced=550, answered=158), Stages(glanced=550, answered=200), Stages(glanced=1000, answered=1000))
     """
     if videos <= _ALL:
         return Stages(videos, videos)
     answered = max(_A_MOMENT * top, min(round(_ANSWERED * sqrt(videos)), _OF_MANY // 2))
-    glanced = max(2 * answered, min(round(_GLANCED_SHARE * videos), _OF_MANY))
+    glanced = max(round(_GLANCED_AN_ANSWER * answered), min(round(_GLANCED_SHARE * videos), _OF_MANY))
     return Stages(min(videos, glanced), min(videos, answered))
