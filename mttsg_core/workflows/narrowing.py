@@ -19,7 +19,7 @@ from mttsg_core.workflows.events import InputFailed, Noted
 from mttsg_core.workflows.library import VideoLibrary
 from mttsg_core.workflows.stages import Glances, Work, by_video
 
-_FEW_SENTENCES = 8  # are asked of all videos: to encode a video takes longer than to ask it
+_FEW_SENTENCES = 8  # fewer are asked of all videos: to encode those takes longer than to ask them
 _HELD_BYTES = 1 << 30  # of encoded videos that stay in memory; further ones are encoded again for each stage
 
 _Event = TypeVar("_Event")

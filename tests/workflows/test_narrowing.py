@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mttsg_core.features.store import VideoFeatures
+from mttsg_core.features.store import VideoFeatures, write_features
 from mttsg_core.inference.encoded_videos import asker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
@@ -19,6 +19,7 @@ from mttsg_core.search.shortlist import Stages
 from mttsg_core.search.spaces import clip_space
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.workflows.events import InputFailed, Noted
+from mttsg_core.workflows.ground import GroundRun, VideoGrounded
 from mttsg_core.workflows.narrowing import FolderNarrowing, Queries
 from tests.helpers.tiny import features, model
 
@@ -121,3 +122,20 @@ def test_a_video_that_cannot_be_encoded_is_an_event_and_further_parts_read_no_vi
     rest = [video for video in VIDEOS if video != VIDEOS[1]]
     again, events = narrow(narrowing, of_all([f"{each} again" for each in SENTENCES], rest), read)
     assert again and len(events) == 1 and read.read == VIDEOS
+
+
+@pytest.mark.parametrize("held", [1 << 30, 0])
+def test_videos_that_are_encoded_already_answer_as_the_others(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mttsg_core.workflows.narrowing._HELD_BYTES", held)
+    for video, of_video in FEATURES.items():
+        write_features(tmp_path / f"{video.name.stem}.safetensors", of_video)
+    of_model = grounder()
+    run = GroundRun(of_model, 2, features=tmp_path, narrowing=FolderNarrowing(of_model, 2))
+    grounded = [event for event in run.iter_part(of_all(SENTENCES)) if isinstance(event, VideoGrounded)]
+    assert sum(len(event.queries) for event in grounded) == 2 * len(SENTENCES)
+    for event in grounded:
+        expected = of_model.ground_features(FEATURES[event.video], event.queries, 2)
+        for found, alone in zip(event.moments, expected, strict=True):
+            np.testing.assert_allclose(np.array(found), np.array(alone), rtol=1e-4, atol=1e-4)
