@@ -58,7 +58,7 @@ def main() -> None:
     report_rankings(library, videos, queries, best)
     shown = [{identity(hit) for hit in hits} for hits in answered]
     found = [identity(hit) in of_query for hits, of_query in zip(best, shown, strict=True) for hit in hits]
-    sizes = stage_sizes(len(videos), TOP)
+    sizes = stage_sizes(len(videos), TOP, len(queries))
     print(f"recall of the answers {sum(found) / len(found):.4f} of {len(queries)} sentences, {sizes}")
     print(f"all videos {exhaustive:.2f} s of CPU, in two stages {in_stages:.2f} s, without encoding")
 

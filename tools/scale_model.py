@@ -181,7 +181,9 @@ def ask(hours: float, encoder: Encoder, figures: Figures) -> dict[str, float]:
     else:
         more = figures.more_probes.value ** max(0.0, math.log10(clips / 1e6))
         find = figures.probe.value * more + clips / 8192 * figures.middle.value
-    asked = stage_sizes(math.ceil(hours / figures.video.value), _TOP).glanced * figures.video.value  # hours
+    asked = (
+        stage_sizes(math.ceil(hours / figures.video.value), _TOP, sentences=1).glanced * figures.video.value
+    )  # hours
     return {
         "find": find,
         "read": asked * encoder.size / figures.disk.value,

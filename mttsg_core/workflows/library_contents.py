@@ -106,7 +106,7 @@ class Contents:
 
     def likeliest(self, question: Question, work: Work[str], top: int) -> Work[str]:
         """Return what is left of some work, of the same sentences for all videos, that is worth an answer."""
-        sizes = stage_sizes(len(work), top)
+        sizes = stage_sizes(len(work), top, len(question.queries))
         if sizes.glanced < len(work) and self.space is not None:
             work = by_video(self._ranked(self.space.sentences(question.queries), sizes.glanced, work.keys()))
         if sizes.answered < sizes.glanced and self.memory.asker.can_glance:

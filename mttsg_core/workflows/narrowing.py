@@ -11,7 +11,7 @@ from mttsg_core.features.store import VideoFeatures
 from mttsg_core.inference.encoded_videos import Askable, asker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.memory_index import MemoryIndex
-from mttsg_core.search.shortlist import stage_sizes
+from mttsg_core.search.shortlist import Stages, stage_sizes
 from mttsg_core.search.spaces import ClipSpace, clip_space
 from mttsg_core.video.discovery import VideoFile
 from mttsg_core.workflows.all_or_each import all_or_each
@@ -62,7 +62,7 @@ class FolderNarrowing:
 
     def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | InputFailed | Noted, None, Queries]:
         """Return the sentences of the videos that are worth an answer, see `Narrowing.narrow`."""
-        sizes = stage_sizes(len(queries), self._top)
+        sizes = _sizes(queries, self._top)
         if self._space is None or len(_common(queries, sizes.answered)) < _FEW_SENTENCES:
             return queries
         new = {video: sentences for video, sentences in queries.items() if video not in self._tried}
@@ -143,7 +143,7 @@ class IndexNarrowing:
 
     def narrow(self, queries: Queries, read: _Read[_Event]) -> Generator[_Event | InputFailed | Noted, None, Queries]:
         """Return the sentences of the videos that are worth an answer, see `Narrowing.narrow`."""
-        common = _common(queries, stage_sizes(len(queries), self._top).answered)
+        common = _common(queries, _sizes(queries, self._top).answered)
         if not common:
             return queries
         paths = {video.path: video for video in queries}
@@ -155,6 +155,11 @@ class IndexNarrowing:
     def encoded(self, video: VideoFile) -> Askable | None:
         """Return a video that is in memory encoded, see `Narrowing.encoded`."""
         return self._library.encoded(video.path)
+
+
+def _sizes(queries: Queries, top: int) -> Stages:
+    sentences = {sentence for of_video in queries.values() for sentence in of_video}
+    return stage_sizes(len(queries), top, len(sentences))
 
 
 def _common(queries: Queries, videos: int) -> list[str]:

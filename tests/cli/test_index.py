@@ -77,7 +77,7 @@ def test_filters_work_in_a_folder_too(ground: Mttsg, videos: Path) -> None:
 def test_of_many_videos_the_likely_ones_are_answered(
     ground: Mttsg, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top: Stages(4, 2))
+    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
     monkeypatch.setattr("mttsg_core.workflows.narrowing._FEW_SENTENCES", 1)
     ran = ground(videos, QUERY, "--top", "50", "--json")
     assert len({row["video"] for row in json.loads(ran.out)}) == 2
@@ -91,7 +91,7 @@ def test_of_many_videos_the_likely_ones_are_answered(
 def test_few_sentences_are_asked_of_every_video_of_a_folder(
     ground: Mttsg, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top: Stages(4, 2))
+    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
     rows = json.loads(ground(videos, QUERY, "--top", "50", "--json").out)
     assert len({row["video"] for row in rows}) == 6
 
@@ -102,7 +102,7 @@ def test_a_folder_and_its_index_choose_the_same_videos(
     made = index(videos, "--index", videos.parent / "library")
     assert made.code == 0, made.err
     for module in ("narrowing", "library_contents"):
-        monkeypatch.setattr(f"mttsg_core.workflows.{module}.stage_sizes", lambda videos, top: Stages(4, 2))
+        monkeypatch.setattr(f"mttsg_core.workflows.{module}.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
     monkeypatch.setattr("mttsg_core.workflows.narrowing._FEW_SENTENCES", 1)
     of_index, of_folder = (
         {row["video"] for row in json.loads(ran.out)}

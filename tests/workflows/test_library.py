@@ -177,7 +177,9 @@ def test_a_folder_of_something_else_is_not_made_an_index(folder: Path, trained: 
 
 def test_of_many_videos_those_are_asked_that_fit(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(library)
-    monkeypatch.setattr("mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top: Stages(1, 1))
+    monkeypatch.setattr(
+        "mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top, sentences: Stages(1, 1)
+    )
     assert len({hit.video for hit in library.ask(QUERY, 20)}) == 1
     assert len({hit.video for hit in library.ask(QUERY, 20, exhaustive=True)}) == 3
     inner = library.videos[2]
@@ -225,7 +227,9 @@ def test_of_a_shortlist_the_likeliest_are_answered(library: VideoLibrary, monkey
     refresh(library)
     every = library.ask_many([QUERY, "a thing"], 20, exhaustive=True)
     assert library.ask_many([QUERY, "a thing"], 20) == every
-    monkeypatch.setattr("mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top: Stages(videos, 1))
+    monkeypatch.setattr(
+        "mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top, sentences: Stages(videos, 1)
+    )
     for hits, of_all in zip(library.ask_many([QUERY, "a thing"], 20), every, strict=True):
         [name] = {hit.video.name for hit in hits}
         assert [hit.video.name for hit in of_all].index(name) < 3

@@ -47,7 +47,8 @@ class Reader:
 @pytest.fixture(autouse=True)
 def small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top: Stages(min(videos, 6), min(videos, 2))
+        "mttsg_core.workflows.narrowing.stage_sizes",
+        lambda videos, top, sentences: Stages(min(videos, 6), min(videos, 2)),
     )
 
 
