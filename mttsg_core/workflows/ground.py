@@ -131,11 +131,9 @@ class GroundRun:
         narrowing: Narrowing | None = None,
     ) -> None:
         self._grounder, self._asker = grounder, asker(grounder)
-        self._narrowing = narrowing
-        self._top = top
+        self._narrowing, self._top = narrowing, top
         self._streams = None if features is None else parse_streams(features)
-        self._duration = duration
-        self._workers = workers
+        self._duration, self._workers = duration, workers
         self._with_saliency = with_saliency
         self._failed: set[VideoFile] = set()
         self._kept: dict[VideoFile, VideoFeatures] = {}
