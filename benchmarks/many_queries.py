@@ -40,7 +40,6 @@ from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.modeling.mktn import build_network
 
 CLIPS, CLIP_DIM, REGIONS, REGION_DIM = 60, 102, 49, 34  # 30 s at two clips per second
-FINGERPRINT: Settings = {"encoder": EXTERNAL, "clip_dim": CLIP_DIM, "regions": REGIONS, "region_dim": REGION_DIM}
 COLOURS, SHAPES = ("red", "blue", "green", "white"), ("circle", "star", "square")
 ACTIVITIES = ("moves left", "moves right", "grows", "shrinks", "turns around", "meets another one", "blinks")
 TIMES = ("first", "at the end")
@@ -81,12 +80,23 @@ def main() -> None:
     print(json.dumps({name: round(seconds, 4) for name, seconds in figures.items()}, indent=2))
 
 
-def random_model(**sizes: Any) -> Model:
+def fingerprint(clip_dim: int, regions: int) -> Settings:
+    """Return what features as `write_video` makes them are."""
+    return {
+        "encoder": EXTERNAL,
+        "clip_dim": clip_dim,
+        "regions": regions,
+        "region_dim": REGION_DIM if regions else 0,
+    }
+
+
+def random_model(clip_dim: int = CLIP_DIM, regions: int = REGIONS, **sizes: Any) -> Model:
     """Return a network with random weights, the same each time, for features as `write_video` makes them."""
     torch.manual_seed(0)
     text = build_text_encoder()
-    config = NetworkConfig(clip_dim=CLIP_DIM, word_dim=text.dim, regions=REGIONS, region_dim=REGION_DIM, **sizes)
-    return Model(build_network(config), text, FINGERPRINT)
+    of_regions: dict[str, Any] = {"regions": regions, "region_dim": REGION_DIM if regions else 0}
+    config = NetworkConfig(clip_dim=clip_dim, word_dim=text.dim, **of_regions, **sizes)
+    return Model(build_network(config), text, fingerprint(clip_dim, regions))
 
 
 def measure_command(folder: Path, model: Model, given: argparse.Namespace) -> dict[str, float]:
@@ -141,12 +151,12 @@ def count_lines(pipe: IO[bytes], began: float) -> tuple[float, int]:
     return first, number
 
 
-def write_video(path: Path, seed: int, length: int = CLIPS) -> Path:
+def write_video(path: Path, seed: int, length: int = CLIPS, clip_dim: int = CLIP_DIM, regions: int = REGIONS) -> Path:
     """Write a feature file of random values, of `length` clips of half a second."""
     random = np.random.default_rng(seed)
-    clips = random.normal(size=(length, CLIP_DIM)).astype(np.float32)
-    regions = random.normal(size=(length, REGIONS, REGION_DIM)).astype(np.float32)
-    write_features(path, VideoFeatures(clips, regions, length / 2, FINGERPRINT))
+    clips = random.normal(size=(length, clip_dim)).astype(np.float32)
+    of_regions = random.normal(size=(length, regions, REGION_DIM)).astype(np.float32) if regions else None
+    write_features(path, VideoFeatures(clips, of_regions, length / 2, fingerprint(clip_dim, regions)))
     return path
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
-from mttsg_core.search.shortlist import shortlist_size
+from mttsg_core.search.shortlist import stage_sizes
 
 _SIZES = (1, 1_000, 1_000_000)  # hours of video
 _TOP = 10  # answers to a question
@@ -181,7 +181,9 @@ def ask(hours: float, encoder: Encoder, figures: Figures) -> dict[str, float]:
     else:
         more = figures.more_probes.value ** max(0.0, math.log10(clips / 1e6))
         find = figures.probe.value * more + clips / 8192 * figures.middle.value
-    asked = shortlist_size(math.ceil(hours / figures.video.value), _TOP) * figures.video.value  # hours
+    asked = (
+        stage_sizes(math.ceil(hours / figures.video.value), _TOP, sentences=1).glanced * figures.video.value
+    )  # hours
     return {
         "find": find,
         "read": asked * encoder.size / figures.disk.value,

@@ -34,9 +34,7 @@ ShowAll = Annotated[
 ]
 Exhaustive = Annotated[
     bool,
-    typer.Option(
-        "--exhaustive", help="Let the network answer in every video; else, of many, in those whose clips fit best."
-    ),
+    typer.Option("--exhaustive", help="Let the network answer in every video; else, of many, in the likeliest."),
 ]
 Below = Annotated[Path | None, folder("--below", "Only videos in this folder, or below it.")]
 Since = Annotated[

@@ -38,7 +38,7 @@ class EncodedWindow:
 
     Attributes:
         timeline: of its clips.
-        clips: how many of them the network sees.
+        clips: how many the network sees.
         videos: all that the network computes without a sentence, V = 1.
         thinned: some of the clips, which a glance sees.
     """
@@ -47,6 +47,11 @@ class EncodedWindow:
     clips: int
     videos: PreparedVideos
     thinned: PreparedVideos
+
+    @property
+    def as_seen(self) -> Timeline:
+        """The timeline of the clips that the network sees."""
+        return Timeline(self.timeline.duration, self.clips, self.timeline.start)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,13 @@ class Question(NamedTuple):
 
 
 class Asker(Protocol):
-    """Asks videos that it has encoded. What it returns for a video depends on no other."""
+    """Asks videos that it has encoded. What it returns for a video depends on no other.
+
+    Attributes:
+        can_glance: whether the model has something that is faster than an answer.
+    """
+
+    can_glance: bool
 
     def question(self, queries: Sequence[str]) -> Question:
         """Encode sentences. Raises DataError as `Grounder.ground`."""
@@ -95,10 +106,10 @@ class Asker(Protocol):
         """Encode videos. Raises FeatureError as `Grounder.ground_features`, for all if one cannot be used."""
         ...
 
-    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array] | None:
+    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array]:
         """Return about how likely each video shows some sentences, by their numbers (Q,): (Q,), higher is likelier.
 
-        It takes a fraction of the time of `ground`. None if the model has nothing that is faster.
+        It takes a fraction of the time of `ground`. Raises ValueError unless `can_glance`.
         """
         ...
 
@@ -120,7 +131,12 @@ def asker(grounder: Grounder) -> Asker:
 
 
 class PlainAsker:
-    """An `Asker` for models that have nothing to encode: of their videos the features are kept."""
+    """An `Asker` for models that have nothing to encode: of their videos the features are kept.
+
+    Their answers are made of the vectors that have ranked the videos, so that there is nothing to glance at.
+    """
+
+    can_glance = False
 
     def __init__(self, grounder: Grounder) -> None:
         self._grounder = grounder
@@ -134,9 +150,9 @@ class PlainAsker:
         """Return the features as they are."""
         return list(videos)
 
-    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array] | None:
-        """Return None: its answers are made of the vectors that have ranked the videos."""
-        return None
+    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array]:
+        """Raise ValueError."""
+        raise ValueError("this model cannot glance")
 
     def ground(
         self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question, top: int
@@ -160,6 +176,7 @@ class NetworkAsker:
 
     def __init__(self, grounder: Grounder, predictor: MKTNPredictor) -> None:
         self._grounder, self._predictor, self._network = grounder, predictor, predictor.network
+        self.can_glance = self._network.config.presence
 
     @torch.inference_mode()
     def question(self, queries: Sequence[str]) -> Question:
@@ -199,13 +216,13 @@ class NetworkAsker:
                 yield EncodedWindow(window.timeline, clips, videos, videos.thinned(step))
 
     @torch.inference_mode()
-    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array] | None:
+    def glance(self, asked: Sequence[tuple[Askable, Sequence[int]]], question: Question) -> list[Array]:
         """Return how likely each video shows sentences, by every fourth clip, see `Asker.glance`.
 
         It is the presence that the network sees, of a long video that of its best window.
         """
-        if not self._network.config.presence:
-            return None
+        if not self.can_glance:
+            raise ValueError("this network was built without presence")
         likely = [np.full(len(numbers), -np.inf, dtype=np.float32) for _, numbers in asked]
         for group in _groups(_asked_windows(asked), _MAX_CLIPS * _STRIDE):
             videos = PreparedVideos.stack([one.window.thinned for one in group])
@@ -247,7 +264,7 @@ class NetworkAsker:
         for group in _groups(windows, _MAX_CLIPS):
             videos = PreparedVideos.stack([one.window.videos for one in group])
             queries, index = self._pairs(group, question)
-            timelines = [one.as_seen for one in group for _ in one.numbers]
+            timelines = [one.window.as_seen for one in group for _ in one.numbers]
             found: list[list[Moment]] = []
             at_once = max(1, _MAX_CLIPS // videos.projected.shape[1])  # of the sentences of a single window
             for first in range(0, len(timelines), at_once):
@@ -275,12 +292,6 @@ class _Asked(NamedTuple):
     place: int
     window: EncodedWindow
     numbers: Sequence[int]
-
-    @property
-    def as_seen(self) -> Timeline:
-        """The timeline of the clips that the network sees."""
-        timeline = self.window.timeline
-        return Timeline(timeline.duration, self.window.clips, timeline.start)
 
 
 _NO_WORDS = [np.zeros((1, 1), dtype=np.float32)]  # a batch has at least one sentence

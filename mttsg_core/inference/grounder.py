@@ -51,7 +51,7 @@ class Grounder:
 
     Args:
         predictor: scores the moments of a video, or of a window of a long one.
-        cache: the feature cache; None uses the user's cache folder.
+        cache: the feature cache, or its folder; None uses the user's cache folder.
         offline: never use the network: a pretrained encoder must already be on this computer.
         precision: of a pretrained encoder of videos, see `encoders.build_encoder`.
         declared: what the external features that the predictor expects are; None if that is not known.
@@ -60,7 +60,7 @@ class Grounder:
     def __init__(
         self,
         predictor: Predictor,
-        cache: FeatureCache | None = None,
+        cache: FeatureCache | str | Path | None = None,
         *,
         offline: bool = False,
         precision: str = "auto",
@@ -68,7 +68,7 @@ class Grounder:
     ) -> None:
         self.predictor = predictor
         self.offline, self.precision, self.declared = offline, precision, declared
-        self.cache = cache or FeatureCache(default_cache())
+        self.cache = cache if isinstance(cache, FeatureCache) else FeatureCache(Path(cache or default_cache()))
         self._query_memory = QueryMemory(predictor.encode)
 
     @property
@@ -130,8 +130,7 @@ class Grounder:
         if encoder_id not in (None, own, loaded.text_encoder.id):
             raise ConfigError(f"encoder {str(encoder)!r} is {encoder_id!r}, but {folder} was trained with {own!r}")
         predictor = MKTNPredictor(loaded, chosen)
-        features = FeatureCache(Path(cache) if cache else default_cache())
-        return cls(predictor, features, offline=offline, precision=precision, declared=loaded.declared)
+        return cls(predictor, cache, offline=offline, precision=precision, declared=loaded.declared)
 
     @classmethod
     def zero_shot(
@@ -158,8 +157,7 @@ class Grounder:
         settings = ExtractionSettings(encoder_id, fps, device=str(chosen), offline=offline, precision=precision)
         encoder = build_joint_encoder(encoder_id, device=str(chosen), offline=offline, precision=precision)
         predictor = ZeroShotPredictor(encoder.embed_queries, settings.fingerprint(encoder), device=chosen)
-        features = FeatureCache(Path(cache) if cache else default_cache())
-        return cls(predictor, features, offline=offline, precision=precision)
+        return cls(predictor, cache, offline=offline, precision=precision)
 
     @classmethod
     def zero_shot_features(
@@ -184,7 +182,7 @@ class Grounder:
         chosen = choose_device(device)
         encoder = build_text_encoder(text_encoder, device=str(chosen), offline=offline)
         predictor = ZeroShotPredictor(sentence_encoder(encoder).embed, fingerprint, PLAIN_PROMPTS, chosen)
-        return cls(predictor, FeatureCache(Path(cache) if cache else default_cache()), offline=offline)
+        return cls(predictor, cache, offline=offline)
 
     @overload
     def ground(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

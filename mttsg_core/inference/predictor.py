@@ -156,28 +156,6 @@ class MKTNPredictor:
             raise ValueError("this network was built without contrast")
         return self.network.contrast.project_sentence(self._encode_sentences(words).sentence).cpu().numpy()
 
-    @torch.inference_mode()
-    def object_vectors(self, features: VideoFeatures) -> Array:
-        """Return the object prototypes of each clip of a video, or a window of one: (T, K_o, C) of length 1.
-
-        Raises:
-            FeatureError: if the features do not have the widths that the network expects.
-            ValueError: if the network was built without objects.
-        """
-        if self.network.object_phrase is None:
-            raise ValueError("this network was built without objects")
-        encoded = self._encode_video(features)
-        objects: torch.Tensor = self.network.object_phrase(encoded.clips, encoded.regions)[0]  # (T, K_o, C)
-        return objects.float().cpu().numpy()
-
-    @torch.inference_mode()
-    def phrase_vectors(self, words: Sequence[Array]) -> Array:
-        """Return phrase prototypes of at least one encoded sentence: (N, K_w, C). Errors: `object_vectors`."""
-        if self.network.object_phrase is None:
-            raise ValueError("this network was built without objects")
-        encoded = self._encode_sentences(words)
-        return self.network.object_phrase.phrases(encoded.words, encoded.mask).float().cpu().numpy()
-
     def _encode_video(self, features: VideoFeatures) -> EncodedVideos:
         self.check_widths(features)
         clips, mask = pad_arrays([features.clips])

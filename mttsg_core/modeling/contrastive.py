@@ -81,6 +81,7 @@ class ContrastOutput(NamedTuple):
         own_clips: (N, T, C) clips of each query's video, conditioned on the query.
         all_clips: (N*, V, T', C) some clips of all videos, conditioned on each query of all ranks, with mask (V, T');
             (1, V, T, C) all clips, where no regions condition them.
+        bare_clips: (1, V, T, C) all clips without regions, with mask (V, T); None where `all_clips` are those.
         text: (N*, C) sentences of all ranks in the common space, of length 1.
         words: (N, L, C) words in the common space, with word_mask (N, L).
         draws: see `ContrastDraws`.
@@ -89,6 +90,7 @@ class ContrastOutput(NamedTuple):
 
     own_clips: QueryConditionedClips
     all_clips: QueryConditionedClips
+    bare_clips: QueryConditionedClips | None
     text: Tensor
     words: Tensor
     word_mask: Tensor
@@ -137,11 +139,17 @@ class VideoScores(NamedTuple):
 
 
 class ContrastScores(NamedTuple):
-    """What the losses of the contrast compare: of own queries, and of all queries and videos of the batch."""
+    """What the losses of the contrast compare: of own queries, and of all queries and videos of the batch.
+
+    Attributes:
+        own: clips of the own queries' videos.
+        queries: of all queries.
+        videos: of all videos by their clips; where regions condition these, by bare clips too, as an index stores them.
+    """
 
     own: MomentClips
     queries: QueryScores
-    videos: VideoScores
+    videos: tuple[VideoScores, ...]
 
 
 class ContrastLosses(NamedTuple):
@@ -194,13 +202,14 @@ class CrossModalContrast(nn.Module):
         self,
         own: QueryConditionedClips,
         all_clips: QueryConditionedClips,
+        bare_clips: QueryConditionedClips | None,
         queries: EncodedQueries,
         text: Tensor,
         draws: ContrastDraws,
     ) -> ContrastOutput:
         """Project what the losses compare with the projected sentences (N*, C)."""
         words = self.text_side(queries.words).float()
-        return ContrastOutput(own, all_clips, text, words, queries.mask, draws, self.temperature)
+        return ContrastOutput(own, all_clips, bare_clips, text, words, queries.mask, draws, self.temperature)
 
 
 def contrast_scores(output: ContrastOutput, targets: Targets) -> ContrastScores:
@@ -211,9 +220,8 @@ def contrast_scores(output: ContrastOutput, targets: Targets) -> ContrastScores:
     own = MomentClips(foreground > 0.5, (any_moment == 0) & mask)
     views = _view_directions(output, foreground, own_clips)  # (N, C) each
     of_queries = QueryScores(pooled_direction(foreground, own_clips), *views, own.inside.any(1), own.outside.any(1))
-    clips, mask = output.all_clips.vectors.float(), output.all_clips.mask  # (N* or 1, V, T', C), (V, T')
-    logits = torch.einsum("nc,nvtc->nvt", output.text, unit_length(clips)) / output.temperature  # (N*, V, T')
-    of_videos = VideoScores(logits.transpose(0, 1), video_level_logits(output, logits).T, mask)
+    kinds = [clips for clips in (output.all_clips, output.bare_clips) if clips is not None]
+    of_videos = tuple(video_scores(clips, output.text, output.temperature) for clips in kinds)
     return ContrastScores(own, of_queries, of_videos)
 
 
@@ -251,18 +259,24 @@ def contrast_losses(
     own_sentence = share.own_queries(same_sentence)  # (N, N*)
     others = intra_video_losses(output, text, true_scores, spans, own_sentence, config.other_moment_iou)
 
-    own_videos = own_video_mask(video_index, len(of_videos.mask))  # (N*, V*)
+    own_videos = own_video_mask(video_index, len(of_videos[0].mask))  # (N*, V*)
     other_videos = ~(own_videos | false_videos)  # (N*, V*)
-    other_clips = of_videos.mask & other_videos[..., None]  # (N*, V*, T')
-    usable = of_queries.inside & (of_queries.outside | other_clips.flatten(1).any(1))  # (N*,)
     own_clips = unit_length(output.own_clips.vectors.float())  # (N, T, C)
-    own_logits = torch.einsum("nc,ntc->nt", text, own_clips) / temperature  # (N, T)
-    others_logits = share.own_queries(of_videos.clips.transpose(0, 1))  # (N, V*, T')
-    clip = clip_level_losses(own_logits, own, others_logits, share.own_queries(other_clips), config.clip_negatives)
+    own_logits = [torch.einsum("nc,ntc->nt", text, own_clips) / temperature]  # (N, T) of each kind of clips
+    queries = torch.arange(len(video_index), device=video_index.device)
+    own_logits += [share.own_queries(bare.clips[video_index, queries]) for bare in of_videos[1:]]
+    clip = text.new_zeros(())
+    for logits, scored in zip(own_logits, of_videos, strict=True):
+        other_clips = scored.mask & other_videos[..., None]  # (N*, V*, T')
+        usable = of_queries.inside & (of_queries.outside | other_clips.flatten(1).any(1))  # (N*,)
+        others_logits = share.own_queries(scored.clips.transpose(0, 1))  # (N, V*, T')
+        each = clip_level_losses(logits, own, others_logits, share.own_queries(other_clips), config.clip_negatives)
+        clip = clip + share.total(each * share.own_queries(usable)) / usable.sum().clamp_min(1)
+    by_video = torch.stack([scored.videos.T for scored in of_videos])  # (X, N*, V*)
     return ContrastLosses(
         moment=share.alike(moment) + share.mean(others),
-        clip=share.total(clip * share.own_queries(usable)) / usable.sum().clamp_min(1),
-        video=share.alike(symmetric_contrastive_loss(of_videos.videos.T, own_videos, other_videos)),
+        clip=clip,
+        video=share.alike(symmetric_contrastive_loss(by_video, own_videos, other_videos)),
         intra=share.alike(intra_modal_loss(of_queries.views, negatives, temperature)),
     )
 
@@ -307,12 +321,16 @@ def clip_level_losses(logits: Tensor, own: MomentClips, others: Tensor, other_ma
     return softplus(rest + math.log(negatives) - _log_mean_exp(logits, own.inside))
 
 
-def video_level_logits(output: ContrastOutput, logits: Tensor) -> Tensor:
-    """Return S_pi = cos(v_ip, s_p) over the temperature: clip logits (N*, V, T') to (N*, V)."""
-    weights = masked_softmax(logits, output.all_clips.mask)  # (N*, V, T')
-    pooled = torch.einsum("nvt,nvtc->nvc", weights, output.all_clips.vectors.float())  # (N*, V, C)
-    scores = torch.einsum("nvc,nc->nv", unit_length(pooled), output.text)  # (N*, V)
-    return scores / output.temperature
+def video_scores(clips: QueryConditionedClips, text: Tensor, temperature: float) -> VideoScores:
+    """Compare sentences (N*, C) with some clips (N* or 1, V, T', C) with mask (V, T') of every video.
+
+    The logit of a video is S_pi = cos(v_ip, s_p) over the temperature.
+    """
+    vectors = clips.vectors.float()
+    logits = torch.einsum("nc,nvtc->nvt", text, unit_length(vectors)) / temperature  # (N*, V, T')
+    pooled = torch.einsum("nvt,nvtc->nvc", masked_softmax(logits, clips.mask), vectors)  # (N*, V, C)
+    of_videos = torch.einsum("nvc,nc->nv", unit_length(pooled), text) / temperature  # (N*, V)
+    return VideoScores(logits.transpose(0, 1), of_videos.T, clips.mask)
 
 
 def _view_directions(

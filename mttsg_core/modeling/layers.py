@@ -296,7 +296,7 @@ def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share
     """Return InfoNCE of rows with several positives, each against the negatives of its row alone.
 
     Args:
-        logits: (N, M).
+        logits: (N, M), or (X, N, M) of several comparisons, whose losses are added.
         positives, negatives: (N, M) masks; a pair that is neither takes no part.
         share: which rows of a batch these are.
 
@@ -304,8 +304,8 @@ def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share
         The share in the mean over the rows that have both.
     """
     lowest = torch.finfo(logits.dtype).min / 4
-    rest = torch.where(negatives, logits, lowest).logsumexp(1, keepdim=True)  # (N, 1)
-    each = nn.functional.softplus(rest - logits)  # (N, M) -log of a positive's share
+    rest = torch.where(negatives, logits, lowest).logsumexp(-1, keepdim=True)  # (X, N, 1)
+    each = nn.functional.softplus(rest - logits)  # (X, N, M) -log of a positive's share
     usable = positives & negatives.any(1, keepdim=True)
     count = usable.sum(1, keepdim=True)  # (N, 1)
     loss = (each * (usable / count.clamp_min(1))).sum()
@@ -315,7 +315,7 @@ def contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor, share
 def symmetric_contrastive_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     """Return the mean of `contrastive_loss` from rows to columns and from columns to rows."""
     forward = contrastive_loss(logits, positives, negatives)
-    backward = contrastive_loss(logits.T, positives.T, negatives.T)
+    backward = contrastive_loss(logits.mT, positives.T, negatives.T)
     return 0.5 * (forward + backward)
 
 

@@ -189,7 +189,9 @@ class MKTN(nn.Module):
         contrast = None
         if self.contrast is not None and all_clips is not None and fused.own_clips is not None:
             of_contrast = ContrastDraws.of(draws, fused.own_clips.mask, queries.mask, share)
-            contrast = self.contrast.training_output(fused.own_clips, all_clips, queries, text, of_contrast)
+            contrast = self.contrast.training_output(
+                fused.own_clips, all_clips, self._bare_clips(videos), queries, text, of_contrast
+            )
         negatives = None if mismatched is None else Negatives(presence, mismatched.valid, mismatched.taking_part)
         training = TrainingOutput(everyone, contrast, text, clean_text, negatives, batch.sources, share)
         return MKTNOutput(head, videos, queries, fused, batch.video_index, training)
@@ -269,6 +271,12 @@ class MKTN(nn.Module):
         places = torch.arange(len(clips), device=clips.device)[:, None], steps
         attended = self.region_attention.attend_all_videos(encoded.regions[places], sentence)
         return self.contrast.condition_on_query(clips[places], attended, encoded.mask[places])
+
+    def _bare_clips(self, videos: PreparedVideos) -> QueryConditionedClips | None:
+        """Return all clips of the V videos as an index stores them, (1, V, T, C); None if no regions condition them."""
+        if videos.contrast is None or self.region_attention is None or videos.encoded.regions is None:
+            return None
+        return QueryConditionedClips(videos.contrast[None], videos.encoded.mask)
 
     def _choose_mismatched(self, batch: Batch, text: Tensor, clean_text: Tensor, draws: Draws) -> MismatchedQueries:
         """Choose another video for the drawn queries of a batch, and append the mismatched ones that it has.

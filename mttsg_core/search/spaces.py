@@ -11,11 +11,13 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from mttsg_core.encoders.base import Array
-from mttsg_core.features.store import VideoFeatures
+from mttsg_core.inference.encoded_videos import Askable, EncodedVideo
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.inference.predictor import MKTNPredictor
 from mttsg_core.inference.sliding_window import cut_windows
 from mttsg_core.inference.zero_shot import ZeroShotPredictor
+from mttsg_core.modeling.layers import unit_length
+from mttsg_core.moments import Timeline
 
 _DIGEST_BYTES = 8
 _CLIPS_IN_A_ROW = (1, 3, 5)
@@ -51,8 +53,8 @@ class ClipSpace(Protocol):
         """Over how many clips in a row products are averaged: a moment may be a glimpse or last for long."""
         ...
 
-    def clips(self, features: VideoFeatures) -> ClipVectors:
-        """Return the vectors of a video. Overlapping windows of a long video may give a clip twice.
+    def clips(self, video: Askable) -> ClipVectors:
+        """Return the vectors of a video, encoded or not. Overlapping windows of a long one may give a clip twice.
 
         Raises:
             FeatureError: if these are not the features that the model expects.
@@ -69,15 +71,13 @@ class ClipSpace(Protocol):
 
 
 def clip_space(grounder: Grounder) -> ClipSpace | None:
-    """Return the space of a model, or None for one that was trained without objects and contrast: it has none."""
+    """Return the space of a model, or None for one that was trained without contrast: it has none."""
     predictor = grounder.predictor
     if isinstance(predictor, ZeroShotPredictor):
         return JointSpace(grounder, predictor)
-    if not isinstance(predictor, MKTNPredictor):
+    if not isinstance(predictor, MKTNPredictor) or predictor.network.contrast is None:
         return None
-    if predictor.network.object_phrase is not None:
-        return ObjectSpace(grounder, predictor)
-    return None if predictor.network.contrast is None else ContrastSpace(grounder, predictor)
+    return ContrastSpace(grounder, predictor)
 
 
 class JointSpace:
@@ -102,19 +102,21 @@ class JointSpace:
         """Width of the features."""
         return self._predictor.dim
 
-    def clips(self, features: VideoFeatures) -> ClipVectors:
+    def clips(self, video: Askable) -> ClipVectors:
         """Return the vectors of a video, see `ClipSpace.clips`."""
-        return ClipVectors(self._predictor.clip_vectors(features), _times(features))
+        if isinstance(video, EncodedVideo):
+            raise ValueError("this video was encoded by a network")
+        return ClipVectors(self._predictor.clip_vectors(video), _times(video.timeline))
 
     def sentences(self, queries: Sequence[str]) -> Array:
         """Return vectors (N, 1, C) of sentences, see `ClipSpace.sentences`."""
         return self._predictor.sentence_vectors(self._grounder.encode_queries(queries))[:, None]
 
 
-class _NetworkSpace:
-    """What the spaces of a trained network have in common."""
+class ContrastSpace:
+    """The common space that the contrast of a trained network learned (docs/method.md, section 3)."""
 
-    kind: ClassVar[str]
+    widths: ClassVar[tuple[int, ...]] = _CLIPS_IN_A_ROW
 
     def __init__(self, grounder: Grounder, predictor: MKTNPredictor) -> None:
         self._grounder, self._predictor = grounder, predictor
@@ -122,70 +124,36 @@ class _NetworkSpace:
     @cached_property
     def fingerprint(self) -> str:
         """Of all weights, and of the kind of space."""
-        digest = hashlib.blake2b(self.kind.encode(), digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(b"contrast", digest_size=_DIGEST_BYTES)
         for name, values in self._predictor.network.state_dict().items():
             digest.update(name.encode())
             digest.update(values.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-    def _windows(self, features: VideoFeatures) -> list[VideoFeatures]:
-        """Return a video as the network sees it."""
-        max_clips = self._predictor.network.config.max_clips
-        return [window.downsample(max_clips) for window in cut_windows(features, self._predictor.max_window_seconds)]
-
-
-class ObjectSpace(_NetworkSpace):
-    """The space of objects and phrases of a trained network (docs/method.md, section 4).
-
-    A clip has several vectors, its object prototypes, and a sentence its phrase prototypes: a video fits if it shows
-    something for each of the phrases. No other space of the network that knows nothing of the query ranks videos as the
-    network itself does nearly as well (docs/benchmarks.md).
-    """
-
-    kind: ClassVar[str] = "objects"
-    widths: ClassVar[tuple[int, ...]] = (1,)
-
-    @property
-    def dim(self) -> int:
-        """Width of prototypes."""
-        return self._predictor.network.config.prototype_width
-
-    def clips(self, features: VideoFeatures) -> ClipVectors:
-        """Return the vectors of a video, see `ClipSpace.clips`."""
-        windows = self._windows(features)
-        objects = [self._predictor.object_vectors(window) for window in windows]  # (T, K_o, C) each
-        times = [np.repeat(_times(window), of.shape[1], axis=0) for window, of in zip(windows, objects, strict=True)]
-        return ClipVectors(np.concatenate(objects).reshape(-1, self.dim), np.concatenate(times))
-
-    def sentences(self, queries: Sequence[str]) -> Array:
-        """Return vectors (N, K_w, C) of sentences, see `ClipSpace.sentences`."""
-        return self._predictor.phrase_vectors(self._grounder.encode_queries(queries))
-
-
-class ContrastSpace(_NetworkSpace):
-    """The common space that the contrast of a trained network learned (docs/method.md, section 3)."""
-
-    kind: ClassVar[str] = "contrast"
-    widths: ClassVar[tuple[int, ...]] = _CLIPS_IN_A_ROW
 
     @property
     def dim(self) -> int:
         """Width of the common space."""
         return self._predictor.network.config.contrast_width
 
-    def clips(self, features: VideoFeatures) -> ClipVectors:
+    def clips(self, video: Askable) -> ClipVectors:
         """Return the vectors of a video, see `ClipSpace.clips`."""
-        windows = self._windows(features)
-        vectors = [self._predictor.clip_vectors(window) for window in windows]
-        return ClipVectors(np.concatenate(vectors), np.concatenate([_times(window) for window in windows]))
+        if isinstance(video, EncodedVideo):
+            clips = [window.videos.contrast for window in video.windows]
+            vectors = [unit_length(of_window[0].float()).cpu().numpy() for of_window in clips if of_window is not None]
+            times = [_times(window.as_seen) for window in video.windows]
+        else:
+            cut = cut_windows(video, self._predictor.max_window_seconds)
+            windows = [window.downsample(self._predictor.network.config.max_clips) for window in cut]
+            vectors = [self._predictor.clip_vectors(window) for window in windows]
+            times = [_times(window.timeline) for window in windows]
+        return ClipVectors(np.concatenate(vectors), np.concatenate(times))
 
     def sentences(self, queries: Sequence[str]) -> Array:
         """Return vectors (N, 1, C) of sentences, see `ClipSpace.sentences`."""
         return self._predictor.sentence_vectors(self._grounder.encode_queries(queries))[:, None]
 
 
-def _times(features: VideoFeatures) -> Array:
+def _times(timeline: Timeline) -> Array:
     """Return start and end of each clip (T, 2) in seconds."""
-    timeline = features.timeline
     edges = timeline.to_seconds(np.arange(timeline.clips + 1))
     return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.float32)

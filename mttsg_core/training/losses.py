@@ -132,12 +132,12 @@ class MKTNCriterion(nn.Module):
         if videos.activities is not None and queries.activity is not None and config.activities > 0:
             activities = activity_sentence_scores(videos.activities, queries.activity)  # (V, N*)
         of_queries = () if contrast is None else contrast.queries
-        of_videos = () if contrast is None else contrast.videos
+        of_videos = [] if contrast is None else [value for scores in contrast.videos for value in scores]
         further = [scores for scores in (objects, activities) if scores is not None]
         all_queries, all_videos = training.share.gather(of_queries, [*of_videos, *further])
         found = iter(all_videos)
         if contrast is not None:
-            of_all = VideoScores(*islice(found, len(of_videos)))
+            of_all = tuple(VideoScores(*islice(found, len(scores))) for scores in contrast.videos)
             contrast = ContrastScores(contrast.own, QueryScores(*all_queries), of_all)
         return _Compared(
             contrast, None if objects is None else next(found), None if activities is None else next(found)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,14 +24,15 @@ from mttsg_core.features.extraction import (
 from mttsg_core.features.jobs import Cause
 from mttsg_core.features.store import FeatureStore, VideoFeatures
 from mttsg_core.features.streams import FeaturePlaces, FeatureStream, StreamReader, parse_streams
+from mttsg_core.inference.encoded_videos import asker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment, Timeline
 from mttsg_core.utils.files import without_suffix
 from mttsg_core.video.discovery import TOO_SHORT, VIDEO_SUFFIXES, VideoFile, is_too_short
 from mttsg_core.video.probe import probe
+from mttsg_core.workflows.all_or_each import all_or_each
 from mttsg_core.workflows.events import InputFailed, Noted, ProgressAdvanced, ProgressStarted, ReadingEvent, Warned
 from mttsg_core.workflows.extract import extract_jobs
-from mttsg_core.workflows.ground_batches import ground_batch
 from mttsg_core.workflows.narrowing import Narrowing, Queries
 from mttsg_core.workflows.steps import iterate
 from mttsg_core.workflows.threads import limited_threads
@@ -128,12 +130,10 @@ class GroundRun:
         with_saliency: bool = False,
         narrowing: Narrowing | None = None,
     ) -> None:
-        self._grounder = grounder
-        self._narrowing = narrowing
-        self._top = top
+        self._grounder, self._asker = grounder, asker(grounder)
+        self._narrowing, self._top = narrowing, top
         self._streams = None if features is None else parse_streams(features)
-        self._duration = duration
-        self._workers = workers
+        self._duration, self._workers = duration, workers
         self._with_saliency = with_saliency
         self._failed: set[VideoFile] = set()
         self._kept: dict[VideoFile, VideoFeatures] = {}
@@ -154,7 +154,8 @@ class GroundRun:
         if self._narrowing is not None:
             narrowing: Generator[_ExtractionEvent | Noted, None, Queries]
             narrowing = self._narrowing.narrow(queries, self._batches)
-            queries = yield from narrowing
+            with limited_threads(self._grounder.device):
+                queries = yield from narrowing
         grounded: set[VideoFile] = set()
         event: GroundEvent
         for event in self._ground(queries, keep=keep):
@@ -179,7 +180,7 @@ class GroundRun:
                     continue
                 yield from bar.start(batch)
                 for part in _parts(batch, queries):
-                    answers = _ground_batch(self._grounder, queries, part, self._top)
+                    answers = self._moments(part, queries)
                     for (video, features), moments in zip(part, answers, strict=True):
                         yield from self._answered(video, features, queries[video], moments)
                         yield from bar.advance()
@@ -203,6 +204,27 @@ class GroundRun:
         saliency = self._grounder.saliency(features, sentences) if self._with_saliency else None
         yield VideoGrounded(video, sentences, moments, features.timeline, saliency)
 
+    def _moments(self, batch: list[_ReadVideo], queries: Queries) -> list[list[list[Moment]] | InputFailed]:
+        """Return the moments of each video, or why it failed; those that are encoded already are not encoded again."""
+        encoded = {video: self._narrowing.encoded(video) for video, _ in batch} if self._narrowing is not None else {}
+        asked = {video: ready for video, ready in encoded.items() if ready is not None}
+        new = [(video, features) for video, features in batch if video not in asked]
+        items = [(features, queries[video]) for video, features in new]
+        grounded = all_or_each(lambda some: self._grounder.ground_many(some, self._top), items)
+        found = dict(zip((video for video, _ in new), grounded, strict=True))
+        if asked:
+            number = {
+                text: place for place, text in enumerate(dict.fromkeys(chain(*(queries[each] for each in asked))))
+            }
+            question = self._asker.question([*number])
+            again = [(ready, [number[text] for text in queries[video]]) for video, ready in asked.items()]
+            answers = all_or_each(lambda some: self._asker.ground(some, question, self._top), again)
+            found |= zip(asked, answers, strict=True)
+        return [
+            InputFailed(f"{video.path}: {moments}") if isinstance(moments := found[video], FeatureError) else moments
+            for video, _ in batch
+        ]
+
     def _batches(self, videos: Mapping[VideoFile, object]) -> _Batches:
         """Yield videos with their features, and what happens while those are read."""
         if self._kept.keys() >= videos.keys():
@@ -217,7 +239,7 @@ class GroundRun:
         for video, features in batch:
             if video not in self._kept:
                 self._kept[video] = features
-                self._room -= features.clips.nbytes + (0 if features.regions is None else features.regions.nbytes)
+                self._room -= features.nbytes
         if self._room < 0:
             self._kept.clear()
 
@@ -276,17 +298,6 @@ def _parts(batch: list[_ReadVideo], queries: Mapping[VideoFile, Sequence[str]]) 
             part, sentences = [], 0
     if part:
         yield part
-
-
-def _ground_batch(
-    grounder: Grounder, queries: Queries, batch: list[_ReadVideo], top: int
-) -> list[list[list[Moment]] | InputFailed]:
-    """Return the moments of each video, or why it failed."""
-    answers = ground_batch(grounder, [(features, queries[video]) for video, features in batch], top)
-    return [
-        InputFailed(f"{video.path}: {answer}") if isinstance(answer, FeatureError) else answer
-        for (video, _), answer in zip(batch, answers, strict=True)
-    ]
 
 
 class _Extraction:

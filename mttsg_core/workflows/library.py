@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mttsg_core.encoders.base import Array
 from mttsg_core.errors import ConfigError, DataError
+from mttsg_core.inference.encoded_videos import Askable
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Timeline
 from mttsg_core.search.index import VideoIndex
@@ -153,8 +154,8 @@ class VideoLibrary:
     ) -> list[list[Hit]]:
         """Return for each of several sentences the moments of all videos that it describes, the best first.
 
-        Of many videos, the network glances at those whose clips fit a sentence best, see `glanced_size`, and answers in
-        those that seem to show it, see `answered_size`.
+        Of many videos, the network glances at those whose clips fit a sentence best, and answers in those that seem to
+        show it, see `stage_sizes`.
 
         Args:
             queries: the sentences.
@@ -177,21 +178,34 @@ class VideoLibrary:
             asked = [video.id for video in chosen if among is None or video.id in among]
             return contents.moments(queries, asked, top, exhaustive=exhaustive)
 
-    def likely(self, queries: Sequence[str], videos: int, paths: Sequence[Path]) -> list[set[Path]]:
-        """Return for each sentence the files in which it is most likely answered, by the vectors of their clips.
+    def likeliest(self, queries: Sequence[str], top: int, paths: Sequence[Path]) -> list[set[Path]]:
+        """Return for each sentence the files in which `ask_many` would look for it.
 
         Args:
             queries: the sentences.
-            videos: number of videos of a sentence.
+            top: number of moments of a sentence.
             paths: the files to choose from, absolute; those that are not in the library are in no answer.
+
+        Raises:
+            DataError: if a sentence is empty or has too many words.
         """
+        with self._lock, limited_threads(self.grounder.device):
+            contents = self._contents
+            question = contents.memory.asker.question(queries)
+            known = [key for key in map(video_id, paths) if key in contents.indexed]
+            work = contents.likeliest(question, dict.fromkeys(known, range(len(queries))), top)
+        likely: list[set[Path]] = [set() for _ in queries]
+        for key, numbers in work.items():
+            for number in numbers:
+                likely[number].add(contents.indexed[key].path)
+        return likely
+
+    def encoded(self, path: Path) -> Askable | None:
+        """Return the video with an absolute path as the memory holds it, encoded; None if it does not."""
         with self._lock:
             contents = self._contents
-            if contents.space is None:
-                return [set(paths) for _ in queries]
-            known = [key for key in map(video_id, paths) if key in contents.indexed]
-            likely = contents.likely(queries, videos, known)
-            return [{contents.indexed[key].path for key in found} for found in likely]
+            video = contents.indexed.get(video_id(path))
+            return None if video is None else contents.memory.held(video)
 
     def saliency(self, video_id: str, query: str) -> tuple[Timeline, Array]:
         """Return the clips of a video in seconds, and (T,) for each the probability that it is in the moment.
@@ -212,7 +226,7 @@ class VideoLibrary:
         Sentences may be asked meanwhile; they wait for a few videos at most.
         """
         contents = self._contents
-        waiting = [video for video in contents.indexed.values() if not contents.memory.holds(video)]
+        waiting = [video for video in contents.indexed.values() if contents.memory.held(video) is None]
         for first in range(0, len(waiting), _ENCODED_AT_ONCE):
             with self._lock, limited_threads(self.grounder.device):
                 if contents.memory.is_full or contents.memory is not self._contents.memory:
@@ -227,9 +241,7 @@ class VideoLibrary:
         if self._folder is None:
             return Contents(grounder, space, MemoryIndex(() if space is None else space.widths), memory)
         if space is None:
-            raise ConfigError(
-                "a model that was trained without objects and contrast has no vectors to make an index of"
-            )
+            raise ConfigError("a model that was trained without contrast has no vectors to make an index of")
         from mttsg_core.search.lance_index import LanceIndex
 
         index = LanceIndex(self._folder.folder, space.fingerprint, space.dim, space.widths)

@@ -1,13 +1,9 @@
-"""What a library is asked about at one time, and how a sentence finds its moments there.
-
-the vectors of clips rank all videos -> the network glances at a shortlist -> it answers in the likeliest of those
-"""
+"""What a library is asked about at one time, and how a sentence finds its moments there."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,17 +13,20 @@ from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 
+from mttsg_core.encoders.base import Array
 from mttsg_core.errors import FeatureError, UnknownVideoError
-from mttsg_core.inference.encoded_videos import Askable, Asker, Question
+from mttsg_core.inference.encoded_videos import Askable, Question
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.moments import Moment
 from mttsg_core.search.index import IndexedVideo, VideoIndex
-from mttsg_core.search.shortlist import answered_size, glanced_size
+from mttsg_core.search.shortlist import stage_sizes
 from mttsg_core.search.spaces import ClipSpace
+from mttsg_core.workflows.all_or_each import all_or_each
 from mttsg_core.workflows.options import AnyPath
+from mttsg_core.workflows.stages import GLANCED_AT_ONCE, Glances, Work, by_video
 from mttsg_core.workflows.video_memory import VideoMemory
 
-_GLANCED_AT_ONCE, _ANSWERED_AT_ONCE = 128, 32  # videos; more are not faster
+_ANSWERED_AT_ONCE = 32  # videos; more are not faster
 
 _log = logging.getLogger("mttsg")
 
@@ -93,32 +92,37 @@ class Contents:
             ids.setdefault(video.identity, []).append(key)
         return ids
 
-    def likely(self, queries: Sequence[str], videos: int, among: Collection[str]) -> list[list[str]]:
-        """Return for each sentence the ids of so many videos, and their copies, that fit it best; see `rank`."""
-        if self.space is None:
-            return [list(among) for _ in queries]
-        sentences = self.space.sentences(queries)
-        if len(among) == len(self.indexed):
-            ranked = self.index.rank(sentences, videos)
-            return [[key for identity in found for key in self.ids.get(identity, ())] for found in ranked]
-        allowed = set(among)
-        ranked = self.index.rank(sentences, videos, {self.indexed[key].identity for key in allowed})
-        return [[key for identity in found for key in self.ids[identity] if key in allowed] for found in ranked]
-
     def moments(self, queries: Sequence[str], asked: Sequence[str], top: int, *, exhaustive: bool) -> list[list[Hit]]:
         """Return for each sentence its best moments in the videos with some ids, see `VideoLibrary.ask_many`."""
         question = self.memory.asker.question(queries)  # wrong sentences are an error even where there are no videos
-        size = len(asked) if exhaustive else glanced_size(len(asked), top)
-        work: _Work = dict.fromkeys(asked, range(len(queries)))
-        if size < len(asked):
-            work = _by_video(self.likely(queries, size, asked))
+        work: Work[str] = dict.fromkeys(asked, range(len(queries)))
         if not exhaustive:
-            work = _likeliest(self, work, question, answered_size(size, top))
+            work = self.likeliest(question, work, top)
         found: list[list[Hit]] = [[] for _ in queries]
         for video, numbers, answers in _answers(self, work, question, top):
             for number, moments in zip(numbers, answers, strict=True):
                 found[number] += [Hit(video, moment) for moment in moments]
         return [nlargest(top, hits, key=lambda hit: hit.moment.score) for hits in found]
+
+    def likeliest(self, question: Question, work: Work[str], top: int) -> Work[str]:
+        """Return what is left of some work, of the same sentences for all videos, that is worth an answer."""
+        sizes = stage_sizes(len(work), top, len(question.queries))
+        if sizes.glanced < len(work) and self.space is not None:
+            work = by_video(self._ranked(self.space.sentences(question.queries), sizes.glanced, work.keys()))
+        if sizes.answered < sizes.glanced and self.memory.asker.can_glance:
+            glances = Glances(self.memory.asker, question, work, sizes.answered)
+            for batch in _loaded(self, work, GLANCED_AT_ONCE):
+                glances.add(batch)
+            work = glances.likeliest()
+        return work
+
+    def _ranked(self, sentences: Array, videos: int, among: Collection[str]) -> list[list[str]]:
+        """Return for each sentence the ids of so many videos, and their copies, that fit it best; see `rank`."""
+        if len(among) == len(self.indexed):
+            ranked = self.index.rank(sentences, videos)
+            return [[key for identity in found for key in self.ids.get(identity, ())] for found in ranked]
+        ranked = self.index.rank(sentences, videos, {self.indexed[key].identity for key in among})
+        return [[key for identity in found for key in self.ids[identity] if key in among] for found in ranked]
 
     def updated(self) -> Contents:
         """Return the contents with the videos that the index has now."""
@@ -150,60 +154,21 @@ def choose_videos(
     ]
 
 
-_Work = Mapping[str, Sequence[int]]  # the numbers of the sentences that each video, by its id, is asked
-
-
-def _by_video(videos: Sequence[Iterable[str]]) -> _Work:
-    """Return the numbers of the sentences of each video, from the ids of the videos of each sentence."""
-    work: dict[str, list[int]] = {}
-    for number, keys in enumerate(videos):
-        for key in keys:
-            work.setdefault(key, []).append(number)
-    return work
-
-
-def _likeliest(contents: Contents, work: _Work, question: Question, videos: int) -> _Work:
-    """Return the work that is left when each sentence is asked of so many videos, by a glance at each."""
-    counts = Counter(number for numbers in work.values() for number in numbers)
-    if max(counts.values(), default=0) <= videos:
-        return work
-    likely: list[list[tuple[float, str]]] = [[] for _ in question.queries]
-    for batch in _loaded(contents, work, _GLANCED_AT_ONCE):
-        glances = contents.memory.asker.glance([(encoded, work[key]) for key, encoded in batch], question)
-        if glances is None:
-            return work
-        for (key, _), values in zip(batch, glances, strict=True):
-            for number, value in zip(work[key], values.tolist(), strict=True):
-                likely[number].append((value, key))
-    return _by_video([[key for _, key in nlargest(videos, seen)] for seen in likely])
-
-
 def _answers(
-    contents: Contents, work: _Work, question: Question, top: int
+    contents: Contents, work: Work[str], question: Question, top: int
 ) -> Iterator[tuple[LibraryVideo, Sequence[int], list[list[Moment]]]]:
     """Yield each video with the numbers of its sentences and their moments. One that fails is warned about."""
     for batch in _loaded(contents, work, _ANSWERED_AT_ONCE):
         items = [(encoded, work[key]) for key, encoded in batch]
-        for (key, _), answer in zip(batch, _ground(contents.memory.asker, items, question, top), strict=True):
+        answers = all_or_each(lambda some: contents.memory.asker.ground(some, question, top), items)
+        for (key, _), answer in zip(batch, answers, strict=True):
             if isinstance(answer, FeatureError):
                 _log.warning("%s: %s", contents.indexed[key].path, answer)
             else:
                 yield contents.videos[key], work[key], answer
 
 
-def _ground(
-    asker: Asker, items: Sequence[tuple[Askable, Sequence[int]]], question: Question, top: int
-) -> list[list[list[Moment]] | FeatureError]:
-    """Return the moments of each video, or why it failed: then all are tried one by one."""
-    try:
-        return [*asker.ground(items, question, top)]
-    except FeatureError as error:
-        if len(items) > 1:
-            return [answer for item in items for answer in _ground(asker, [item], question, top)]
-        return [error]
-
-
-def _loaded(contents: Contents, work: _Work, videos: int) -> Iterator[list[tuple[str, Askable]]]:
+def _loaded(contents: Contents, work: Work[str], videos: int) -> Iterator[list[tuple[str, Askable]]]:
     """Yield some videos that have work at a time, by their ids, encoded. One that cannot be read is warned about."""
     waiting = iter(work)
     while batch := list(islice(waiting, videos)):

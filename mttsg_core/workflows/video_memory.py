@@ -11,6 +11,7 @@ from mttsg_core.features.store import VideoFeatures, read_features
 from mttsg_core.inference.encoded_videos import Askable, Asker, asker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index import IndexedVideo
+from mttsg_core.workflows.all_or_each import all_or_each
 
 _log = logging.getLogger("mttsg")
 
@@ -50,9 +51,9 @@ class VideoMemory:
         """Whether a video as large as the others would take the place of one."""
         return bool(self._kept) and self._bytes * (1 + 1 / len(self._kept)) > self._max_bytes
 
-    def holds(self, video: IndexedVideo) -> bool:
-        """Return whether a video is in memory."""
-        return video.features in self._kept
+    def held(self, video: IndexedVideo) -> Askable | None:
+        """Return a video that is in memory; None for others."""
+        return self._kept.get(video.features)
 
     def load(self, videos: Sequence[IndexedVideo]) -> list[Askable | None]:
         """Return videos encoded, from memory or made now; None for one that cannot be read, which is warned about."""
@@ -67,8 +68,11 @@ class VideoMemory:
                     missing[video.features] = video, self.features(video)
                 except (VideoError, FeatureError) as error:
                     _log.warning("%s", error)
-        for key, encoded in zip(missing, self._encode(list(missing.values())), strict=True):
-            if encoded is not None:
+        features = [of_video for _, of_video in missing.values()]
+        for (key, (video, _)), encoded in zip(missing.items(), all_or_each(self.asker.encode, features), strict=True):
+            if isinstance(encoded, FeatureError):
+                _log.warning("%s: %s", video.path, encoded)
+            else:
                 found[key] = encoded
                 self._keep(key, encoded)
         return [found.get(video.features) for video in videos]
@@ -83,18 +87,6 @@ class VideoMemory:
             return self.grounder.adapt(read_features(self.grounder.cache.folder / video.features))
         except FeatureError:
             return self.grounder.features_of(video.path)
-
-    def _encode(self, missing: Sequence[tuple[IndexedVideo, VideoFeatures]]) -> list[Askable | None]:
-        """Encode features together, or if that fails one by one: None for those that do not fit the model."""
-        if not missing:
-            return []
-        try:
-            return [*self.asker.encode([features for _, features in missing])]
-        except FeatureError as error:
-            if len(missing) == 1:
-                _log.warning("%s: %s", missing[0][0].path, error)
-                return [None]
-            return [encoded for one in missing for encoded in self._encode([one])]
 
     def _keep(self, key: str, encoded: Askable) -> None:
         self._kept[key] = encoded

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index_folder import METADATA, IndexFolder
 from mttsg_core.search.lance_index import LanceIndex
+from mttsg_core.search.shortlist import Stages
+from mttsg_core.search.spaces import clip_space
 from tests.conftest import Mttsg, start_mttsg
 
 QUERY = "the red circle moves left"
@@ -71,8 +74,11 @@ def test_filters_work_in_a_folder_too(ground: Mttsg, videos: Path) -> None:
     assert ground(videos, QUERY, "--since", "2199-01-01").code == 2
 
 
-def test_of_many_videos_the_likely_ones_are_asked(ground: Mttsg, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mttsg_core.workflows.narrowing.shortlist_size", lambda videos, top: 2)
+def test_of_many_videos_the_likely_ones_are_answered(
+    ground: Mttsg, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
+    monkeypatch.setattr("mttsg_core.workflows.narrowing._FEW_SENTENCES", 1)
     ran = ground(videos, QUERY, "--top", "50", "--json")
     assert len({row["video"] for row in json.loads(ran.out)}) == 2
     assert "each sentence is asked of the 2 most likely of 6 videos; --exhaustive asks all" in ran.err
@@ -82,13 +88,31 @@ def test_of_many_videos_the_likely_ones_are_asked(ground: Mttsg, videos: Path, m
     assert len({row["video"] for row in json.loads(shown.out)}) == 6
 
 
-def test_an_index_of_many_videos_reads_the_likely_ones_only(
-    index: Mttsg, mttsg: Mttsg, cache: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_few_sentences_are_asked_of_every_video_of_a_folder(
+    ground: Mttsg, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert index(videos, "--index", tmp_path / "library").code == 0
-    monkeypatch.setattr("mttsg_core.workflows.narrowing.shortlist_size", lambda videos, top: 2)
-    ran = mttsg("ground", tmp_path / "library", QUERY, "--top", "50", "--json", "--cache", cache)
-    assert len({row["video"] for row in json.loads(ran.out)}) == 2
+    monkeypatch.setattr("mttsg_core.workflows.narrowing.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
+    rows = json.loads(ground(videos, QUERY, "--top", "50", "--json").out)
+    assert len({row["video"] for row in rows}) == 6
+
+
+def test_a_folder_and_its_index_choose_the_same_videos(
+    index: Mttsg, mttsg: Mttsg, ground: Mttsg, cache: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = index(videos, "--index", videos.parent / "library")
+    assert made.code == 0, made.err
+    for module in ("narrowing", "library_contents"):
+        monkeypatch.setattr(f"mttsg_core.workflows.{module}.stage_sizes", lambda videos, top, sentences: Stages(4, 2))
+    monkeypatch.setattr("mttsg_core.workflows.narrowing._FEW_SENTENCES", 1)
+    of_index, of_folder = (
+        {row["video"] for row in json.loads(ran.out)}
+        for ran in (
+            mttsg("ground", videos.parent / "library", QUERY, "--top", "50", "--json", "--cache", cache),
+            ground(videos, QUERY, "--top", "50", "--json"),
+        )
+    )
+    assert {Path(video).name for video in of_index} == {Path(video).name for video in of_folder}
+    assert len(of_index) == 2
 
 
 def test_wrong_folders_are_one_line(index: Mttsg, mttsg: Mttsg, videos: Path, tmp_path: Path) -> None:
@@ -142,6 +166,8 @@ def test_killed_at_any_moment_nothing_is_wrong_and_nothing_is_lost(
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["videos"] == 6
     [model] = IndexFolder.read(library).models
-    table = LanceIndex(library, model.fingerprint, 64, (1,))
+    space = clip_space(Grounder.load(trained))
+    assert space is not None
+    table = LanceIndex(library, model.fingerprint, space.dim, space.widths)
     assert table.identities() == {video.identity for video in table.videos()}
     assert table._clips.count_rows() == sum(video.clips for video in table.videos())

@@ -49,14 +49,12 @@ def test_a_grounder_answers_as_on_the_cpu(gpu: EmulatedGPU, network: str) -> Non
     assert_same_moments(on_gpu, on_cpu, features(1))
 
 
-def test_clips_sentences_and_objects_have_the_vectors_of_the_cpu(gpu: EmulatedGPU) -> None:
+def test_clips_and_sentences_have_the_vectors_of_the_cpu(gpu: EmulatedGPU) -> None:
     on_gpu, on_cpu, video = MKTNPredictor(model(), CUDA), MKTNPredictor(model()), features(9)
     words = on_cpu.encode(SENTENCES[:2])
     calls: list[Callable[[MKTNPredictor], Array]] = [
         lambda predictor: predictor.clip_vectors(video),
-        lambda predictor: predictor.object_vectors(video),
         lambda predictor: predictor.sentence_vectors(words),
-        lambda predictor: predictor.phrase_vectors(words),
     ]
     for call in calls:
         np.testing.assert_allclose(call(on_gpu), call(on_cpu), atol=1e-5)

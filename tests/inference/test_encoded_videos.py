@@ -57,11 +57,9 @@ def test_a_glance_depends_on_no_other_video_and_is_the_presence_of_a_short_one(r
     question = asks.question(QUERIES)
     numbers = [[0, 1, 2], [2], [0, 2], [1], [0, 1]]
     together = asks.glance([*zip(videos, numbers, strict=True)], question)
-    assert together is not None
     for video, some, seen in zip(videos, numbers, together, strict=True):
-        alone = asks.glance([(video, some)], question)
-        assert alone is not None
-        np.testing.assert_allclose(seen, alone[0], atol=1e-5)
+        [alone] = asks.glance([(video, some)], question)
+        np.testing.assert_allclose(seen, alone, atol=1e-5)
     assert isinstance(grounder.predictor, MKTNPredictor)
     curve = grounder.saliency(features(3, regions=regions, seed=2), QUERIES[0])  # presence times shares of at most 1
     assert curve.max() <= 1 / (1 + np.exp(-together[2][0])) + 1e-6
@@ -78,7 +76,9 @@ def test_every_fourth_clip_is_seen_at_a_glance() -> None:
 
 def test_without_presence_there_is_nothing_to_see_at_a_glance() -> None:
     asks = asker(make_grounder(presence=False))
-    assert asks.glance([(video, [0]) for video in asks.encode([features(9)])], asks.question(QUERIES)) is None
+    assert asker(make_grounder()).can_glance and not asks.can_glance
+    with pytest.raises(ValueError, match="without presence"):
+        asks.glance([(video, [0]) for video in asks.encode([features(9)])], asks.question(QUERIES))
 
 
 def test_what_cannot_be_asked_is_an_error() -> None:
@@ -105,6 +105,8 @@ def test_without_training_features_are_kept() -> None:
     video = features(9, regions=False)
     video = type(video)(video.clips[:, :4], None, video.duration, video.fingerprint)
     question, [encoded] = asks.question(QUERIES), asks.encode([video])
-    assert asks.glance([(encoded, [0])], question) is None
+    assert not asks.can_glance
+    with pytest.raises(ValueError, match="cannot glance"):
+        asks.glance([(encoded, [0])], question)
     [found] = asks.ground([(encoded, [1, 0])], question, 2)
     same(found, grounder.ground_features(video, [QUERIES[1], QUERIES[0]], 2))

@@ -52,7 +52,7 @@ def _output(contrast: CrossModalContrast, spans: int = 8) -> ContrastOutput:
     all_clips = QueryConditionedClips(clips[None], mask)
     queries = EncodedQueries(words, _sentences(), word_mask)
     draws = ContrastDraws.of(draw(small_config(random_spans=spans), 5, 4, 3, 8), own.mask, word_mask)
-    return contrast.training_output(own, all_clips, queries, contrast.project_sentence(queries.sentence), draws)
+    return contrast.training_output(own, all_clips, None, queries, contrast.project_sentence(queries.sentence), draws)
 
 
 def _losses(
@@ -230,7 +230,7 @@ def _plain_losses(
     queries = EncodedQueries(torch.randn(count, 2, 16), sentence, torch.ones(count, 2, dtype=torch.bool))
     own, all_clips = QueryConditionedClips(clips[index], mask[index]), QueryConditionedClips(clips[None], mask)
     draws = ContrastDraws.of(draw(small_config(), count, 2, *clips.shape[:2]), own.mask, queries.mask)
-    output = contrast.training_output(own, all_clips, queries, contrast.project_sentence(sentence), draws)
+    output = contrast.training_output(own, all_clips, None, queries, contrast.project_sentence(sentence), draws)
     no_pairs = torch.zeros(count, count, dtype=torch.bool)
     compared = contrast_scores(output, targets)
     return contrast_losses(output, compared, index, targets, no_pairs, false_videos, LossConfig())
@@ -239,6 +239,18 @@ def _plain_losses(
 def moment_directions(output: ContrastOutput, spans: Tensor) -> Tensor:
     """Return the directions of the clips inside moments."""
     return contrast_scores(output, Targets(spans, torch.arange(len(spans)))).queries.moment
+
+
+def test_bare_clips_are_contrasted_as_those_without_regions_are() -> None:
+    contrast = _contrast(regions=0)
+    conditioned = _output(contrast)
+    bare = QueryConditionedClips(torch.randn(conditioned.all_clips.vectors.shape), conditioned.all_clips.mask)
+    own = QueryConditionedClips(bare.vectors[0, VIDEO_INDEX], bare.mask[VIDEO_INDEX])
+    with_bare, without = _losses(conditioned._replace(bare_clips=bare)), _losses(conditioned)
+    alone = _losses(conditioned._replace(own_clips=own, all_clips=bare))
+    torch.testing.assert_close(with_bare.clip, without.clip + alone.clip)
+    torch.testing.assert_close(with_bare.video, without.video + alone.video)
+    assert (with_bare.moment, with_bare.intra) == (without.moment, without.intra)
 
 
 def test_clips_of_a_moment_are_contrasted_with_all_others_except_those_of_false_negatives() -> None:

@@ -251,6 +251,17 @@ def test_the_training_output_exists_in_training_only() -> None:
     assert not training.clean_text.requires_grad
 
 
+def test_clips_are_contrasted_bare_as_well_where_regions_condition_them() -> None:
+    for regions in (True, False):
+        output = network(regions=regions).train()(batch(regions=regions))
+        assert output.training is not None and output.training.contrast is not None
+        bare, videos = output.training.contrast.bare_clips, output.videos
+        assert (bare is not None) == regions
+        if bare is not None and videos.contrast is not None:
+            torch.testing.assert_close(bare.vectors, videos.contrast[None])
+            assert bare.mask is videos.encoded.mask
+
+
 def test_the_training_output_without_contrast_and_presence_holds_the_sentences() -> None:
     net, inputs = network(contrast=False, presence=False, **NO_DROPOUT).train(), batch()
     training = net(inputs).training

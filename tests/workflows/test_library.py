@@ -18,7 +18,8 @@ from mttsg_core.inference.encoded_videos import Askable, NetworkAsker
 from mttsg_core.inference.grounder import Grounder
 from mttsg_core.search.index_folder import IndexFolder
 from mttsg_core.search.lance_index import LanceIndex
-from mttsg_core.search.spaces import ClipVectors, ObjectSpace
+from mttsg_core.search.shortlist import Stages
+from mttsg_core.search.spaces import ClipVectors, ContrastSpace
 from mttsg_core.workflows.library import Hit, VideoLibrary
 from tests.helpers.video_files import write_video
 
@@ -135,8 +136,8 @@ def test_an_index_is_asked_at_once_and_encodes_only_what_is_new(
         [hit.moment for hit in opened.ask(QUERY, 4)], [hit.moment for hit in first.ask(QUERY, 4)], rtol=1e-4
     )
     encoded: list[object] = []
-    clips = ObjectSpace.clips
-    monkeypatch.setattr(ObjectSpace, "clips", lambda *given: encoded.append(given) or clips(*given))  # type: ignore[func-returns-value]
+    clips = ContrastSpace.clips
+    monkeypatch.setattr(ContrastSpace, "clips", lambda *given: encoded.append(given) or clips(*given))  # type: ignore[func-returns-value]
     (folder / "a.mp4").rename(folder / "renamed.mp4")
     write_video(folder / "b.mp4", range(75), first=900)
     write_video(folder / "new.mp4", range(75), first=700)
@@ -176,7 +177,9 @@ def test_a_folder_of_something_else_is_not_made_an_index(folder: Path, trained: 
 
 def test_of_many_videos_those_are_asked_that_fit(library: VideoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(library)
-    monkeypatch.setattr("mttsg_core.workflows.library_contents.glanced_size", lambda videos, top: 1)
+    monkeypatch.setattr(
+        "mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top, sentences: Stages(1, 1)
+    )
     assert len({hit.video for hit in library.ask(QUERY, 20)}) == 1
     assert len({hit.video for hit in library.ask(QUERY, 20, exhaustive=True)}) == 3
     inner = library.videos[2]
@@ -224,7 +227,9 @@ def test_of_a_shortlist_the_likeliest_are_answered(library: VideoLibrary, monkey
     refresh(library)
     every = library.ask_many([QUERY, "a thing"], 20, exhaustive=True)
     assert library.ask_many([QUERY, "a thing"], 20) == every
-    monkeypatch.setattr("mttsg_core.workflows.library_contents.answered_size", lambda videos, top: 1)
+    monkeypatch.setattr(
+        "mttsg_core.workflows.library_contents.stage_sizes", lambda videos, top, sentences: Stages(videos, 1)
+    )
     for hits, of_all in zip(library.ask_many([QUERY, "a thing"], 20), every, strict=True):
         [name] = {hit.video.name for hit in hits}
         assert [hit.video.name for hit in of_all].index(name) < 3
@@ -270,13 +275,13 @@ def test_of_many_videos_only_those_that_change_are_read(
     library = index_of(folder, trained, tmp_path)
     refresh(library)
     counted: dict[str, list[object]] = {"identified": [], "encoded": [], "added": []}
-    identified, clips, add = Grounder.cache_path, ObjectSpace.clips, LanceIndex.add
+    identified, clips, add = Grounder.cache_path, ContrastSpace.clips, LanceIndex.add
 
     def cache_path(self: Grounder, video: Path) -> Path:
         counted["identified"].append(video)
         return identified(self, video)
 
-    def space_clips(self: ObjectSpace, features: VideoFeatures) -> ClipVectors:
+    def space_clips(self: ContrastSpace, features: VideoFeatures) -> ClipVectors:
         counted["encoded"].append(features)
         return clips(self, features)
 
@@ -285,7 +290,7 @@ def test_of_many_videos_only_those_that_change_are_read(
         add(self, vectors)
 
     monkeypatch.setattr(Grounder, "cache_path", cache_path)
-    monkeypatch.setattr(ObjectSpace, "clips", space_clips)
+    monkeypatch.setattr(ContrastSpace, "clips", space_clips)
     monkeypatch.setattr(LanceIndex, "add", added)
     for number in (3, 7):
         write(number, b"again")

@@ -56,7 +56,7 @@ def test_a_video_is_encoded_once(grounder: Grounder, encoded: Encoded) -> None:
     assert again[0] is again[5]
     assert len(memory) == 5
     assert memory.nbytes == sum(each.nbytes for each in again[:5] if each is not None)
-    assert not memory.is_full and memory.holds(videos[4])
+    assert not memory.is_full and memory.held(videos[4]) is again[4]
 
 
 def test_those_that_were_asked_last_stay_within_the_limit(grounder: Grounder, encoded: Encoded) -> None:
@@ -68,7 +68,7 @@ def test_those_that_were_asked_last_stay_within_the_limit(grounder: Grounder, en
     memory.load(videos[:3])
     assert memory.is_full
     memory.load([videos[0], videos[3]])
-    assert [memory.holds(each) for each in videos] == [True, False, True, True, False, False]
+    assert [memory.held(each) is not None for each in videos] == [True, False, True, True, False, False]
     assert memory.nbytes == 3 * one.nbytes
     assert all(each is not None for each in memory.load(videos))  # more than fit
     assert memory.nbytes <= 3 * one.nbytes
