@@ -26,7 +26,7 @@ from mttsg_core.checkpoints.files import (
 from mttsg_core.checkpoints.migration import FORMAT, OLD_FORMAT, upgrade_description
 from mttsg_core.checkpoints.trial_run import useless_reason
 from mttsg_core.checkpoints.weights import load_network
-from mttsg_core.config import NetworkConfig, TrainingConfig, from_mapping, to_mapping
+from mttsg_core.config import NetworkConfig, TrainingConfig, from_mapping, to_mapping, with_earlier_values
 from mttsg_core.data.familiarity import Familiarity
 from mttsg_core.encoders import OWN_TEXT_TOWER, TextEncoder, build_text_encoder
 from mttsg_core.encoders.base import Settings
@@ -137,7 +137,7 @@ def load_model(folder: Path, *, device: str = "cpu", offline: bool = False) -> M
         raise damaged_model(folder, f"'max_window_seconds' in {CONFIG} is not a positive number of seconds")
     try:
         calibration = _calibration(folder, described)
-        config = from_mapping(NetworkConfig, described["network"])
+        config = from_mapping(NetworkConfig, with_earlier_values("network", described["network"]))
         network = load_network(folder / WEIGHTS, config, upgrade=is_old).eval()
         useless = useless_reason(network)
         familiarity = _familiarity(folder, config)

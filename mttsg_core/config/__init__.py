@@ -4,7 +4,7 @@ The classes are frozen and strict: an unknown name is refused, with the one that
 """
 
 from mttsg_core.config.catalogue import TABLES, Assignment, Setting, all_settings, parse_assignment
-from mttsg_core.config.compat import upgrade_settings
+from mttsg_core.config.compat import upgrade_settings, with_earlier_values
 from mttsg_core.config.fields import Form, Limits, OneOf, Range, from_mapping, required, setting, to_mapping
 from mttsg_core.config.names import nearest, refuse_unknown
 from mttsg_core.config.network import NETWORKS, NetworkConfig
@@ -31,4 +31,5 @@ __all__ = [
     "setting",
     "to_mapping",
     "upgrade_settings",
+    "with_earlier_values",
 ]

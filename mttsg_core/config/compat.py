@@ -1,4 +1,4 @@
-"""Names that settings had in earlier versions: they are still read, with a note."""
+"""Settings of earlier versions: names that are still read, with a note, and what settings that are new stood for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ RENAMED: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "training": {"cut": "temporal_crop", "join": "temporal_concat", "erase": "remove_moment"},
     }
 )
+
+# By table: settings that earlier versions did not have, and the value that does what they did, if not the default.
+_BEFORE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"network": {"curve_width": 0}})
+
+
+def with_earlier_values(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the settings that a file of an earlier version does not name, where their default does something else.
+
+    >>> with_earlier_values("network", {"width": 64})
+    {'curve_width': 0, 'width': 64}
+    """
+    return {**_BEFORE.get(table, {}), **values}
 
 
 def upgrade_settings(table: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -31,6 +31,7 @@ _CLIPS = Range(at_least=1, at_most=100_000)
 _CONSIDERED = Range(at_least=1, at_most=1024)
 _BINS = Range(at_least=1, at_most=128)
 _WIDTHS = Form(r"([1-9][0-9]{0,5}(\+[1-9][0-9]{0,5})*)?", "widths as in 512+2304")
+_CURVE = Range(at_least=0, at_most=4096)
 _SLOTS = Range(at_least=1, at_most=1000)
 
 
@@ -102,7 +103,9 @@ class NetworkConfig:
     encoder_layers: int = setting(2, "query-decoder: layers over clips and words", _LAYERS)
     decoder_layers: int = setting(2, "query-decoder: layers over moment queries", Range(at_least=1, at_most=100))
 
+    # The shared space (section 13)
     prior_trust: float = setting(10.0, "initial weight of the answer without training in a shared space")
+    curve_width: int = setting(32, "hidden width of the scores of proposals from its curves alone; 0 for none", _CURVE)
 
     # Switches (`--without`)
     offsets: bool = setting(True, "mktn: refine boundaries to real numbers (the paper's float boundary)")

@@ -20,15 +20,16 @@ from mttsg_core.data.share import WHOLE, Share
 from mttsg_core.modeling.head import Head, Presence, presence_of
 from mttsg_core.modeling.layers import BiMinGRU, ChannelDropout, masked_log_softmax, masked_mean, masked_softmax
 from mttsg_core.modeling.proposals import (
+    GEOMETRY,
+    best_of_sentence,
     coverage_probability,
     proposal_edges,
+    proposal_geometry,
     proposal_sum,
     select_proposals,
     shared_occupancy,
     span_iou,
 )
-
-_GEOMETRY = 6
 
 
 class HeadOutput(NamedTuple):
@@ -42,6 +43,7 @@ class HeadOutput(NamedTuple):
             clip units; None where boundaries are whole clips.
         presence: (N,) logits of the moment being in the video at all; infinite where that is not learned.
         mask: (N, T).
+        prior: (N, P) what `proposals` started from, or None.
     """
 
     proposals: Tensor
@@ -50,6 +52,7 @@ class HeadOutput(NamedTuple):
     offsets: Tensor | None
     presence: Tensor
     mask: Tensor
+    prior: Tensor | None = None
 
     def answers(self, top: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
         """Return the best moments, see `decode`."""
@@ -76,7 +79,7 @@ class GroundingHead(Head):
         self.clip_scores = nn.Linear(width, 3)
         self.offsets = nn.Linear(width, 2) if config.offsets else None
         self.proposal_parts = nn.Linear(width, 3 * config.proposal_width)
-        self.geometry = nn.Linear(_GEOMETRY, config.proposal_width)
+        self.geometry = nn.Linear(GEOMETRY, config.proposal_width)
         self.proposal_score = nn.Linear(config.proposal_width, 1)
         self.presence = Presence(width) if config.presence else None
 
@@ -99,7 +102,7 @@ class GroundingHead(Head):
         whole = self.proposal_score(functional.gelu(whole))  # (N, P, 1)
         proposals = (whole + summed[..., -1:]).squeeze(-1).float()
         if prior is not None:
-            proposals = proposals + prior
+            proposals = proposals + prior.detach()
         lowest = torch.finfo(proposals.dtype).min / 8
         return HeadOutput(
             proposals=proposals.masked_fill(last > clips[:, None], lowest),
@@ -108,6 +111,7 @@ class GroundingHead(Head):
             offsets=None if self.offsets is None else self.offsets(hidden),
             presence=presence,
             mask=mask,
+            prior=prior,
         )
 
     def presence_logits(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -120,10 +124,10 @@ class GroundingHead(Head):
         Neighbours are mostly queries of one video, for which it is computed once.
         """
         if clips.device.type != "cpu":  # a GPU computes more faster than it tells how many videos there are
-            return self.geometry(_geometry(first, last, clips, durations))
+            return self.geometry(proposal_geometry(first, last, clips, durations))
         sizes = torch.stack([clips.to(durations.dtype), durations], dim=1)  # (N, 2)
         sizes, number = sizes.unique_consecutive(dim=0, return_inverse=True)
-        geometry: Tensor = self.geometry(_geometry(first, last, *sizes.unbind(1)))
+        geometry: Tensor = self.geometry(proposal_geometry(first, last, *sizes.unbind(1)))
         return geometry.expand(len(clips), -1, -1) if len(sizes) == 1 else geometry.index_select(0, number)
 
 
@@ -170,6 +174,7 @@ def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig, sha
     first, last = proposal_edges(mask.shape[1], mask.device)
     valid = last <= mask.sum(1, keepdim=True)  # (N, P)
     overlap = span_iou(torch.stack([first, last], -1).float(), spans[:, None])  # (N, P)
+    overlap = best_of_sentence(overlap, targets.sentence_ids)
     labels = masked_softmax(overlap * config.proposal_sharpness, valid)
     log_proposals = masked_log_softmax(head.proposals.float(), valid)
 
@@ -188,18 +193,10 @@ def grounding_losses(head: HeadOutput, targets: Targets, config: LossConfig, sha
         "boundary": share.mean(-(edge_labels * log_edges).sum((1, 2))),
         "foreground": share.mean(masked_mean(foreground, mask, dim=1)),
     }
+    if head.prior is not None:
+        terms["prior"] = share.mean(-(labels * masked_log_softmax(head.prior.float(), valid)).sum(-1))
     if head.offsets is not None:
         near = (distance.abs() <= 1 + config.offset_reach * length) & valid_edges
         error = functional.smooth_l1_loss(head.offsets.float(), distance, reduction="none")
         terms["offset"] = share.mean(masked_mean(error, near, dim=1).sum(-1))
     return terms
-
-
-def _geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
-    """Describe length and position of proposals (P,) in videos of (N,) clips and seconds: (N, P, 6)."""
-    count = clips[:, None].to(durations.dtype)
-    length = (last - first).to(durations.dtype)[None]
-    seconds = length * (durations[:, None] / count)  # (N, P)
-    scale = seconds.log() - 2
-    before, after = first / count, 1 - last / count
-    return torch.stack([scale, scale**2, (length / count).sqrt(), before, after, 10 / seconds.clamp_min(1)], dim=-1)

@@ -151,7 +151,7 @@ class MKTN(nn.Module):
             attended, region_evidence = self.region_attention(regions, sentence, groups)
             evidence.append(region_evidence)
         if self.shared_space is not None and encoded.shared is not None and queries.shared is not None:
-            shared, prior = self.shared_space(encoded.shared, encoded.mask, queries.shared, groups)
+            shared, prior = self.shared_space(encoded.shared, encoded.mask, encoded.durations, queries.shared, groups)
             evidence.append(shared)
         if self.contrast is not None and videos.contrast is not None:
             mask = groups.of_video(encoded.mask)

@@ -17,6 +17,7 @@ from mttsg_core.config import NetworkConfig
 from mttsg_core.utils.devices import at_once, upload
 
 _DENSE, _GROWTH = 8, 1.14
+GEOMETRY = 6  # numbers that describe length and position of a proposal
 _COMPARED_AT_ONCE = 16  # queries whose proposals are compared at a time: more do not fit in the processor's cache
 NMS_IOU: float = NetworkConfig.nms_iou  # where nothing else is configured
 
@@ -65,6 +66,16 @@ def _edges(clips: int, device: torch.device) -> tuple[Tensor, Tensor]:
         lengths = [torch.full_like(first, length) for first, (length, _) in zip(firsts, layout, strict=True)]
         first = torch.cat(firsts)
         return upload(first, device), upload(first + torch.cat(lengths), device)
+
+
+def proposal_geometry(first: Tensor, last: Tensor, clips: Tensor, durations: Tensor) -> Tensor:
+    """Describe length and position of proposals (P,) in videos of (N,) clips and seconds: (N, P, 6)."""
+    count = clips[:, None].to(durations.dtype)
+    length = (last - first).to(durations.dtype)[None]
+    seconds = length * (durations[:, None] / count)  # (N, P)
+    scale = seconds.log() - 2
+    before, after = first / count, 1 - last / count
+    return torch.stack([scale, scale**2, (length / count).sqrt(), before, after, 10 / seconds.clamp_min(1)], dim=-1)
 
 
 def proposal_sum(parts: Tensor, mask: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ look like the best ones count too, as in relevance feedback; there a clip counts
 
 This curve is smoothed over a few clips, scaled from 0 to 1, and cut around its peak at four levels. Each cut votes for
 a span; a curve that is flat but for noise votes for the whole video. The vote of largest mean utility is the answer
-without training. In the network each proposal starts with a logit in proportion to its mean overlap with the votes, and
-the curves are one more evidence for the head: training starts from that answer, or close to it.
+without training. In the network each proposal starts with a logit in proportion to its mean overlap with the votes, to
+which scores from the curves alone are added (see `curve_scores`); these two have a loss of their own, and the head adds
+to them. The curves are one more evidence for the head, too. Training starts from the answer without training, or close
+to it.
 
 The constants below were chosen on the captions of QVHighlights (docs/results.md).
 """
@@ -24,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, normalize
 
 from mttsg_core.config import NetworkConfig
+from mttsg_core.modeling.curve_scores import CurveScores, standardised
 from mttsg_core.modeling.layers import QueryGroups, masked_mean, masked_softmax
-from mttsg_core.modeling.proposals import proposal_edges, span_iou
+from mttsg_core.modeling.proposals import GEOMETRY, proposal_edges, proposal_geometry, span_iou
 
 _WIDTHS, _CLEAN_WIDTHS = (3, 5, 7), (1, 1, 3)  # clips that a noisy and a clean curve are smoothed over, odd numbers
 _CLEAN = 0.05  # of the range of a curve: it is clean if its noise is below
@@ -35,6 +38,8 @@ _FEEDBACK_SHARPNESS, _FEEDBACK_WEIGHT = 10.0, 0.5  # k and w
 _FLAT = 8.0  # standard errors of the noise: a curve of a smaller range is flat
 _MEDIAN_STEP = 0.954  # median step between neighbouring clips of unit noise
 _EVIDENCE_LEVEL, _EVIDENCE_SLOPE = 0.6, 8.0
+_CURVES = 3  # that proposals are scored by
+_USUAL_MEAN, _USUAL_DEVIATION = 0.4, 0.25  # of curves that are scaled from 0 to 1
 _CHANNELS = 1 + 2 * (2 + 2 * len(_WIDTHS))
 
 
@@ -69,6 +74,9 @@ class SharedSpace(nn.Module):
         self.register_buffer("centre", torch.zeros(config.clip_dim))
         self.out = nn.Linear(_CHANNELS, config.head_width, bias=False)
         self.trust = nn.Parameter(torch.tensor(config.prior_trust)) if has_prior else None
+        self.scores = None
+        if has_prior and config.curve_width:
+            self.scores = CurveScores(_CURVES, GEOMETRY + 2, config.curve_width, config.dropout)
         nn.init.zeros_(self.out.weight)  # the network starts with the answer without training
 
     def fit(self, centre: Tensor) -> None:
@@ -76,13 +84,14 @@ class SharedSpace(nn.Module):
         self.centre.copy_(centre)
 
     def forward(
-        self, clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups
+        self, clips: Tensor, mask: Tensor, durations: Tensor, sentence: Tensor, groups: QueryGroups
     ) -> tuple[Tensor, Tensor | None]:
         """Describe each sentence's own video.
 
         Args:
             clips: (V, T, D) of length 1.
             mask: (V, T).
+            durations: (V,) seconds.
             sentence: (N, D) of length 1.
             groups: the sentences by video.
 
@@ -104,7 +113,23 @@ class SharedSpace(nn.Module):
         first, last = proposal_edges(mask.shape[1], mask.device)
         proposals = torch.stack([first, last], dim=-1).to(evidence.dtype)  # (P, 2)
         overlap = span_iou(vote(relevance.curve, mask)[:, :, None], proposals)  # (N, S, P)
-        return evidence, self.trust * overlap.mean(1)
+        agreement = overlap.mean(1)  # (N, P)
+        prior = self.trust * agreement
+        if self.scores is None:
+            return evidence, prior
+        peak = relevance.curve.masked_fill(~mask, -torch.inf).argmax(1, keepdim=True)  # (N, 1)
+        has_peak = ((first <= peak) & (peak < last)).to(agreement.dtype)
+        geometry = proposal_geometry(first, last, mask.sum(1), durations[groups.video_index])  # (N, P, G)
+        about = torch.cat([geometry, 6 * agreement[..., None], 3 * has_peak[..., None]], dim=-1)
+        return evidence, prior + self.scores(_scored_curves(relevance, mask), mask, about)
+
+
+def _scored_curves(relevance: Relevance, mask: Tensor) -> Tensor:
+    """Return the curves that proposals are scored by, all of about the same mean and deviation: (N, 3, T)."""
+    match = standardised(relevance.match[:, None], mask)  # (N, 1, T)
+    smoothed = unit_range(smooth(relevance.curve, mask, _WIDTHS[0]), mask)
+    relative = torch.stack([smoothed, relevance.curve], dim=1)  # (N, 2, T), 0..1
+    return torch.cat([match, (relative - _USUAL_MEAN) / _USUAL_DEVIATION * mask[:, None]], dim=1)
 
 
 def relevance_of(clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> Relevance:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig
+from mttsg_core.config import LossConfig, NetworkConfig, TrainingConfig, with_earlier_values
 from mttsg_core.data.batch import Batch, Targets
 from mttsg_core.errors import ConfigError, ModelError, TrainingError
 from mttsg_core.modeling.mktn import MKTN
@@ -284,12 +284,12 @@ def add_up_gradients(network: nn.Module, losses: dict[str, Tensor], ranks: Ranks
 
 
 def _with_defaults(started: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a run was started with, with the defaults of those that its version did not have."""
+    """Return the settings that a run was started with, with those that its version did not have."""
     complete = dict(started)
     for table, kind in (("network", NetworkConfig), ("loss", LossConfig)):
         defaults = {declared.name: declared.default for declared in fields(kind) if declared.default is not MISSING}
         if isinstance(started.get(table), Mapping):
-            complete[table] = {**defaults, **started[table]}
+            complete[table] = {**defaults, **with_earlier_values(table, started[table])}
     return complete
 
 

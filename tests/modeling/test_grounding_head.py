@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mttsg_core.config import NetworkConfig
+from mttsg_core.config import LossConfig, NetworkConfig
+from mttsg_core.data.batch import Targets
 from mttsg_core.modeling.grounding_head import GroundingHead, HeadOutput, decode, refined_spans
 from mttsg_core.modeling.proposals import proposal_edges, select_proposals, span_iou
 from tests.helpers.tiny import SIZES
@@ -163,3 +164,38 @@ def test_presence_logits_are_those_of_the_whole_output() -> None:
     _, scores = decode(output, 1, config())
     likely = output._replace(presence=torch.full((2,), torch.inf))
     torch.testing.assert_close(scores[:, 0], decode(likely, 1, config())[1][:, 0] * output.presence.sigmoid())
+
+
+def test_every_moment_of_a_sentence_is_a_right_answer_of_it() -> None:
+    """A sentence with two moments is asked for either; a proposal at the other one is not a wrong answer."""
+    first, last = proposal_edges(20)
+    edges = torch.stack([first, last], -1).float()
+    moments = torch.tensor([[2.0, 6.0], [12.0, 17.0]])
+    overlap = span_iou(edges, moments[:, None])  # (2, P)
+    logits = (10 * overlap.amax(0)).repeat(2, 1).requires_grad_()
+    output = HeadOutput(
+        proposals=logits,
+        boundaries=torch.zeros(2, 20, 2),
+        foreground=torch.zeros(2, 20),
+        offsets=None,
+        presence=torch.zeros(2),
+        mask=torch.ones(2, 20, dtype=torch.bool),
+        prior=logits,
+    )
+    for sentences, are_right in (([0, 0], True), ([0, 1], False)):
+        terms = output.losses(Targets(moments, torch.tensor(sentences)), LossConfig())
+        for term in ("proposal", "prior"):
+            (gradient,) = torch.autograd.grad(terms[term], logits, retain_graph=True)
+            assert (float(gradient.abs().sum()) < 1e-5) is are_right
+
+
+def test_the_head_adds_to_what_proposals_start_from_without_changing_it() -> None:
+    head = GroundingHead(config())
+    hidden, mask = torch.randn(1, 9, WIDTH), torch.ones(1, 9, dtype=torch.bool)
+    prior = torch.randn(1, len(proposal_edges(9)[0]), requires_grad=True)
+    seconds, presence = torch.tensor([9.0]), torch.zeros(1)
+    output = head.ground(hidden, mask, seconds, presence, prior)
+    torch.testing.assert_close(output.proposals, head.ground(hidden, mask, seconds, presence, None).proposals + prior)
+    assert output.prior is prior
+    output.proposals.sum().backward()
+    assert prior.grad is None
