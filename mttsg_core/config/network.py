@@ -105,7 +105,7 @@ class NetworkConfig:
 
     # The shared space (section 13)
     prior_trust: float = setting(10.0, "initial weight of the answer without training in a shared space")
-    curve_width: int = setting(32, "hidden width of the scores of proposals from its curves alone; 0 for none", _CURVE)
+    curve_width: int = setting(32, "mktn: hidden width of the scores from its curves alone; 0 for none", _CURVE)
 
     # Switches (`--without`)
     offsets: bool = setting(True, "mktn: refine boundaries to real numbers (the paper's float boundary)")

@@ -23,23 +23,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, normalize
+from torch.nn.functional import normalize
 
 from mttsg_core.config import NetworkConfig
-from mttsg_core.modeling.curve_scores import CurveScores, standardised
+from mttsg_core.modeling.curve_scores import CurveScores
+from mttsg_core.modeling.curves import SMALLEST_RANGE, smooth, step_noise, unit_range, value_range
 from mttsg_core.modeling.layers import QueryGroups, masked_mean, masked_softmax
-from mttsg_core.modeling.proposals import GEOMETRY, proposal_edges, proposal_geometry, span_iou
+from mttsg_core.modeling.proposals import proposal_edges, span_iou
 
 _WIDTHS, _CLEAN_WIDTHS = (3, 5, 7), (1, 1, 3)  # clips that a noisy and a clean curve are smoothed over, odd numbers
 _CLEAN = 0.05  # of the range of a curve: it is clean if its noise is below
-_SMALLEST_RANGE = 1e-3  # of a curve that is not flat
 _LEVELS = (0.4, 0.5, 0.6, 0.7)  # of the range of a curve, at which it is cut
 _FEEDBACK_SHARPNESS, _FEEDBACK_WEIGHT = 10.0, 0.5  # k and w
 _FLAT = 8.0  # standard errors of the noise: a curve of a smaller range is flat
-_MEDIAN_STEP = 0.954  # median step between neighbouring clips of unit noise
 _EVIDENCE_LEVEL, _EVIDENCE_SLOPE = 0.6, 8.0
-_CURVES = 3  # that proposals are scored by
-_USUAL_MEAN, _USUAL_DEVIATION = 0.4, 0.25  # of curves that are scaled from 0 to 1
 _CHANNELS = 1 + 2 * (2 + 2 * len(_WIDTHS))
 
 
@@ -76,7 +73,7 @@ class SharedSpace(nn.Module):
         self.trust = nn.Parameter(torch.tensor(config.prior_trust)) if has_prior else None
         self.scores = None
         if has_prior and config.curve_width:
-            self.scores = CurveScores(_CURVES, GEOMETRY + 2, config.curve_width, config.dropout)
+            self.scores = CurveScores(config.curve_width, config.dropout, further=1)
         nn.init.zeros_(self.out.weight)  # the network starts with the answer without training
 
     def fit(self, centre: Tensor) -> None:
@@ -117,19 +114,9 @@ class SharedSpace(nn.Module):
         prior = self.trust * agreement
         if self.scores is None:
             return evidence, prior
-        peak = relevance.curve.masked_fill(~mask, -torch.inf).argmax(1, keepdim=True)  # (N, 1)
-        has_peak = ((first <= peak) & (peak < last)).to(agreement.dtype)
-        geometry = proposal_geometry(first, last, mask.sum(1), durations[groups.video_index])  # (N, P, G)
-        about = torch.cat([geometry, 6 * agreement[..., None], 3 * has_peak[..., None]], dim=-1)
-        return evidence, prior + self.scores(_scored_curves(relevance, mask), mask, about)
-
-
-def _scored_curves(relevance: Relevance, mask: Tensor) -> Tensor:
-    """Return the curves that proposals are scored by, all of about the same mean and deviation: (N, 3, T)."""
-    match = standardised(relevance.match[:, None], mask)  # (N, 1, T)
-    smoothed = unit_range(smooth(relevance.curve, mask, _WIDTHS[0]), mask)
-    relative = torch.stack([smoothed, relevance.curve], dim=1)  # (N, 2, T), 0..1
-    return torch.cat([match, (relative - _USUAL_MEAN) / _USUAL_DEVIATION * mask[:, None]], dim=1)
+        return evidence, prior + self.scores(
+            relevance.match, relevance.curve, mask, durations[groups.video_index], agreement
+        )
 
 
 def relevance_of(clips: Tensor, mask: Tensor, sentence: Tensor, groups: QueryGroups) -> Relevance:
@@ -159,7 +146,7 @@ def vote(curve: Tensor, mask: Tensor) -> Tensor:
     spans = []
     for width, clean_width in zip(_WIDTHS, _CLEAN_WIDTHS, strict=True):
         smoothed = torch.where(clean[:, None], smooth(curve, mask, clean_width), smooth(curve, mask, width))
-        flat = value_range(smoothed, mask) <= (_FLAT * noise / width**0.5).clamp_min(_SMALLEST_RANGE)  # (N,)
+        flat = value_range(smoothed, mask) <= (_FLAT * noise / width**0.5).clamp_min(SMALLEST_RANGE)  # (N,)
         relative = unit_range(smoothed, mask).masked_fill(~mask, -1)
         peak = relative.argmax(1, keepdim=True)  # (N, 1)
         for level in _LEVELS:
@@ -176,33 +163,3 @@ def best_vote(votes: Tensor) -> Tensor:
     utility = overlap / 2 + (overlap >= 0.5) / 4 + (overlap >= 0.7) / 4
     best = utility.sum(2).argmax(1)
     return votes[torch.arange(len(votes), device=votes.device), best]
-
-
-def smooth(curve: Tensor, mask: Tensor, width: int) -> Tensor:
-    """Average curves (N, T) with mask (N, T) over `width` neighbouring clips, an odd number; fewer at the ends."""
-    both = torch.stack([curve * mask, mask.to(curve.dtype)], dim=1)  # (N, 2, T)
-    total, count = avg_pool1d(both, width, stride=1, padding=width // 2).unbind(1)
-    return total / count.clamp_min(0.5 / width)
-
-
-def unit_range(curve: Tensor, mask: Tensor) -> Tensor:
-    """Scale curves (N, T) with mask (N, T) from 0 to 1 over each video; near zero where they are all but constant."""
-    lowest = curve.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
-    return ((curve - lowest) / value_range(curve, mask)[:, None].clamp_min(_SMALLEST_RANGE)).clamp(0, 1)
-
-
-def value_range(curve: Tensor, mask: Tensor) -> Tensor:
-    """Return the difference of the largest and the smallest value of curves (N, T) with mask (N, T): (N,)."""
-    return curve.masked_fill(~mask, -torch.inf).amax(1) - curve.masked_fill(~mask, torch.inf).amin(1)
-
-
-def step_noise(curve: Tensor, mask: Tensor) -> Tensor:
-    """Estimate the deviation of the noise of curves (N, T) with mask (N, T) by their median step: (N,)."""
-    if curve.shape[1] < 2:
-        return curve.new_zeros(len(curve))
-    steps = torch.where(mask[:, 1:], curve.diff(dim=1).abs(), torch.inf)  # (N, T - 1)
-    steps = torch.where(steps.isnan(), torch.inf, steps)
-    count = steps.isfinite().sum(1, keepdim=True)  # (N, 1)
-    # The lower of two medians, by sorting: `nanmedian` is not deterministic on a GPU.
-    median = steps.sort(dim=1).values.gather(1, (count - 1).clamp_min(0) // 2)  # (N, 1)
-    return torch.where(count > 0, median, 0.0).squeeze(1) / _MEDIAN_STEP

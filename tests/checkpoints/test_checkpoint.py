@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_a_folder_of_format_5_gives_the_same_predictions(tmp_path: Path, setting
     assert "span_width" in config["network"] and "proposal_width" not in config["network"]
     assert not load_file(folder / WEIGHTS).keys() & {"head.proposal_score.weight"}
     read = load_model(folder)
-    assert read.network.config == expected_model.network.config
+    assert read.network.config == replace(expected_model.network.config, curve_width=0)  # which it did not have
     assert read.max_window_seconds == 12.5
     assert Grounder(MKTNPredictor(read)).ground_features(video, QUERIES) == expected
     state = expected_model.network.state_dict()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mttsg_core.modeling.curve_scores import CurveScores, proposal_statistics, standardised
+from mttsg_core.modeling.curve_scores import CurveScores, proposal_statistics
+from mttsg_core.modeling.curves import unit_range
 from mttsg_core.modeling.proposals import proposal_edges
 
 
@@ -41,13 +42,15 @@ def test_padding_changes_nothing() -> None:
     torch.testing.assert_close(padded[:, inside], short, atol=1e-5, rtol=1e-5)
 
 
-def test_curves_are_standardised_over_their_video_alone() -> None:
-    curves = torch.tensor([[[1.0, 3.0, 99.0]], [[2.0, 2.0, 2.0]]])
-    scaled = standardised(curves, torch.tensor([[True, True, False], [True, True, True]]))
-    torch.testing.assert_close(scaled, torch.tensor([[[-1.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]]]))
-
-
-def test_scores_start_at_zero() -> None:
-    scores = CurveScores(2, 3, 8, 0.1)
-    about = torch.randn(4, len(proposal_edges(9)[0]), 3)
-    assert not scores(torch.randn(4, 2, 9), torch.ones(4, 9, dtype=torch.bool), about).any()
+def test_scores_start_at_zero_and_ignore_padding() -> None:
+    scores = CurveScores(8, 0.1, further=1).eval()
+    match, mask = torch.randn(2, 30), torch.arange(30)[None] < torch.tensor([[12], [30]])
+    first, last = proposal_edges(30)
+    further, seconds = torch.rand(2, len(first)), torch.tensor([12.0, 30.0])
+    curve = unit_range(match, mask)
+    assert not scores(match, curve, mask, seconds, further).any()
+    torch.nn.init.normal_(scores.score.weight)
+    both = scores(match, curve, mask, seconds, further)
+    inside = last <= 12
+    alone = scores(match[:1, :12], curve[:1, :12], mask[:1, :12], seconds[:1], further[:1, inside])
+    torch.testing.assert_close(both[:1, inside], alone, atol=1e-5, rtol=1e-5)

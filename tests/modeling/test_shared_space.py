@@ -10,15 +10,7 @@ from torch.nn.functional import normalize
 from mttsg_core.config import NetworkConfig, with_earlier_values
 from mttsg_core.modeling.layers import QueryGroups
 from mttsg_core.modeling.proposals import proposal_edges, select_proposals, span_iou
-from mttsg_core.modeling.shared_space import (
-    SharedSpace,
-    best_vote,
-    relevance_of,
-    smooth,
-    step_noise,
-    unit_range,
-    vote,
-)
+from mttsg_core.modeling.shared_space import SharedSpace, best_vote, relevance_of, vote
 
 CONFIG = NetworkConfig(clip_dim=16, word_dim=16, head_width=8, joint=True)
 SECONDS = torch.tensor([150.0])  # of a video of 75 clips
@@ -35,26 +27,6 @@ def scene(start: int, end: int, clips: int, noise: float = 0.0, seed: int = 0) -
     inside = (torch.arange(clips) >= start) & (torch.arange(clips) < end)
     video = torch.where(inside[:, None], sentence, other) + noise * torch.randn(clips, 16, generator=draw)
     return normalize(video, dim=-1), sentence
-
-
-def test_curves_are_averaged_over_their_valid_neighbours() -> None:
-    curve = torch.tensor([[1.0, 4.0, 1.0, 1.0], [3.0, 1.0, 9.0, 9.0]])
-    expected = [[2.5, 2.0, 2.0, 1.0], [2.0, 2.0]]
-    smoothed = smooth(curve, mask_of(4, 2), 3)
-    torch.testing.assert_close(smoothed[0], torch.tensor(expected[0]))
-    torch.testing.assert_close(smoothed[1, :2], torch.tensor(expected[1]))
-
-
-def test_curves_are_scaled_over_their_video_alone() -> None:
-    scaled = unit_range(torch.tensor([[2.0, 4.0, 3.0], [5.0, 6.0, 99.0]]), mask_of(3, 2))
-    torch.testing.assert_close(scaled[0], torch.tensor([0.0, 1.0, 0.5]))
-    torch.testing.assert_close(scaled[1, :2], torch.tensor([0.0, 1.0]))
-
-
-def test_noise_is_the_median_step_and_one_clip_has_none() -> None:
-    curve = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) * 0.3
-    assert float(step_noise(curve, mask_of(4000))) == pytest.approx(0.3, rel=0.06)
-    assert float(step_noise(torch.ones(1, 1), mask_of(1))) == 0
 
 
 def test_a_step_is_cut_where_it_is() -> None:
