@@ -17,7 +17,7 @@ class LossConfig:
     """Weights of the loss terms (docs/method.md, section 7), and the constants that shape their targets."""
 
     proposal: float = setting(1.0, "weight: cross-entropy of the proposals with softened overlaps as labels")
-    prior: float = setting(1.0, "mktn, weight: the same of what proposals start from in a shared space")
+    prior: float = setting(1.0, "mktn, weight: the same of the scores from curves alone, which proposals start from")
     boundary: float = setting(0.3, "weight: cross-entropy of the start and end distributions")
     foreground: float = setting(0.5, "weight: cross-entropy of each clip being inside the moment")
     offset: float = setting(0.1, "weight: smooth L1 of the offsets of clips near the boundaries")

@@ -185,12 +185,15 @@ class CrossModalContrast(nn.Module):
             return QueryConditionedClips(clips, mask)
         return QueryConditionedClips(self.region_side(attended).add_(clips), mask)
 
-    def match_features(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
-        """Describe how well each clip matches: own clips (N, T, C) and sentences s (N, D) to (N, T, D_h)."""
+    def match(self, own: QueryConditionedClips, sentence: Tensor) -> Tensor:
+        """Compare own clips (N, T, C) with sentences s (N, D): cosines (N, T)."""
         text = unit_length(self.text_side(sentence))  # (N, C)
         product = (text[:, None] @ own.vectors.transpose(1, 2)).squeeze(1)  # (N, T)
-        match = product / own.vectors.norm(dim=-1).clamp_min(_SHORTEST)  # (N, T) cosines
-        share = masked_softmax(match / self.temperature, own.mask) * own.mask.sum(1, keepdim=True)  # (N, T)
+        return product / own.vectors.norm(dim=-1).clamp_min(_SHORTEST)
+
+    def match_features(self, match: Tensor, mask: Tensor) -> Tensor:
+        """Describe how well each clip matches: cosines (N, T) with mask (N, T) to (N, T, D_h)."""
+        share = masked_softmax(match / self.temperature, mask) * mask.sum(1, keepdim=True)  # (N, T)
         features: Tensor = self.out(torch.stack([match, share.clamp_min(0).log1p()], dim=-1))
         return features
 

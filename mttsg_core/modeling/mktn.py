@@ -26,6 +26,8 @@ from mttsg_core.modeling.activity_sentence import ActivitySentenceAlignment
 from mttsg_core.modeling.backbone import EncodedQueries, EncodedVideos, QueryEncoder, VideoEncoder
 from mttsg_core.modeling.contrastive import ContrastDraws, CrossModalContrast, QueryConditionedClips
 from mttsg_core.modeling.cross_sentence_memory import CrossSentenceMemory
+from mttsg_core.modeling.curve_scores import CurveScores
+from mttsg_core.modeling.curves import unit_range
 from mttsg_core.modeling.false_negatives import hard_negative_weights
 from mttsg_core.modeling.fusion import RegionCrossAttention
 from mttsg_core.modeling.head import GroundingOutput, Head
@@ -58,6 +60,9 @@ class MKTN(nn.Module):
         self.memory = CrossSentenceMemory(config) if config.mining else None
         self.object_phrase = ObjectPhraseAlignment(config) if config.objects else None
         self.activity_sentence = ActivitySentenceAlignment(config) if config.activities else None
+        self.curve_scores = None
+        if self.contrast is not None and config.contrast_curve_width and network.reads_prior and not config.joint:
+            self.curve_scores = CurveScores(config.contrast_curve_width, config.dropout)
 
     def forward(self, batch: Batch, *, joint: bool = False, draws: Draws | None = None) -> MKTNOutput:
         """Ground the queries of a batch; in training also compute what the losses need. See `Batch` and `ground`.
@@ -110,7 +115,7 @@ class MKTN(nn.Module):
         fused = self._fuse(videos, queries, video_index, joint=joint)
         encoded = videos.encoded
         mask, durations = encoded.mask[video_index], encoded.durations[video_index]
-        head: GroundingOutput = self.head(fused.fused, mask, durations, fused.prior)
+        head: GroundingOutput = self.head(fused.fused, mask, durations, self._prior(fused, mask, durations))
         return MKTNOutput(head, videos, queries, fused, video_index)
 
     def presence(self, videos: PreparedVideos, queries: EncodedQueries, video_index: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ class MKTN(nn.Module):
             )
             enriched, gate = queries._replace(words=retrieved.words, sentence=retrieved.sentence), retrieved.gate
         evidence: list[Tensor] = []  # (N, T, D_h) each
-        attended = own_clips = prior = None
+        attended = own_clips = prior = match = None
         regions = videos.ragged_regions or encoded.regions
         if self.region_attention is not None and regions is not None:
             attended, region_evidence = self.region_attention(regions, sentence, groups)
@@ -156,14 +161,15 @@ class MKTN(nn.Module):
         if self.contrast is not None and videos.contrast is not None:
             mask = groups.of_video(encoded.mask)
             own_clips = self.contrast.condition_on_query(groups.of_video(videos.contrast), attended, mask)
-            evidence.append(self.contrast.match_features(own_clips, sentence))
+            match = self.contrast.match(own_clips, sentence)  # (N, T)
+            evidence.append(self.contrast.match_features(match, mask))
         if self.object_phrase is not None and videos.objects is not None and queries.phrases is not None:
             evidence.append(self.object_phrase.match_features(videos.objects, queries.phrases, groups))
         if self.activity_sentence is not None and videos.activities is not None and queries.activity is not None:
             features = self.activity_sentence.match_features(videos.activities, encoded.mask, queries.activity, groups)
             evidence.append(features)
         fused = self.fusion(videos.projected, encoded.mask, enriched, groups, evidence)
-        return FusedQueries(fused, own_clips, gate, prior)
+        return FusedQueries(fused, own_clips, gate, prior, match)
 
     def _train(self, batch: Batch, draws: Draws, *, joint: bool) -> MKTNOutput:
         """Ground the queries of a batch together with the mismatched ones, and compute what the losses need.
@@ -247,8 +253,18 @@ class MKTN(nn.Module):
         presence = self.head.presence_logits(hidden, mask)  # (N + A,)
         if negatives:
             queries, fused = queries.part(slice(count)), fused.part(slice(count))
-        head = self.head.ground(hidden[:count], mask[:count], durations, presence[:count], fused.prior)
+        mask = mask[:count]
+        prior = self._prior(fused, mask, durations)
+        head = self.head.ground(hidden[:count], mask, durations, presence[:count], prior)
         return queries, fused, head, presence[count:]
+
+    def _prior(self, fused: FusedQueries, mask: Tensor, durations: Tensor) -> Tensor | None:
+        """Return the logits (N, P) that proposals start from, given masks (N, T) and seconds (N,); None for zero."""
+        if self.curve_scores is None or fused.match is None:
+            return fused.prior
+        match = fused.match.detach()  # what learns from a curve does not bend it
+        scores: Tensor = self.curve_scores(match, unit_range(match, mask), mask, durations)
+        return scores
 
     def clips_of_all_videos(
         self, videos: PreparedVideos, sentence: Tensor, drawn: Tensor, share: Share = WHOLE

@@ -21,13 +21,15 @@ class FusedQueries(NamedTuple):
         fused: (N, T, D_h) the clips as the head reads them.
         own_clips: (N, T, C) clips of the query's video in the common space, conditioned on the query, or None.
         gate: (N, D) gate of the memory, or None.
-        prior: (N, P) logits that proposals start from, or None.
+        prior: (N, P) logits that proposals start from in a shared space, or None.
+        match: (N, T) cosines of these clips with the query, or None.
     """
 
     fused: Tensor
     own_clips: QueryConditionedClips | None
     gate: Tensor | None
     prior: Tensor | None
+    match: Tensor | None
 
     def part(self, rows: slice) -> FusedQueries:
         """Return some of the queries."""
@@ -37,6 +39,7 @@ class FusedQueries(NamedTuple):
             own_clips=None if own is None else QueryConditionedClips(own.vectors[rows], own.mask[rows]),
             gate=None if gate is None else gate[rows],
             prior=None if self.prior is None else self.prior[rows],
+            match=None if self.match is None else self.match[rows],
         )
 
 

@@ -201,8 +201,8 @@ def test_match_features_ignore_padding() -> None:
     own, sentence, mask = torch.randn(2, 5, 8), torch.randn(2, 16), torch.ones(2, 5, dtype=torch.bool)
     longer = torch.cat([own, torch.randn(2, 3, 8)], dim=1)
     longer_mask = torch.cat([mask, ~mask[:, :3]], dim=1)
-    padded = contrast.match_features(QueryConditionedClips(longer, longer_mask), sentence)
-    expected = contrast.match_features(QueryConditionedClips(own, mask), sentence)
+    padded = contrast.match_features(contrast.match(QueryConditionedClips(longer, longer_mask), sentence), longer_mask)
+    expected = contrast.match_features(contrast.match(QueryConditionedClips(own, mask), sentence), mask)
     torch.testing.assert_close(padded[:, :5], expected)
 
 

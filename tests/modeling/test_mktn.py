@@ -262,6 +262,21 @@ def test_clips_are_contrasted_bare_as_well_where_regions_condition_them() -> Non
             assert bare.mask is videos.encoded.mask
 
 
+def test_proposals_may_start_from_what_the_curve_of_the_contrast_says() -> None:
+    net = network(contrast_curve_width=8)
+    assert net.curve_scores is not None
+    torch.nn.init.normal_(net.curve_scores.score.weight)
+    output = net.train()(batch())
+    terms = output.head.losses(targets(), LossConfig())
+    terms["prior"].backward()
+    assert all(parameter.grad is not None for parameter in net.curve_scores.parameters())
+    assert net.contrast is not None
+    assert all(parameter.grad is None for parameter in net.contrast.parameters()), "the curve is read, not bent"
+    alone = predict(net.eval(), batch())
+    net.curve_scores = None
+    assert any(not np.allclose(one, other) for one, other in zip(alone, predict(net, batch()), strict=True))
+
+
 def test_the_training_output_without_contrast_and_presence_holds_the_sentences() -> None:
     net, inputs = network(contrast=False, presence=False, **NO_DROPOUT).train(), batch()
     training = net(inputs).training
