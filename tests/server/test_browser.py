@@ -98,7 +98,9 @@ def said(page: Any, text: str) -> None:
 
 
 def open_playable(page: Any) -> None:
-    """Choose the best answer in a video that a browser plays."""
+    """Choose the best answer in a video that a browser plays, be it a weak one."""
+    if page.locator("#weak[aria-expanded=false]").is_visible():
+        page.locator("#weak").click()
     page.locator(".hit", has_text=NAMES[0]).first.click()
     page.wait_for_function(LOADED)
 
