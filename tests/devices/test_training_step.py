@@ -14,7 +14,7 @@ from mttsg_core.utils.devices import deterministic_algorithms
 from tests.devices.chains import CPU, WORD_DIM, pinned, run_on, step_batch, take_steps
 from tests.devices.emulated_cuda import CUDA, EmulatedGPU, emulated_cuda
 
-# What one step may do, with the memory of moments and without. These numbers may only fall; docs/devices.md shows them.
+# What one step may do, with the memory of moments and without. They rise only for a gain; docs/devices.md shows them.
 STEP = {"launches": 2485, "synchronisations": 1, "uploads": 17, "pageable": 0}
 MINING_STEP = {"launches": 2562, "synchronisations": 1, "uploads": 17, "pageable": 0}
 SLOTS_STEP = {"launches": 3035, "synchronisations": 2, "uploads": 18, "pageable": 0}
