@@ -103,13 +103,12 @@ class NetworkConfig:
     encoder_layers: int = setting(2, "query-decoder: layers over clips and words", _LAYERS)
     decoder_layers: int = setting(2, "query-decoder: layers over moment queries", Range(at_least=1, at_most=100))
 
+    # What proposals start from (section 13)
     contrast_curve_width: int = setting(
-        0, "mktn: hidden width of the scores from the contrast's curve alone (section 13); 0 for none", _CURVE
+        0, "mktn: hidden width of the scores from the contrast's curve alone; 0 for none", _CURVE
     )
-
-    # The shared space (section 13)
     prior_trust: float = setting(10.0, "initial weight of the answer without training in a shared space")
-    curve_width: int = setting(32, "mktn: hidden width of the scores from its curves alone; 0 for none", _CURVE)
+    curve_width: int = setting(32, "mktn: the same of the scores from the curves of a shared space", _CURVE)
 
     # Switches (`--without`)
     offsets: bool = setting(True, "mktn: refine boundaries to real numbers (the paper's float boundary)")
